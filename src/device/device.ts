@@ -1,0 +1,38 @@
+/**
+ * A source and sink of IP packets, in batches. The data plane and the WAN emulator are written against
+ * this; `tun.ts` is the real one, `memory.ts` the one of the tests, and `pcap.ts` and `fault.ts` wrap
+ * any of them.
+ *
+ * Packets live in the caller's arena. Packet `i` has its first IP byte at `arena[at[i]]`; the
+ * {@link VNET_HEADER} bytes before it hold its virtio header (`src/wire/virtio.ts`), on both ways.
+ */
+export interface Device {
+  readonly name: string;
+  /**
+   * Reads up to `limit` packets without waiting and sets `lengths[i]`.
+   * @param slot the most bytes one packet may have
+   * @returns how many were read; 0 when none is there
+   * @throws DeviceError when the device is gone
+   */
+  readBatch(arena: Uint8Array, at: Int32Array, lengths: Int32Array, limit: number, slot: number): number;
+  /**
+   * Writes `count` packets. One that the kernel refuses has its length replaced by -errno.
+   * @returns how many were accepted
+   */
+  writeBatch(arena: Uint8Array, at: Int32Array, lengths: Int32Array, count: number): number;
+  /** Calls back each time that packets can be read. One callback at most. */
+  onReadable(callback: () => void): void;
+  release(): void;
+}
+
+/** Bytes of the virtio network header that stand before each packet. */
+export const VNET_HEADER = 10;
+
+export class DeviceError extends Error {
+  constructor(
+    readonly device: string,
+    readonly errno: number,
+  ) {
+    super(`device ${device}: error ${errno}`);
+  }
+}

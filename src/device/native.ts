@@ -1,0 +1,46 @@
+/** The typed face of the N-API addon (`native/tun.c`), loaded once per thread. */
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+
+export interface Native {
+  openTun(name: string, flags: number): number;
+  close(fd: number): void;
+  readBatch(
+    fd: number,
+    arena: Uint8Array,
+    at: Int32Array,
+    lengths: Int32Array,
+    limit: number,
+    slot: number,
+    header: number,
+  ): number;
+  writeBatch(
+    fd: number,
+    arena: Uint8Array,
+    at: Int32Array,
+    lengths: Int32Array,
+    count: number,
+    header: number,
+  ): number;
+  watch(fd: number, callback: (status: number) => void): number;
+  unwatch(id: number): void;
+  timer(callback: () => void): number;
+  armTimer(id: number, atUs: number): void;
+  clock(out: Float64Array): void;
+  interfaceSet(name: string, what: 'mtu' | 'up' | 'queueLength', value: number): void;
+  interfaceSet(name: string, what: 'ipv4' | 'ipv6', value: string): void;
+  interfaceGet(name: string, what: 'mtu' | 'up' | 'queueLength'): number;
+  setns(path: string): void;
+}
+
+export const OPEN_VNET = 1;
+export const OPEN_CSUM = 2;
+export const OPEN_TSO = 4;
+
+// The addon stands in dist/native; this file runs as dist/src/device/native.js, or from src/ in the tests.
+const here = fileURLToPath(new URL('.', import.meta.url));
+const root = here.includes('/dist/src/')
+  ? here.replace(/\/dist\/src\/.*/, '')
+  : here.replace(/\/src\/.*/, '');
+
+export const native: Native = createRequire(import.meta.url)(`${root}/dist/native/tun.node`);

@@ -1,0 +1,84 @@
+/**
+ * The catalogue of errors that a person can meet, each with a stable code and the exit code of the
+ * process that it ends. `src/README.md` lists what to do about each one.
+ */
+
+/** Process exit codes (sysexits where one fits). */
+export const EXIT = {
+  ok: 0,
+  /** Ran, but what was expected did not hold. */
+  expectation: 1,
+  usage: 2,
+  /** The registry or a peer is unavailable. */
+  unavailable: 69,
+  permission: 77,
+  configuration: 78,
+} as const;
+
+const CATALOGUE = {
+  FSA_USAGE: EXIT.usage,
+  FSA_EXPECTATION: EXIT.expectation,
+  FSA_INTERNAL: EXIT.expectation,
+  FSA_PERMISSION: EXIT.permission,
+  FSA_REGISTRY_UNAVAILABLE: EXIT.unavailable,
+  FSA_REGISTRY_REFUSED: EXIT.configuration,
+  FSA_REGISTRY_URL: EXIT.configuration,
+  FSA_CONFIG_UNREADABLE: EXIT.configuration,
+  FSA_CONFIG_SYNTAX: EXIT.configuration,
+  FSA_CONFIG_INVALID: EXIT.configuration,
+  FSA_CONFIG_UNKNOWN_KEY: EXIT.configuration,
+  FSA_CONFIG_TYPE: EXIT.configuration,
+  FSA_CONFIG_VALUE: EXIT.configuration,
+  FSA_CONFIG_MISSING: EXIT.configuration,
+  FSA_PREFIX_OVERLAP: EXIT.configuration,
+  FSA_CONFIGURATION_MISMATCH: EXIT.configuration,
+  FSA_FORWARDING_OFF: EXIT.configuration,
+  FSA_FORWARD_DROPS: EXIT.configuration,
+  FSA_MASQUERADE: EXIT.configuration,
+  FSA_INTERFACE_MISSING: EXIT.configuration,
+  FSA_INTERFACE_TAKEN: EXIT.configuration,
+  FSA_ADDRESS_NOT_LOCAL: EXIT.configuration,
+  FSA_INSTANCE_RUNNING: EXIT.configuration,
+  FSA_TOOL_MISSING: EXIT.configuration,
+  FSA_KEY_INVALID: EXIT.configuration,
+  FSA_LAB_EXISTS: EXIT.configuration,
+  FSA_LAB_UNKNOWN: EXIT.configuration,
+  FSA_LAB_FAILED: EXIT.unavailable,
+} as const;
+
+export type ErrorCode = keyof typeof CATALOGUE;
+export const ERROR_CODES = Object.keys(CATALOGUE) as ErrorCode[];
+
+/** One thing that is wrong: where, and what would mend it. */
+export interface Problem {
+  code: ErrorCode;
+  message: string;
+}
+
+/** An error with a stable code. Several problems of one file travel together in `problems`. */
+export class FirstackError extends Error {
+  readonly exitCode: number;
+  readonly problems: Problem[];
+
+  constructor(
+    readonly code: ErrorCode,
+    message: string,
+    problems?: Problem[],
+  ) {
+    super(message);
+    this.name = 'FirstackError';
+    this.exitCode = CATALOGUE[code];
+    this.problems = problems ?? [{ code, message }];
+  }
+
+  /** One problem keeps its own code; several are one error with the code of the first. */
+  static ofProblems(problems: Problem[]): FirstackError {
+    return new FirstackError(problems[0].code, problems.map((p) => p.message).join('; '), problems);
+  }
+}
+
+/** The lines that the CLI prints on stderr for an error: one per problem, the code first. */
+export function describeError(error: unknown): string[] {
+  if (error instanceof FirstackError) return error.problems.map((p) => `${p.code}: ${p.message}`);
+  return [`FSA_INTERNAL: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`];
+}
