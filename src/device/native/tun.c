@@ -98,6 +98,22 @@ static void *array_argument(napi_env env, napi_value value, napi_typedarray_type
 
 // ---- TUN -------------------------------------------------------------------------------------------
 
+static int set_offload(int fd, int32_t flags) {
+  unsigned offload = 0;
+  if (flags & OPEN_CSUM) offload |= TUN_F_CSUM;
+  if (flags & OPEN_TSO) offload |= TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
+  return ioctl(fd, TUNSETOFFLOAD, offload);
+}
+
+// offload(fd, flags): what the kernel may leave to us, from now on.
+static napi_value change_offload(napi_env env, napi_callback_info info) {
+  napi_value args[2];
+  int32_t fd, flags;
+  if (!arguments(env, info, 2, args) || !int_argument(env, args[0], &fd) || !int_argument(env, args[1], &flags))
+    return NULL;
+  return set_offload(fd, flags) < 0 ? fail(env, errno, "TUNSETOFFLOAD") : NULL;
+}
+
 // openTun(name, flags) -> fd. An existing, unowned, persistent device of that name is taken over.
 static napi_value open_tun(napi_env env, napi_callback_info info) {
   napi_value args[2], result;
@@ -114,16 +130,11 @@ static napi_value open_tun(napi_env env, napi_callback_info info) {
     close(fd);
     return fail(env, error, "TUNSETIFF");
   }
-  if (flags & OPEN_VNET) {
-    int size = VNET_HEADER;
-    unsigned offload = 0;
-    if (flags & OPEN_CSUM) offload |= TUN_F_CSUM;
-    if (flags & OPEN_TSO) offload |= TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
-    if (ioctl(fd, TUNSETVNETHDRSZ, &size) < 0 || ioctl(fd, TUNSETOFFLOAD, offload) < 0) {
-      int error = errno;
-      close(fd);
-      return fail(env, error, "TUNSETOFFLOAD");
-    }
+  int size = VNET_HEADER;
+  if ((flags & OPEN_VNET) && (ioctl(fd, TUNSETVNETHDRSZ, &size) < 0 || set_offload(fd, flags) < 0)) {
+    int error = errno;
+    close(fd);
+    return fail(env, error, "TUNSETOFFLOAD");
   }
   napi_create_int32(env, fd, &result);
   return result;
@@ -452,7 +463,7 @@ static void on_environment_end(napi_async_cleanup_hook_handle hook, void *data) 
 
 NAPI_MODULE_INIT() {
   static const struct { const char *name; napi_callback function; } table[] = {
-      {"openTun", open_tun},     {"close", close_fd},         {"readBatch", read_batch},
+      {"openTun", open_tun},     {"offload", change_offload}, {"close", close_fd},         {"readBatch", read_batch},
       {"writeBatch", write_batch}, {"watch", watch_fd},       {"unwatch", unwatch},
       {"timer", timer},          {"armTimer", arm_timer},     {"clock", read_clock},
       {"interfaceSet", interface_set}, {"interfaceGet", interface_get}, {"setns", set_namespace},

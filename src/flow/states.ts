@@ -1,0 +1,60 @@
+/** The life of a flow as a gateway or a replica sees it, and how long each part of it may be idle. */
+
+import * as tcp from '../wire/tcp.js';
+import type { FlowTable } from './table.js';
+
+/** The SYN went out; nobody has answered (SYN-SENT). */
+export const RACING = 1;
+/** A winner is known; the client has not answered it yet (SYN-RECEIVED at the winner). */
+export const OPENING = 2;
+export const ESTABLISHED = 3;
+/** Both sides sent FIN, or one sent RST. */
+export const CLOSING = 4;
+
+/** Marks: what has been seen. */
+export const CLIENT_FIN = 1;
+export const SERVER_FIN = 2;
+/** The SYN was sent again, once. */
+export const RETRANSMITTED = 4;
+
+export interface FlowTimeouts {
+  /** RFC 7857: transitory while opening. */
+  openingTimeoutMs: number;
+  /** RFC 5382, REQ-5: at least 2 h 4 min. */
+  establishedTimeoutMs: number;
+  /** RFC 5382, REQ-5: transitory while closing, at least 4 min. */
+  closingTimeoutMs: number;
+}
+
+/** Idle timeouts in ticks, indexed by state. */
+export function idleTicks(timeouts: FlowTimeouts, tickMs: number): Int32Array {
+  const ticks = (ms: number): number => Math.ceil(ms / tickMs);
+  const opening = ticks(timeouts.openingTimeoutMs);
+  return Int32Array.of(
+    0,
+    opening,
+    opening,
+    ticks(timeouts.establishedTimeoutMs),
+    ticks(timeouts.closingTimeoutMs),
+  );
+}
+
+/** Moves a flow on by one packet's TCP flags (not a SYN's) and renews its time. */
+export function advance(
+  flows: FlowTable,
+  e: number,
+  tcpFlags: number,
+  fromClient: boolean,
+  nowTick: number,
+  idle: Int32Array,
+): void {
+  let state = flows.state[e];
+  if ((tcpFlags & tcp.RST) !== 0) state = CLOSING;
+  else {
+    if ((tcpFlags & tcp.FIN) !== 0) flows.marks[e] |= fromClient ? CLIENT_FIN : SERVER_FIN;
+    if ((flows.marks[e] & (CLIENT_FIN | SERVER_FIN)) === (CLIENT_FIN | SERVER_FIN)) state = CLOSING;
+    else if (state === OPENING && fromClient && (tcpFlags & tcp.ACK) !== 0) state = ESTABLISHED;
+  }
+  flows.state[e] = state;
+  flows.expiresAt[e] = nowTick + idle[state];
+}

@@ -1,0 +1,68 @@
+/** Asks a role, over its admin socket. A Unix socket is a file: no namespace stands between. */
+import { request } from 'node:http';
+
+export interface RoleStatus {
+  role: string;
+  instance: string;
+  state?: string;
+  counters: Record<string, number>;
+  candidates?: { id: string; state: string; distanceMs: number | null }[];
+  services: { name: string }[];
+  registry: { connected: boolean; viewAgeMs: number };
+}
+
+/** One race as the gateway saw it; times in µs after the client's SYN (DESIGN 5). */
+export interface RaceRecord {
+  v: number;
+  conn: string;
+  configuration: string;
+  race: string;
+  release: string;
+  client: string;
+  service: string;
+  candidates: {
+    id: string;
+    sentUs: number;
+    replyUs: number | null;
+    verdict: 'won' | 'reset' | 'refused' | 'silent';
+    reason: string;
+  }[];
+  winner: string | null;
+  rule: string;
+  marginUs: number;
+  jitterUs: number;
+  viewAgeMs: number;
+}
+
+export interface Answer {
+  status: number;
+  body: string;
+}
+
+/** @returns undefined when nobody answers there */
+export function ask(socketPath: string, path: string, method = 'GET'): Promise<Answer | undefined> {
+  return new Promise((resolve) => {
+    const outgoing = request({ socketPath, path, method, timeout: 2000 }, (incoming) => {
+      const parts: Buffer[] = [];
+      incoming.on('data', (part) => parts.push(part));
+      incoming.on('end', () =>
+        resolve({ status: incoming.statusCode ?? 0, body: Buffer.concat(parts).toString() }),
+      );
+      incoming.on('error', () => resolve(undefined));
+    });
+    outgoing.on('timeout', () => outgoing.destroy());
+    outgoing.on('error', () => resolve(undefined));
+    outgoing.end();
+  });
+}
+
+/** @returns undefined when nobody answers, or not with 200 and JSON */
+export async function askJson<T>(socketPath: string, path: string): Promise<T | undefined> {
+  const answer = await ask(socketPath, path);
+  if (answer?.status !== 200) return undefined;
+  try {
+    return JSON.parse(answer.body) as T;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,264 @@
+/**
+ * The WAN emulator: takes packets from one device per host, holds each for as long as its path says, and
+ * writes it back to the device it came from. Packets leave in the order of their due times across all
+ * paths, and within a path in the order in which they came, jitter or not, unless it says `reorder`.
+ *
+ * It reads addresses and lengths only; what it writes back is what it read, virtio header included.
+ */
+import type { Clock } from '../device/clock.js';
+import type { Device } from '../device/device.js';
+import { type HoldClass, HoldQueue } from '../device/hold-queue.js';
+import type { PathOptions } from './topology.js';
+
+/** What the laboratory tells the emulator; written by `Wan`, read again at SIGHUP. */
+export interface WanPlan {
+  /** Counts the changes, so that whoever wrote one can wait until it holds. */
+  generation: number;
+  seed: number;
+  hosts: { name: string; prefixes: string[] }[];
+  /** By "from>to", one for each ordered pair. */
+  paths: Record<string, PathOptions & { delayMs: number }>;
+}
+
+export interface WanStatistics {
+  packets: number;
+  /** What became of them: these six add up to `packets`, with those still held. */
+  released: number;
+  lost: number;
+  queueFull: number;
+  holdFull: number;
+  unroutable: number;
+  writeErrors: number;
+  held: number;
+  /** How much later than due packets were written. */
+  latenessUs: { p50: number; p95: number; max: number };
+}
+
+/** One TCP segment or less, and whole super-packets: about 170 MB, touched only as far as it is used. */
+export const HOLD_CLASSES: HoldClass[] = [
+  { slotBytes: 2048, slots: 16_384 },
+  { slotBytes: 66 * 1024, slots: 2048 },
+];
+
+const BATCH = 64;
+const READ_SLOT = 66 * 1024;
+const LATENESS_STEP_US = 10;
+const DEFAULT_QUEUE_MS = 200;
+
+export class Emulator {
+  readonly #queue: HoldQueue;
+  readonly #hosts: number;
+
+  // Prefixes with their hosts, the longest first.
+  #networks = new Int32Array(0);
+  #masks = new Int32Array(0);
+  #networkHosts = new Int32Array(0);
+
+  // Per path: ingress * hosts + egress.
+  readonly #delayUs: Float64Array;
+  readonly #jitterUs: Float64Array;
+  readonly #loss: Float64Array;
+  readonly #usPerByte: Float64Array;
+  readonly #queueUs: Float64Array;
+  readonly #reorder: Uint8Array;
+  readonly #linkFreeUs: Float64Array;
+  readonly #lastDueUs: Float64Array;
+
+  readonly #arena = new Uint8Array(BATCH * (READ_SLOT + 64));
+  readonly #view = new DataView(this.#arena.buffer);
+  readonly #at = new Int32Array(BATCH);
+  readonly #lengths = new Int32Array(BATCH);
+
+  readonly #outIndex = new Int32Array(BATCH);
+  readonly #outAt = new Int32Array(BATCH);
+  readonly #outLengths = new Int32Array(BATCH);
+
+  readonly #random = new Int32Array(1);
+  readonly #counts = { packets: 0, released: 0, lost: 0, queueFull: 0, holdFull: 0, unroutable: 0 };
+  #writeErrors = 0;
+  readonly #lateness = new Uint32Array(4000);
+  #latenessMaxUs = 0;
+
+  /** @param devices one per host of the plan, in its order */
+  constructor(
+    readonly devices: Device[],
+    plan: WanPlan,
+    readonly clock: Clock,
+    classes: HoldClass[] = HOLD_CLASSES,
+  ) {
+    this.#queue = new HoldQueue(classes);
+    this.#hosts = plan.hosts.length;
+    const paths = this.#hosts * this.#hosts;
+    this.#delayUs = new Float64Array(paths);
+    this.#jitterUs = new Float64Array(paths);
+    this.#loss = new Float64Array(paths);
+    this.#usPerByte = new Float64Array(paths);
+    this.#queueUs = new Float64Array(paths);
+    this.#reorder = new Uint8Array(paths);
+    this.#linkFreeUs = new Float64Array(paths);
+    this.#lastDueUs = new Float64Array(paths);
+    for (let i = 0; i < BATCH; i++) this.#at[i] = i * (READ_SLOT + 64) + 64;
+    // xorshift32 stays at 0 for ever if it starts there.
+    this.#random[0] = plan.seed | 0 || 1;
+    this.apply(plan);
+  }
+
+  /** Takes a changed plan, with the same hosts. Packets that are held keep their due times. */
+  apply(plan: WanPlan): void {
+    const rows: [number, number, number][] = [];
+    plan.hosts.forEach((host, n) => {
+      for (const prefix of host.prefixes) {
+        const [address, bits] = prefix.split('/');
+        const mask = Number(bits) === 0 ? 0 : -1 << (32 - Number(bits));
+        const word = address.split('.').reduce((w, byte) => (w << 8) | Number(byte), 0);
+        rows.push([word & mask, mask, n]);
+      }
+    });
+    rows.sort((a, b) => (b[1] >>> 0) - (a[1] >>> 0));
+    this.#networks = Int32Array.from(rows, (r) => r[0]);
+    this.#masks = Int32Array.from(rows, (r) => r[1]);
+    this.#networkHosts = Int32Array.from(rows, (r) => r[2]);
+    plan.hosts.forEach((from, i) => {
+      plan.hosts.forEach((to, j) => {
+        const path = plan.paths[`${from.name}>${to.name}`];
+        const p = i * this.#hosts + j;
+        const delayUs = (path?.delayMs ?? 0) * 1000;
+        // A path made shorter must not wait for what an earlier, longer one still holds.
+        if (delayUs !== this.#delayUs[p]) this.#lastDueUs[p] = 0;
+        this.#delayUs[p] = delayUs;
+        this.#jitterUs[p] = (path?.jitterMs ?? 0) * 1000;
+        this.#loss[p] = (path?.lossPct ?? 0) / 100;
+        this.#usPerByte[p] = path?.rateMbit === undefined ? 0 : 8 / path.rateMbit;
+        this.#queueUs[p] = (path?.queueMs ?? DEFAULT_QUEUE_MS) * 1000;
+        this.#reorder[p] = path?.reorder ? 1 : 0;
+      });
+    });
+  }
+
+  /** Infinity when nothing is held. */
+  get nextDueUs(): number {
+    return this.#queue.nextDueUs;
+  }
+
+  /** Takes what host n's device has to give, at most one batch: the device calls again if there is more. */
+  receive(n: number): void {
+    const count = this.devices[n].readBatch(this.#arena, this.#at, this.#lengths, BATCH, READ_SLOT);
+    this.clock.update();
+    for (let i = 0; i < count; i++) this.#hold(n, this.#at[i], this.#lengths[i]);
+  }
+
+  #hold(ingress: number, at: number, length: number): void {
+    const counts = this.#counts;
+    counts.packets++;
+    // IPv6 is not on this WAN; the kernel still multicasts some through every device.
+    if (length < 20 || this.#arena[at] >> 4 !== 4) {
+      counts.unroutable++;
+      return;
+    }
+    const egress = this.#hostOf(this.#view.getInt32(at + 16));
+    // Unknown, or back where it came from: straight back to the kernel, which forwards it or says why not.
+    let dueUs = this.clock.nowUs;
+    if (egress >= 0) {
+      const p = ingress * this.#hosts + egress;
+      if (this.#loss[p] > 0 && this.#uniform() < this.#loss[p]) {
+        counts.lost++;
+        return;
+      }
+      if (this.#usPerByte[p] > 0) {
+        const startUs = Math.max(dueUs, this.#linkFreeUs[p]);
+        if (startUs - dueUs > this.#queueUs[p]) {
+          counts.queueFull++;
+          return;
+        }
+        dueUs = this.#linkFreeUs[p] = startUs + length * this.#usPerByte[p];
+      }
+      dueUs += this.#delayUs[p];
+      if (this.#jitterUs[p] > 0) dueUs += this.#uniform() * this.#jitterUs[p];
+      if (this.#reorder[p] === 0) {
+        dueUs = Math.max(dueUs, this.#lastDueUs[p]);
+        this.#lastDueUs[p] = dueUs;
+      }
+    }
+    if (this.#queue.push(this.#arena, at, length, dueUs, ingress) < 0) counts.holdFull++;
+  }
+
+  #hostOf(daddr: number): number {
+    for (let i = 0; i < this.#networks.length; i++) {
+      if ((daddr & this.#masks[i]) === this.#networks[i]) return this.#networkHosts[i];
+    }
+    return -1;
+  }
+
+  /** Writes every packet that is due, in runs of one device, and again what fell due meanwhile. */
+  release(): void {
+    const queue = this.#queue;
+    let count = 0;
+    let device = -1;
+    for (;;) {
+      this.clock.update();
+      const nowUs = this.clock.nowUs;
+      let i: number;
+      while ((i = queue.pop(nowUs)) >= 0) {
+        if (count === BATCH || (count > 0 && queue.metaOf(i) !== device)) {
+          this.#write(device, count);
+          count = 0;
+        }
+        device = queue.metaOf(i);
+        this.#note(nowUs - queue.dueUs(i));
+        this.#outIndex[count] = i;
+        this.#outAt[count] = queue.at(i);
+        this.#outLengths[count] = queue.lengthOf(i);
+        count++;
+      }
+      if (count === 0) return;
+      this.#write(device, count);
+      count = 0;
+    }
+  }
+
+  #write(device: number, count: number): void {
+    const written = this.devices[device].writeBatch(this.#queue.arena, this.#outAt, this.#outLengths, count);
+    this.#counts.released += written;
+    this.#writeErrors += count - written;
+    for (let i = 0; i < count; i++) this.#queue.free(this.#outIndex[i]);
+  }
+
+  #note(latenessUs: number): void {
+    const bucket = Math.min(this.#lateness.length - 1, Math.floor(latenessUs / LATENESS_STEP_US));
+    this.#lateness[bucket]++;
+    if (latenessUs > this.#latenessMaxUs) this.#latenessMaxUs = latenessUs;
+  }
+
+  // xorshift32 (Marsaglia): good enough to lose packets by, and the same for the same seed.
+  #uniform(): number {
+    let x = this.#random[0];
+    x ^= x << 13;
+    x ^= x >>> 17;
+    x ^= x << 5;
+    this.#random[0] = x;
+    return (x >>> 0) / 0x1_0000_0000;
+  }
+
+  statistics(): WanStatistics {
+    return {
+      ...this.#counts,
+      writeErrors: this.#writeErrors,
+      held: this.#queue.size,
+      latenessUs: {
+        p50: this.#quantile(0.5),
+        p95: this.#quantile(0.95),
+        max: Math.round(this.#latenessMaxUs),
+      },
+    };
+  }
+
+  #quantile(q: number): number {
+    const total = this.#lateness.reduce((a, b) => a + b, 0);
+    let seen = 0;
+    for (let b = 0; b < this.#lateness.length; b++) {
+      seen += this.#lateness[b];
+      if (seen >= total * q) return total === 0 ? 0 : (b + 1) * LATENESS_STEP_US;
+    }
+    return this.#lateness.length * LATENESS_STEP_US;
+  }
+}

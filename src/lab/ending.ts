@@ -1,0 +1,45 @@
+/**
+ * What must still be done when this process ends before its time: SIGINT, SIGTERM, SIGHUP, an uncaught
+ * exception. The signals are only taken while something is registered.
+ */
+import { describeError } from '../errors.js';
+
+const SIGNALS = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
+
+const tasks = new Set<() => Promise<void>>();
+let ending: Promise<never> | undefined;
+
+/** @returns a function that takes it back */
+export function onEnd(task: () => Promise<void>): () => void {
+  if (tasks.size === 0) listen();
+  tasks.add(task);
+  return () => {
+    if (tasks.delete(task) && tasks.size === 0) unlisten();
+  };
+}
+
+function end(status: number): void {
+  ending ??= (async () => {
+    await Promise.allSettled([...tasks].map((task) => task()));
+    process.exit(status);
+  })();
+}
+
+const onSignal = (name: NodeJS.Signals) => end(SIGNALS[name as keyof typeof SIGNALS]);
+
+function onException(error: unknown): void {
+  for (const line of describeError(error)) process.stderr.write(`${line}\n`);
+  end(1);
+}
+
+function listen(): void {
+  for (const name of Object.keys(SIGNALS)) process.on(name, onSignal);
+  process.on('uncaughtException', onException);
+}
+
+function unlisten(): void {
+  // While it is ending, a second Ctrl-C must not cut the cleaning short.
+  if (ending !== undefined) return;
+  for (const name of Object.keys(SIGNALS)) process.off(name, onSignal);
+  process.off('uncaughtException', onException);
+}

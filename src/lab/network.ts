@@ -1,0 +1,218 @@
+/**
+ * The laboratory's network: one namespace per host, joined by veth pairs. Plain Linux throughout, so that
+ * anybody's tools work inside.
+ *
+ *   client ── gateway ──┐            ┌── origin ── server
+ *  192.0.2.2   .1       │            │   203.0.113.1  .10
+ *             198.18.1.2├─── wan ────┤198.18.2.2
+ *                       │            │
+ *                 r1 ───┘            └─── rN
+ *            198.18.11.2                198.18.(10+N).2
+ *
+ * Within `wan`, what comes in from a host is routed by *where it came in* (`ip rule iif`) into a TUN of that
+ * host's own, since a replica of configuration B sends with the service's address as its source. The
+ * emulator holds it and writes it back to the same TUN, and the main table takes it out again: a path
+ * looks like two hops to traceroute.
+ */
+import { closeSync, existsSync, openSync, statSync, writeFileSync } from 'node:fs';
+import { native } from '../device/native.js';
+import { FirstackError } from '../errors.js';
+import { namespaceRoot } from './paths.js';
+import { mustRun } from './process.js';
+import type { PathOptions, Topology } from './topology.js';
+
+export const CLIENT_ADDRESS = '192.0.2.2';
+export const CLIENT_PREFIX = '192.0.2.0/24';
+export const SERVER_PREFIX = '203.0.113.0/24';
+const TUN_QUEUE_LENGTH = 10_000;
+
+/** The third number of a WAN host's addresses: 198.18.N.2, with the wan's side as .1. */
+export function wanNumber(host: string): number {
+  if (host === 'gateway') return 1;
+  if (host === 'origin') return 2;
+  return 10 + Number(host.slice(1));
+}
+
+export function wanAddress(host: string): string {
+  return `198.18.${wanNumber(host)}.2`;
+}
+
+/** The prefixes behind a WAN host, as the wan routes them. */
+export function prefixesOf(host: string): string[] {
+  const own = `198.18.${wanNumber(host)}.0/24`;
+  if (host === 'gateway') return [own, CLIENT_PREFIX];
+  if (host === 'origin') return [own, SERVER_PREFIX];
+  return [own];
+}
+
+export function namespaceOf(lab: string, host: string): string {
+  return `fs-${lab}-${host}`;
+}
+
+export function hostsOf(topology: Topology): string[] {
+  return ['client', 'gateway', 'wan', 'origin', 'server', ...topology.replicas];
+}
+
+/**
+ * Runs `what` with this thread in another network namespace. Synchronous only: anything awaited would run
+ * elsewhere. Sockets and files made inside keep that namespace.
+ */
+export function within<T>(namespace: string, what: () => T): T {
+  const home = openSync('/proc/thread-self/ns/net', 'r');
+  try {
+    native.setns(`${namespaceRoot}/${namespace}`);
+    return what();
+  } finally {
+    native.setns(`/proc/self/fd/${home}`);
+    closeSync(home);
+  }
+}
+
+/** A number that tells this namespace from a later one of the same name. */
+export function inodeOf(namespace: string): number | undefined {
+  try {
+    return statSync(`${namespaceRoot}/${namespace}`).ino;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Makes the namespaces and everything in them. They must not exist yet. */
+export async function createNetwork(lab: string, topology: Topology): Promise<void> {
+  const hosts = hostsOf(topology);
+  await ipBatch(
+    undefined,
+    hosts.map((h) => `netns add ${namespaceOf(lab, h)}`),
+  );
+  for (const host of hosts) setSysctls(namespaceOf(lab, host), host);
+  const commands = plan(lab, topology);
+  // The wan's half first, which makes all the WAN's veth pairs; the hosts' own halves are then independent.
+  for (const first of ['wan', 'client', 'server']) await ipBatch(namespaceOf(lab, first), commands[first]);
+  await Promise.all(topology.wanHosts.map((host) => ipBatch(namespaceOf(lab, host), commands[host])));
+}
+
+/**
+ * The `ip` commands of each host. They stand in the order in which `createNetwork` runs them: a pair's
+ * first end makes the other.
+ */
+export function plan(lab: string, topology: Topology): Record<string, string[]> {
+  const commands: Record<string, string[]> = {};
+  const wan: string[] = ['link set lo up'];
+  commands.wan = wan;
+  for (const host of topology.wanHosts) {
+    const n = wanNumber(host);
+    const [veth, tun] = [`to-${host}`, `w-${host}`];
+    wan.push(
+      `link add ${veth} type veth peer name wan0 netns ${namespaceOf(lab, host)}`,
+      `addr add 198.18.${n}.1/24 dev ${veth}`,
+      `link set ${veth} up`,
+      // Made here rather than by the emulator: without an emulator, packets are lost, not undelayed.
+      `tuntap add dev ${tun} mode tun vnet_hdr`,
+      `link set ${tun} mtu 1500 txqueuelen ${TUN_QUEUE_LENGTH} up`,
+      `route add default dev ${tun} table ${100 + n}`,
+      `rule add pref ${100 + n} iif ${veth} lookup ${100 + n}`,
+    );
+    commands[host] = [
+      'link set lo up',
+      `addr add ${wanAddress(host)}/24 dev wan0`,
+      'link set wan0 up',
+      `route add default via 198.18.${n}.1`,
+    ];
+  }
+  for (const host of topology.wanHosts) {
+    for (const prefix of prefixesOf(host).slice(1)) {
+      wan.push(`route add ${prefix} via ${wanAddress(host)}`);
+    }
+  }
+  for (const [path, options] of Object.entries(topology.paths)) wan.push(...mtuRoutes(path, options));
+  commands.client = lan(namespaceOf(lab, 'gateway'), [`${CLIENT_ADDRESS}/24`], '192.0.2.1');
+  commands.gateway.push('addr add 192.0.2.1/24 dev lan0', 'link set lan0 up');
+  const services = topology.services.map((s, n) => `${s.address}/${n === 0 ? 24 : 32}`);
+  commands.server = lan(namespaceOf(lab, 'origin'), services, '203.0.113.1');
+  commands.origin.push('addr add 203.0.113.1/24 dev lan0', 'link set lan0 up');
+  return commands;
+}
+
+function lan(peer: string, addresses: string[], router: string): string[] {
+  return [
+    'link set lo up',
+    `link add lan0 type veth peer name lan0 netns ${peer}`,
+    ...addresses.map((a) => `addr add ${a} dev lan0`),
+    'link set lan0 up',
+    `route add default via ${router}`,
+  ];
+}
+
+/**
+ * A narrower path is a locked route on the way into the emulator: the kernel then fragments, or answers
+ * "fragmentation needed", as any router would, segments of a super-packet included.
+ */
+function mtuRoutes(path: string, options: PathOptions): string[] {
+  if (options.mtu === undefined) return [];
+  const [from, to] = path.split('>');
+  const table = 100 + wanNumber(from);
+  return prefixesOf(to).map((p) => `route add ${p} dev w-${from} table ${table} mtu lock ${options.mtu}`);
+}
+
+/**
+ * A new namespace takes its IPv4 settings from the machine's own (net.core.devconf_inherit_init_net), so
+ * each that matters is set: the laboratory is the same everywhere. `default` comes before any device.
+ */
+function setSysctls(namespace: string, host: string): void {
+  const routes = host !== 'client' && host !== 'server';
+  within(namespace, () => {
+    const set = (key: string, value: number) =>
+      writeFileSync(`/proc/sys/net/ipv4/${key}`, String(value), { flag: 'r+' });
+    set('ip_forward', routes ? 1 : 0);
+    set('conf/all/arp_ignore', 0);
+    set('conf/all/arp_announce', 0);
+    set('conf/all/rp_filter', 0);
+    // Debian's systemd sets 2 on the machines that the roles will run on. In the wan, anything may come
+    // from anywhere, and comes back from a TUN that has no route to it.
+    set('conf/default/rp_filter', host === 'wan' ? 0 : 2);
+    set('conf/default/accept_local', host === 'wan' ? 1 : 0);
+    set('conf/all/send_redirects', host === 'wan' ? 0 : 1);
+    set('conf/default/send_redirects', host === 'wan' ? 0 : 1);
+    set('conf/default/arp_ignore', 0);
+    set('conf/default/arp_announce', 0);
+  });
+}
+
+/** Gives the replica the service addresses (configurations B and C: its own stack answers as S) or takes them. */
+export async function setServiceAddresses(lab: string, replica: string, topology: Topology, have: boolean) {
+  const namespace = namespaceOf(lab, replica);
+  const lines = topology.services.map((s) =>
+    have ? `addr replace ${s.address}/32 dev lo` : `addr del ${s.address}/32 dev lo`,
+  );
+  if (have) return ipBatch(namespace, lines);
+  const present = await mustRun(['ip', '-n', namespace, '-o', 'addr', 'show', 'dev', 'lo']);
+  const gone = topology.services.map((s) => !present.includes(` ${s.address}/32 `));
+  return ipBatch(
+    namespace,
+    lines.filter((_, n) => !gone[n]),
+  );
+}
+
+/** Deletes those of the namespaces that are still the ones that were made. */
+export async function deleteNamespaces(made: { name: string; inode?: number }[]): Promise<void> {
+  const ours = made.filter(
+    (m) => existsSync(`${namespaceRoot}/${m.name}`) && (m.inode === undefined || inodeOf(m.name) === m.inode),
+  );
+  await ipBatch(
+    undefined,
+    ours.map((m) => `netns del ${m.name}`),
+  );
+}
+
+async function ipBatch(namespace: string | undefined, lines: string[]): Promise<void> {
+  if (lines.length === 0) return;
+  const argv = ['ip', ...(namespace === undefined ? [] : ['-n', namespace]), '-batch', '-'];
+  try {
+    await mustRun(argv, `${lines.join('\n')}\n`);
+  } catch (error) {
+    // `ip` names the line's number; the line itself is what a reader needs.
+    const message = (error as Error).message;
+    const line = /-:(\d+)/.exec(message)?.[1];
+    throw new FirstackError('FSA_LAB_FAILED', line ? `${message} (${lines[Number(line) - 1]})` : message);
+  }
+}

@@ -1,0 +1,273 @@
+/**
+ * The roles of one configuration: their files, their processes, and when they are ready. Each is the
+ * ordinary command (`firstack gateway --config-file …`) in its host's namespace.
+ */
+import { rmSync, writeFileSync } from 'node:fs';
+import { stringify } from 'yaml';
+import { FirstackError } from '../errors.js';
+import { ask, askJson, type RaceRecord, type RoleStatus } from './admin-client.js';
+import { CLIENT_PREFIX, namespaceOf, wanAddress } from './network.js';
+import { cliScript } from './paths.js';
+import {
+  endAll,
+  inNamespace,
+  isAlive,
+  mustRun,
+  type ProcessId,
+  signal,
+  spawnLogged,
+  tail,
+  waitUntil,
+} from './process.js';
+import type { LabState } from './state.js';
+import type { Configuration, Release, Topology } from './topology.js';
+
+export interface RoleOptions {
+  configuration: Configuration;
+  release: Release;
+  registry: 'redis' | 'file';
+  /** The level of the roles' logs. */
+  log: string;
+}
+
+const READY_TIMEOUT_MS = 15_000;
+
+export class Roles {
+  options: RoleOptions = { configuration: 'A', release: 'synchronized', registry: 'redis', log: 'info' };
+  readonly hosts: string[];
+  readonly #directory: string;
+  readonly #lab: string;
+  readonly #processes = new Map<string, ProcessId>();
+
+  constructor(
+    readonly state: LabState,
+    readonly topology: Topology,
+    readonly redisUrl: string,
+  ) {
+    this.#lab = state.record.name;
+    this.#directory = state.directory;
+    this.hosts = ['gateway', 'origin', ...topology.replicas];
+  }
+
+  /** Writes keys, once, and the files of every role for these options. Changes nothing that runs. */
+  async prepare(options: RoleOptions): Promise<void> {
+    this.options = options;
+    const { record } = this.state;
+    record.instances = this.hosts.map((h) => this.instanceOf(h));
+    this.state.save();
+    if (!this.#haveKeys) await this.#makeKeys();
+    this.#haveKeys = true;
+    for (const host of this.hosts) writeFileSync(this.configFile(host), stringify(this.#configOf(host)));
+    writeFileSync(`${this.#directory}/registry.yaml`, stringify(this.#registryFile()));
+  }
+  #haveKeys = false;
+
+  configFile(host: string): string {
+    return `${this.#directory}/${host}.yaml`;
+  }
+  logFile(host: string): string {
+    return `${this.#directory}/${host}.log`;
+  }
+  instanceOf(host: string): string {
+    return `lab-${this.#lab}-${host}`;
+  }
+  adminSocket(host: string): string {
+    return `${this.#directory}/${host}.sock`;
+  }
+  get registryUrl(): string {
+    return this.options.registry === 'redis' ? this.redisUrl : `file:${this.#directory}/registry.yaml`;
+  }
+
+  /** The command line of a host's role, without the namespace. */
+  argv(host: string): string[] {
+    const { configuration, release } = this.options;
+    const role = host === 'gateway' || host === 'origin' ? host : 'replica';
+    const argv = [process.execPath, cliScript, role, '--config-file', this.configFile(host)];
+    argv.push('--configuration', configuration, '--registry', this.registryUrl);
+    // A replica answers in the same way to every race.
+    if (role !== 'replica') argv.push('--race', 'origin', '--release', release);
+    return argv;
+  }
+
+  start(host: string): void {
+    const argv = inNamespace(namespaceOf(this.#lab, host), this.argv(host));
+    const child = spawnLogged(argv, this.logFile(host));
+    this.#processes.set(host, this.state.noteProcess(host, child.pid));
+  }
+
+  startAll(): void {
+    // The origin publishes the service that the replicas and the gateway look for.
+    for (const host of ['origin', ...this.topology.replicas, 'gateway']) this.start(host);
+  }
+
+  /** SIGTERM, and waits until it has taken its rules away. */
+  async stop(host: string): Promise<void> {
+    const id = this.#processes.get(host);
+    if (id !== undefined) await endAll([id]);
+    this.#processes.delete(host);
+  }
+
+  async stopAll(): Promise<void> {
+    await endAll([...this.#processes.values()]);
+    this.#processes.clear();
+  }
+
+  async kill(host: string): Promise<void> {
+    const id = this.#processes.get(host);
+    if (id === undefined) return;
+    signal(id, 'SIGKILL');
+    await waitUntil(() => !isAlive(id), 2000);
+    this.#processes.delete(host);
+    rmSync(this.adminSocket(host), { force: true });
+  }
+
+  isRunning(host: string): boolean {
+    const id = this.#processes.get(host);
+    return id !== undefined && isAlive(id);
+  }
+
+  pid(host: string): number | undefined {
+    return this.#processes.get(host)?.pid;
+  }
+
+  status(host: string): Promise<RoleStatus | undefined> {
+    return askJson<RoleStatus>(this.adminSocket(host), '/v1/status');
+  }
+
+  /** The gateway's last races, as it gives them. */
+  async races(last: number): Promise<RaceRecord[]> {
+    const answer = await askJson<{ races: RaceRecord[] }>(
+      this.adminSocket('gateway'),
+      `/v1/races?last=${last}`,
+    );
+    return answer?.races ?? [];
+  }
+
+  async counter(host: string, name: string): Promise<number> {
+    return (await this.status(host))?.counters[name] ?? 0;
+  }
+
+  /**
+   * Waits until every role that runs says that it is ready, the origin has measured every running replica
+   * and the gateway knows every service.
+   * @throws FirstackError FSA_LAB_FAILED with the end of the log of the role that is not
+   */
+  async waitUntilReady(timeoutMs = READY_TIMEOUT_MS): Promise<void> {
+    let blame: { host: string; why: string } | undefined;
+    const ready = async () => {
+      blame = await this.#unready();
+      return blame === undefined || !this.isRunning(blame.host);
+    };
+    await waitUntil(ready, timeoutMs, 50);
+    if (blame === undefined) return;
+    const { host, why } = blame;
+    const ended = this.isRunning(host) ? '' : ' (its process has ended)';
+    throw new FirstackError(
+      'FSA_LAB_FAILED',
+      `${host} is not ready${ended}: ${why}; end of its log:\n${tail(this.logFile(host))}`,
+    );
+  }
+
+  async #unready(): Promise<{ host: string; why: string } | undefined> {
+    for (const host of this.#processes.keys()) {
+      if (!this.isRunning(host)) return { host, why: 'it does not run' };
+      const answer = await ask(this.adminSocket(host), '/readyz');
+      if (answer?.status !== 200) {
+        return {
+          host,
+          why: answer === undefined ? 'no answer' : `/readyz says ${answer.status} ${answer.body}`,
+        };
+      }
+    }
+    if (this.#processes.has('origin')) {
+      const candidates = (await this.status('origin'))?.candidates ?? [];
+      for (const id of this.topology.replicas.filter((r) => this.#processes.has(r))) {
+        const candidate = candidates.find((c) => c.id === id);
+        if (candidate?.state !== 'up' || candidate.distanceMs === null) {
+          const seen = candidate === undefined ? 'not in its view' : JSON.stringify(candidate);
+          return { host: 'origin', why: `replica ${id} is ${seen}` };
+        }
+      }
+    }
+    if (this.#processes.has('gateway')) {
+      const known = (await this.status('gateway'))?.services.map((s) => s.name) ?? [];
+      const missing = this.topology.services.find((s) => !known.includes(s.name));
+      if (missing !== undefined) return { host: 'gateway', why: `it does not know service ${missing.name}` };
+    }
+    return undefined;
+  }
+
+  async #makeKeys(): Promise<void> {
+    const key = (...args: string[]) => mustRun([process.execPath, cliScript, 'keygen', ...args]);
+    const [master, gateway] = [`${this.#directory}/master.key`, `${this.#directory}/gateway.key`];
+    await key('--out', master);
+    await key('--from', master, '--gateway', '1', '--out', gateway);
+  }
+
+  #configOf(host: string): unknown {
+    const common = {
+      instance: this.instanceOf(host),
+      wan: ['wan0'],
+      admin: { listen: `unix:${this.adminSocket(host)}` },
+      log: this.options.log,
+    };
+    const masterKey = { keyFile: `${this.#directory}/master.key` };
+    const tun = (name: string) => ({ name, queueLength: 4096 });
+    if (host === 'gateway') {
+      return {
+        ...common,
+        lan: ['lan0'],
+        tun: tun('fsgw'),
+        prefixes: [CLIENT_PREFIX],
+        tag: { gatewayId: 1, keyFile: `${this.#directory}/gateway.key` },
+      };
+    }
+    if (host === 'origin') {
+      return {
+        ...common,
+        lan: ['lan0'],
+        tun: tun('fsor'),
+        address: wanAddress(host),
+        tag: masterKey,
+        services: this.topology.services.map((s) => ({ ...s, replicable: true })),
+      };
+    }
+    const services = this.#replicaServices();
+    return {
+      id: host,
+      ...common,
+      tun: tun('fsre'),
+      address: wanAddress(host),
+      tag: masterKey,
+      services,
+      health: {
+        http: `http://${wanAddress(host)}:${services[0].port}/healthz`,
+        intervalMs: 500,
+        timeoutMs: 400,
+        rise: 1,
+        fall: 2,
+      },
+      limits: this.topology.limits[host],
+    };
+  }
+
+  #replicaServices(): { name: string; port: number }[] {
+    return this.topology.services.map((s) => ({ name: s.name, port: s.ports[0] }));
+  }
+
+  #registryFile(): unknown {
+    return {
+      services: this.topology.services.map((s) => ({
+        ...s,
+        configuration: this.options.configuration,
+        replicable: true,
+      })),
+      replicas: this.topology.replicas.map((id) => ({
+        id,
+        address: wanAddress(id),
+        services: this.#replicaServices(),
+      })),
+      gateways: [{ id: 1, prefixes: [CLIENT_PREFIX] }],
+    };
+  }
+}

@@ -1,0 +1,276 @@
+/**
+ * The topology file: which hosts there are and how far apart, and who ought to win a race there.
+ * The schema with examples stands in `README.md`; the addresses follow from the host's name.
+ */
+import { existsSync, readdirSync } from 'node:fs';
+import { type Locate, readYaml, type Schema } from '../config.js';
+import { FirstackError, type Problem } from '../errors.js';
+import { topologyDirectory } from './paths.js';
+
+export type Release = 'synchronized' | 'immediate';
+export type Configuration = 'A' | 'B' | 'C';
+
+export interface PathOptions {
+  /** Of a hundred packets, at random. */
+  lossPct?: number;
+  /** Up to so much is added to the delay, evenly spread. */
+  jitterMs?: number;
+  rateMbit?: number;
+  /** What the link before a rate holds; what would wait longer is dropped. */
+  queueMs?: number;
+  mtu?: number;
+  /** Lets jitter change the order of packets. */
+  reorder?: boolean;
+}
+
+export interface Limits {
+  connections: number;
+  cpuPct: number;
+}
+
+export interface Service {
+  name: string;
+  address: string;
+  ports: number[];
+  raceWindowMs: number;
+}
+
+export interface Topology {
+  name: string;
+  replicas: string[];
+  /** gateway, origin and the replicas: what the WAN connects. */
+  wanHosts: string[];
+  limits: Record<string, Limits>;
+  services: Service[];
+  /** One-way, in ms, for each ordered pair of WAN hosts. */
+  delaysMs: Record<string, Record<string, number>>;
+  /** By "from>to". */
+  paths: Record<string, PathOptions>;
+}
+
+interface TopologyFile {
+  hosts: Record<string, { limits?: Limits }>;
+  services: Service[];
+  delaysMs: Record<string, Record<string, number>>;
+  paths: Record<string, PathOptions>;
+}
+
+const number = (minimum: number, maximum: number) => ({ type: 'number', minimum, maximum });
+const HOST = '^(gateway|origin|r[1-9][0-9]?)$';
+const delay = number(0, 10_000);
+const host = {
+  type: 'object',
+  additionalProperties: false,
+  properties: {
+    limits: {
+      type: 'object',
+      additionalProperties: false,
+      default: { connections: 10_000, cpuPct: 100 },
+      properties: {
+        connections: { type: 'integer', minimum: 1, default: 10_000 },
+        cpuPct: { ...number(1, 100), default: 100 },
+      },
+    },
+  },
+};
+
+const SCHEMA: Schema = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['hosts', 'delaysMs'],
+  properties: {
+    hosts: {
+      type: 'object',
+      additionalProperties: false,
+      required: ['gateway', 'origin'],
+      properties: { gateway: host, origin: host },
+      patternProperties: { '^r[1-9][0-9]?$': host },
+    },
+    services: {
+      type: 'array',
+      minItems: 1,
+      default: [{ name: 'web', address: '203.0.113.10', ports: [80], raceWindowMs: 500 }],
+      items: {
+        type: 'object',
+        additionalProperties: false,
+        required: ['name', 'address'],
+        properties: {
+          name: { type: 'string', pattern: '^[a-z0-9-]{1,32}$' },
+          // The server's LAN: an address elsewhere would have no host behind it.
+          address: {
+            type: 'string',
+            pattern: '^203\\.0\\.113\\.(1[0-9]|[2-9][0-9]|1[0-9][0-9]|2[0-4][0-9])$',
+          },
+          ports: {
+            type: 'array',
+            minItems: 1,
+            uniqueItems: true,
+            default: [80],
+            items: { type: 'integer', minimum: 1, maximum: 65_535 },
+          },
+          raceWindowMs: { ...number(1, 10_000), default: 500 },
+        },
+      },
+    },
+    delaysMs: {
+      type: 'object',
+      additionalProperties: false,
+      patternProperties: {
+        [HOST]: {
+          type: 'object',
+          additionalProperties: false,
+          patternProperties: { [HOST]: delay },
+        },
+      },
+    },
+    paths: {
+      type: 'object',
+      additionalProperties: false,
+      default: {},
+      patternProperties: {
+        [HOST.replace('$', HOST.replace('^', '>'))]: {
+          type: 'object',
+          additionalProperties: false,
+          properties: {
+            lossPct: number(0, 100),
+            jitterMs: number(0, 10_000),
+            rateMbit: { type: 'number', exclusiveMinimum: 0 },
+            queueMs: number(1, 10_000),
+            mtu: { type: 'integer', minimum: 576, maximum: 1500 },
+            reorder: { type: 'boolean' },
+          },
+        },
+      },
+    },
+  },
+};
+
+export const DEFAULT_TOPOLOGY = 'replica-nearest';
+
+/** Names of the topologies that come with the laboratory. */
+export function knownTopologies(): string[] {
+  return readdirSync(topologyDirectory)
+    .filter((f) => f.endsWith('.yaml'))
+    .map((f) => f.slice(0, -'.yaml'.length))
+    .sort();
+}
+
+/**
+ * @param nameOrFile the name of one that comes along, or a file
+ * @throws FirstackError FSA_CONFIG_* with all problems of the file
+ */
+export function loadTopology(nameOrFile = DEFAULT_TOPOLOGY): Topology {
+  const own = `${topologyDirectory}/${nameOrFile}.yaml`;
+  const file = /^[\w-]+$/.test(nameOrFile) && !existsSync(nameOrFile) ? own : nameOrFile;
+  if (file === own && !existsSync(own)) {
+    throw new FirstackError(
+      'FSA_CONFIG_UNREADABLE',
+      `${nameOrFile}: no such topology (known: ${knownTopologies().join(', ')}; or give a file)`,
+    );
+  }
+  const { value, locate } = readYaml<TopologyFile>(file, SCHEMA);
+  const problems = [...strangers(value, locate), ...doubles(value, locate)];
+  if (problems.length > 0) throw FirstackError.ofProblems(problems);
+  const replicas = Object.keys(value.hosts)
+    .filter((h) => h.startsWith('r'))
+    .sort((a, b) => Number(a.slice(1)) - Number(b.slice(1)));
+  const wanHosts = ['gateway', 'origin', ...replicas];
+  return {
+    name: file.replace(/^.*\//, '').replace(/\.ya?ml$/, ''),
+    replicas,
+    wanHosts,
+    limits: Object.fromEntries(
+      replicas.map((r) => [r, value.hosts[r].limits ?? { connections: 10_000, cpuPct: 100 }]),
+    ),
+    services: value.services,
+    delaysMs: completed(value.delaysMs, wanHosts),
+    paths: value.paths,
+  };
+}
+
+/** A direction that the file leaves out takes the opposite one; a pair it leaves out has no delay. */
+function completed(given: TopologyFile['delaysMs'], hosts: string[]): Topology['delaysMs'] {
+  const all: Topology['delaysMs'] = {};
+  for (const from of hosts) {
+    all[from] = {};
+    for (const to of hosts) {
+      if (to !== from) all[from][to] = given[from]?.[to] ?? given[to]?.[from] ?? 0;
+    }
+  }
+  return all;
+}
+
+function strangers(file: TopologyFile, locate: Locate): Problem[] {
+  const problems: Problem[] = [];
+  const check = (name: string, where: string[]) => {
+    if (file.hosts[name] !== undefined) return;
+    const message = `${locate(where)}: '${name}' is not among the hosts`;
+    problems.push({ code: 'FSA_CONFIG_VALUE', message });
+  };
+  for (const [from, row] of Object.entries(file.delaysMs)) {
+    check(from, ['delaysMs', from]);
+    for (const to of Object.keys(row)) check(to, ['delaysMs', from, to]);
+  }
+  for (const path of Object.keys(file.paths)) {
+    for (const name of path.split('>')) check(name, ['paths', path]);
+  }
+  return problems;
+}
+
+function doubles(file: TopologyFile, locate: Locate): Problem[] {
+  const problems: Problem[] = [];
+  const names = new Set<string>();
+  const ports = new Set<string>();
+  file.services.forEach((s, n) => {
+    const twice = (what: string) =>
+      problems.push({
+        code: 'FSA_CONFIG_VALUE',
+        message: `${locate(['services', String(n)])}: ${what} is given twice`,
+      });
+    if (names.has(s.name)) twice(`service '${s.name}'`);
+    names.add(s.name);
+    for (const port of s.ports) {
+      // A replica's port belongs to one service (DESIGN 1), and here they have the same ports.
+      if (ports.has(String(port))) twice(`port ${port}`);
+      ports.add(String(port));
+    }
+  });
+  return problems;
+}
+
+/** When a candidate's acknowledgement reaches the gateway, after the tagged SYN reached the origin. */
+export interface Arrival {
+  id: string;
+  atMs: number;
+}
+
+/**
+ * The race as the topology would have it, with no delay but the paths': earliest first.
+ * Synchronized, each copy is held for Dmax − d(O,R), with d(O,R) as the origin measures it: half a round
+ * trip, capped by the race window (DESIGN 2).
+ */
+export function arrivals(topology: Topology, release: Release): Arrival[] {
+  const d = topology.delaysMs;
+  const measured = (r: string) => (d.origin[r] + d[r].origin) / 2;
+  const window = Math.min(...topology.services.map((s) => s.raceWindowMs));
+  const longest =
+    release === 'immediate' ? 0 : Math.min(window, Math.max(0, ...topology.replicas.map(measured)));
+  const all = [{ id: 'origin', atMs: longest + d.origin.gateway }];
+  for (const r of topology.replicas) {
+    const heldMs = Math.max(0, longest - measured(r));
+    all.push({ id: r, atMs: heldMs + d.origin[r] + d[r].gateway });
+  }
+  return all.sort((a, b) => a.atMs - b.atMs);
+}
+
+/**
+ * Who must serve. Synchronized: least d(·,C), which is what *nearest* means for the origin race; immediate:
+ * whose answer comes first when every copy leaves the origin at once.
+ */
+export function expectedWinner(topology: Topology, release: Release): string {
+  if (release === 'immediate') return arrivals(topology, 'immediate')[0].id;
+  const candidates = ['origin', ...topology.replicas];
+  return candidates.reduce((best, id) =>
+    topology.delaysMs[id].gateway < topology.delaysMs[best].gateway ? id : best,
+  );
+}

@@ -1,0 +1,107 @@
+/** Starts the emulator in the wan namespace and tells it what the paths are like. */
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { FirstackError } from '../errors.js';
+import type { WanPlan, WanStatistics } from './emulator.js';
+import { namespaceOf, prefixesOf } from './network.js';
+import { emulatorScript } from './paths.js';
+import {
+  endAll,
+  inNamespace,
+  isAlive,
+  type ProcessId,
+  signal,
+  spawnLogged,
+  tail,
+  waitUntil,
+} from './process.js';
+import type { LabState } from './state.js';
+import type { PathOptions, Topology } from './topology.js';
+
+export class Wan {
+  readonly plan: WanPlan;
+  readonly #directory: string;
+  #process: ProcessId | undefined;
+
+  constructor(
+    readonly state: LabState,
+    topology: Topology,
+    seed: number,
+  ) {
+    this.#directory = state.directory;
+    const paths: WanPlan['paths'] = {};
+    for (const from of topology.wanHosts) {
+      for (const to of topology.wanHosts) {
+        if (from === to) continue;
+        const path = `${from}>${to}`;
+        paths[path] = { delayMs: topology.delaysMs[from][to], ...topology.paths[path] };
+      }
+    }
+    const hosts = topology.wanHosts.map((name) => ({ name, prefixes: prefixesOf(name) }));
+    this.plan = { generation: 0, seed, hosts, paths };
+  }
+
+  async start(): Promise<void> {
+    this.#write();
+    const files = ['wan.json', 'wan.applied', 'wan-statistics.json'].map((f) => `${this.#directory}/${f}`);
+    const namespace = namespaceOf(this.state.record.name, 'wan');
+    const argv = inNamespace(namespace, [process.execPath, emulatorScript, ...files]);
+    const child = spawnLogged(argv, this.#log);
+    this.#process = this.state.noteProcess('emulator', child.pid);
+    await this.#applied();
+  }
+
+  /** Changes a path's delay, loss, jitter or rate from now on. `mtu` is a route: it stays as it was made. */
+  async setPath(path: string, change: Partial<Omit<WanPlan['paths'][string], 'mtu'>>): Promise<void> {
+    if (this.plan.paths[path] === undefined) throw new FirstackError('FSA_USAGE', `no path '${path}'`);
+    this.plan.paths[path] = { ...this.plan.paths[path], ...(change as PathOptions) };
+    this.plan.generation++;
+    this.#write();
+    if (this.#process !== undefined) signal(this.#process, 'SIGHUP');
+    await this.#applied();
+  }
+
+  async statistics(): Promise<WanStatistics> {
+    const file = `${this.#directory}/wan-statistics.json`;
+    const before = read(file);
+    if (this.#process !== undefined) signal(this.#process, 'SIGUSR2');
+    // With nothing sent meanwhile the new file equals the old one: then the old one is right.
+    await waitUntil(() => read(file) !== before, 300);
+    const text = read(file);
+    if (text === undefined) throw this.#failure('wrote no statistics');
+    return JSON.parse(text);
+  }
+
+  async stop(): Promise<void> {
+    if (this.#process !== undefined) await endAll([this.#process]);
+  }
+
+  get #log(): string {
+    return `${this.#directory}/emulator.log`;
+  }
+
+  #write(): void {
+    const file = `${this.#directory}/wan.json`;
+    writeFileSync(`${file}.new`, JSON.stringify(this.plan, null, 2));
+    renameSync(`${file}.new`, file);
+  }
+
+  async #applied(): Promise<void> {
+    const want = String(this.plan.generation);
+    const done = () => read(`${this.#directory}/wan.applied`) === want;
+    const dead = () => this.#process === undefined || !isAlive(this.#process);
+    await waitUntil(() => done() || dead(), 10_000, 5);
+    if (!done()) throw this.#failure('did not take the plan');
+  }
+
+  #failure(what: string): FirstackError {
+    return new FirstackError('FSA_LAB_FAILED', `the WAN emulator ${what}:\n${tail(this.#log)}`);
+  }
+}
+
+function read(file: string): string | undefined {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,133 @@
+/**
+ * A batch of packets in one arena, and what has been decided about each.
+ *
+ * Packets 0 … count-1 were read; count … total-1 were emitted by stages (copies, resets). A stage looks
+ * at the undecided ones (`verdict[i] === OPEN`), edits them in place, and decides with
+ * {@link Batch.pass}, {@link Batch.drop}, {@link Batch.hold}. It never allocates, awaits, logs or throws.
+ *
+ * Bounds: `validate.ts` checks a packet once. Until then a stage may read nothing of it.
+ */
+import type { Clock } from '../device/clock.js';
+import { VNET_HEADER } from '../device/device.js';
+import { FlowTable } from '../flow/table.js';
+
+export const OPEN = 0;
+export const PASS = 1;
+export const DROP = 2;
+/** Kept in the hold queue, to be sent later. */
+export const HOLD = 3;
+export const EMIT = 4;
+
+/** Packets that one read takes at most, and the bytes that each may have: a GSO super-packet. */
+export const BATCH = 64;
+export const SLOT = 65536;
+/** Before each packet: a virtio header, a tag (16) and an outer header (20) may be put in front. */
+export const HEADROOM = 64;
+/** Packets that stages may add before they are flushed; SYNs and resets only, so they are small. */
+export const EXTRAS = 512;
+export const EXTRA_SLOT = 2048;
+
+const READ_STRIDE = HEADROOM + SLOT;
+const EXTRA_STRIDE = HEADROOM + EXTRA_SLOT;
+const SLOTS = BATCH + EXTRAS;
+
+export class Batch {
+  readonly arena = new Uint8Array(BATCH * READ_STRIDE + EXTRAS * EXTRA_STRIDE);
+  readonly view = new DataView(this.arena.buffer);
+  count = 0;
+  total = 0;
+
+  /** First byte of each packet's IP header in the arena. */
+  readonly at = new Int32Array(SLOTS);
+  readonly length = new Int32Array(SLOTS);
+  readonly verdict = new Uint8Array(SLOTS);
+
+  // What `validate.ts` finds.
+  /** First byte of the transport header. */
+  readonly l4 = new Int32Array(SLOTS);
+  readonly protocol = new Uint8Array(SLOTS);
+  readonly tcpFlags = new Uint8Array(SLOTS);
+
+  // What the roles' lookups find; -1 for none.
+  readonly flow = new Int32Array(SLOTS);
+  readonly service = new Int16Array(SLOTS);
+  /** The candidate that a packet comes from; see `src/race/candidates.ts`. */
+  readonly candidate = new Int16Array(SLOTS);
+  /** Which side a packet comes from, in the role's own terms; 0 for neither. */
+  readonly side = new Uint8Array(SLOTS);
+
+  /** Called when the extra slots are used up: writes what is decided and makes room. */
+  flush: () => void = () => {};
+
+  /** @param counters one per reason, in shared memory: this thread adds, the control plane reads */
+  constructor(
+    readonly clock: Clock,
+    readonly counters: Float64Array,
+  ) {
+    this.reset();
+  }
+
+  /** Makes every read slot empty, at its place. */
+  reset(): void {
+    this.count = 0;
+    this.total = 0;
+    for (let i = 0; i < BATCH; i++) this.at[i] = i * READ_STRIDE + HEADROOM;
+  }
+
+  /** Begins a batch of `count` packets that were read to `at`/`length`. */
+  begin(count: number): void {
+    this.count = count;
+    this.total = count;
+    this.verdict.fill(OPEN, 0, count);
+    this.flow.fill(-1, 0, count);
+    this.service.fill(-1, 0, count);
+    this.candidate.fill(-1, 0, count);
+    this.side.fill(0, 0, count);
+  }
+
+  pass(i: number, reason: number): void {
+    this.verdict[i] = PASS;
+    this.counters[reason]++;
+  }
+
+  drop(i: number, reason: number): void {
+    this.verdict[i] = DROP;
+    this.counters[reason]++;
+  }
+
+  hold(i: number, reason: number): void {
+    this.verdict[i] = HOLD;
+    this.counters[reason]++;
+  }
+
+  /**
+   * Adds a packet of at most {@link EXTRA_SLOT} bytes, to be written by the caller at `at[…]` before its
+   * next call here. Its virtio header is clear.
+   */
+  emit(length: number, reason: number): number {
+    if (this.total - this.count >= EXTRAS) this.flush();
+    const i = this.total++;
+    const at = BATCH * READ_STRIDE + (i - this.count) * EXTRA_STRIDE + HEADROOM;
+    this.at[i] = at;
+    this.length[i] = length;
+    this.verdict[i] = EMIT;
+    this.arena.fill(0, at - VNET_HEADER, at);
+    this.counters[reason]++;
+    return i;
+  }
+
+  /** Takes back the packet that {@link emit} made last, uncounted; for one that goes into the hold queue. */
+  takeBack(i: number, reason: number): void {
+    this.total = i;
+    this.counters[reason]--;
+  }
+}
+
+/** One step of a role's work. */
+export type Stage = (batch: Batch) => void;
+
+/** A flow table for a role, seeded from the operating system. */
+export function createFlowTable(capacity: number): FlowTable {
+  const seed = crypto.getRandomValues(new Int32Array(2));
+  return new FlowTable(capacity, [seed[0], seed[1]]);
+}

@@ -1,0 +1,60 @@
+/** Who may tag for whom: the receiver's steps 1 to 5 of `src/wire/SPEC.md`, for origin and replica. */
+import { type Prefix, V4_MAPPED, wordMask } from '../wire/address.js';
+import * as ipv4 from '../wire/ipv4.js';
+import type { SipKey } from '../wire/siphash.js';
+import * as tag from '../wire/tag.js';
+
+export interface KeyringGateway {
+  id: number;
+  prefixes: Prefix[];
+  /** Words of each live key by key id. */
+  keys: { id: number; words: number[] }[];
+}
+
+export const GENUINE = 0;
+export const FOREIGN = 1;
+export const STALE = 2;
+export const FORGED = 3;
+/** What {@link Keyring.check} answers. */
+export type TagVerdict = typeof GENUINE | typeof FOREIGN | typeof STALE | typeof FORGED;
+
+export class Keyring {
+  readonly #gateways = new Map<number, { prefixes: Prefix[]; keys: (SipKey | undefined)[] }>();
+  #epoch = 0;
+
+  constructor() {
+    this.tick();
+  }
+
+  load(gateways: readonly KeyringGateway[]): void {
+    this.#gateways.clear();
+    for (const g of gateways) {
+      const keys = new Array<SipKey | undefined>(16).fill(undefined);
+      for (const k of g.keys) keys[k.id] = Int32Array.from(k.words);
+      this.#gateways.set(g.id, { prefixes: g.prefixes, keys });
+    }
+  }
+
+  /** Follows the wall clock; call it several times an epoch. */
+  tick(): void {
+    this.#epoch = tag.epochOf(Date.now() / 1000);
+  }
+
+  /** Judges the tag at `p` of the SYN at `at`, whose TCP header is at `l4`. */
+  check(view: DataView, at: number, l4: number, p: number): TagVerdict {
+    if (tag.version(view, p) !== tag.VERSION || !tag.redirectionPermitted(view, p)) return FOREIGN;
+    const gateway = this.#gateways.get(tag.gatewayId(view, p));
+    if (gateway === undefined || !covers(gateway.prefixes, ipv4.saddr(view, at))) return FOREIGN;
+    if (!tag.isFresh(view, p, this.#epoch)) return STALE;
+    const key = gateway.keys[tag.keyId(view, p)];
+    return key !== undefined && tag.isAuthentic(view, at, l4, p, key) ? GENUINE : FORGED;
+  }
+}
+
+function covers(prefixes: Prefix[], v4: number): boolean {
+  for (let i = 0; i < prefixes.length; i++) {
+    const { address, bits } = prefixes[i];
+    if (((address[3] ^ v4) & wordMask(bits, 3)) === 0 && address[2] === V4_MAPPED && bits >= 96) return true;
+  }
+  return false;
+}

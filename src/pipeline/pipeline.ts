@@ -1,0 +1,124 @@
+/** What a role hands to the data plane: its stages in order, and how it takes news. */
+import type { Clock } from '../device/clock.js';
+import { type Device, DeviceError } from '../device/device.js';
+import type { HoldQueue } from '../device/hold-queue.js';
+import { BATCH, type Batch, DROP, HOLD, OPEN, SLOT, type Stage } from './batch.js';
+import { common } from './reasons.js';
+
+export interface PipelineContext<Options> {
+  options: Options;
+  clock: Clock;
+  batch: Batch;
+  hold: HoldQueue;
+  /** Race records in shared memory (`src/race/record.ts`). */
+  races: Float64Array;
+  /** Gauges in shared memory, in the role's own terms. */
+  gauges: Float64Array;
+}
+
+export interface Pipeline<Snapshot> {
+  readonly stages: readonly Stage[];
+  /** Names of the counters, in order. */
+  readonly reasons: readonly string[];
+  /** Takes what the control plane knows now. May allocate. */
+  load(snapshot: Snapshot): void;
+  /** Runs ten times a second: expiry and gauges. */
+  tick(): void;
+}
+
+/** What a role's pipeline module exports. */
+export interface PipelineModule {
+  createPipeline(context: PipelineContext<unknown>): Pipeline<unknown>;
+}
+
+/** Reads of one wake-up at most, so that timers are not starved. */
+const ROUNDS = 8;
+
+/**
+ * Carries packets from a device through the stages and back to it.
+ * `run` is called when the device can be read, `release` when a held packet is due.
+ */
+export class Runner {
+  readonly #outAt = new Int32Array(1024);
+  readonly #outLength = new Int32Array(1024);
+
+  constructor(
+    readonly device: Device,
+    readonly batch: Batch,
+    readonly hold: HoldQueue,
+    readonly stages: readonly Stage[],
+    readonly clock: Clock,
+  ) {
+    batch.flush = () => this.#writeExtras();
+  }
+
+  /** @returns packets read; -1 when the device is gone */
+  run(): number {
+    let read = 0;
+    for (let round = 0; round < ROUNDS; round++) {
+      this.batch.reset();
+      let n: number;
+      try {
+        n = this.device.readBatch(this.batch.arena, this.batch.at, this.batch.length, BATCH, SLOT);
+      } catch (error) {
+        this.batch.counters[common.readError]++;
+        if (error instanceof DeviceError) return -1;
+        throw error;
+      }
+      if (n === 0) break;
+      read += n;
+      this.clock.update();
+      this.process(n);
+      if (n < BATCH) break;
+    }
+    return read;
+  }
+
+  /** Takes the first `n` packets of the batch through the stages and writes what comes of them. */
+  process(n: number): void {
+    const { batch } = this;
+    batch.begin(n);
+    for (let s = 0; s < this.stages.length; s++) this.stages[s](batch);
+    let out = 0;
+    for (let i = 0; i < n; i++) {
+      const verdict = batch.verdict[i];
+      if (verdict === OPEN) batch.pass(i, common.passDefault);
+      if (verdict === DROP || verdict === HOLD) continue;
+      this.#outAt[out] = batch.at[i];
+      this.#outLength[out++] = batch.length[i];
+    }
+    if (out > 0) this.#write(batch.arena, out);
+    this.#writeExtras();
+  }
+
+  /** Sends every held packet that is due. @returns when the next one is, 0 when none is held */
+  release(): number {
+    const { hold, clock } = this;
+    clock.update();
+    for (let e = hold.pop(clock.nowUs); e >= 0; e = hold.pop(clock.nowUs)) {
+      this.#outAt[0] = hold.at(e);
+      this.#outLength[0] = hold.lengthOf(e);
+      this.batch.counters[common.release]++;
+      this.#write(hold.arena, 1);
+      hold.free(e);
+    }
+    return hold.size > 0 ? hold.nextDueUs : 0;
+  }
+
+  #writeExtras(): void {
+    const { batch } = this;
+    const extras = batch.total - batch.count;
+    if (extras === 0) return;
+    for (let k = 0; k < extras; k++) {
+      this.#outAt[k] = batch.at[batch.count + k];
+      this.#outLength[k] = batch.length[batch.count + k];
+    }
+    batch.total = batch.count;
+    this.#write(batch.arena, extras);
+  }
+
+  #write(arena: Uint8Array, count: number): void {
+    const written = this.device.writeBatch(arena, this.#outAt, this.#outLength, count);
+    if (written < count) this.batch.counters[common.writeError] += count - written;
+  }
+}

@@ -1,0 +1,98 @@
+/**
+ * The data plane's thread: owns the TUN, the flow table and the hold queue, and does nothing else.
+ * The control plane talks to it by messages and reads its counters from shared memory.
+ */
+import { parentPort, workerData } from 'node:worker_threads';
+import { MonotonicClock, PreciseTimer } from '../device/clock.js';
+import { HoldQueue } from '../device/hold-queue.js';
+import { Tun } from '../device/tun.js';
+import { Batch, EXTRA_SLOT } from './batch.js';
+import { type PipelineModule, Runner } from './pipeline.js';
+
+/** What the control plane starts the thread with. */
+export interface WorkerStart {
+  module: string;
+  options: unknown;
+  tun: { name: string; queueLength: number };
+  /** Packets that may wait for their release at once. */
+  holdSlots: number;
+  counters: SharedArrayBuffer;
+  races: SharedArrayBuffer;
+  gauges: SharedArrayBuffer;
+}
+
+export type ToWorker = { type: 'load'; snapshot: unknown; offload: boolean; mtu: number } | { type: 'stop' };
+
+export type FromWorker =
+  | { type: 'ready'; reasons: readonly string[] }
+  | { type: 'loaded' }
+  | { type: 'gone' };
+
+/** Expiry and gauges, in milliseconds. */
+const TICK_MS = 100;
+
+const start = workerData as WorkerStart;
+const port = parentPort!;
+const send = (message: FromWorker): void => port.postMessage(message);
+
+const clock = new MonotonicClock();
+const batch = new Batch(clock, new Float64Array(start.counters));
+const hold = new HoldQueue([{ slotBytes: EXTRA_SLOT, slots: start.holdSlots }]);
+const { createPipeline } = (await import(start.module)) as PipelineModule;
+const pipeline = createPipeline({
+  options: start.options,
+  clock,
+  batch,
+  hold,
+  races: new Float64Array(start.races),
+  gauges: new Float64Array(start.gauges),
+});
+
+const tun = new Tun(start.tun.name);
+tun.queueLength = start.tun.queueLength;
+tun.isUp = true;
+const runner = new Runner(tun, batch, hold, pipeline.stages, clock);
+
+let armed = 0;
+const arm = (due: number): void => {
+  if (due === armed) return;
+  armed = due;
+  timer.arm(due);
+};
+const timer = new PreciseTimer(() => {
+  armed = 0;
+  arm(runner.release());
+});
+
+tun.onReadable(() => {
+  if (runner.run() < 0) {
+    stop();
+    send({ type: 'gone' });
+    return;
+  }
+  if (hold.size > 0) arm(hold.nextDueUs);
+});
+
+const ticking = setInterval(() => {
+  clock.update();
+  pipeline.tick();
+}, TICK_MS);
+
+function stop(): void {
+  clearInterval(ticking);
+  timer.release();
+  tun.release();
+}
+
+port.on('message', (message: ToWorker) => {
+  if (message.type === 'load') {
+    tun.offload = message.offload;
+    if (tun.mtu !== message.mtu) tun.mtu = message.mtu;
+    pipeline.load(message.snapshot);
+    send({ type: 'loaded' });
+  } else {
+    stop();
+    port.close();
+  }
+});
+send({ type: 'ready', reasons: pipeline.reasons });

@@ -1,0 +1,191 @@
+/**
+ * What the registry holds: services, replicas, gateways, origins, one record each. Records that come
+ * from Redis are checked against these schemas; one that does not fit is left out, and said.
+ */
+import type { Schema } from '../config.js';
+
+export const CONFIGURATIONS = ['A', 'B', 'C'] as const;
+/** A: translate both ways. B: replicas spoof the origin. C: tunnel. */
+export type Configuration = (typeof CONFIGURATIONS)[number];
+
+/** Published by an origin. Has no TTL: flows outlive the role. */
+export interface ServiceRecord {
+  v: 1;
+  name: string;
+  /** The service address S ("VIP"). */
+  address: string;
+  ports: number[];
+  configuration: Configuration;
+  /** Whether replicas may carry it [310]. */
+  replicable: boolean;
+  /** Cap of Dmax, the time that a synchronized release may hold a SYN. */
+  raceWindowMs: number;
+}
+
+/** up: takes flows. busy: over a limit [406]. draining: keeps its flows. inactive: dead to the race [404]. */
+export type ReplicaState = 'up' | 'busy' | 'draining' | 'inactive';
+
+export interface ReplicaService {
+  name: string;
+  /** The port that the web server listens on, when it is not the service's own. */
+  port?: number;
+}
+
+export interface ReplicaRecord {
+  v: 1;
+  id: string;
+  /** The replica's address R. */
+  address: string;
+  services: ReplicaService[];
+  state: ReplicaState;
+  /** Why it is not up; '' when it is. */
+  reason: string;
+  connections: number;
+  /** Share of its most limited resource in use, 0 … 1. */
+  load: number;
+}
+
+export interface GatewayRecord {
+  v: 1;
+  id: number;
+  /** Client prefixes that this gateway may tag for. */
+  prefixes: string[];
+}
+
+export interface OriginRecord {
+  v: 1;
+  id: string;
+  address: string;
+  services: string[];
+  release: 'immediate' | 'synchronized';
+  /** d(O,R) in ms by replica id, one way; from RTT/2 unless clocks are synchronized. */
+  distancesMs: Record<string, number>;
+}
+
+export interface View {
+  services: ServiceRecord[];
+  replicas: ReplicaRecord[];
+  gateways: GatewayRecord[];
+  /** Undefined where the registry does not tell (a file): then every origin counts as alive. */
+  origins: OriginRecord[] | undefined;
+}
+
+export type Kind = 'service' | 'replica' | 'gateway' | 'origin';
+export type Records = {
+  service: ServiceRecord;
+  replica: ReplicaRecord;
+  gateway: GatewayRecord;
+  origin: OriginRecord;
+};
+
+const name: Schema = { type: 'string', pattern: '^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$' };
+const port: Schema = { type: 'integer', minimum: 1, maximum: 65535 };
+const v: Schema = { const: 1, default: 1 };
+const ipv4: Schema = { type: 'string', format: 'ipv4' };
+
+const record = (properties: Record<string, Schema>, required: string[]): Schema => ({
+  type: 'object',
+  additionalProperties: false,
+  properties: { v, ...properties },
+  required,
+});
+
+export const schemas: Record<Kind, Schema> = {
+  service: record(
+    {
+      name,
+      address: ipv4,
+      ports: { type: 'array', items: port, minItems: 1, uniqueItems: true },
+      configuration: { enum: [...CONFIGURATIONS] },
+      replicable: { type: 'boolean', default: true },
+      raceWindowMs: { type: 'number', minimum: 0, maximum: 2000, default: 500 },
+    },
+    ['name', 'address', 'ports', 'configuration'],
+  ),
+  replica: record(
+    {
+      id: name,
+      address: ipv4,
+      services: {
+        type: 'array',
+        minItems: 1,
+        items: {
+          type: 'object',
+          additionalProperties: false,
+          properties: { name, port },
+          required: ['name'],
+        },
+      },
+      state: { enum: ['up', 'busy', 'draining', 'inactive'], default: 'up' },
+      reason: { type: 'string', default: '' },
+      connections: { type: 'number', minimum: 0, default: 0 },
+      load: { type: 'number', minimum: 0, default: 0 },
+    },
+    ['id', 'address', 'services'],
+  ),
+  gateway: record(
+    {
+      id: { type: 'integer', minimum: 0, maximum: 65535 },
+      prefixes: { type: 'array', minItems: 1, items: { type: 'string', format: 'ipv4-cidr' } },
+    },
+    ['id', 'prefixes'],
+  ),
+  origin: record(
+    {
+      id: name,
+      address: ipv4,
+      services: { type: 'array', items: name },
+      release: { enum: ['immediate', 'synchronized'] },
+      distancesMs: { type: 'object', additionalProperties: { type: 'number', minimum: 0 } },
+    },
+    ['id', 'address', 'services', 'release', 'distancesMs'],
+  ),
+};
+
+/** Name of a record inside its kind. */
+export function idOf(kind: Kind, value: Records[Kind]): string {
+  return kind === 'service' ? (value as ServiceRecord).name : String((value as ReplicaRecord).id);
+}
+
+/** The file form of the registry. */
+export const fileSchema: Schema = {
+  type: 'object',
+  additionalProperties: false,
+  properties: {
+    services: { type: 'array', items: schemas.service, default: [] },
+    replicas: { type: 'array', items: schemas.replica, default: [] },
+    gateways: { type: 'array', items: schemas.gateway, default: [] },
+  },
+};
+
+/** The port on which a replica serves `port` of a service. */
+export function replicaPort(service: ReplicaService, port: number): number {
+  return service.port ?? port;
+}
+
+/**
+ * Under A and B a replica's (address, port) belongs to exactly one service, since translation folds
+ * C→S1 and C→S2 into one tuple. @returns what stands against adding `replica`, or undefined
+ */
+export function endpointConflict(
+  view: View,
+  replica: Pick<ReplicaRecord, 'id' | 'address' | 'services'>,
+): string | undefined {
+  const owner = new Map<string, string>();
+  const claims = (r: Pick<ReplicaRecord, 'id' | 'address' | 'services'>): [string, string][] =>
+    r.services.flatMap((s) => {
+      const service = view.services.find((x) => x.name === s.name);
+      if (service === undefined || service.configuration === 'C') return [];
+      return service.ports.map((p): [string, string] => [`${r.address}:${replicaPort(s, p)}`, s.name]);
+    });
+  for (const other of view.replicas)
+    if (other.id !== replica.id)
+      for (const [endpoint, service] of claims(other))
+        owner.set(endpoint, `${service} (replica ${other.id})`);
+  for (const [endpoint, service] of claims(replica)) {
+    const taken = owner.get(endpoint);
+    if (taken !== undefined) return `${endpoint} for service ${service} is already taken by ${taken}`;
+    owner.set(endpoint, service);
+  }
+  return undefined;
+}

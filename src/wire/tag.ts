@@ -1,0 +1,137 @@
+/**
+ * The tag [210]: a TCP option of 16 bytes by which a gateway says that a SYN may go to replicas.
+ * `SPEC.md` beside this file has the bit diagram and the receiver's steps.
+ *
+ * Requires `ipv4.checkLength` and `tcp.checkLength` to have passed, and no IP fragment.
+ */
+import { fold, sum } from './checksum.js';
+import * as ipv4 from './ipv4.js';
+import * as options from './options.js';
+import { hash, result, type SipKey } from './siphash.js';
+import * as tcp from './tcp.js';
+import * as virtio from './virtio.js';
+
+export const LENGTH = 16;
+export const EXID = 0xfa57;
+export const VERSION = 1;
+export const EPOCH_SECONDS = 64;
+
+const FLAG_REDIRECTION_PERMITTED = 1;
+const VERSION_FLAGS = 4;
+const KEY_EPOCH = 5;
+const GATEWAY = 6;
+const MAC = 8;
+
+// What the MAC covers: 8 bytes of tag, both addresses as 128 bits, both ports, the ISN.
+const MESSAGE = 48;
+const message = new DataView(new ArrayBuffer(MESSAGE));
+message.setInt32(8 + 8, 0xffff);
+message.setInt32(24 + 8, 0xffff);
+
+/** The 4-bit epoch of a wall-clock time in seconds. */
+export function epochOf(seconds: number): number {
+  return Math.floor(seconds / EPOCH_SECONDS) & 15;
+}
+
+/** Where the tag's kind byte is, or `options.NOT_FOUND` / `options.MALFORMED`. */
+export function find(view: DataView, l4: number): number {
+  const p = options.find(view, l4, tcp.dataOffset(view, l4), options.EXPERIMENTAL, EXID);
+  return p >= 0 && view.getUint8(p + 1) !== LENGTH ? options.MALFORMED : p;
+}
+
+/** Whether 16 bytes more fit beside the options that the SYN has. */
+export function fits(view: DataView, l4: number): boolean {
+  return tcp.dataOffset(view, l4) - tcp.MIN_HEADER + LENGTH <= tcp.MAX_OPTIONS;
+}
+
+/**
+ * Adds a tag behind the last option and before any EOL padding; the other options stay as they are.
+ * The headers move 16 bytes towards the front. Requires {@link fits}, sound options (`options.end`),
+ * no options in the IP header's checksum left open, and 26 bytes of headroom.
+ * @param optionsEnd what `options.end` returned
+ * @returns where the packet now starts; its transport header starts 16 bytes earlier too
+ */
+export function insert(
+  view: DataView,
+  bytes: Uint8Array,
+  at: number,
+  l4: number,
+  optionsEnd: number,
+  key: SipKey,
+  keyId: number,
+  epoch: number,
+  gatewayId: number,
+): number {
+  const to = at - LENGTH;
+  const tcpAt = l4 - LENGTH;
+  bytes.copyWithin(to - virtio.HEADER, at - virtio.HEADER, optionsEnd);
+  const p = optionsEnd - LENGTH;
+  view.setUint8(p, options.EXPERIMENTAL);
+  view.setUint8(p + 1, LENGTH);
+  view.setUint16(p + 2, EXID);
+  view.setUint8(p + VERSION_FLAGS, (VERSION << 4) | FLAG_REDIRECTION_PERMITTED);
+  view.setUint8(p + KEY_EPOCH, (keyId << 4) | epoch);
+  view.setUint16(p + GATEWAY, gatewayId);
+  authenticate(view, to, tcpAt, p, key);
+  view.setInt32(p + MAC, result[0]);
+  view.setInt32(p + MAC + 4, result[1]);
+  const total = ipv4.totalLength(view, to);
+  const length = total - (tcpAt - to);
+  ipv4.setTotalLength(view, to, total + LENGTH);
+  const added = parity(sum(view, p, LENGTH), p - tcpAt);
+  const partial = virtio.needsCsum(view, to);
+  tcp.resize(view, tcpAt, tcp.dataOffset(view, tcpAt) + LENGTH, length, LENGTH, added, partial);
+  return to;
+}
+
+/** Removes the tag at `p`. The headers move 16 bytes towards the end. @returns where the packet now starts */
+export function strip(view: DataView, bytes: Uint8Array, at: number, l4: number, p: number): number {
+  const total = ipv4.totalLength(view, at);
+  const length = total - (l4 - at);
+  const partial = virtio.needsCsum(view, at);
+  const removed = ~parity(sum(view, p, LENGTH), p - l4) & 0xffff;
+  tcp.resize(view, l4, tcp.dataOffset(view, l4) - LENGTH, length, -LENGTH, removed, partial);
+  ipv4.setTotalLength(view, at, total - LENGTH);
+  bytes.copyWithin(at + LENGTH - virtio.HEADER, at - virtio.HEADER, p);
+  return at + LENGTH;
+}
+
+/** Bytes that start at an odd offset of the segment count with their halves exchanged (RFC 1071, 2 B). */
+function parity(s: number, offset: number): number {
+  const folded = fold(s);
+  return (offset & 1) === 0 ? folded : ((folded & 0xff) << 8) | (folded >>> 8);
+}
+
+export function version(view: DataView, p: number): number {
+  return view.getUint8(p + VERSION_FLAGS) >>> 4;
+}
+export function redirectionPermitted(view: DataView, p: number): boolean {
+  return (view.getUint8(p + VERSION_FLAGS) & FLAG_REDIRECTION_PERMITTED) !== 0;
+}
+export function keyId(view: DataView, p: number): number {
+  return view.getUint8(p + KEY_EPOCH) >>> 4;
+}
+export function gatewayId(view: DataView, p: number): number {
+  return view.getUint16(p + GATEWAY);
+}
+
+/** Whether the tag's epoch is the given one or a neighbour of it. */
+export function isFresh(view: DataView, p: number, epoch: number): boolean {
+  return (((view.getUint8(p + KEY_EPOCH) & 15) - epoch + 1) & 15) <= 2;
+}
+
+/** Whether the MAC at `p` is that of this SYN under `key`. */
+export function isAuthentic(view: DataView, at: number, l4: number, p: number, key: SipKey): boolean {
+  authenticate(view, at, l4, p, key);
+  return view.getInt32(p + MAC) === result[0] && view.getInt32(p + MAC + 4) === result[1];
+}
+
+function authenticate(view: DataView, at: number, l4: number, p: number, key: SipKey): void {
+  message.setInt32(0, view.getInt32(p));
+  message.setInt32(4, view.getInt32(p + 4));
+  message.setInt32(20, ipv4.saddr(view, at));
+  message.setInt32(36, ipv4.daddr(view, at));
+  message.setInt32(40, view.getInt32(l4));
+  message.setInt32(44, tcp.seq(view, l4));
+  hash(key, message, 0, MESSAGE);
+}

@@ -1,0 +1,60 @@
+/**
+ * The virtio network header that stands before each packet of a TUN opened with IFF_VNET_HDR
+ * (linux/virtio_net.h, legacy 10 bytes, little-endian). `at` is the packet's first IP byte, as
+ * everywhere; the header is the ten bytes before it.
+ */
+import { sum } from './checksum.js';
+
+export const HEADER = 10;
+const FLAGS = -10;
+const GSO_TYPE = -9;
+const GSO_SIZE = -6;
+const CSUM_START = -4;
+const CSUM_OFFSET = -2;
+const NEEDS_CSUM = 1;
+
+/** The transport checksum holds only the uncomplemented pseudo-header sum. */
+export function needsCsum(view: DataView, at: number): boolean {
+  return (view.getUint8(at + FLAGS) & NEEDS_CSUM) !== 0;
+}
+/** A super-packet: several segments in one. */
+export function isGso(view: DataView, at: number): boolean {
+  return view.getUint8(at + GSO_TYPE) !== 0;
+}
+export function gsoSize(view: DataView, at: number): number {
+  return view.getUint16(at + GSO_SIZE, true);
+}
+export function csumStart(view: DataView, at: number): number {
+  return view.getUint16(at + CSUM_START, true);
+}
+
+/** Writes a header that promises nothing: one whole packet with a whole checksum. */
+export function clear(view: DataView, at: number): void {
+  view.setInt32(at - 10, 0);
+  view.setInt32(at - 6, 0);
+  view.setInt16(at - 2, 0);
+}
+
+/** Copies the header when the packet's first byte moves from `from` to `to` (overlap allowed). */
+export function move(bytes: Uint8Array, from: number, to: number): void {
+  bytes.copyWithin(to - HEADER, from - HEADER, from);
+}
+
+/** Whether the header's own offsets lie inside a packet of `length` bytes. */
+export function isSound(view: DataView, at: number, length: number): boolean {
+  if (!needsCsum(view, at)) return !isGso(view, at);
+  return csumStart(view, at) + view.getUint16(at + CSUM_OFFSET, true) + 2 <= length;
+}
+
+/**
+ * Fills in the checksum that NEEDS_CSUM left open, and clears the flag. Only for whole packets:
+ * requires not {@link isGso}, and {@link isSound}.
+ */
+export function complete(view: DataView, at: number, length: number): void {
+  if (!needsCsum(view, at)) return;
+  const start = csumStart(view, at);
+  const field = at + start + view.getUint16(at + CSUM_OFFSET, true);
+  const value = ~sum(view, at + start, length - start) & 0xffff;
+  view.setUint16(field, value);
+  clear(view, at);
+}
