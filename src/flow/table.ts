@@ -84,6 +84,12 @@ export class FlowTable {
     this.#free = capacity > 0 ? 0 : NONE;
   }
 
+  /** A table whose seed comes from the operating system. */
+  static seeded(capacity: number): FlowTable {
+    const seed = crypto.getRandomValues(new Int32Array(2));
+    return new FlowTable(capacity, [seed[0], seed[1]]);
+  }
+
   get size(): number {
     return this.#size;
   }

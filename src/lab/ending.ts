@@ -6,11 +6,17 @@ import { describeError } from '../errors.js';
 
 const SIGNALS = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
 
-const tasks = new Set<() => Promise<void>>();
+export interface EndTask {
+  orderly: () => Promise<void>;
+  /** When the process exits without asking: synchronous. */
+  atOnce: () => void;
+}
+
+const tasks = new Set<EndTask>();
 let ending: Promise<never> | undefined;
 
 /** @returns a function that takes it back */
-export function onEnd(task: () => Promise<void>): () => void {
+export function onEnd(task: EndTask): () => void {
   if (tasks.size === 0) listen();
   tasks.add(task);
   return () => {
@@ -20,12 +26,16 @@ export function onEnd(task: () => Promise<void>): () => void {
 
 function end(status: number): void {
   ending ??= (async () => {
-    await Promise.allSettled([...tasks].map((task) => task()));
+    await Promise.allSettled([...tasks].map((task) => task.orderly()));
     process.exit(status);
   })();
 }
 
 const onSignal = (name: NodeJS.Signals) => end(SIGNALS[name as keyof typeof SIGNALS]);
+
+function onExit(): void {
+  for (const task of tasks) task.atOnce();
+}
 
 function onException(error: unknown): void {
   for (const line of describeError(error)) process.stderr.write(`${line}\n`);
@@ -35,6 +45,7 @@ function onException(error: unknown): void {
 function listen(): void {
   for (const name of Object.keys(SIGNALS)) process.on(name, onSignal);
   process.on('uncaughtException', onException);
+  process.on('exit', onExit);
 }
 
 function unlisten(): void {
@@ -42,4 +53,5 @@ function unlisten(): void {
   if (ending !== undefined) return;
   for (const name of Object.keys(SIGNALS)) process.off(name, onSignal);
   process.off('uncaughtException', onException);
+  process.off('exit', onExit);
 }

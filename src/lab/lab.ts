@@ -22,7 +22,7 @@ import {
 import { identify, inNamespace, type Output, run } from './process.js';
 import { PrivateRedis } from './redis.js';
 import { type RoleOptions, Roles } from './roles.js';
-import { LabState } from './state.js';
+import { LabState, removeAtOnce } from './state.js';
 import { loadTopology, type Topology } from './topology.js';
 import { Wan } from './wan.js';
 import { WebServer } from './web-server.js';
@@ -45,7 +45,6 @@ export class Lab {
   readonly roles: Roles;
   /** By host: `server`, `r1` … */
   readonly webServers = new Map<string, WebServer>();
-  readonly #children = new Set<ChildProcess>();
   readonly #progress: (line: string) => void;
   #forget = () => {};
   #gone: Promise<void> | undefined;
@@ -80,7 +79,7 @@ export class Lab {
       hosts: addressesOf(topology),
     });
     const lab = new Lab(state, topology, options);
-    lab.#forget = onEnd(() => lab.down());
+    lab.#forget = onEnd({ orderly: () => lab.down(), atOnce: () => removeAtOnce(state) });
     try {
       await lab.#build();
       if (options.roles !== false) await lab.startRoles(options);
@@ -171,9 +170,8 @@ export class Lab {
   spawnIn(host: string, argv: string[], options: SpawnOptions = {}): ChildProcess {
     const [command, ...args] = inNamespace(namespaceOf(this.name, this.#known(host)), argv);
     const child = spawn(command, args, options);
+    child.once('error', () => {});
     this.state.noteProcess(`command-${host}`, child.pid);
-    this.#children.add(child);
-    child.once('exit', () => this.#children.delete(child));
     return child;
   }
 

@@ -2,11 +2,12 @@
  * What a laboratory has made, on disk before it is made: whatever becomes of its owner, `down` or the next
  * start finds it, and removes that and nothing else.
  */
+import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { FirstackError } from '../errors.js';
 import { deleteNamespaces, inodeOf } from './network.js';
 import { instanceRoot, labRoot, namespaceRoot } from './paths.js';
-import { endAll, identify, isAlive, type ProcessId } from './process.js';
+import { endAll, identify, isAlive, type ProcessId, signal } from './process.js';
 
 export interface LabProcess extends ProcessId {
   /** What it is: `emulator`, `redis`, `gateway`, `nginx-r1`, or a command that was run. */
@@ -131,6 +132,17 @@ export class LabState {
     for (const instance of instances) rmSync(`${instanceRoot}/${instance}`, { recursive: true, force: true });
     rmSync(this.directory, { recursive: true, force: true });
   }
+}
+
+/** For the end of a process that has no more time to wait: the same, at once and by force. */
+export function removeAtOnce(state: LabState): void {
+  const { processes, namespaces, instances } = state.record;
+  for (const p of processes) signal(p, 'SIGKILL');
+  for (const n of namespaces) {
+    if (n.inode !== undefined && inodeOf(n.name) === n.inode) spawnSync('ip', ['netns', 'del', n.name]);
+  }
+  for (const instance of instances) rmSync(`${instanceRoot}/${instance}`, { recursive: true, force: true });
+  rmSync(state.directory, { recursive: true, force: true });
 }
 
 function directoryOf(name: string): string {

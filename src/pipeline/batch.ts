@@ -9,7 +9,6 @@
  */
 import type { Clock } from '../device/clock.js';
 import { VNET_HEADER } from '../device/device.js';
-import { FlowTable } from '../flow/table.js';
 
 export const OPEN = 0;
 export const PASS = 1;
@@ -125,9 +124,3 @@ export class Batch {
 
 /** One step of a role's work. */
 export type Stage = (batch: Batch) => void;
-
-/** A flow table for a role, seeded from the operating system. */
-export function createFlowTable(capacity: number): FlowTable {
-  const seed = crypto.getRandomValues(new Int32Array(2));
-  return new FlowTable(capacity, [seed[0], seed[1]]);
-}

@@ -50,7 +50,7 @@ const pipeline = createPipeline({
 
 const tun = new Tun(start.tun.name);
 tun.queueLength = start.tun.queueLength;
-tun.isUp = true;
+
 const runner = new Runner(tun, batch, hold, pipeline.stages, clock);
 
 let armed = 0;

@@ -1,0 +1,69 @@
+/**
+ * [602–658] Every other packet of a raced flow: to and from the winner, as the configuration asks; to
+ * and from the origin unchanged [616].
+ */
+import { advance, RACING } from '../src/flow/states.js';
+import { type Batch, OPEN, type Stage } from '../src/pipeline/batch.js';
+import { dnat } from '../src/pipeline/translate.js';
+import { ORIGIN } from '../src/race/candidates.js';
+import * as ipip from '../src/wire/ipip.js';
+import * as ipv4 from '../src/wire/ipv4.js';
+import * as tcp from '../src/wire/tcp.js';
+import * as virtio from '../src/wire/virtio.js';
+import { asService } from './keep-first-ack.js';
+import { reasons } from './reasons.js';
+import { CLIENT, type GatewayState, SERVER, SPOOF, TUNNEL } from './state.js';
+
+export function carry(state: GatewayState): Stage {
+  return (batch) => {
+    for (let i = 0; i < batch.count; i++) {
+      if (batch.verdict[i] !== OPEN) continue;
+      if (batch.flow[i] < 0) batch.pass(i, reasons.passNoFlow);
+      else if (batch.side[i] === CLIENT) fromClient(state, batch, i);
+      else if (batch.side[i] === SERVER) fromServer(state, batch, i);
+    }
+  };
+}
+
+function fromClient(state: GatewayState, batch: Batch, i: number): void {
+  const { flows } = state;
+  const e = batch.flow[i];
+  if (flows.state[e] === RACING) return batch.pass(i, reasons.passRacing);
+  // A SYN on a decided flow is the winner's to answer, and changes nothing here.
+  if (!tcp.isSyn(batch.tcpFlags[i])) advance(flows, e, batch.tcpFlags[i], true, state.nowTick, state.idle);
+  if (flows.winner[e] === ORIGIN) return batch.pass(i, reasons.passToOrigin);
+  if (state.serviceMode[batch.service[i]] !== TUNNEL) {
+    dnat(batch, i, flows.target[e * 4 + 3], flows.targetPort[e]);
+    return batch.pass(i, reasons.passToReplica);
+  }
+  // [656] The outer source is the client, as the source has it.
+  if (virtio.isGso(batch.view, batch.at[i])) return batch.drop(i, reasons.dropSuperPacket);
+  const client = ipv4.saddr(batch.view, batch.at[i]);
+  batch.at[i] = ipip.encapsulate(
+    batch.view,
+    batch.at[i],
+    client,
+    flows.target[e * 4 + 3],
+    state.ipId++ & 0xffff,
+  );
+  batch.length[i] += ipip.OVERHEAD;
+  batch.pass(i, reasons.passToReplica);
+}
+
+function fromServer(state: GatewayState, batch: Batch, i: number): void {
+  const { flows } = state;
+  const e = batch.flow[i];
+  const candidate = state.endpointCandidate[batch.candidate[i]];
+  const winner = flows.winner[e];
+  // Under B the winner's own packets look like the origin's. A bare RST is not among them.
+  const spoofed =
+    state.serviceMode[batch.service[i]] === SPOOF &&
+    candidate === ORIGIN &&
+    winner !== ORIGIN &&
+    (batch.tcpFlags[i] & tcp.RST) === 0;
+  if (candidate !== winner && !spoofed) return batch.drop(i, reasons.dropNotWinner);
+  advance(flows, e, batch.tcpFlags[i], false, state.nowTick, state.idle);
+  if (candidate === ORIGIN && !spoofed) return batch.pass(i, reasons.passFromOrigin);
+  if (!spoofed) asService(state, batch, i);
+  batch.pass(i, reasons.passFromReplica);
+}

@@ -1,0 +1,56 @@
+/** The gateway's role file. */
+import { type Parsed, readYaml, type Schema } from '../src/config.js';
+import { FirstackError, type Problem } from '../src/errors.js';
+import { type CommonConfig, commonProperties, overrides, type RoleFlags } from '../src/role.js';
+import { formatPrefix, overlaps, type Prefix, parsePrefix } from '../src/wire/address.js';
+
+export interface GatewayConfig extends CommonConfig {
+  tag: { gatewayId: number; keyFile: string };
+  /** Clients behind this gateway. */
+  prefixes: string[];
+  race: 'origin';
+}
+
+const common = commonProperties({ tun: 'fsgw0', admin: 7411, mark: 0x01000000, table: 7411, priority: 7411 });
+
+export const schema: Schema = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['instance', 'lan', 'wan', 'registry', 'tag', 'prefixes'],
+  properties: {
+    ...common,
+    tag: {
+      type: 'object',
+      additionalProperties: false,
+      required: ['gatewayId', 'keyFile'],
+      properties: {
+        gatewayId: { type: 'integer', minimum: 0, maximum: 65535 },
+        keyFile: { type: 'string' },
+      },
+    },
+    prefixes: { type: 'array', minItems: 1, items: { type: 'string', format: 'ipv4-cidr' } },
+    race: { enum: ['origin'], default: 'origin' },
+  },
+};
+
+/** @throws FirstackError FSA_CONFIG_*, FSA_PREFIX_OVERLAP: all problems of the file at once */
+export function readGatewayConfig(flags: RoleFlags): GatewayConfig {
+  const race = flags.race ?? process.env.FIRSTACK_RACE;
+  const parsed: Parsed<GatewayConfig> = readYaml(flags.configFile, schema, { ...overrides(flags), race });
+  const problems = overlapping(parsed.value.prefixes, (i) => parsed.locate(['prefixes', i]));
+  if (problems.length > 0) throw FirstackError.ofProblems(problems);
+  return parsed.value;
+}
+
+function overlapping(texts: readonly string[], where: (i: number) => string): Problem[] {
+  const prefixes = texts.map((t) => parsePrefix(t) as Prefix);
+  const problems: Problem[] = [];
+  for (let i = 0; i < prefixes.length; i++)
+    for (let j = 0; j < i; j++)
+      if (overlaps(prefixes[i], prefixes[j]))
+        problems.push({
+          code: 'FSA_PREFIX_OVERLAP',
+          message: `${where(i)}: ${formatPrefix(prefixes[i])} overlaps ${formatPrefix(prefixes[j])}`,
+        });
+  return problems;
+}

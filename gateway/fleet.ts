@@ -1,0 +1,137 @@
+/**
+ * The gateway's memory of services and machines: numbers that never change hands, and endpoints that
+ * stay known after they left the registry, so that the flows they carry are finished.
+ */
+import { Candidates, ORIGIN } from '../src/race/candidates.js';
+import type { Release } from '../src/race/release.js';
+import {
+  type Configuration,
+  endpointConflict,
+  type ReplicaRecord,
+  replicaPort,
+  type View,
+} from '../src/registry/records.js';
+import { type Address, parse } from '../src/wire/address.js';
+import type { Endpoint, GatewaySnapshot, Mode } from './state.js';
+
+const MODES: Record<Configuration, Mode> = { A: 0, B: 1, C: 2 };
+
+interface KnownService {
+  name: string;
+  address: string;
+  port: number;
+  configuration: Configuration;
+  release: Release | null;
+  raced: boolean;
+}
+
+interface KnownEndpoint {
+  service: number;
+  candidate: number;
+  address: string;
+  port: number;
+  live: boolean;
+}
+
+export class Fleet {
+  readonly candidates = new Candidates();
+  readonly #services: KnownService[] = [];
+  /** By `service/candidate`. */
+  readonly #endpoints = new Map<string, KnownEndpoint>();
+
+  /** Takes over what the registry says now. `told` is the configuration that the flag asks for. */
+  update(view: View, told: Configuration | undefined): void {
+    for (const s of this.#services) s.raced = false;
+    for (const e of this.#endpoints.values()) e.live = false;
+    for (const record of view.services) {
+      if (told !== undefined && record.configuration !== told) continue;
+      const origin = view.origins?.find((o) => o.services.includes(record.name));
+      const alive = view.origins === undefined || origin !== undefined;
+      for (const port of record.ports) {
+        const n = this.#number(record.address, port, record.name, record.configuration);
+        const service = this.#services[n];
+        service.release = origin?.release ?? null;
+        this.#know(n, ORIGIN, record.address, port, true);
+        const live = this.#replicas(view, record.name, n, port);
+        service.raced = alive && record.replicable && live;
+      }
+    }
+  }
+
+  /** Makes the replicas of a service known. @returns whether one of them takes part in races */
+  #replicas(view: View, name: string, n: number, port: number): boolean {
+    let any = false;
+    for (const replica of view.replicas) {
+      const offer = replica.services.find((s) => s.name === name);
+      if (offer === undefined || endpointConflict(view, replica) !== undefined) continue;
+      const live = replica.state === 'up';
+      this.#know(n, this.candidates.slotOf(replica.id), replica.address, replicaPort(offer, port), live);
+      any ||= live;
+    }
+    return any;
+  }
+
+  #number(address: string, port: number, name: string, configuration: Configuration): number {
+    let n = this.#services.findIndex((s) => s.address === address && s.port === port);
+    if (n < 0)
+      n = this.#services.push({ name, address, port, configuration, release: null, raced: false }) - 1;
+    this.#services[n].name = name;
+    this.#services[n].configuration = configuration;
+    return n;
+  }
+
+  #know(service: number, candidate: number, address: string, port: number, live: boolean): void {
+    this.#endpoints.set(`${service}/${candidate}`, { service, candidate, address, port, live });
+  }
+
+  service(n: number): KnownService | undefined {
+    return this.#services[n];
+  }
+  get services(): readonly KnownService[] {
+    return this.#services;
+  }
+
+  usesTunnel(): boolean {
+    return this.#services.some((s) => s.configuration === 'C');
+  }
+
+  snapshot(wanMtu: number, tunnelMss: number): GatewaySnapshot {
+    const words = (text: string): Address => parse(text) as Address;
+    const endpoints: Endpoint[] = [...this.#endpoints.values()].map((e) => ({
+      ...e,
+      address: words(e.address),
+    }));
+    // A live claim on an address and port comes after, and so before, a remembered one.
+    endpoints.sort((a, b) => Number(a.live) - Number(b.live));
+    return {
+      services: this.#services.map((s) => ({
+        address: words(s.address),
+        port: s.port,
+        mode: MODES[s.configuration],
+        raced: s.raced,
+      })),
+      endpoints,
+      tunnelMss,
+      wanMtu,
+    };
+  }
+
+  /** Elements of the nftables sets: `services`, replica `endpoints` and tunnel sources. */
+  steered(): { services: string[]; endpoints: string[]; tunnels: string[] } {
+    const replicas = [...this.#endpoints.values()].filter((e) => e.candidate !== ORIGIN);
+    const configuration = (e: KnownEndpoint): Configuration => this.#services[e.service].configuration;
+    return {
+      services: this.#services.map((s) => `${s.address} . ${s.port}`),
+      endpoints: replicas.filter((e) => configuration(e) !== 'C').map((e) => `${e.address} . ${e.port}`),
+      tunnels: [
+        ...replicas.filter((e) => configuration(e) === 'C').map((e) => e.address),
+        ...this.#services.filter((s) => s.configuration === 'B').map((s) => s.address),
+      ],
+    };
+  }
+}
+
+/** What /v1/status says of a replica. */
+export function describeReplica(r: ReplicaRecord): Record<string, unknown> {
+  return { id: r.id, address: r.address, state: r.state, reason: r.reason, load: r.load };
+}

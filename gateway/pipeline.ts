@@ -1,0 +1,27 @@
+/** The gateway's order of work, as in figures 2, 5 and 6 of the source. Reading it is reading them. */
+import type { Pipeline, PipelineContext } from '../src/pipeline/pipeline.js';
+import { validate } from '../src/pipeline/validate.js';
+import { carry } from './carry.js';
+import { crackAck } from './crack-ack.js';
+import { findFlow } from './find-flow.js';
+import { keepFirstAck } from './keep-first-ack.js';
+import { reasons } from './reasons.js';
+import { type GatewayPipelineOptions, type GatewaySnapshot, GatewayState } from './state.js';
+import { tagSyn } from './tag-syn.js';
+
+export function createPipeline(context: PipelineContext<GatewayPipelineOptions>): Pipeline<GatewaySnapshot> {
+  const state = new GatewayState(context);
+  return {
+    reasons: reasons.names,
+    load: (snapshot) => state.load(snapshot),
+    tick: () => state.tick(context.clock.nowUs),
+    stages: [
+      validate,
+      crackAck(state), //     535, 554
+      findFlow(state), //     606
+      tagSyn(state), //       204–214
+      keepFirstAck(state), // 502–516
+      carry(state), //        602–658
+    ],
+  };
+}

@@ -1,0 +1,153 @@
+/**
+ * What the gateway's stages share: the translation table [212], the services and machines known now, and
+ * the clock of expiry.
+ */
+
+import { AddressMap } from '../src/flow/address-map.js';
+import { idleTicks } from '../src/flow/states.js';
+import { FlowTable, TICK_US, tickOf } from '../src/flow/table.js';
+import type { PipelineContext } from '../src/pipeline/pipeline.js';
+import { ORIGIN } from '../src/race/candidates.js';
+import { RaceWriter, RECORDED } from '../src/race/record.js';
+import type { Address } from '../src/wire/address.js';
+import type { SipKey } from '../src/wire/siphash.js';
+import * as tag from '../src/wire/tag.js';
+
+export const TRANSLATE = 0;
+export const SPOOF = 1;
+export const TUNNEL = 2;
+/** Configurations A, B and C as the data plane numbers them. */
+export type Mode = typeof TRANSLATE | typeof SPOOF | typeof TUNNEL;
+
+/** Sides that a packet can come from. */
+export const CLIENT = 1;
+export const SERVER = 2;
+
+export interface GatewayService {
+  address: Address;
+  port: number;
+  mode: Mode;
+  /** Its origin lives and it has replicas: worth a tag. */
+  raced: boolean;
+}
+
+/** One address and port at which a machine answers for a service. The origin's is the service's own. */
+export interface Endpoint {
+  service: number;
+  candidate: number;
+  address: Address;
+  port: number;
+  /** May still join races; else it only finishes its flows. */
+  live: boolean;
+}
+
+export interface GatewaySnapshot {
+  /** By service number, which is never given to another. */
+  services: GatewayService[];
+  endpoints: Endpoint[];
+  /** The largest MSS that leaves room for the tunnel. */
+  tunnelMss: number;
+  /** The largest packet that the WAN takes. */
+  wanMtu: number;
+}
+
+export interface GatewayPipelineOptions {
+  flows: { max: number; openingTimeoutMs: number; establishedTimeoutMs: number; closingTimeoutMs: number };
+  gatewayId: number;
+  keyId: number;
+  key: number[];
+}
+
+/** Of one tunnel endpoint per (replica, service): the key's port is beyond all real ones. */
+export function tunnelPort(service: number): number {
+  return 0x10000 + service;
+}
+
+/** Stateless resets per tick of a tenth of a second. */
+const LATE_RESETS_PER_TICK = 100;
+
+export class GatewayState {
+  readonly flows: FlowTable;
+  readonly idle: Int32Array;
+  readonly races: RaceWriter;
+  readonly gatewayId: number;
+  readonly keyId: number;
+  readonly key: SipKey;
+  nowTick = 0;
+  epoch = 0;
+  lateResets = 0;
+  /** Identification of outer headers that may be fragmented. */
+  ipId = 0;
+
+  /** (S, port) → service number. */
+  readonly services = new AddressMap();
+  serviceAddress = new Int32Array(0);
+  servicePort = new Uint16Array(0);
+  serviceMode = new Uint8Array(0);
+  serviceRaced = new Uint8Array(0);
+  /** Bit per candidate that may answer; bit 0 is the origin. */
+  serviceLive = new Int32Array(0);
+
+  /** (R, port), (S, port) for origins, (R, tunnelPort) for tunnels → endpoint. */
+  readonly endpoints = new AddressMap();
+  endpointService = new Int16Array(0);
+  endpointCandidate = new Int16Array(0);
+  endpointAddress = new Int32Array(0);
+  endpointPort = new Uint16Array(0);
+
+  tunnelMss = 1440;
+  wanMtu = 1500;
+  readonly #gauges: Float64Array;
+  readonly #sweepBudget: number;
+
+  constructor(context: PipelineContext<GatewayPipelineOptions>) {
+    const { flows } = context.options;
+    this.flows = FlowTable.seeded(flows.max);
+    this.idle = idleTicks(flows, TICK_US / 1000);
+    this.races = new RaceWriter(context.races);
+    this.gatewayId = context.options.gatewayId;
+    this.keyId = context.options.keyId;
+    this.key = Int32Array.from(context.options.key);
+    this.#gauges = context.gauges;
+    // The whole table once in five seconds.
+    this.#sweepBudget = Math.ceil(flows.max / 50);
+    this.tick(context.clock.nowUs);
+  }
+
+  load(s: GatewaySnapshot): void {
+    this.tunnelMss = s.tunnelMss;
+    this.wanMtu = s.wanMtu;
+    this.services.load(s.services.map(({ address, port }, value) => ({ address, port, value })));
+    this.serviceAddress = Int32Array.from(s.services, (x) => x.address[3]);
+    this.servicePort = Uint16Array.from(s.services, (x) => x.port);
+    this.serviceMode = Uint8Array.from(s.services, (x) => x.mode);
+    this.serviceRaced = Uint8Array.from(s.services, (x) => (x.raced ? 1 : 0));
+    this.serviceLive = new Int32Array(s.services.length).fill(1 << ORIGIN);
+    for (const e of s.endpoints)
+      if (e.live && e.candidate < RECORDED) this.serviceLive[e.service] |= 1 << e.candidate;
+    this.endpoints.load(
+      s.endpoints.map(({ address, port, service, candidate }, value) => {
+        const tunnelled = candidate !== ORIGIN && s.services[service].mode === TUNNEL;
+        return { address, port: tunnelled ? tunnelPort(service) : port, value };
+      }),
+    );
+    this.endpointService = Int16Array.from(s.endpoints, (e) => e.service);
+    this.endpointCandidate = Int16Array.from(s.endpoints, (e) => e.candidate);
+    this.endpointAddress = Int32Array.from(s.endpoints, (e) => e.address[3]);
+    this.endpointPort = Uint16Array.from(s.endpoints, (e) => e.port);
+  }
+
+  tick(nowUs: number): void {
+    this.nowTick = tickOf(nowUs);
+    this.epoch = tag.epochOf(Date.now() / 1000);
+    this.lateResets = LATE_RESETS_PER_TICK;
+    this.flows.sweep(this.nowTick, this.#sweepBudget);
+    this.#gauges[0] = this.flows.size;
+  }
+
+  /** Sets the state of a flow and renews its time. */
+  enter(e: number, state: number): void {
+    this.flows.state[e] = state;
+    this.flows.expiresAt[e] = this.nowTick + this.idle[state];
+  }
+}

@@ -1,0 +1,100 @@
+/**
+ * [204–214] A client's SYN: tags it, begins an entry in the translation table, and lets it go to the
+ * origin. A SYN that cannot be tagged goes untagged, and is counted; nothing is ever refused here.
+ */
+import { CLOSING, RACING, RETRANSMITTED } from '../src/flow/states.js';
+import { type Batch, OPEN, type Stage } from '../src/pipeline/batch.js';
+import * as ipv4 from '../src/wire/ipv4.js';
+import * as mss from '../src/wire/mss.js';
+import * as options from '../src/wire/options.js';
+import * as tag from '../src/wire/tag.js';
+import * as tcp from '../src/wire/tcp.js';
+import * as virtio from '../src/wire/virtio.js';
+import { reasons } from './reasons.js';
+import { CLIENT, type GatewayState, TUNNEL } from './state.js';
+
+export function tagSyn(state: GatewayState): Stage {
+  return (batch) => {
+    for (let i = 0; i < batch.count; i++)
+      if (batch.verdict[i] === OPEN && batch.side[i] === CLIENT && tcp.isSyn(batch.tcpFlags[i]))
+        onSyn(state, batch, i);
+  };
+}
+
+function onSyn(state: GatewayState, batch: Batch, i: number): void {
+  const { flows } = state;
+  const e = batch.flow[i];
+  if (e >= 0 && flows.state[e] !== CLOSING) {
+    const again = flows.isn[e] === tcp.seq(batch.view, batch.l4[i]);
+    // Once there is a winner, any SYN of this tuple is the winner's to answer: `carry.ts`.
+    if (flows.state[e] !== RACING) return;
+    if (again) return onRetransmission(state, batch, i, e);
+  }
+  const refusal = whyUntagged(state, batch, i);
+  if (refusal >= 0) return batch.pass(i, refusal);
+  begin(state, batch, i, e);
+}
+
+/** The first retransmission is tagged, later ones are not: the path may drop unknown options. */
+function onRetransmission(state: GatewayState, batch: Batch, i: number, e: number): void {
+  state.enter(e, RACING);
+  if ((state.flows.marks[e] & RETRANSMITTED) !== 0) return batch.pass(i, reasons.passSynRepeated);
+  state.flows.marks[e] |= RETRANSMITTED;
+  const refusal = whyUntagged(state, batch, i);
+  if (refusal >= 0) return batch.pass(i, refusal);
+  put(state, batch, i);
+  batch.pass(i, reasons.passSynRetagged);
+}
+
+/** The reason for which this SYN goes to the origin's server only, or -1. */
+function whyUntagged(state: GatewayState, batch: Batch, i: number): number {
+  const { view } = batch;
+  const l4 = batch.l4[i];
+  const header = tcp.dataOffset(view, l4);
+  if (state.serviceRaced[batch.service[i]] === 0) return reasons.passSynNoReplicas;
+  // Fast Open: two servers that share a key would both run the request.
+  if (batch.at[i] + batch.length[i] > l4 + header) return reasons.passSynPayload;
+  if (options.end(view, l4, header) < 0) return reasons.passSynOptions;
+  if (options.find(view, l4, header, options.MD5) >= 0 || options.find(view, l4, header, options.AO) >= 0)
+    return reasons.passSynAuthenticated;
+  if (!tag.fits(view, l4) || batch.length[i] + tag.LENGTH > state.wanMtu) return reasons.passSynNoRoom;
+  return -1;
+}
+
+/** [212] The entry, new or used again, in RACING. */
+function begin(state: GatewayState, batch: Batch, i: number, known: number): void {
+  const { flows } = state;
+  const { view } = batch;
+  const at = batch.at[i];
+  const l4 = batch.l4[i];
+  const service = batch.service[i];
+  flows.keyV4(ipv4.saddr(view, at), tcp.sport(view, l4), ipv4.daddr(view, at), tcp.dport(view, l4));
+  if (known >= 0) flows.remove(known);
+  const e = flows.insert();
+  if (e < 0) return batch.pass(i, reasons.passSynTableFull);
+  flows.isn[e] = tcp.seq(view, l4);
+  state.enter(e, RACING);
+  // The key's first four words are the client's address.
+  flows.record[e] = state.races.begin(
+    batch.clock.nowUs,
+    flows.key,
+    tcp.sport(view, l4),
+    service,
+    state.serviceLive[service],
+  );
+  put(state, batch, i);
+  batch.pass(i, reasons.passSynTagged);
+}
+
+/** [210] Adds the tag; under C makes room for the tunnel. Requires {@link whyUntagged} to be silent. */
+function put(state: GatewayState, batch: Batch, i: number): void {
+  const { view, arena } = batch;
+  const at = batch.at[i];
+  const l4 = batch.l4[i];
+  if (state.serviceMode[batch.service[i]] === TUNNEL)
+    mss.clamp(view, l4, state.tunnelMss, virtio.needsCsum(view, at));
+  const end = options.end(view, l4, tcp.dataOffset(view, l4));
+  batch.at[i] = tag.insert(view, arena, at, l4, end, state.key, state.keyId, state.epoch, state.gatewayId);
+  batch.l4[i] = l4 - tag.LENGTH;
+  batch.length[i] += tag.LENGTH;
+}

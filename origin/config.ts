@@ -1,0 +1,95 @@
+/** The origin's role file. */
+import { type Parsed, readYaml, type Schema } from '../src/config.js';
+import { FirstackError, type Problem } from '../src/errors.js';
+import { RELEASES, type Release } from '../src/race/release.js';
+import { schemas } from '../src/registry/records.js';
+import { type CommonConfig, commonProperties, overrides, type RoleFlags } from '../src/role.js';
+
+/** A service as its origin's file has it; its configuration defaults to the role's. */
+export interface OriginService {
+  name: string;
+  address: string;
+  ports: number[];
+  configuration?: 'A' | 'B' | 'C';
+  replicable: boolean;
+  raceWindowMs: number;
+}
+
+export interface OriginConfig extends CommonConfig {
+  /** O: the outer source of the copies. */
+  address: string;
+  services: OriginService[];
+  race: 'origin';
+  release: Release;
+}
+
+const common = commonProperties({ tun: 'fsor0', admin: 7412, mark: 0x02000000, table: 7412, priority: 7412 });
+const { v: _v, ...serviceProperties } = schemas.service.properties as Record<string, Schema>;
+
+export const schema: Schema = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['instance', 'wan', 'lan', 'registry', 'tag', 'address', 'services'],
+  properties: {
+    ...common,
+    address: { type: 'string', format: 'ipv4' },
+    services: {
+      type: 'array',
+      minItems: 1,
+      items: {
+        type: 'object',
+        additionalProperties: false,
+        required: ['name', 'address', 'ports'],
+        properties: serviceProperties,
+      },
+    },
+    race: { enum: ['origin'], default: 'origin' },
+    release: { enum: [...RELEASES], default: 'synchronized' },
+  },
+};
+
+/** @throws FirstackError FSA_CONFIG_*: all problems of the file at once */
+export function readOriginConfig(flags: RoleFlags): OriginConfig {
+  const parsed: Parsed<OriginConfig> = readYaml(flags.configFile, schema, {
+    ...overrides(flags),
+    race: flags.race ?? process.env.FIRSTACK_RACE,
+    release: flags.release ?? process.env.FIRSTACK_RELEASE,
+  });
+  const { value, locate } = parsed;
+  const problems: Problem[] = [];
+  const owners = new Map<string, string>();
+  value.services.forEach((service, i) => {
+    if (value.services.findIndex((s) => s.name === service.name) !== i)
+      problems.push({
+        code: 'FSA_CONFIG_VALUE',
+        message: `${locate(['services', i, 'name'])}: service ${service.name} is there twice`,
+      });
+    if ((service.configuration ?? value.configuration) === undefined)
+      problems.push({
+        code: 'FSA_CONFIG_MISSING',
+        message: `${locate(['services', i])}: service ${service.name} has no configuration (give it one, or --configuration A|B|C)`,
+      });
+    // A flag that contradicts the file is an error, never a silent choice between the two.
+    else if (
+      flags.configuration !== undefined &&
+      service.configuration !== undefined &&
+      service.configuration !== flags.configuration
+    )
+      problems.push({
+        code: 'FSA_CONFIGURATION_MISMATCH',
+        message: `${locate(['services', i, 'configuration'])}: service ${service.name} has configuration ${service.configuration}, --configuration says ${flags.configuration}`,
+      });
+    for (const port of service.ports) {
+      const endpoint = `${service.address}:${port}`;
+      const owner = owners.get(endpoint);
+      if (owner !== undefined)
+        problems.push({
+          code: 'FSA_CONFIG_VALUE',
+          message: `${locate(['services', i, 'ports'])}: ${endpoint} belongs to service ${owner} already`,
+        });
+      owners.set(endpoint, service.name);
+    }
+  });
+  if (problems.length > 0) throw FirstackError.ofProblems(problems);
+  return value;
+}

@@ -1,0 +1,41 @@
+/**
+ * [312] Sends the tagged SYN, encapsulated, to every live replica, each at its own time: `[O→R][C→S]`,
+ * the tag kept, for the replica to check.
+ */
+import { type Batch, OPEN, type Stage } from '../src/pipeline/batch.js';
+import * as ipip from '../src/wire/ipip.js';
+import { reasons } from './reasons.js';
+import type { OriginState } from './state.js';
+
+export function copyToReplicas(state: OriginState): Stage {
+  return (batch) => {
+    for (let i = 0; i < batch.count; i++) if (batch.verdict[i] === OPEN) copy(state, batch, i);
+  };
+}
+
+function copy(state: OriginState, batch: Batch, i: number): void {
+  const { copies } = state.plans[batch.service[i]];
+  const length = batch.length[i];
+  for (let r = 0; r < copies.length; r++) {
+    const k = batch.emit(length, reasons.emitCopy);
+    // The virtio header travels along: it says whether the checksum is still open.
+    batch.arena.copyWithin(batch.at[k] - 10, batch.at[i] - 10, batch.at[i] + length);
+    batch.at[k] = ipip.encapsulate(
+      batch.view,
+      batch.at[k],
+      state.address,
+      copies[r].address[3],
+      state.ipId++ & 0xffff,
+    );
+    batch.length[k] = length + ipip.OVERHEAD;
+    if (copies[r].delayUs <= 0) continue;
+    const due = batch.clock.nowUs + copies[r].delayUs;
+    // A full queue sends it now: too early is better than never.
+    if (state.hold.push(batch.arena, batch.at[k], batch.length[k], due, r) < 0)
+      batch.counters[reasons.lateHoldFull]++;
+    else {
+      batch.takeBack(k, reasons.emitCopy);
+      batch.counters[reasons.holdCopy]++;
+    }
+  }
+}

@@ -1,0 +1,64 @@
+/** What the origin's stages share: services, their live replicas and release schedules, who may tag. */
+
+import type { HoldQueue } from '../src/device/hold-queue.js';
+import { AddressMap } from '../src/flow/address-map.js';
+import { FlowTable, tickOf } from '../src/flow/table.js';
+import { Keyring, type KeyringGateway } from '../src/pipeline/keyring.js';
+import type { PipelineContext } from '../src/pipeline/pipeline.js';
+import type { Address } from '../src/wire/address.js';
+
+export interface OriginServicePlan {
+  address: Address;
+  port: number;
+  replicable: boolean;
+  /** µs that the origin's own server waits: Dmax. */
+  serverDelayUs: number;
+  /** Live replicas and how long each one's copy waits. */
+  copies: { address: Address; delayUs: number }[];
+}
+
+export interface OriginSnapshot {
+  /** O, the outer source of copies. */
+  address: Address;
+  services: OriginServicePlan[];
+  gateways: KeyringGateway[];
+}
+
+export interface OriginPipelineOptions {
+  flows: { max: number };
+}
+
+export class OriginState {
+  /** SYNs that are being held, so that a retransmission is not copied twice. */
+  readonly held: FlowTable;
+  readonly keyring = new Keyring();
+  readonly hold: HoldQueue;
+  readonly services = new AddressMap();
+  plans: OriginServicePlan[] = [];
+  /** O as a word. */
+  address = 0;
+  /** Identification of outer headers that may be fragmented. */
+  ipId = 0;
+  readonly #sweepBudget: number;
+  readonly #gauges: Float64Array;
+
+  constructor(context: PipelineContext<OriginPipelineOptions>) {
+    this.hold = context.hold;
+    this.held = FlowTable.seeded(context.options.flows.max);
+    this.#sweepBudget = Math.ceil(context.options.flows.max / 50);
+    this.#gauges = context.gauges;
+  }
+
+  load(s: OriginSnapshot): void {
+    this.address = s.address[3];
+    this.plans = s.services;
+    this.services.load(s.services.map(({ address, port }, value) => ({ address, port, value })));
+    this.keyring.load(s.gateways);
+  }
+
+  tick(nowUs: number): void {
+    this.keyring.tick();
+    this.held.sweep(tickOf(nowUs), this.#sweepBudget);
+    this.#gauges[0] = this.hold.size;
+  }
+}

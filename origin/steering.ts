@@ -1,0 +1,36 @@
+/** Which packets reach the origin's TUN: SYNs of its services. Established traffic never leaves the kernel. */
+import { chain, ICMP_ERRORS, interfaces, type Steering, set, steerTo } from '../src/steer/plan.js';
+import type { OriginConfig } from './config.js';
+
+export function steering(config: OriginConfig): Steering {
+  const { tun, wan, lan } = config;
+  const fromWan = `iifname ${interfaces(wan)}`;
+  const body = [
+    set(
+      'services',
+      'ipv4_addr . inet_service',
+      config.services.flatMap((s) => s.ports.map((p) => `${s.address} . ${p}`)),
+    ),
+    set(
+      'servers',
+      'ipv4_addr',
+      config.services.map((s) => s.address),
+    ),
+    chain('prerouting', 'prerouting', 'filter', [
+      `iifname "${tun.name}" notrack accept`,
+      `${fromWan} ip daddr . tcp dport @services tcp flags & (syn | ack | rst) == syn ${steerTo(config.steering)} notrack accept`,
+      // Conntrack saw no SYN of these: it would call the rest invalid.
+      `${fromWan} ip daddr . tcp dport @services notrack accept`,
+      `iifname ${interfaces(lan)} ip saddr . tcp sport @services notrack accept`,
+      `${fromWan} ${ICMP_ERRORS} ip daddr @servers ${steerTo(config.steering)}`,
+    ]),
+  ].join('');
+  return {
+    instance: config.instance,
+    tun: tun.name,
+    ...config.steering,
+    body,
+    beforeLocal: false,
+    sysctls: [],
+  };
+}

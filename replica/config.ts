@@ -1,0 +1,94 @@
+/** The replica's role file. */
+import { type Parsed, readYaml, type Schema } from '../src/config.js';
+import { FirstackError, type Problem } from '../src/errors.js';
+import { type ReplicaService, schemas } from '../src/registry/records.js';
+import { type CommonConfig, commonProperties, overrides, type RoleFlags } from '../src/role.js';
+
+export interface HealthConfig {
+  /** URL that must answer 2xx or 3xx. */
+  http?: string;
+  /** HOST:PORT that must accept a connection. */
+  tcp?: string;
+  intervalMs: number;
+  timeoutMs: number;
+  /** Successes in a row that make it healthy, failures in a row that make it not. */
+  rise: number;
+  fall: number;
+}
+
+export interface ReplicaConfig extends CommonConfig {
+  id: string;
+  /** R: where copies of SYNs come to. */
+  address: string;
+  services: ReplicaService[];
+  health?: HealthConfig;
+  limits: { connections: number; cpuPct: number };
+}
+
+const common = commonProperties({ tun: 'fsre0', admin: 7413, mark: 0x03000000, table: 7413, priority: 5 });
+const record = schemas.replica.properties as Record<string, Schema>;
+
+export const schema: Schema = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['instance', 'id', 'wan', 'registry', 'tag', 'address', 'services'],
+  properties: {
+    ...common,
+    lan: { ...common.lan, minItems: 0, default: [] },
+    steering: {
+      ...common.steering,
+      properties: {
+        ...(common.steering.properties as Record<string, Schema>),
+        // Before the local table's rule, which moves to preference 10.
+        priority: { type: 'integer', minimum: 1, maximum: 9, default: 5 },
+      },
+    },
+    id: record.id,
+    address: record.address,
+    services: record.services,
+    health: {
+      type: 'object',
+      additionalProperties: false,
+      properties: {
+        http: { type: 'string', pattern: '^https?://[^/]+' },
+        tcp: { type: 'string', pattern: '^.+:[0-9]{1,5}$' },
+        intervalMs: { type: 'integer', minimum: 50, default: 1000 },
+        timeoutMs: { type: 'integer', minimum: 10, default: 900 },
+        rise: { type: 'integer', minimum: 1, default: 1 },
+        fall: { type: 'integer', minimum: 1, default: 2 },
+      },
+    },
+    limits: {
+      type: 'object',
+      additionalProperties: false,
+      default: {},
+      properties: {
+        connections: { type: 'integer', minimum: 1, default: 100_000 },
+        /** 100 switches the limit off: a machine is never busier than that. */
+        cpuPct: { type: 'number', minimum: 1, maximum: 100, default: 95 },
+      },
+    },
+  },
+};
+
+/** @throws FirstackError FSA_CONFIG_*: all problems of the file at once */
+export function readReplicaConfig(flags: RoleFlags): ReplicaConfig {
+  const parsed: Parsed<ReplicaConfig> = readYaml(flags.configFile, schema, overrides(flags));
+  const { value, locate } = parsed;
+  const problems: Problem[] = [];
+  value.services.forEach((service, i) => {
+    if (value.services.findIndex((s) => s.name === service.name) !== i)
+      problems.push({
+        code: 'FSA_CONFIG_VALUE',
+        message: `${locate(['services', i, 'name'])}: service ${service.name} is there twice`,
+      });
+  });
+  const { health } = value;
+  if (health !== undefined && (health.http === undefined) === (health.tcp === undefined))
+    problems.push({
+      code: 'FSA_CONFIG_VALUE',
+      message: `${locate(['health'])}: 'health' needs one of http, tcp`,
+    });
+  if (problems.length > 0) throw FirstackError.ofProblems(problems);
+  return value;
+}

@@ -1,0 +1,232 @@
+/** The replica role: opens copies of SYNs, and sends the local web server's answers as configured. */
+import type { Problem } from '../src/errors.js';
+import { gatewayKeys, type KeyFile, probeKey, readKeyFile } from '../src/keys.js';
+import { ringBytes } from '../src/race/record.js';
+import {
+  endpointConflict,
+  type ReplicaRecord,
+  type ReplicaState,
+  replicaPort,
+  type View,
+} from '../src/registry/records.js';
+import {
+  configurationMismatches,
+  type Duty,
+  type Role,
+  type RoleContext,
+  type RoleFlags,
+  runRole,
+} from '../src/role.js';
+import {
+  checkForwardChains,
+  checkForwarding,
+  checkLocalAddress,
+  type Host,
+  leastMtu,
+} from '../src/steer/host.js';
+import { type Address, type Prefix, parse, parsePrefix } from '../src/wire/address.js';
+import { OVERHEAD } from '../src/wire/ipip.js';
+import { type ReplicaConfig, readReplicaConfig } from './config.js';
+import { Health } from './health.js';
+import { CpuMeter, countConnections } from './load.js';
+import { ProbeResponder } from './probe-responder.js';
+import type { ReplicaPipelineOptions, ReplicaSnapshot } from './state.js';
+import { type Carried, steering } from './steering.js';
+
+const MODES = { A: 0, B: 1, C: 2 } as const;
+const LOAD_MS = 1000;
+/** A busy replica is up again below this share of its limits. */
+const RELAX = 0.9;
+
+export async function main(flags: RoleFlags): Promise<number> {
+  return runRole(new Replica(readReplicaConfig(flags)), flags);
+}
+
+class Replica implements Role {
+  readonly name = 'replica';
+  readonly module = new URL('./pipeline.js', import.meta.url);
+  readonly pipelineOptions: ReplicaPipelineOptions;
+  readonly holdSlots = 1;
+  readonly raceBytes = ringBytes(1);
+  readonly #master: KeyFile;
+  readonly #responder: ProbeResponder;
+  readonly #health: Health | undefined;
+  readonly #cpu = new CpuMeter();
+  #host: Host | undefined;
+  #context: RoleContext | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #state: ReplicaState = 'inactive';
+  #reason = 'starting';
+  #connections = 0;
+  #cpuPct = 0;
+
+  constructor(readonly config: ReplicaConfig) {
+    this.#master = readKeyFile(config.tag.keyFile, 'master');
+    this.#responder = new ProbeResponder(config.address, probeKey(this.#master));
+    this.pipelineOptions = { flows: config.flows };
+    if (config.health !== undefined) this.#health = new Health(config.health, () => this.#judge());
+  }
+
+  check(host: Host, view: View): Problem[] {
+    const { wan, tun, address, configuration } = this.config;
+    const names = this.config.services.map((s) => s.name);
+    const carried = this.#carried(view);
+    const answersAsService =
+      configuration === undefined ? carried.some((s) => s.configuration !== 'A') : configuration !== 'A';
+    const conflict = endpointConflict(view, this.#record());
+    return [
+      ...configurationMismatches(view, names, configuration),
+      ...(conflict === undefined
+        ? []
+        : [{ code: 'FSA_REGISTRY_REFUSED', message: `services: ${conflict}` } as const]),
+      ...checkLocalAddress(host, address, 'copies of SYNs could not reach it'),
+      ...carried.flatMap((s) => (s.configuration === 'A' ? [] : this.#checkService(host, s))),
+      // Under A nothing leaves through the TUN.
+      ...(answersAsService
+        ? [
+            ...checkForwarding(host),
+            ...checkForwardChains(
+              host,
+              wan.map((oif) => ({ iif: tun.name, oif })),
+            ),
+          ]
+        : []),
+    ];
+  }
+
+  #checkService(host: Host, s: Carried): Problem[] {
+    return checkLocalAddress(
+      host,
+      s.address,
+      `under ${s.configuration} the web server answers as the service: ip address add ${s.address}/32 dev lo`,
+    );
+  }
+
+  /** Our services, one entry per port, as far as their origins have published them. */
+  #carried(view: View): Carried[] {
+    const told = this.config.configuration;
+    return this.config.services.flatMap((ours) => {
+      const service = view.services.find((s) => s.name === ours.name);
+      if (service === undefined || (told !== undefined && told !== service.configuration)) return [];
+      return service.ports.map((port) => ({
+        name: service.name,
+        address: service.address,
+        port,
+        localPort: replicaPort(ours, port),
+        configuration: service.configuration,
+      }));
+    });
+  }
+
+  duty(host: Host, view: View): Duty {
+    this.#host = host;
+    const carried = this.#carried(view);
+    const words = (text: string): Address => parse(text) as Address;
+    const tunnelled = carried.some((s) => s.configuration === 'C');
+    const wanMtu = this.config.tun.mtu ?? leastMtu(host, this.config.wan);
+    this.#judge();
+    const snapshot: ReplicaSnapshot = {
+      address: words(this.config.address),
+      state: this.#state,
+      services: carried.map((s) => ({
+        address: words(s.address),
+        port: s.port,
+        localPort: s.localPort,
+        mode: MODES[s.configuration],
+      })),
+      gateways: view.gateways.map((g) => ({
+        id: g.id,
+        prefixes: g.prefixes.map((p) => parsePrefix(p) as Prefix),
+        keys: gatewayKeys(this.#master, g.id),
+      })),
+    };
+    return {
+      steering: steering(this.config, carried),
+      snapshot,
+      offload: !tunnelled,
+      tunMtu: tunnelled ? wanMtu - OVERHEAD : wanMtu,
+    };
+  }
+
+  async start(context: RoleContext): Promise<void> {
+    this.#context = context;
+    await this.#responder.start();
+    await this.#health?.start();
+    this.#judge();
+    this.#publish();
+    this.#timer = setInterval(() => {
+      this.#judge();
+      this.#publish();
+    }, LOAD_MS);
+  }
+
+  /** [404, 406] inactive, busy or up, and why. Asks for a new duty when that changes. */
+  #judge(): void {
+    if (this.#context === undefined) return;
+    const [state, reason] = this.#assess(this.#context.registry.view);
+    const changed = state !== this.#state;
+    this.#state = state;
+    this.#reason = reason;
+    if (!changed) return;
+    this.#context.log.info({ state, reason }, 'state');
+    this.#publish();
+    this.#context.refresh();
+  }
+
+  #assess(view: View): [ReplicaState, string] {
+    const { limits } = this.config;
+    const carried = this.#carried(view);
+    if (carried.length === 0) return ['inactive', 'none of its services is published with its configuration'];
+    const absent = carried
+      .filter((s) => s.configuration !== 'A')
+      .flatMap((s) => this.#checkService(this.#host!, s));
+    if (absent.length > 0) return ['inactive', absent[0].message];
+    if (this.#health !== undefined && !this.#health.healthy) return ['inactive', this.#health.reason];
+    const relax = this.#state === 'busy' ? RELAX : 1;
+    if (this.#connections >= limits.connections * relax)
+      return ['busy', `${this.#connections} connections, the limit is ${limits.connections}`];
+    if (limits.cpuPct < 100 && this.#cpuPct >= limits.cpuPct * relax)
+      return ['busy', `processor at ${Math.round(this.#cpuPct)} %, the limit is ${limits.cpuPct} %`];
+    return ['up', ''];
+  }
+
+  #record(): ReplicaRecord {
+    const { limits } = this.config;
+    const load = Math.max(this.#connections / limits.connections, this.#cpuPct / 100);
+    return {
+      v: 1,
+      id: this.config.id,
+      address: this.config.address,
+      services: [...this.config.services],
+      state: this.#state,
+      reason: this.#reason,
+      connections: this.#connections,
+      load: Math.round(load * 100) / 100,
+    };
+  }
+
+  #publish(): void {
+    if (this.#context === undefined) return;
+    const ports = new Set(this.#carried(this.#context.registry.view).map((s) => s.localPort));
+    this.#connections = countConnections(ports);
+    this.#cpuPct = this.#cpu.read();
+    this.#context.registry.publish('replica', this.#record());
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    this.#health?.stop();
+    this.#responder.stop();
+  }
+
+  status(): Record<string, unknown> {
+    return {
+      state: this.#state,
+      reason: this.#reason,
+      connections: this.#connections,
+      cpuPct: Math.round(this.#cpuPct),
+      flows: this.#context?.plane.gauges[0] ?? 0,
+      services: this.#context === undefined ? [] : this.#carried(this.#context.registry.view),
+    };
+  }
+}

@@ -1,0 +1,88 @@
+/** What the replica's stages share: the services it carries, whether it takes SYNs, the flows it has. */
+import { AddressMap } from '../src/flow/address-map.js';
+import { idleTicks } from '../src/flow/states.js';
+import { FlowTable, TICK_US, tickOf } from '../src/flow/table.js';
+import { Keyring, type KeyringGateway } from '../src/pipeline/keyring.js';
+import type { PipelineContext } from '../src/pipeline/pipeline.js';
+import type { ReplicaState } from '../src/registry/records.js';
+import type { Address } from '../src/wire/address.js';
+
+export const TRANSLATE = 0;
+export const SPOOF = 1;
+export const TUNNEL = 2;
+
+export interface CarriedService {
+  /** S and its port. */
+  address: Address;
+  port: number;
+  /** Where the local web server listens under A, and what B's packets are addressed to: (R, port). */
+  localPort: number;
+  mode: typeof TRANSLATE | typeof SPOOF | typeof TUNNEL;
+}
+
+export interface ReplicaSnapshot {
+  /** R */
+  address: Address;
+  services: CarriedService[];
+  gateways: KeyringGateway[];
+  state: ReplicaState;
+}
+
+export interface ReplicaPipelineOptions {
+  flows: { max: number; openingTimeoutMs: number; establishedTimeoutMs: number; closingTimeoutMs: number };
+}
+
+export class ReplicaFlows {
+  readonly flows: FlowTable;
+  readonly idle: Int32Array;
+  readonly keyring = new Keyring();
+  nowTick = 0;
+  /** R as a word. */
+  address = 0;
+  state: ReplicaState = 'inactive';
+  /** Identification of outer headers that may be fragmented. */
+  ipId = 0;
+
+  /** (S, port) → service. */
+  readonly services = new AddressMap();
+  /** (R, localPort) → service, under B. */
+  readonly endpoints = new AddressMap();
+  serviceAddress = new Int32Array(0);
+  servicePort = new Uint16Array(0);
+  serviceLocalPort = new Uint16Array(0);
+  serviceMode = new Uint8Array(0);
+  readonly #sweepBudget: number;
+  readonly #gauges: Float64Array;
+
+  constructor(context: PipelineContext<ReplicaPipelineOptions>) {
+    const { flows } = context.options;
+    this.flows = FlowTable.seeded(flows.max);
+    this.idle = idleTicks(flows, TICK_US / 1000);
+    this.#sweepBudget = Math.ceil(flows.max / 50);
+    this.#gauges = context.gauges;
+    this.tick(context.clock.nowUs);
+  }
+
+  load(s: ReplicaSnapshot): void {
+    this.address = s.address[3];
+    this.state = s.state;
+    this.keyring.load(s.gateways);
+    this.services.load(s.services.map(({ address, port }, value) => ({ address, port, value })));
+    this.endpoints.load(
+      s.services
+        .map(({ localPort, mode }, value) => ({ address: s.address, port: localPort, value, mode }))
+        .filter((x) => x.mode === SPOOF),
+    );
+    this.serviceAddress = Int32Array.from(s.services, (x) => x.address[3]);
+    this.servicePort = Uint16Array.from(s.services, (x) => x.port);
+    this.serviceLocalPort = Uint16Array.from(s.services, (x) => x.localPort);
+    this.serviceMode = Uint8Array.from(s.services, (x) => x.mode);
+  }
+
+  tick(nowUs: number): void {
+    this.nowTick = tickOf(nowUs);
+    this.keyring.tick();
+    this.flows.sweep(this.nowTick, this.#sweepBudget);
+    this.#gauges[0] = this.flows.size;
+  }
+}

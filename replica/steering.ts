@@ -1,0 +1,61 @@
+/**
+ * Which packets reach the replica's TUN: tunnelled ones to R, under B those to R's dedicated port, and
+ * on the way out what the kernel answers as S. Tunnelled packets are local: our rule stands before the
+ * local table's.
+ */
+
+import type { Configuration } from '../src/registry/records.js';
+import { chain, interfaces, type Steering, set, steerTo } from '../src/steer/plan.js';
+import type { ReplicaConfig } from './config.js';
+
+/** A service that this replica carries, with what its origin published. */
+export interface Carried {
+  name: string;
+  address: string;
+  port: number;
+  localPort: number;
+  configuration: Configuration;
+}
+
+export function steering(config: ReplicaConfig, carried: readonly Carried[]): Steering {
+  const { tun, wan, address } = config;
+  const mark = steerTo(config.steering);
+  const fromWan = `iifname ${interfaces(wan)} ip daddr ${address}`;
+  const of = (c: Configuration): string[] =>
+    carried.filter((s) => s.configuration === c).map((s) => `${s.address} . ${s.port}`);
+  const spoofedPorts = carried
+    .filter((s) => s.configuration === 'B')
+    .map((s) => `${address} . ${s.localPort}`);
+  const body = [
+    set('endpoints', 'ipv4_addr . inet_service', spoofedPorts),
+    set('spoofed', 'ipv4_addr . inet_service', of('B')),
+    set('tunnelled', 'ipv4_addr . inet_service', of('C')),
+    chain('prerouting', 'prerouting', 'filter', [
+      // Conntrack follows the inner connection, both ways; the tunnel is not its business.
+      `iifname "${tun.name}" ip protocol 4 notrack accept`,
+      `iifname "${tun.name}" accept`,
+      `${fromWan} ip protocol 4 ${mark} notrack`,
+      `${fromWan} ip daddr . tcp dport @endpoints ${mark} notrack`,
+    ]),
+    chain('output', 'output', 'route', [
+      `oifname "lo" accept`,
+      `ip saddr . tcp sport @spoofed tcp flags & (syn | rst) != 0 ${mark}`,
+      `ip saddr . tcp sport @tunnelled ${mark}`,
+    ]),
+  ].join('');
+  const answersAsService = carried.some((s) => s.configuration !== 'A');
+  return {
+    instance: config.instance,
+    tun: tun.name,
+    ...config.steering,
+    body,
+    beforeLocal: true,
+    // S is on every replica: none of them may claim it on a network of its own.
+    sysctls: answersAsService
+      ? wan.flatMap((name) => [
+          { key: `net.ipv4.conf.${name}.arp_ignore`, value: '1' },
+          { key: `net.ipv4.conf.${name}.arp_announce`, value: '2' },
+        ])
+      : [],
+  };
+}

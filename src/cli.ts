@@ -1,0 +1,150 @@
+#!/usr/bin/env node
+/**
+ * The command line. Roles and laboratory are loaded only when asked for: this file and `src/lab/` alone
+ * may do so. stdout carries results; errors go to stderr, one line each, the code first.
+ */
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { describeError, EXIT, FirstackError } from './errors.js';
+import { deriveGateway, newMaster, readKeyFile, writeKeyFile } from './keys.js';
+import { RELEASES } from './race/release.js';
+import { CONFIGURATIONS } from './registry/records.js';
+import type { RoleFlags } from './role.js';
+
+type RoleModule = { main(flags: RoleFlags): Promise<number> };
+
+let exitCode: number = EXIT.ok;
+
+const program = new Command('firstack')
+  .description('The replica nearest to a client carries its connection: the first acknowledgement wins.')
+  .enablePositionalOptions()
+  .showHelpAfterError('(firstack --help lists the commands)')
+  .exitOverride();
+
+const configurationOption = (more: string[] = []): Option =>
+  new Option(
+    '--configuration <A|B|C>',
+    'A: translate both ways, B: replicas spoof the origin, C: tunnel',
+  ).choices([...CONFIGURATIONS, ...more]);
+const raceOption = (): Option =>
+  new Option('--race <race>', 'who sends the copies of a SYN').choices(['origin']);
+const releaseOption = (): Option =>
+  new Option(
+    '--release <release>',
+    'hold copies so that all arrive at once, or send them as published',
+  ).choices([...RELEASES]);
+
+function role(name: 'gateway' | 'origin' | 'replica', description: string): void {
+  program
+    .command(name)
+    .description(description)
+    .requiredOption('--config-file <file>', 'role file (YAML)')
+    .addOption(configurationOption())
+    .option('--registry <url>', 'redis://HOST:PORT, rediss://…, redis+unix:///PATH or file:PATH')
+    .addOption(raceOption())
+    .addOption(releaseOption())
+    .option('--check', 'validate, print what would be steered, change nothing')
+    .action(async (flags: RoleFlags) => {
+      // By a computed path: the compiler follows none of the roles from here.
+      const { main } = (await import(new URL(`../${name}/main.js`, import.meta.url).href)) as RoleModule;
+      exitCode = await main(flags);
+    });
+}
+role('gateway', 'run on the gateway router of the clients');
+role('origin', 'run on the router or switch before the origin server');
+role('replica', 'run on each replica web server');
+
+const integer =
+  (least: number, most: number) =>
+  (text: string): number => {
+    const n = Number(text);
+    if (!/^\d+$/.test(text) || n < least || n > most)
+      throw new InvalidArgumentError(`a whole number from ${least} to ${most}`);
+    return n;
+  };
+
+program
+  .command('keygen')
+  .description('make a master key file, or derive a gateway key file from one')
+  .requiredOption('--out <file>', 'file to write; never overwritten')
+  .option('--from <file>', 'master key file to derive from')
+  .option('--gateway <id>', 'gateway id to derive for', integer(0, 65535))
+  .action(({ out, from, gateway }: { out: string; from?: string; gateway?: number }) => {
+    if ((from === undefined) !== (gateway === undefined))
+      throw new FirstackError('FSA_USAGE', '--from and --gateway go together');
+    writeKeyFile(
+      out,
+      from === undefined ? newMaster() : deriveGateway(readKeyFile(from, 'master'), gateway!),
+    );
+  });
+
+const lab = program
+  .command('lab')
+  .enablePositionalOptions()
+  .description('a laboratory of network namespaces on this machine');
+const loadLab = (): Promise<typeof import('./lab/commands.js')> => import('./lab/commands.js');
+const nameOption = (): Option => new Option('--name <name>', 'name of the laboratory').default('default');
+const registryOption = (): Option =>
+  new Option('--registry <kind>', 'coordinate the roles through').choices(['redis', 'file']).default('redis');
+
+lab
+  .command('run')
+  .description('race, count who served, and take everything down')
+  .addOption(configurationOption(['all']).makeOptionMandatory())
+  .option('--requests <n>', 'requests per configuration', integer(1, 1_000_000), 20)
+  .option('--concurrency <n>', 'requests at once', integer(1, 1000), 8)
+  .option('--topology <file>', 'topology file (YAML)')
+  .option('--json', 'print one JSON array', false)
+  .addOption(raceOption().default('origin'))
+  .addOption(releaseOption().default('synchronized'))
+  .addOption(registryOption())
+  .addOption(nameOption())
+  .action(async (options) => {
+    exitCode = await (await loadLab()).labRun(options);
+  });
+lab
+  .command('up')
+  .description('bring a laboratory up and leave it running')
+  .addOption(configurationOption().makeOptionMandatory())
+  .option('--topology <file>', 'topology file (YAML)')
+  .addOption(releaseOption().default('synchronized'))
+  .addOption(registryOption())
+  .addOption(nameOption())
+  .action(async (options) => {
+    exitCode = await (await loadLab()).labUp(options);
+  });
+lab
+  .command('exec')
+  .description('run a command on a host of the laboratory: lab exec HOST -- COMMAND')
+  .argument('<host>')
+  .argument('<command...>')
+  .addOption(nameOption())
+  .passThroughOptions()
+  .action(async (host: string, command: string[], options: { name: string }) => {
+    exitCode = await (await loadLab()).labExec({ ...options, host, command });
+  });
+lab
+  .command('down')
+  .description('take a laboratory down')
+  .addOption(nameOption())
+  .action(async (options) => {
+    exitCode = await (await loadLab()).labDown(options);
+  });
+lab
+  .command('demo')
+  .description('show every configuration to a person')
+  .option('--topology <file>', 'topology file (YAML)')
+  .option('--requests <n>', 'requests per configuration', integer(1, 10_000), 20)
+  .action(async (options) => {
+    exitCode = await (await loadLab()).labDemo(options);
+  });
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (error instanceof CommanderError) exitCode = error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+  else {
+    for (const line of describeError(error)) process.stderr.write(`${line}\n`);
+    exitCode = error instanceof FirstackError ? error.exitCode : EXIT.expectation;
+  }
+}
+process.exitCode = exitCode;

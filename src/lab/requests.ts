@@ -1,0 +1,174 @@
+/**
+ * Real requests, each by one unchanged curl, and who served them: by the header that the web server wrote,
+ * and by the web servers' own access logs. We do not take our own word for it.
+ */
+import { readFileSync } from 'node:fs';
+import type { Lab } from './lab.js';
+import { namespaceOf, within } from './network.js';
+import { pause, waitUntil } from './process.js';
+import { expectedWinner, type Release } from './topology.js';
+import type { WebServer } from './web-server.js';
+
+export interface RequestResult {
+  ok: boolean;
+  /** X-Served-By; '' when there was no response. */
+  servedBy: string;
+  connectMs: number;
+  clientPort: number;
+  /** Why it is not ok. */
+  error: string;
+}
+
+export interface Measurement {
+  requests: number;
+  ok: number;
+  servedBy: Record<string, number>;
+  expected: string;
+  connectMs: { p50: number; p95: number };
+  losersReset: number;
+  /** What was wrong, in words; empty when all went as it should. */
+  complaints: string[];
+}
+
+export interface MeasureOptions {
+  requests: number;
+  concurrency: number;
+  release: Release;
+}
+
+const RESET_COUNTER = 'emit.loser-reset';
+
+/** One curl in the client's namespace. */
+export async function request(lab: Lab, path = '/'): Promise<RequestResult> {
+  const { address, ports } = lab.topology.services[0];
+  const port = ports[0] === 80 ? '' : `:${ports[0]}`;
+  const format = '\n%{http_code} %{time_connect} %{local_port}';
+  const argv = ['curl', '-sS', '--max-time', '20', '--noproxy', '*', '-D', '-', '-w', format];
+  const { status, stdout, stderr } = await lab.exec('client', [...argv, `http://${address}${port}${path}`]);
+  const lines = stdout.split('\n');
+  const [code, connect, local] = (lines.pop() ?? '').split(' ');
+  const servedBy = /^X-Served-By: (\S+)\r?$/im.exec(stdout)?.[1] ?? '';
+  let error = '';
+  if (status !== 0) error = `curl ended with ${status}: ${stderr.trim()}`;
+  else if (code !== '200') error = `HTTP status ${code}`;
+  else if (!stdout.includes(`\nserved by ${servedBy}\n`)) error = `the page is not the one of '${servedBy}'`;
+  return { ok: error === '', servedBy, connectMs: Number(connect) * 1000, clientPort: Number(local), error };
+}
+
+/** @param step called after each request with how many are done */
+export async function requestMany(
+  lab: Lab,
+  requests: number,
+  concurrency: number,
+  step: (done: number) => void = () => {},
+): Promise<RequestResult[]> {
+  const results: RequestResult[] = [];
+  let begun = 0;
+  const worker = async () => {
+    while (begun < requests) {
+      begun++;
+      results.push(await request(lab));
+      step(results.length);
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(concurrency, requests) }, worker));
+  return results;
+}
+
+/** Requests, and everything that is said about them. The roles must be ready. */
+export async function measure(
+  lab: Lab,
+  options: MeasureOptions,
+  step?: (done: number) => void,
+): Promise<Measurement> {
+  const servers = [...lab.webServers.values()];
+  const seen = new Map(servers.map((w) => [w.servedBy, w.accessLog().length]));
+  const resetsBefore = await lab.roles.counter('gateway', RESET_COUNTER);
+  const results = await requestMany(lab, options.requests, options.concurrency, step);
+  const losersReset = (await settledCounter(lab)) - resetsBefore;
+
+  const servedBy = tally(results.filter((r) => r.ok).map((r) => r.servedBy));
+  const expected = expectedWinner(lab.topology, options.release);
+  const complaints: string[] = [];
+  const failures = results.filter((r) => !r.ok);
+  for (const [error, count] of Object.entries(tally(failures.map((f) => f.error)))) {
+    complaints.push(`${count} of ${options.requests} requests failed: ${error}`);
+  }
+  for (const [name, count] of Object.entries(servedBy)) {
+    if (name !== expected) complaints.push(`${count} requests were served by ${name}, not ${expected}`);
+  }
+
+  // nginx writes its line after the last byte has left: curl may be first.
+  const logged = () => tallyOfLogs(servers, seen);
+  const agrees = () => sameTally(logged(), servedBy);
+  if (failures.length === 0 && !(await waitUntil(agrees, 2000))) {
+    complaints.push(
+      `the web servers logged ${JSON.stringify(logged())}, the clients saw ${JSON.stringify(servedBy)}`,
+    );
+  }
+  return {
+    requests: options.requests,
+    ok: options.requests - failures.length,
+    servedBy,
+    expected,
+    connectMs: quantiles(results.filter((r) => r.ok).map((r) => r.connectMs)),
+    losersReset,
+    complaints,
+  };
+}
+
+/** The losers' acknowledgements arrive after the winner's: waits until no more resets go out. */
+async function settledCounter(lab: Lab): Promise<number> {
+  let count = await lab.roles.counter('gateway', RESET_COUNTER);
+  let quietSince = performance.now();
+  const end = quietSince + 3000;
+  while (performance.now() - quietSince < 300 && performance.now() < end) {
+    await pause(50);
+    const next = await lab.roles.counter('gateway', RESET_COUNTER);
+    if (next !== count) quietSince = performance.now();
+    count = next;
+  }
+  return count;
+}
+
+function tallyOfLogs(servers: WebServer[], seen: Map<string, number>) {
+  const names: string[] = [];
+  for (const w of servers) {
+    const lines = w.accessLog().slice(seen.get(w.servedBy));
+    names.push(...lines.filter((l) => l.status === 200).map((l) => l.host));
+  }
+  return tally(names);
+}
+
+/** Connections in SYN-RECEIVED on each server's kernel: what a loser that was not reset would leave. */
+export function halfOpen(lab: Lab): Record<string, number> {
+  const SYN_RECV = '03';
+  return Object.fromEntries(
+    [...lab.webServers.keys()].map((host) => {
+      const table = within(namespaceOf(lab.name, host), () =>
+        readFileSync('/proc/thread-self/net/tcp', 'utf8'),
+      );
+      const states = table.split('\n').map((line) => line.trim().split(/\s+/)[3]);
+      return [host, states.filter((s) => s === SYN_RECV).length];
+    }),
+  );
+}
+
+function tally(names: string[]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const name of [...names].sort()) counts[name] = (counts[name] ?? 0) + 1;
+  return counts;
+}
+
+function sameTally(a: Record<string, number>, b: Record<string, number>): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
+}
+
+function quantiles(values: number[]): { p50: number; p95: number } {
+  const sorted = [...values].sort((a, b) => a - b);
+  const at = (q: number) =>
+    sorted.length === 0
+      ? 0
+      : Math.round(sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))] * 10) / 10;
+  return { p50: at(0.5), p95: at(0.95) };
+}

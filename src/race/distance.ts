@@ -1,0 +1,36 @@
+/**
+ * One-way distances from round trips: the median of a window, halved. Pure.
+ * Half a round trip is the way there only where paths are symmetric; reports say that this is the measure.
+ */
+const WINDOW = 15;
+/** Answers that a distance needs before it counts. */
+const ENOUGH = 3;
+
+export class DistanceWindow {
+  readonly #rttUs: number[] = [];
+  #lastReplyUs = 0;
+
+  /** @param nowUs when the answer came */
+  add(rttUs: number, nowUs: number): void {
+    this.#rttUs.push(rttUs);
+    if (this.#rttUs.length > WINDOW) this.#rttUs.shift();
+    this.#lastReplyUs = nowUs;
+  }
+
+  /** d(O,R) in µs, or undefined while there are too few answers. */
+  get distanceUs(): number | undefined {
+    if (this.#rttUs.length < ENOUGH) return undefined;
+    return median(this.#rttUs) / 2;
+  }
+
+  /** µs since the last answer. */
+  silenceUs(nowUs: number): number {
+    return nowUs - this.#lastReplyUs;
+  }
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+}

@@ -1,0 +1,193 @@
+/**
+ * The race record: one type for log, API, CLI and page, and the ring in shared memory that the data
+ * plane writes it to without allocating. The control plane reads it out on demand; a record that was
+ * overwritten meanwhile is left out.
+ */
+import { type Address, format } from '../wire/address.js';
+import { ORIGIN } from './candidates.js';
+import type { Release } from './release.js';
+
+export type CandidateVerdict = 'won' | 'reset' | 'refused' | 'silent';
+
+export interface RaceCandidate {
+  id: string;
+  /** µs after the client's SYN. */
+  sentUs: number;
+  /** µs after the client's SYN; null when no acknowledgement came. */
+  replyUs: number | null;
+  verdict: CandidateVerdict;
+  reason: string;
+}
+
+export interface RaceRecord {
+  v: 1;
+  /** Number of the race at this gateway, from 0. */
+  conn: number;
+  configuration: string;
+  race: string;
+  release: Release | null;
+  client: string;
+  service: string;
+  candidates: RaceCandidate[];
+  /** Null while undecided. */
+  winner: string | null;
+  rule: string;
+  /** The second acknowledgement's lag behind the first, µs; null when there was no second. */
+  marginUs: number | null;
+  /** Measured jitter of the paths, µs; null while it is not measured. */
+  jitterUs: number | null;
+  viewAgeMs: number;
+}
+
+// Ring layout, in doubles. Word 0 of the ring counts the races begun.
+const RING_HEADER = 8;
+const NUMBER = 0;
+const SENT = 1;
+const CLIENT = 2;
+const PORT = 6;
+const SERVICE = 7;
+const WINNER = 8;
+const LIVE = 9;
+const REPLIES = 16;
+/** Candidates that a record tells apart; those beyond race like the others and go unrecorded. */
+export const RECORDED = 32;
+const VERDICTS = REPLIES + RECORDED;
+const STRIDE = VERDICTS + RECORDED;
+
+const REFUSED = 1;
+const RESET = 2;
+
+/** Bytes of shared memory for a ring of `races` records. */
+export function ringBytes(races: number): number {
+  return (RING_HEADER + races * STRIDE) * 8;
+}
+
+/** The data plane's pen. One writer. */
+export class RaceWriter {
+  readonly #races: number;
+  constructor(readonly ring: Float64Array) {
+    this.#races = Math.floor((ring.length - RING_HEADER) / STRIDE);
+  }
+
+  /**
+   * Begins the record of a race.
+   * @param live bit per candidate that may answer, as this gateway knows
+   * @returns its number, to be kept in the flow
+   */
+  begin(nowUs: number, client: Int32Array, port: number, service: number, live: number): number {
+    const n = this.ring[0];
+    const base = this.#base(n);
+    const { ring } = this;
+    ring.fill(0, base, base + STRIDE);
+    ring[base + NUMBER] = n;
+    ring[base + SENT] = nowUs;
+    for (let w = 0; w < 4; w++) ring[base + CLIENT + w] = client[w];
+    ring[base + PORT] = port;
+    ring[base + SERVICE] = service;
+    ring[base + WINNER] = -1;
+    ring[base + LIVE] = live;
+    ring[0] = n + 1;
+    return n | 0;
+  }
+
+  won(n: number, candidate: number, nowUs: number): void {
+    const base = this.#find(n);
+    if (base < 0) return;
+    this.ring[base + WINNER] = candidate;
+    this.#reply(base, candidate, nowUs, 0);
+  }
+
+  reset(n: number, candidate: number, nowUs: number): void {
+    this.#reply(this.#find(n), candidate, nowUs, RESET);
+  }
+
+  refused(n: number, candidate: number, nowUs: number): void {
+    this.#reply(this.#find(n), candidate, nowUs, REFUSED);
+  }
+
+  #reply(base: number, candidate: number, nowUs: number, verdict: number): void {
+    if (base < 0 || candidate >= RECORDED || this.ring[base + REPLIES + candidate] !== 0) return;
+    this.ring[base + REPLIES + candidate] = nowUs - this.ring[base + SENT];
+    this.ring[base + VERDICTS + candidate] = verdict;
+  }
+
+  #base(n: number): number {
+    return RING_HEADER + (n % this.#races) * STRIDE;
+  }
+
+  #find(n: number): number {
+    if (n < 0) return -1;
+    const base = this.#base(n);
+    return this.ring[base + NUMBER] === n ? base : -1;
+  }
+}
+
+/** What the control plane knows about a race that the ring does not hold. */
+export interface RaceNames {
+  candidate(slot: number): string;
+  service(slot: number): { name: string; configuration: string; release: Release | null } | undefined;
+  race: string;
+  viewAgeMs: number;
+}
+
+/** The latest `count` races, oldest first. */
+export function readRaces(ring: Float64Array, count: number, names: RaceNames): RaceRecord[] {
+  const kept = Math.floor((ring.length - RING_HEADER) / STRIDE);
+  const begun = ring[0];
+  const out: RaceRecord[] = [];
+  for (let n = Math.max(0, begun - Math.min(count, kept)); n < begun; n++) {
+    const base = RING_HEADER + (n % kept) * STRIDE;
+    const words = ring.slice(base, base + STRIDE);
+    if (words[NUMBER] === n && ring[base + NUMBER] === n) out.push(decode(words, names));
+  }
+  return out;
+}
+
+function decode(words: Float64Array, names: RaceNames): RaceRecord {
+  const service = names.service(words[SERVICE]);
+  const winner = words[WINNER];
+  const candidates: RaceCandidate[] = [];
+  for (let c = 0; c < RECORDED; c++) {
+    const reply = words[REPLIES + c];
+    const expected = ((words[LIVE] >>> c) & 1) !== 0;
+    if (reply === 0 && !expected) continue;
+    candidates.push({
+      id: names.candidate(c),
+      sentUs: 0,
+      replyUs: reply === 0 ? null : reply,
+      ...judge(words, c),
+    });
+  }
+  candidates.sort(
+    (a, b) => (a.replyUs ?? Number.POSITIVE_INFINITY) - (b.replyUs ?? Number.POSITIVE_INFINITY),
+  );
+  const acknowledged = candidates.filter((c) => c.verdict === 'won' || c.verdict === 'reset');
+  const margin = acknowledged.length > 1 ? acknowledged[1].replyUs! - acknowledged[0].replyUs! : null;
+  const address = [...words.slice(CLIENT, CLIENT + 4)] as unknown as Address;
+  return {
+    v: 1,
+    conn: words[NUMBER],
+    configuration: service?.configuration ?? '',
+    race: names.race,
+    release: service?.release ?? null,
+    client: `${format(address)}:${words[PORT]}`,
+    service: service?.name ?? '',
+    candidates,
+    winner: winner < 0 ? null : names.candidate(winner),
+    rule: winner < 0 ? 'undecided: no acknowledgement yet' : 'the first acknowledgement wins [504]',
+    marginUs: margin,
+    jitterUs: null,
+    viewAgeMs: names.viewAgeMs,
+  };
+}
+
+function judge(words: Float64Array, c: number): { verdict: CandidateVerdict; reason: string } {
+  if (words[WINNER] === c) return { verdict: 'won', reason: 'its acknowledgement came first' };
+  if (words[REPLIES + c] === 0) return { verdict: 'silent', reason: 'no acknowledgement so far' };
+  if (words[VERDICTS + c] === REFUSED)
+    return {
+      verdict: 'refused',
+      reason: c === ORIGIN ? 'the origin refused the SYN' : 'the replica refused the SYN',
+    };
+  return { verdict: 'reset', reason: 'another was first: reset at once [514]' };
+}

@@ -1,0 +1,289 @@
+/**
+ * What every role does around its packets: reads its file, looks at the host, joins the registry, starts
+ * the data plane, steers, follows changes, answers its admin API, and takes everything back.
+ *
+ *   configuration file ─ checks ─ registry ─ (--check ends here) ─ data plane ─ steering ─ admin ─ ready
+ *                                    │                                 ▲           ▲
+ *                                    └──── each change of the view ────┴───────────┘
+ *   SIGTERM: steering removed ─ data plane stopped ─ registry left ─ exit 0
+ *
+ * Knows no role: each one hands in a {@link Role}.
+ */
+import { createAdmin } from './admin/server.js';
+import type { Schema } from './config.js';
+import { FirstackError, type Problem } from './errors.js';
+import { createLog, type Logger } from './log.js';
+import { DataPlane } from './pipeline/data-plane.js';
+import type { RaceRecord } from './race/record.js';
+import { CONFIGURATIONS, type View } from './registry/records.js';
+import { openRegistry, type Registry } from './registry/registry.js';
+import { Steerer } from './steer/apply.js';
+import { checkInterfaces, type Host, inspectHost } from './steer/host.js';
+import { describe, type Steering } from './steer/plan.js';
+
+/** What the command line gave; undefined where it gave nothing. */
+export interface RoleFlags {
+  configFile: string;
+  configuration?: string;
+  registry?: string;
+  race?: string;
+  release?: string;
+  check?: boolean;
+}
+
+/** The part of a role file that all roles share. */
+export interface CommonConfig {
+  instance: string;
+  configuration?: 'A' | 'B' | 'C';
+  lan: string[];
+  wan: string[];
+  tun: { name: string; mtu?: number; queueLength: number };
+  registry: string;
+  tag: { keyFile: string };
+  admin: { listen: string };
+  flows: { max: number; openingTimeoutMs: number; establishedTimeoutMs: number; closingTimeoutMs: number };
+  steering: { mark: number; mask: number; table: number; priority: number };
+  log: string;
+}
+
+/** What the data plane and the kernel should be doing now. */
+export interface Duty {
+  steering: Steering;
+  snapshot: unknown;
+  /** Super-packets may be read: no service is tunnelled. */
+  offload: boolean;
+  tunMtu: number;
+}
+
+export interface Role {
+  readonly name: 'gateway' | 'origin' | 'replica';
+  readonly config: CommonConfig;
+  /** URL of the pipeline module that the data plane's thread loads. */
+  readonly module: URL;
+  readonly pipelineOptions: unknown;
+  readonly holdSlots: number;
+  readonly raceBytes: number;
+  /** What stands against running here, with this registry. Changes nothing. */
+  check(host: Host, view: View): Problem[];
+  duty(host: Host, view: View): Duty;
+  /** After the data plane is up: states its records, starts its probes and health checks. */
+  start(context: RoleContext): Promise<void>;
+  stop(): Promise<void>;
+  /** For /v1/status. */
+  status(): Record<string, unknown>;
+  races?(count: number): RaceRecord[];
+}
+
+export interface RoleContext {
+  log: Logger;
+  registry: Registry;
+  plane: DataPlane;
+  /** Asks for a new {@link Duty}, soon. */
+  refresh(): void;
+}
+
+const seconds = (n: number): number => n * 1000;
+const timeout = (fallback: number): Schema => ({ type: 'integer', minimum: 100, default: fallback });
+const interfaceName: Schema = { type: 'string', pattern: '^[^\\s/]{1,15}$' };
+
+/** The schema of {@link CommonConfig}, to be extended by each role. */
+export function commonProperties(defaults: {
+  tun: string;
+  admin: number;
+  mark: number;
+  table: number;
+  priority: number;
+}): Record<string, Schema> {
+  const group = (properties: Record<string, Schema>, required: string[] = []): Schema => ({
+    type: 'object',
+    additionalProperties: false,
+    default: {},
+    properties,
+    required,
+  });
+  const word: Schema = { type: 'integer', minimum: 1, maximum: 0xffffffff };
+  return {
+    instance: { type: 'string', pattern: '^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$' },
+    configuration: { enum: [...CONFIGURATIONS] },
+    lan: { type: 'array', items: interfaceName, minItems: 1 },
+    wan: { type: 'array', items: interfaceName, minItems: 1 },
+    tun: group({
+      name: { ...interfaceName, default: defaults.tun },
+      mtu: { type: 'integer', minimum: 576, maximum: 65535 },
+      queueLength: { type: 'integer', minimum: 64, maximum: 1_000_000, default: 4096 },
+    }),
+    registry: { type: 'string' },
+    tag: group({ keyFile: { type: 'string' } }, ['keyFile']),
+    admin: group({ listen: { type: 'string', default: `127.0.0.1:${defaults.admin}` } }),
+    flows: group({
+      max: { type: 'integer', minimum: 16, maximum: 8_388_608, default: 262_144 },
+      openingTimeoutMs: timeout(seconds(240)),
+      establishedTimeoutMs: timeout(seconds(7440)),
+      closingTimeoutMs: timeout(seconds(240)),
+    }),
+    steering: group({
+      mark: { ...word, default: defaults.mark },
+      mask: { ...word, default: 0x0f000000 },
+      table: { type: 'integer', minimum: 1, maximum: 0xffffffff, default: defaults.table },
+      priority: { type: 'integer', minimum: 1, maximum: 32765, default: defaults.priority },
+    }),
+    log: { enum: ['trace', 'debug', 'info', 'warn', 'error', 'fatal'], default: 'info' },
+  };
+}
+
+/** Flags, then environment, over the file: the overrides for `readYaml`. */
+export function overrides(flags: RoleFlags): Record<string, unknown> {
+  const env = process.env;
+  const listen = env.FIRSTACK_ADMIN_LISTEN;
+  return {
+    instance: env.FIRSTACK_INSTANCE,
+    configuration: flags.configuration ?? env.FIRSTACK_CONFIGURATION,
+    registry: flags.registry ?? env.FIRSTACK_REGISTRY,
+    log: env.FIRSTACK_LOG,
+    ...(listen === undefined ? {} : { admin: { listen } }),
+  };
+}
+
+/** Two services of one fleet may differ; what this role was told to be must not. */
+export function configurationMismatches(
+  view: View,
+  names: readonly string[] | undefined,
+  told: string | undefined,
+): Problem[] {
+  if (told === undefined) return [];
+  return view.services
+    .filter((s) => (names === undefined || names.includes(s.name)) && s.configuration !== told)
+    .map((s) => ({
+      code: 'FSA_CONFIGURATION_MISMATCH',
+      message: `service ${s.name} is published with configuration ${s.configuration}, this role was started with ${told}`,
+    }));
+}
+
+const REFRESH_MS = 20;
+
+/** Runs a role until it is told to stop. @returns the exit code */
+export async function runRole(role: Role, flags: RoleFlags): Promise<number> {
+  const { config } = role;
+  const log = createLog(`firstack-${role.name}`, config.log);
+  const host = await inspectHost();
+  const registry = openRegistry(config.registry, log);
+  const steerer = new Steerer(config.instance);
+  const early = [...checkInterfaces(host, config.wan, 'wan'), ...checkInterfaces(host, config.lan, 'lan')];
+  if (early.length > 0) throw FirstackError.ofProblems(early);
+  await registry.start();
+  try {
+    const problems = role.check(host, registry.view);
+    if (problems.length > 0) throw FirstackError.ofProblems(problems);
+    if (flags.check === true) {
+      process.stdout.write(describe(role.duty(host, registry.view).steering));
+      return 0;
+    }
+    await steerer.claim();
+    return await serve(role, host, registry, steerer, log);
+  } finally {
+    await registry.stop();
+  }
+}
+
+async function serve(
+  role: Role,
+  host: Host,
+  registry: Registry,
+  steerer: Steerer,
+  log: Logger,
+): Promise<number> {
+  const { config } = role;
+  let end: (code: number) => void = () => {};
+  const ended = new Promise<number>((resolve) => {
+    end = resolve;
+  });
+  const plane = await DataPlane.start({
+    module: role.module,
+    options: role.pipelineOptions,
+    tun: config.tun,
+    holdSlots: role.holdSlots,
+    raceBytes: role.raceBytes,
+    onFailure: (error) => {
+      log.fatal({ error: error.message }, 'the data plane failed');
+      end(1);
+    },
+  });
+
+  // Duties are carried out one after another; asking twice while one is under way does it once more.
+  let loaded = '';
+  let wanted = false;
+  let working: Promise<void> | undefined;
+  const perform = async (): Promise<void> => {
+    const duty = role.duty(host, registry.view);
+    const text = JSON.stringify([duty.snapshot, duty.offload, duty.tunMtu]);
+    if (text !== loaded) {
+      await plane.load(duty.snapshot, { offload: duty.offload, mtu: duty.tunMtu });
+      loaded = text;
+    }
+    await steerer.apply(duty.steering);
+  };
+  const refresh = (): void => {
+    wanted = true;
+    working ??= (async () => {
+      while (wanted) {
+        await new Promise((resolve) => setTimeout(resolve, REFRESH_MS));
+        wanted = false;
+        await perform().catch((error: Error) =>
+          log.error({ error: error.message }, 'a change could not be applied'),
+        );
+      }
+      working = undefined;
+    })();
+  };
+
+  let ready = false;
+  const admin = createAdmin({
+    ready: () => ({
+      ready: ready && registry.connected,
+      // Without its registry a role goes on with what it knows, and says so here.
+      reasons: [
+        ...(ready ? [] : ['starting']),
+        ...(registry.connected
+          ? []
+          : [`registry lost ${Math.round(registry.viewAgeMs)} ms ago: going on with the last view`]),
+      ],
+    }),
+    counters: () => plane.counters(),
+    status: () => ({
+      role: role.name,
+      instance: config.instance,
+      counters: plane.counters(),
+      registry: {
+        kind: registry.kind,
+        connected: registry.connected,
+        viewAgeMs: Math.round(registry.viewAgeMs),
+      },
+      ...role.status(),
+    }),
+    races: role.races === undefined ? undefined : (count) => role.races!(count),
+  });
+  const onSignal = (): void => end(0);
+  process.on('SIGTERM', onSignal);
+  process.on('SIGINT', onSignal);
+  try {
+    await perform();
+    await role.start({ log, registry, plane, refresh });
+    registry.onChange(refresh);
+    refresh();
+    await admin.listen(config.admin.listen);
+    ready = true;
+    log.info({ instance: config.instance, tun: config.tun.name, registry: registry.kind }, 'ready');
+    return await ended;
+  } finally {
+    ready = false;
+    wanted = false;
+    await working;
+    await role.stop();
+    await steerer.remove();
+    await plane.stop();
+    await admin.close();
+    process.off('SIGTERM', onSignal);
+    process.off('SIGINT', onSignal);
+    log.info('stopped');
+  }
+}

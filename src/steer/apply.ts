@@ -1,0 +1,224 @@
+/**
+ * Carries a {@link Steering} out, keeps a record of it under the run directory, and takes it back: on
+ * stop, or at the next start of an instance that was killed.
+ */
+import { execFile } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { promisify } from 'node:util';
+import { FirstackError } from '../errors.js';
+import {
+  LOCAL_RULE_MOVED,
+  nftText,
+  ruleArguments,
+  type Steering,
+  TUN_ADDRESS,
+  tableName,
+  tunSysctls,
+} from './plan.js';
+
+const run = promisify(execFile);
+const RUN_DIRECTORY = process.env.FIRSTACK_RUN_DIR ?? '/run/firstack';
+
+/** What is needed to take a steering back. */
+interface Applied {
+  pid: number;
+  /** The process's start time, so that a recycled pid is not taken for it. */
+  started: string;
+  /** The network namespace; instances of several may share a run directory. */
+  namespace: number;
+  tun: string;
+  mark: number;
+  mask: number;
+  table: number;
+  priority: number;
+  movedLocal: boolean;
+  sysctls: { key: string; before: string }[];
+}
+
+export class Steerer {
+  readonly #directory: string;
+  #applied: Applied | undefined;
+  #nft = '';
+
+  constructor(readonly instance: string) {
+    this.#directory = `${RUN_DIRECTORY}/${instance}`;
+  }
+
+  /**
+   * Takes the instance's name, and takes back what a killed predecessor left.
+   * @throws FirstackError FSA_INSTANCE_RUNNING
+   */
+  async claim(): Promise<void> {
+    const left = this.#read();
+    if (left === undefined) return;
+    if (isAlive(left.pid, left.started))
+      throw new FirstackError(
+        'FSA_INSTANCE_RUNNING',
+        `instance ${this.instance} is running already (pid ${left.pid})`,
+      );
+    this.#applied = left;
+    await this.remove();
+  }
+
+  /** First call: everything. Later ones: the nftables table, if it changed. The TUN must exist. */
+  async apply(steering: Steering): Promise<void> {
+    if (this.#applied === undefined) await this.#begin(steering);
+    const text = nftText(steering);
+    if (text === this.#nft) return;
+    await command('nft', ['-f', '-'], text);
+    this.#nft = text;
+  }
+
+  async #begin(s: Steering): Promise<void> {
+    const sysctls = s.sysctls.map(({ key }) => ({ key, before: readSysctl(key) }));
+    this.#applied = {
+      pid: process.pid,
+      started: startTime(process.pid),
+      namespace: ownNamespace(),
+      tun: s.tun,
+      mark: s.mark,
+      mask: s.mask,
+      table: s.table,
+      priority: s.priority,
+      movedLocal: s.beforeLocal,
+      sysctls,
+    };
+    this.#write(this.#applied);
+    try {
+      for (const { key, value } of tunSysctls(s.tun).concat(s.sysctls)) writeSysctl(key, value);
+      await command('ip', ['link', 'set', 'dev', s.tun, 'addrgenmode', 'none']);
+      await command('ip', ['address', 'replace', TUN_ADDRESS, 'dev', s.tun, 'scope', 'link']);
+      await command('ip', ['link', 'set', 'dev', s.tun, 'up']);
+      await command('ip', ['route', 'replace', 'default', 'dev', s.tun, 'table', String(s.table)]);
+      await command('ip', ['rule', 'add', ...ruleArguments(s)]);
+      if (s.beforeLocal && (await hasRule('0', 'local'))) {
+        // The new rule before the old one goes: the host is never without its local table.
+        if (!(await hasRule(String(LOCAL_RULE_MOVED), 'local')))
+          await command('ip', ['rule', 'add', 'pref', String(LOCAL_RULE_MOVED), 'lookup', 'local']);
+        await command('ip', ['rule', 'del', 'pref', '0', 'lookup', 'local']);
+      }
+    } catch (error) {
+      await this.remove();
+      throw error;
+    }
+  }
+
+  /** Takes everything back. Harmless when there is nothing. */
+  async remove(): Promise<void> {
+    const a = this.#applied;
+    if (a === undefined) return;
+    await attempt('nft', ['delete', 'table', 'inet', tableName(this.instance)]);
+    // A role that was killed and started again may have left the rule twice.
+    while (await attempt('ip', ['rule', 'del', ...ruleArguments(a)]));
+    await attempt('ip', ['route', 'flush', 'table', String(a.table)]);
+    if (a.movedLocal && !this.#othersMovedLocal(a.namespace) && !(await hasRule('0', 'local'))) {
+      await attempt('ip', ['rule', 'add', 'pref', '0', 'lookup', 'local']);
+      await attempt('ip', ['rule', 'del', 'pref', String(LOCAL_RULE_MOVED), 'lookup', 'local']);
+    }
+    for (const { key, before } of a.sysctls) {
+      try {
+        writeSysctl(key, before);
+      } catch {
+        // The interface that it belonged to is gone.
+      }
+    }
+    rmSync(this.#directory, { recursive: true, force: true });
+    this.#applied = undefined;
+    this.#nft = '';
+  }
+
+  #othersMovedLocal(namespace: number): boolean {
+    if (!existsSync(RUN_DIRECTORY)) return false;
+    return readdirSync(RUN_DIRECTORY).some((name) => {
+      if (name === this.instance) return false;
+      const other = new Steerer(name).#read();
+      return other?.movedLocal === true && other.namespace === namespace && isAlive(other.pid, other.started);
+    });
+  }
+
+  #read(): Applied | undefined {
+    try {
+      return JSON.parse(readFileSync(`${this.#directory}/steering.json`, 'utf8')) as Applied;
+    } catch {
+      return undefined;
+    }
+  }
+
+  #write(applied: Applied): void {
+    mkdirSync(this.#directory, { recursive: true, mode: 0o755 });
+    writeFileSync(`${this.#directory}/steering.json`, JSON.stringify(applied));
+  }
+}
+
+function ownNamespace(): number {
+  return statSync('/proc/self/ns/net').ino;
+}
+
+/** Field 22 of /proc/PID/stat; '' when there is no such process. */
+export function startTime(pid: number): string {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+  } catch {
+    return '';
+  }
+}
+
+export function isAlive(pid: number, started: string): boolean {
+  return started !== '' && startTime(pid) === started;
+}
+
+const sysctlPath = (key: string): string => `/proc/sys/${splitSysctl(key).join('/')}`;
+
+/** net.ipv4.conf.IFACE.name, where IFACE may itself hold dots (a VLAN). */
+function splitSysctl(key: string): string[] {
+  const match = /^(net)\.(ipv4|ipv6)\.(conf)\.(.+)\.([^.]+)$/.exec(key);
+  return match === null ? key.split('.') : match.slice(1);
+}
+
+export function readSysctl(key: string): string {
+  return readFileSync(sysctlPath(key), 'utf8').trim();
+}
+
+function writeSysctl(key: string, value: string): void {
+  try {
+    writeFileSync(sysctlPath(key), value);
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code;
+    if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS')
+      throw new FirstackError('FSA_PERMISSION', `no permission to set ${key}`);
+    throw error;
+  }
+}
+
+async function hasRule(pref: string, table: string): Promise<boolean> {
+  const { stdout } = await run('ip', ['-j', 'rule', 'show']);
+  const rules = JSON.parse(stdout) as { priority: number; table?: string; fwmark?: string }[];
+  return rules.some((r) => String(r.priority) === pref && r.table === table && r.fwmark === undefined);
+}
+
+/** Runs a tool; its own words become the error. */
+export async function command(tool: string, args: string[], input?: string): Promise<string> {
+  const child = run(tool, args, { maxBuffer: 64 << 20 });
+  if (input !== undefined) child.child.stdin?.end(input);
+  try {
+    return (await child).stdout;
+  } catch (error) {
+    const e = error as NodeJS.ErrnoException & { stderr?: string };
+    if (e.code === 'ENOENT')
+      throw new FirstackError('FSA_TOOL_MISSING', `the program '${tool}' is not installed`);
+    const said = (e.stderr ?? e.message).trim();
+    if (/not permitted|permission denied/i.test(said))
+      throw new FirstackError('FSA_PERMISSION', `${tool}: ${said.split('\n')[0]}`);
+    throw new Error(`${tool} ${args.join(' ')}: ${said}`);
+  }
+}
+
+async function attempt(tool: string, args: string[]): Promise<boolean> {
+  try {
+    await run(tool, args);
+    return true;
+  } catch {
+    return false;
+  }
+}

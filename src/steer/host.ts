@@ -1,0 +1,102 @@
+/** What is true of this host before a role changes anything: the questions of `--check`. */
+import { readFileSync } from 'node:fs';
+import { FirstackError, type Problem } from '../errors.js';
+import { command, readSysctl } from './apply.js';
+import { forwardDrops, type Leg, masquerades, parseRuleset, type Ruleset } from './ruleset.js';
+
+export interface HostInterface {
+  name: string;
+  mtu: number;
+  addresses: string[];
+}
+
+export interface Host {
+  interfaces: HostInterface[];
+  forwarding: boolean;
+  ruleset: Ruleset;
+}
+
+/** Looks at the host. @throws FirstackError FSA_PERMISSION, FSA_TOOL_MISSING */
+export async function inspectHost(): Promise<Host> {
+  requireNetAdmin();
+  const links = JSON.parse(await command('ip', ['-j', 'address', 'show'])) as {
+    ifname: string;
+    mtu: number;
+    addr_info: { family: string; local: string }[];
+  }[];
+  return {
+    interfaces: links.map((l) => ({
+      name: l.ifname,
+      mtu: l.mtu,
+      addresses: l.addr_info.filter((a) => a.family === 'inet').map((a) => a.local),
+    })),
+    forwarding: readSysctl('net.ipv4.ip_forward') === '1',
+    ruleset: parseRuleset(await command('nft', ['-j', 'list', 'ruleset'])),
+  };
+}
+
+const CAP_NET_ADMIN = 12n;
+
+function requireNetAdmin(): void {
+  const effective = /^CapEff:\s*([0-9a-f]+)/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0';
+  if (((BigInt(`0x${effective}`) >> CAP_NET_ADMIN) & 1n) === 0n)
+    throw new FirstackError(
+      'FSA_PERMISSION',
+      'CAP_NET_ADMIN is needed (run as root, or grant it to the service)',
+    );
+}
+
+export function checkInterfaces(host: Host, names: readonly string[], key: string): Problem[] {
+  return names
+    .filter((name) => !host.interfaces.some((i) => i.name === name))
+    .map((name) => ({
+      code: 'FSA_INTERFACE_MISSING',
+      message: `${key}: there is no interface '${name}' (there are: ${host.interfaces.map((i) => i.name).join(', ')})`,
+    }));
+}
+
+export function checkForwarding(host: Host): Problem[] {
+  return host.forwarding
+    ? []
+    : [
+        {
+          code: 'FSA_FORWARDING_OFF',
+          message:
+            'net.ipv4.ip_forward is 0: this host would not forward what the role sends (sysctl -w net.ipv4.ip_forward=1)',
+        },
+      ];
+}
+
+export function checkForwardChains(host: Host, legs: readonly Leg[]): Problem[] {
+  const said = new Map<string, string>();
+  for (const leg of legs)
+    for (const drop of forwardDrops(host.ruleset, leg))
+      if (!said.has(drop)) said.set(drop, `${leg.iif} → ${leg.oif}`);
+  return [...said].map(([drop, leg]) => ({
+    code: 'FSA_FORWARD_DROPS',
+    message: `the forward chain ${drop}, so ${leg} would not pass (accept untracked packets from and to the role's TUN)`,
+  }));
+}
+
+export function checkMasquerade(host: Host, wan: readonly string[]): Problem[] {
+  return wan.flatMap((oif) =>
+    masquerades(host.ruleset, oif).map(
+      (where): Problem => ({
+        code: 'FSA_MASQUERADE',
+        message: `${where} translates sources on ${oif}: replicas would answer an address that never asked (an origin race needs routable clients)`,
+      }),
+    ),
+  );
+}
+
+export function checkLocalAddress(host: Host, address: string, mend: string): Problem[] {
+  return host.interfaces.some((i) => i.addresses.includes(address))
+    ? []
+    : [{ code: 'FSA_ADDRESS_NOT_LOCAL', message: `${address} is not an address of this host: ${mend}` }];
+}
+
+/** The least MTU of the interfaces; 1500 when none is known. */
+export function leastMtu(host: Host, names: readonly string[]): number {
+  const mtus = host.interfaces.filter((i) => names.includes(i.name)).map((i) => i.mtu);
+  return mtus.length === 0 ? 1500 : Math.min(...mtus);
+}

@@ -1,0 +1,103 @@
+/**
+ * Steering as text: which packets reach a role's TUN. One nftables table per instance sets a masked
+ * mark; an `ip rule` on it leads to a routing table whose only route is the TUN. When the TUN goes, so
+ * does the route, and marked packets fall through to the main table: fail open.
+ *
+ * Roles fill in {@link Steering}; `apply.ts` carries it out.
+ */
+
+/** What a role asks for. */
+export interface Steering {
+  instance: string;
+  tun: string;
+  /** The mark's value and the bits that are ours; the rest of the mark is left alone. */
+  mark: number;
+  mask: number;
+  /** Routing table and preference of the rule. */
+  table: number;
+  priority: number;
+  /** nftables set and chain declarations, the inside of the table. See {@link chain} and {@link set}. */
+  body: string;
+  /** Steered packets are addressed to this host: our rule must stand before the local table's. */
+  beforeLocal: boolean;
+  sysctls: { key: string; value: string }[];
+}
+
+/** An address on the TUN, so that `rp_filter` in loose mode passes there (RFC 7600's dummy address). */
+export const TUN_ADDRESS = '192.0.0.8/32';
+/** Where the local table's rule stands while a role needs to look before it. */
+export const LOCAL_RULE_MOVED = 10;
+
+/** The name of an instance's nftables table. */
+export function tableName(instance: string): string {
+  return `firstack_${instance.replaceAll('-', '_')}`;
+}
+
+/** An nftables set; empty ones are allowed. */
+export function set(name: string, type: string, elements: readonly string[]): string {
+  const flags = type === 'ipv4_addr' && elements.some((e) => e.includes('/')) ? '\n    flags interval' : '';
+  const list =
+    elements.length === 0 ? '' : `\n    elements = { ${[...new Set(elements)].sort().join(', ')} }`;
+  return `  set ${name} {\n    type ${type}${flags}${list}\n  }\n`;
+}
+
+/** A base chain at raw priority, where connection tracking has not looked yet. */
+export function chain(
+  name: string,
+  hook: string,
+  type: 'filter' | 'route',
+  rules: readonly string[],
+): string {
+  return `  chain ${name} {\n    type ${type} hook ${hook} priority raw; policy accept;\n${rules.map((r) => `    ${r}\n`).join('')}  }\n`;
+}
+
+/** The statement that sends a packet to the TUN. */
+export function steerTo(s: { mark: number; mask: number }): string {
+  const keep = (~s.mask >>> 0).toString(16).padStart(8, '0');
+  return `meta mark set meta mark & 0x${keep} | 0x${s.mark.toString(16).padStart(8, '0')}`;
+}
+
+/** A set of interface names for a rule. */
+export function interfaces(names: readonly string[]): string {
+  return `{ ${names.map((n) => `"${n}"`).join(', ')} }`;
+}
+
+/** The three kinds of ICMP error. */
+export const ICMP_ERRORS = 'icmp type { destination-unreachable, time-exceeded, parameter-problem }';
+
+/** The whole table, for `nft -f`: replaces what was there, atomically. */
+export function nftText(s: Steering): string {
+  const name = tableName(s.instance);
+  return `table inet ${name} {}\ndelete table inet ${name}\ntable inet ${name} {\n${s.body}}\n`;
+}
+
+export function ruleArguments(s: Pick<Steering, 'mark' | 'mask' | 'table' | 'priority'>): string[] {
+  const hex = (n: number): string => `0x${n.toString(16)}`;
+  return ['pref', String(s.priority), 'fwmark', `${hex(s.mark)}/${hex(s.mask)}`, 'lookup', String(s.table)];
+}
+
+/** What would be done, for `--check`. */
+export function describe(s: Steering): string {
+  const lines = [
+    `# nftables (nft -f)`,
+    nftText(s).trimEnd(),
+    `# policy routing`,
+    `ip address add ${TUN_ADDRESS} dev ${s.tun} scope link`,
+    `ip route add default dev ${s.tun} table ${s.table}`,
+    `ip rule add ${ruleArguments(s).join(' ')}`,
+  ];
+  if (s.beforeLocal)
+    lines.push(`ip rule add pref ${LOCAL_RULE_MOVED} lookup local`, `ip rule del pref 0 lookup local`);
+  lines.push('# sysctls');
+  for (const { key, value } of tunSysctls(s.tun).concat(s.sysctls)) lines.push(`${key} = ${value}`);
+  return `${lines.join('\n')}\n`;
+}
+
+/** On the TUN itself; they go with it. A packet with a local source comes back through it: accept_local. */
+export function tunSysctls(tun: string): { key: string; value: string }[] {
+  const at = `net.ipv4.conf.${tun}`;
+  return [
+    { key: `${at}.rp_filter`, value: '2' },
+    { key: `${at}.accept_local`, value: '1' },
+  ];
+}

@@ -1,0 +1,223 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { ManualClock } from '../../../src/device/clock.js';
+import { VNET_HEADER } from '../../../src/device/device.js';
+import { type MemoryDevice, memoryPair } from '../../../src/device/memory.js';
+import { Emulator, type WanPlan } from '../../../src/lab/emulator.js';
+
+const HOSTS = ['gateway', 'origin', 'r1'];
+const PREFIXES: Record<string, string[]> = {
+  gateway: ['198.18.1.0/24', '192.0.2.0/24'],
+  origin: ['198.18.2.0/24', '203.0.113.0/24'],
+  r1: ['198.18.11.0/24', '203.0.113.128/25'],
+};
+const ADDRESS: Record<string, string> = { gateway: '192.0.2.2', origin: '203.0.113.10', r1: '198.18.11.2' };
+
+function plan(paths: WanPlan['paths']): WanPlan {
+  const hosts = HOSTS.map((name) => ({ name, prefixes: PREFIXES[name] }));
+  return { generation: 0, seed: 7, hosts, paths };
+}
+
+/** Virtio header and IPv4 packet, recognisable by `mark` in both. */
+function packet(daddr: string, mark: number, length = 40): Uint8Array {
+  const bytes = new Uint8Array(VNET_HEADER + length);
+  const view = new DataView(bytes.buffer);
+  bytes[1] = mark & 255;
+  bytes[VNET_HEADER] = 0x45;
+  view.setUint16(VNET_HEADER + 2, length);
+  daddr.split('.').forEach((n, i) => {
+    bytes[VNET_HEADER + 16 + i] = Number(n);
+  });
+  view.setUint32(VNET_HEADER + 20, mark);
+  return bytes;
+}
+const markOf = (bytes: Uint8Array) =>
+  new DataView(bytes.buffer, bytes.byteOffset).getUint32(VNET_HEADER + 20);
+
+class Bench {
+  readonly clock = new ManualClock(1_000_000);
+  readonly emulator: Emulator;
+  /** What the "kernel" of each host's device got back, with the time. */
+  readonly got: { host: string; mark: number; atUs: number; bytes: Uint8Array }[] = [];
+  readonly #kernels: Record<string, MemoryDevice> = {};
+
+  constructor(paths: WanPlan['paths'], classes = [{ slotBytes: 2048, slots: 256 }]) {
+    const devices = HOSTS.map((host) => {
+      const [device, kernel] = memoryPair();
+      this.#kernels[host] = kernel;
+      return device;
+    });
+    this.emulator = new Emulator(devices, plan(paths), this.clock, classes);
+  }
+
+  send(from: string, bytes: Uint8Array): void {
+    const n = HOSTS.indexOf(from);
+    (this.emulator.devices[n] as MemoryDevice).queue.push(bytes);
+    this.emulator.receive(n);
+    this.#collect();
+  }
+
+  /** Turns the clock from one due time to the next until nothing is held. */
+  drain(): void {
+    while (this.emulator.nextDueUs !== Infinity) {
+      this.clock.nowUs = Math.max(this.clock.nowUs, this.emulator.nextDueUs);
+      this.emulator.release();
+      this.#collect();
+    }
+  }
+
+  #collect(): void {
+    for (const host of HOSTS) {
+      for (const bytes of this.#kernels[host].queue.splice(0)) {
+        this.got.push({ host, mark: markOf(bytes), atUs: this.clock.nowUs, bytes });
+      }
+    }
+  }
+}
+
+describe('Emulator', () => {
+  it('holds a packet for the delay of its path and gives it back unchanged, where it came from', () => {
+    const b = new Bench({ 'gateway>r1': { delayMs: 15 }, 'r1>gateway': { delayMs: 20 } });
+    const bytes = packet(ADDRESS.r1, 1);
+    b.send('gateway', bytes.slice());
+    b.send('r1', packet(ADDRESS.gateway, 2));
+    b.clock.nowUs += 14_999;
+    b.emulator.release();
+    expect(b.emulator.statistics().released).toBe(0);
+    b.drain();
+    expect(b.got.map((g) => [g.host, g.mark, g.atUs])).toEqual([
+      ['gateway', 1, 1_015_000],
+      ['r1', 2, 1_020_000],
+    ]);
+    expect(b.got[0].bytes).toEqual(bytes);
+  });
+
+  it('finds the longest prefix', () => {
+    const b = new Bench({ 'gateway>origin': { delayMs: 10 }, 'gateway>r1': { delayMs: 30 } });
+    b.send('gateway', packet('203.0.113.200', 1));
+    b.send('gateway', packet('203.0.113.10', 2));
+    b.drain();
+    expect(b.got.map((g) => [g.mark, g.atUs])).toEqual([
+      [2, 1_010_000],
+      [1, 1_030_000],
+    ]);
+  });
+
+  it('knows a path by where the packet came in, whatever its source address', () => {
+    const b = new Bench({ 'r1>gateway': { delayMs: 5 }, 'origin>gateway': { delayMs: 50 } });
+    const spoofed = packet(ADDRESS.gateway, 1);
+    spoofed.set([203, 0, 113, 10], VNET_HEADER + 12);
+    b.send('r1', spoofed);
+    b.drain();
+    expect(b.got[0].atUs).toBe(1_005_000);
+  });
+
+  it('hands an unknown destination straight back, and drops what is not IPv4', () => {
+    const b = new Bench({ 'gateway>origin': { delayMs: 10 } });
+    b.send('gateway', packet('10.1.1.1', 1));
+    const six = packet('10.1.1.1', 2);
+    six[VNET_HEADER] = 0x60;
+    b.send('gateway', six);
+    b.drain();
+    expect(b.got.map((g) => [g.mark, g.atUs])).toEqual([[1, 1_000_000]]);
+    expect(b.emulator.statistics()).toMatchObject({ packets: 2, released: 1, unroutable: 1 });
+  });
+
+  it('releases in order of due time across paths, and keeps the order of a path under jitter', () => {
+    const sending = fc.array(
+      fc.record({
+        from: fc.constantFrom('gateway', 'origin', 'r1'),
+        to: fc.constantFrom('gateway', 'origin', 'r1'),
+        afterUs: fc.nat(4000),
+      }),
+      { minLength: 2, maxLength: 60 },
+    );
+    fc.assert(
+      fc.property(sending, (all) => {
+        const paths: WanPlan['paths'] = {};
+        for (const [n, from] of HOSTS.entries()) {
+          for (const to of HOSTS) {
+            if (to !== from) paths[`${from}>${to}`] = { delayMs: 3 * n + 1, jitterMs: 10 };
+          }
+        }
+        const b = new Bench(paths);
+        all.forEach((s, n) => {
+          b.clock.nowUs += s.afterUs;
+          b.send(s.from, packet(ADDRESS[s.to], n));
+        });
+        b.drain();
+        expect(b.got.map((g) => g.mark).sort((x, y) => x - y)).toEqual(all.map((_, n) => n));
+        const times = b.got.map((g) => g.atUs);
+        expect(times).toEqual([...times].sort((x, y) => x - y));
+        for (const from of HOSTS) {
+          for (const to of HOSTS) {
+            const marks = b.got.map((g) => g.mark).filter((m) => all[m].from === from && all[m].to === to);
+            expect(marks).toEqual([...marks].sort((x, y) => x - y));
+          }
+        }
+      }),
+      { numRuns: 40 },
+    );
+  });
+
+  it('reorders where a path says so', () => {
+    const b = new Bench({ 'gateway>r1': { delayMs: 1, jitterMs: 50, reorder: true } });
+    for (let n = 0; n < 50; n++) b.send('gateway', packet(ADDRESS.r1, n));
+    b.drain();
+    const marks = b.got.map((g) => g.mark);
+    expect(marks).toHaveLength(50);
+    expect(marks).not.toEqual([...marks].sort((x, y) => x - y));
+  });
+
+  it('sends no faster than the rate, and drops what would wait too long', () => {
+    // 1000 bytes at 8 Mbit/s are 1 ms; the queue holds 3 ms, so the fifth packet finds 4 ms before it.
+    const b = new Bench({ 'gateway>r1': { delayMs: 10, rateMbit: 8, queueMs: 3 } });
+    for (let n = 0; n < 6; n++) b.send('gateway', packet(ADDRESS.r1, n, 1000));
+    b.drain();
+    expect(b.got.map((g) => g.atUs)).toEqual([1_011_000, 1_012_000, 1_013_000, 1_014_000]);
+    expect(b.emulator.statistics()).toMatchObject({ released: 4, queueFull: 2 });
+  });
+
+  it('loses its share, the same for the same seed', () => {
+    const lose = () => {
+      const b = new Bench({ 'gateway>r1': { delayMs: 0, lossPct: 30 } });
+      for (let n = 0; n < 2000; n++) {
+        b.send('gateway', packet(ADDRESS.r1, n));
+        if (n % 100 === 99) b.drain();
+      }
+      return b.got.map((g) => g.mark);
+    };
+    const first = lose();
+    expect(first.length).toBeGreaterThan(1300);
+    expect(first.length).toBeLessThan(1500);
+    expect(lose()).toEqual(first);
+  });
+
+  it('drops, and says so, when it can hold no more', () => {
+    const b = new Bench({ 'gateway>r1': { delayMs: 10 } }, [{ slotBytes: 2048, slots: 2 }]);
+    for (let n = 0; n < 3; n++) b.send('gateway', packet(ADDRESS.r1, n));
+    b.drain();
+    expect(b.got.map((g) => g.mark)).toEqual([0, 1]);
+    expect(b.emulator.statistics()).toMatchObject({ packets: 3, released: 2, holdFull: 1, held: 0 });
+  });
+
+  it('takes a changed plan for what comes next', () => {
+    const b = new Bench({ 'gateway>r1': { delayMs: 80 } });
+    b.send('gateway', packet(ADDRESS.r1, 1));
+    b.emulator.apply(plan({ 'gateway>r1': { delayMs: 5 } }));
+    b.send('gateway', packet(ADDRESS.r1, 2));
+    b.drain();
+    expect(b.got.map((g) => [g.mark, g.atUs])).toEqual([
+      [2, 1_005_000],
+      [1, 1_080_000],
+    ]);
+  });
+
+  it('says how late it was', () => {
+    const b = new Bench({ 'gateway>r1': { delayMs: 1 } });
+    b.send('gateway', packet(ADDRESS.r1, 1));
+    b.clock.nowUs += 1_730;
+    b.emulator.release();
+    expect(b.emulator.statistics().latenessUs).toEqual({ p50: 740, p95: 740, max: 730 });
+  });
+});
