@@ -116,12 +116,13 @@ export class Fleet {
     };
   }
 
-  /** Elements of the nftables sets: `services`, replica `endpoints` and tunnel sources. */
-  steered(): { services: string[]; endpoints: string[]; tunnels: string[] } {
+  /** Elements of the nftables sets: services, those of them under C, replica endpoints, tunnel sources. */
+  steered(): { services: string[]; tunnelled: string[]; endpoints: string[]; tunnels: string[] } {
     const replicas = [...this.#endpoints.values()].filter((e) => e.candidate !== ORIGIN);
     const configuration = (e: KnownEndpoint): Configuration => this.#services[e.service].configuration;
     return {
       services: this.#services.map((s) => `${s.address} . ${s.port}`),
+      tunnelled: this.#services.filter((s) => s.configuration === 'C').map((s) => `${s.address} . ${s.port}`),
       endpoints: replicas.filter((e) => configuration(e) !== 'C').map((e) => `${e.address} . ${e.port}`),
       tunnels: [
         ...replicas.filter((e) => configuration(e) === 'C').map((e) => e.address),

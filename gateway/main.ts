@@ -105,10 +105,10 @@ class Gateway implements Role {
     const tunnelled = this.#fleet.usesTunnel();
     const inside = wanMtu - OVERHEAD;
     return {
-      steering: steering(this.config, this.#fleet),
+      steering: steering(this.config, this.#fleet, inside),
       snapshot: this.#fleet.snapshot(wanMtu, inside - ipv4.MIN_HEADER - tcp.MIN_HEADER),
       offload: !tunnelled,
-      tunMtu: tunnelled ? inside : wanMtu,
+      tunMtu: wanMtu,
     };
   }
 

@@ -1,21 +1,32 @@
 /** Which packets reach the gateway's TUN: those of registered services, from and to its clients. */
-import { chain, ICMP_ERRORS, interfaces, type Steering, set, steerTo } from '../src/steer/plan.js';
+import {
+  chain,
+  ICMP_ERRORS,
+  interfaces,
+  type Steering,
+  set,
+  steerIntoTunnel,
+  steerTo,
+} from '../src/steer/plan.js';
 import type { GatewayConfig } from './config.js';
 import type { Fleet } from './fleet.js';
 
-export function steering(config: GatewayConfig, fleet: Fleet): Steering {
+/** @param tunnelMtu the largest inner packet of a tunnel */
+export function steering(config: GatewayConfig, fleet: Fleet, tunnelMtu: number): Steering {
   const { tun, lan, wan } = config;
-  const { services, endpoints, tunnels } = fleet.steered();
+  const { services, tunnelled, endpoints, tunnels } = fleet.steered();
   const ours = `${steerTo(config.steering)} notrack`;
   const fromLan = `iifname ${interfaces(lan)} ip saddr @clients`;
   const fromWan = `iifname ${interfaces(wan)} ip daddr @clients`;
   const body = [
     set('clients', 'ipv4_addr', config.prefixes),
     set('services', 'ipv4_addr . inet_service', services),
+    set('tunnelled', 'ipv4_addr . inet_service', tunnelled),
     set('endpoints', 'ipv4_addr . inet_service', endpoints),
     set('tunnels', 'ipv4_addr', tunnels),
     chain('prerouting', 'prerouting', 'filter', [
       `iifname "${tun.name}" notrack accept`,
+      `${fromLan} ip daddr . tcp dport @tunnelled ${steerIntoTunnel(config.steering)} notrack accept`,
       `${fromLan} ip daddr . tcp dport @services ${ours}`,
       // Of the service's own packets only those that decide: the origin's data stays in the kernel, and
       // under B that of the replicas, which spoof it.
@@ -30,6 +41,7 @@ export function steering(config: GatewayConfig, fleet: Fleet): Steering {
     instance: config.instance,
     tun: tun.name,
     ...config.steering,
+    tunnelMtu: fleet.usesTunnel() ? tunnelMtu : undefined,
     body,
     beforeLocal: false,
     sysctls: [],

@@ -29,6 +29,7 @@ export function steering(config: OriginConfig): Steering {
     instance: config.instance,
     tun: tun.name,
     ...config.steering,
+    tunnelMtu: undefined,
     body,
     beforeLocal: false,
     sysctls: [],

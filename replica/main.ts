@@ -141,10 +141,10 @@ class Replica implements Role {
       })),
     };
     return {
-      steering: steering(this.config, carried),
+      steering: steering(this.config, carried, wanMtu - OVERHEAD),
       snapshot,
       offload: !tunnelled,
-      tunMtu: tunnelled ? wanMtu - OVERHEAD : wanMtu,
+      tunMtu: wanMtu,
     };
   }
 

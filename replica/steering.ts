@@ -5,7 +5,7 @@
  */
 
 import type { Configuration } from '../src/registry/records.js';
-import { chain, interfaces, type Steering, set, steerTo } from '../src/steer/plan.js';
+import { chain, interfaces, type Steering, set, steerIntoTunnel, steerTo } from '../src/steer/plan.js';
 import type { ReplicaConfig } from './config.js';
 
 /** A service that this replica carries, with what its origin published. */
@@ -17,7 +17,8 @@ export interface Carried {
   configuration: Configuration;
 }
 
-export function steering(config: ReplicaConfig, carried: readonly Carried[]): Steering {
+/** @param tunnelMtu the largest inner packet of a tunnel */
+export function steering(config: ReplicaConfig, carried: readonly Carried[], tunnelMtu: number): Steering {
   const { tun, wan, address } = config;
   const mark = steerTo(config.steering);
   const fromWan = `iifname ${interfaces(wan)} ip daddr ${address}`;
@@ -40,7 +41,7 @@ export function steering(config: ReplicaConfig, carried: readonly Carried[]): St
     chain('output', 'output', 'route', [
       `oifname "lo" accept`,
       `ip saddr . tcp sport @spoofed tcp flags & (syn | rst) != 0 ${mark}`,
-      `ip saddr . tcp sport @tunnelled ${mark}`,
+      `ip saddr . tcp sport @tunnelled ${steerIntoTunnel(config.steering)}`,
     ]),
   ].join('');
   const answersAsService = carried.some((s) => s.configuration !== 'A');
@@ -48,6 +49,7 @@ export function steering(config: ReplicaConfig, carried: readonly Carried[]): St
     instance: config.instance,
     tun: tun.name,
     ...config.steering,
+    tunnelMtu: of('C').length > 0 ? tunnelMtu : undefined,
     body,
     beforeLocal: true,
     // S is on every replica: none of them may claim it on a network of its own.

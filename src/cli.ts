@@ -120,7 +120,9 @@ lab
   .addOption(nameOption())
   .passThroughOptions()
   .action(async (host: string, command: string[], options: { name: string }) => {
-    exitCode = await (await loadLab()).labExec({ ...options, host, command });
+    // Everything behind HOST is the command's own; the `--` that may come first is ours.
+    const own = command[0] === '--' ? command.slice(1) : command;
+    exitCode = await (await loadLab()).labExec({ ...options, host, command: own });
   });
 lab
   .command('down')

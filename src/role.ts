@@ -42,7 +42,14 @@ export interface CommonConfig {
   tag: { keyFile: string };
   admin: { listen: string };
   flows: { max: number; openingTimeoutMs: number; establishedTimeoutMs: number; closingTimeoutMs: number };
-  steering: { mark: number; mask: number; table: number; priority: number };
+  steering: {
+    mark: number;
+    tunnelMark: number;
+    mask: number;
+    table: number;
+    tunnelTable: number;
+    priority: number;
+  };
   log: string;
 }
 
@@ -81,6 +88,10 @@ export interface RoleContext {
   /** Asks for a new {@link Duty}, soon. */
   refresh(): void;
 }
+
+/** Where the defaults for encapsulated traffic stand beside a role's own. */
+const TUNNEL_BIT = 0x04000000;
+const TUNNEL_TABLES = 1000;
 
 const seconds = (n: number): number => n * 1000;
 const timeout = (fallback: number): Schema => ({ type: 'integer', minimum: 100, default: fallback });
@@ -123,8 +134,10 @@ export function commonProperties(defaults: {
     }),
     steering: group({
       mark: { ...word, default: defaults.mark },
+      tunnelMark: { ...word, default: defaults.mark | TUNNEL_BIT },
       mask: { ...word, default: 0x0f000000 },
-      table: { type: 'integer', minimum: 1, maximum: 0xffffffff, default: defaults.table },
+      table: { ...word, default: defaults.table },
+      tunnelTable: { ...word, default: defaults.table + TUNNEL_TABLES },
       priority: { type: 'integer', minimum: 1, maximum: 32765, default: defaults.priority },
     }),
     log: { enum: ['trace', 'debug', 'info', 'warn', 'error', 'fatal'], default: 'info' },

@@ -9,6 +9,7 @@ import { FirstackError } from '../errors.js';
 import {
   LOCAL_RULE_MOVED,
   nftText,
+  routeArguments,
   ruleArguments,
   type Steering,
   TUN_ADDRESS,
@@ -28,8 +29,10 @@ interface Applied {
   namespace: number;
   tun: string;
   mark: number;
+  tunnelMark: number;
   mask: number;
   table: number;
+  tunnelTable: number;
   priority: number;
   movedLocal: boolean;
   sysctls: { key: string; before: string }[];
@@ -39,6 +42,7 @@ export class Steerer {
   readonly #directory: string;
   #applied: Applied | undefined;
   #nft = '';
+  #routes = '';
 
   constructor(readonly instance: string) {
     this.#directory = `${RUN_DIRECTORY}/${instance}`;
@@ -63,6 +67,7 @@ export class Steerer {
   /** First call: everything. Later ones: the nftables table, if it changed. The TUN must exist. */
   async apply(steering: Steering): Promise<void> {
     if (this.#applied === undefined) await this.#begin(steering);
+    else if (routeArguments(steering).join() !== this.#routes) await this.#route(steering);
     const text = nftText(steering);
     if (text === this.#nft) return;
     await command('nft', ['-f', '-'], text);
@@ -77,8 +82,10 @@ export class Steerer {
       namespace: ownNamespace(),
       tun: s.tun,
       mark: s.mark,
+      tunnelMark: s.tunnelMark,
       mask: s.mask,
       table: s.table,
+      tunnelTable: s.tunnelTable,
       priority: s.priority,
       movedLocal: s.beforeLocal,
       sysctls,
@@ -89,8 +96,8 @@ export class Steerer {
       await command('ip', ['link', 'set', 'dev', s.tun, 'addrgenmode', 'none']);
       await command('ip', ['address', 'replace', TUN_ADDRESS, 'dev', s.tun, 'scope', 'link']);
       await command('ip', ['link', 'set', 'dev', s.tun, 'up']);
-      await command('ip', ['route', 'replace', 'default', 'dev', s.tun, 'table', String(s.table)]);
-      await command('ip', ['rule', 'add', ...ruleArguments(s)]);
+      await this.#route(s);
+      for (const rule of ruleArguments(s)) await command('ip', ['rule', 'add', ...rule]);
       if (s.beforeLocal && (await hasRule('0', 'local'))) {
         // The new rule before the old one goes: the host is never without its local table.
         if (!(await hasRule(String(LOCAL_RULE_MOVED), 'local')))
@@ -103,14 +110,20 @@ export class Steerer {
     }
   }
 
+  async #route(s: Steering): Promise<void> {
+    for (const route of routeArguments(s)) await command('ip', ['route', 'replace', ...route]);
+    this.#routes = routeArguments(s).join();
+  }
+
   /** Takes everything back. Harmless when there is nothing. */
   async remove(): Promise<void> {
     const a = this.#applied;
     if (a === undefined) return;
     await attempt('nft', ['delete', 'table', 'inet', tableName(this.instance)]);
     // A role that was killed and started again may have left the rule twice.
-    while (await attempt('ip', ['rule', 'del', ...ruleArguments(a)]));
-    await attempt('ip', ['route', 'flush', 'table', String(a.table)]);
+    for (const rule of ruleArguments(a)) while (await attempt('ip', ['rule', 'del', ...rule]));
+    for (const table of [a.table, a.tunnelTable])
+      await attempt('ip', ['route', 'flush', 'table', String(table)]);
     if (a.movedLocal && !this.#othersMovedLocal(a.namespace) && !(await hasRule('0', 'local'))) {
       await attempt('ip', ['rule', 'add', 'pref', '0', 'lookup', 'local']);
       await attempt('ip', ['rule', 'del', 'pref', String(LOCAL_RULE_MOVED), 'lookup', 'local']);

@@ -13,9 +13,17 @@ export interface Steering {
   /** The mark's value and the bits that are ours; the rest of the mark is left alone. */
   mark: number;
   mask: number;
-  /** Routing table and preference of the rule. */
+  /** Routing table, and preference of its rule. */
   table: number;
   priority: number;
+  /**
+   * For packets that will be encapsulated: a mark and a table of their own, whose route has a locked MTU
+   * of {@link tunnelMtu}. What comes back encapsulated has the interface's whole MTU.
+   */
+  tunnelMark: number;
+  tunnelTable: number;
+  /** Undefined where nothing is encapsulated. */
+  tunnelMtu: number | undefined;
   /** nftables set and chain declarations, the inside of the table. See {@link chain} and {@link set}. */
   body: string;
   /** Steered packets are addressed to this host: our rule must stand before the local table's. */
@@ -51,10 +59,19 @@ export function chain(
   return `  chain ${name} {\n    type ${type} hook ${hook} priority raw; policy accept;\n${rules.map((r) => `    ${r}\n`).join('')}  }\n`;
 }
 
-/** The statement that sends a packet to the TUN. */
+/** The statement that sends a packet to the TUN, as one that passes through it. */
 export function steerTo(s: { mark: number; mask: number }): string {
-  const keep = (~s.mask >>> 0).toString(16).padStart(8, '0');
-  return `meta mark set meta mark & 0x${keep} | 0x${s.mark.toString(16).padStart(8, '0')}`;
+  return setMark(s.mark, s.mask);
+}
+
+/** The statement that sends a packet to the TUN to be encapsulated. */
+export function steerIntoTunnel(s: { tunnelMark: number; mask: number }): string {
+  return setMark(s.tunnelMark, s.mask);
+}
+
+function setMark(mark: number, mask: number): string {
+  const hex = (n: number): string => `0x${(n >>> 0).toString(16).padStart(8, '0')}`;
+  return `meta mark set meta mark & ${hex(~mask)} | ${hex(mark)}`;
 }
 
 /** A set of interface names for a rule. */
@@ -71,9 +88,23 @@ export function nftText(s: Steering): string {
   return `table inet ${name} {}\ndelete table inet ${name}\ntable inet ${name} {\n${s.body}}\n`;
 }
 
-export function ruleArguments(s: Pick<Steering, 'mark' | 'mask' | 'table' | 'priority'>): string[] {
+/** Selector and action of each policy rule, as `ip rule` takes them. */
+export function ruleArguments(
+  s: Pick<Steering, 'mark' | 'tunnelMark' | 'mask' | 'table' | 'tunnelTable' | 'priority'>,
+): string[][] {
   const hex = (n: number): string => `0x${n.toString(16)}`;
-  return ['pref', String(s.priority), 'fwmark', `${hex(s.mark)}/${hex(s.mask)}`, 'lookup', String(s.table)];
+  const rule = (mark: number, table: number): string[] => [
+    ...['pref', String(s.priority), 'fwmark', `${hex(mark)}/${hex(s.mask)}`],
+    ...['lookup', String(table)],
+  ];
+  return [rule(s.mark, s.table), rule(s.tunnelMark, s.tunnelTable)];
+}
+
+/** Each table's only route, as `ip route` takes it. */
+export function routeArguments(s: Pick<Steering, 'tun' | 'table' | 'tunnelTable' | 'tunnelMtu'>): string[][] {
+  const route = (table: number): string[] => ['default', 'dev', s.tun, 'table', String(table)];
+  const locked = s.tunnelMtu === undefined ? [] : ['mtu', 'lock', String(s.tunnelMtu)];
+  return [route(s.table), [...route(s.tunnelTable), ...locked]];
 }
 
 /** What would be done, for `--check`. */
@@ -83,8 +114,8 @@ export function describe(s: Steering): string {
     nftText(s).trimEnd(),
     `# policy routing`,
     `ip address add ${TUN_ADDRESS} dev ${s.tun} scope link`,
-    `ip route add default dev ${s.tun} table ${s.table}`,
-    `ip rule add ${ruleArguments(s).join(' ')}`,
+    ...routeArguments(s).map((r) => `ip route add ${r.join(' ')}`),
+    ...ruleArguments(s).map((r) => `ip rule add ${r.join(' ')}`),
   ];
   if (s.beforeLocal)
     lines.push(`ip rule add pref ${LOCAL_RULE_MOVED} lookup local`, `ip rule del pref 0 lookup local`);

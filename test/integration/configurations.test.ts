@@ -1,0 +1,46 @@
+// Must show 1 (and the last of 7): under A, B and C, 300 requests, all answered, all served by the
+// machine with the least d(·,C), by the web servers' own evidence; for three topologies, coordinated
+// through Redis and through a file.
+import { describe, expect, it } from 'vitest';
+import { calibrate } from '../../src/lab/calibrate.js';
+import type { Lab } from '../../src/lab/lab.js';
+import { measure } from '../../src/lab/requests.js';
+import { CONFIGURATIONS } from '../../src/registry/records.js';
+import { withLab } from './lab-support.js';
+
+const REQUESTS = 300;
+const TOPOLOGIES = { 'replica-nearest': 'r2', 'origin-nearest': 'origin', asymmetric: 'r3' } as const;
+
+async function requestsAllServedBy(lab: Lab, winner: string): Promise<void> {
+  const m = await measure(lab, { requests: REQUESTS, concurrency: 12, release: 'synchronized' });
+  expect(m.complaints).toEqual([]);
+  expect(m.expected).toBe(winner);
+  expect(m.ok).toBe(REQUESTS);
+  expect(m.servedBy).toEqual({ [winner]: REQUESTS });
+  // Three losers each time, none forgotten.
+  expect(m.losersReset).toBeGreaterThanOrEqual(REQUESTS * 3);
+}
+
+describe.each(Object.entries(TOPOLOGIES))('topology %s', (topology, winner) => {
+  it.each(['redis', 'file'] as const)('A, B and C through a %s registry', async (registry) => {
+    await withLab({ topology, roles: false }, async (lab) => {
+      const { calibrated } = await calibrate(lab.name, lab.topology);
+      expect(calibrated).toBe(true);
+      for (const configuration of CONFIGURATIONS) {
+        await lab.startRoles({ configuration, registry });
+        await requestsAllServedBy(lab, winner);
+        await lab.stopRoles();
+      }
+    });
+  });
+});
+
+describe('the race as published', () => {
+  it('with copies released at once another machine than the nearest wins', async () => {
+    await withLab({ topology: 'replica-nearest', configuration: 'A', release: 'immediate' }, async (lab) => {
+      const m = await measure(lab, { requests: 20, concurrency: 4, release: 'immediate' });
+      expect(m.complaints).toEqual([]);
+      expect(m.servedBy).toEqual({ origin: 20 });
+    });
+  });
+});

@@ -1,0 +1,69 @@
+// Must show 2: 100 MiB down and up through each configuration, SHA-256 equal at both ends; 200
+// connections at once.
+import { createHash, randomBytes } from 'node:crypto';
+import { closeSync, createReadStream, mkdirSync, openSync, rmSync, writeSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import type { Lab } from '../../src/lab/lab.js';
+import { requestMany } from '../../src/lab/requests.js';
+import { CONFIGURATIONS } from '../../src/registry/records.js';
+import { withLab } from './lab-support.js';
+
+const MIB = 1 << 20;
+const SIZE = 100 * MIB;
+const SERVICE = 'http://203.0.113.10';
+
+/** Writes `SIZE` random bytes; returns their SHA-256. */
+function writeBlob(path: string): string {
+  const hash = createHash('sha256');
+  const fd = openSync(path, 'w');
+  for (let written = 0; written < SIZE; written += MIB) {
+    const chunk = randomBytes(MIB);
+    hash.update(chunk);
+    writeSync(fd, chunk);
+  }
+  closeSync(fd);
+  return hash.digest('hex');
+}
+
+async function sha256(path: string): Promise<string> {
+  const hash = createHash('sha256');
+  for await (const chunk of createReadStream(path)) hash.update(chunk);
+  return hash.digest('hex');
+}
+
+async function curl(lab: Lab, ...args: string[]): Promise<string> {
+  const argv = ['curl', '-sS', '--fail', '--noproxy', '*', '--max-time', '120', ...args];
+  const { status, stdout, stderr } = await lab.exec('client', argv, { timeoutMs: 150_000 });
+  expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+  return stdout;
+}
+
+describe.each(CONFIGURATIONS)('configuration %s', (configuration) => {
+  it('carries 100 MiB down and 100 MiB up unharmed, from and to the nearest replica', async () => {
+    await withLab({ topology: 'replica-nearest', configuration }, async (lab) => {
+      const replica = lab.webServer('r2');
+      mkdirSync(replica.blobDirectory, { recursive: true });
+      const blob = `${replica.blobDirectory}/100m`;
+      const there = writeBlob(blob);
+      const got = `${lab.directory}/got`;
+
+      const headers = await curl(lab, '-o', got, '-D', '-', `${SERVICE}/blob/100m`);
+      expect(headers).toMatch(/^X-Served-By: r2\r$/m);
+      expect(await sha256(got)).toBe(there);
+      rmSync(got);
+
+      const answer = await curl(lab, '-D', '-', '-T', blob, `${SERVICE}/upload/100m`);
+      expect(answer).toMatch(/^X-Served-By: r2\r$/m);
+      expect(await sha256(`${replica.uploadDirectory}/100m`)).toBe(there);
+    });
+  });
+
+  it('serves 200 connections at once', async () => {
+    await withLab({ topology: 'replica-nearest', configuration }, async (lab) => {
+      const results = await requestMany(lab, 200, 200);
+      expect(results.filter((r) => !r.ok).map((r) => r.error)).toEqual([]);
+      expect(new Set(results.map((r) => r.servedBy))).toEqual(new Set(['r2']));
+      expect(results.length).toBe(200);
+    });
+  });
+});

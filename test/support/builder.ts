@@ -1,0 +1,167 @@
+/** The one builder of packets for tests, and the small world that they live in. */
+import { gatewayKey, type Packet, type Raw, type Tcp, type TagFields, tagOption } from './naive.js';
+
+export const CLIENT = '10.1.0.7';
+export const CLIENT_PORT = 40000;
+export const SERVICE = '203.0.113.10';
+export const SERVICE_PORT = 80;
+export const ORIGIN = '198.51.100.1';
+export const STRANGER = '192.0.2.66';
+/** Replicas by number; the port differs from the service's at the first. */
+export const REPLICAS = [
+  { address: '198.51.100.11', port: 8080 },
+  { address: '198.51.100.12', port: 80 },
+] as const;
+export const R1 = REPLICAS[0];
+export const R2 = REPLICAS[1];
+
+export const MASTER = '00112233445566778899aabbccddeeff';
+export const GATEWAY_ID = 7;
+export const KEY_ID = 3;
+export const PREFIX = '10.1.0.0/16';
+/** The wall clock of the tests, and its epoch. */
+export const NOW_SECONDS = 1_700_000_000;
+export const EPOCH = Math.floor(NOW_SECONDS / 64) % 16;
+
+export const ISN = 0xfffffffe;
+/** ISN + 1, modulo 2^32. */
+export const ISN1 = 0xffffffff;
+export const SERVER_ISN = 0x70000000;
+
+export const option = {
+  mss: (n: number): number[] => [2, 4, n >>> 8, n & 255],
+  sackPermitted: [4, 2],
+  timestamps: [8, 10, 1, 2, 3, 4, 0, 0, 0, 0],
+  nop: [1],
+  windowScale: [3, 3, 7],
+  eol: [0],
+  md5: [19, 18, ...new Array<number>(16).fill(0x5a)],
+  ao: [29, 16, ...new Array<number>(14).fill(0xa5)],
+  mpCapable: [30, 4, 1, 1],
+  /** RFC 6994 Fast Open: another kind, another ExID. */
+  fastOpen: [254, 12, 0xf9, 0x89, 1, 2, 3, 4, 5, 6, 7, 8],
+};
+/** What Linux sends: 20 bytes. */
+export const linuxOptions = (mss = 1460): number[] => [
+  ...option.mss(mss),
+  ...option.sackPermitted,
+  ...option.timestamps,
+  ...option.nop,
+  ...option.windowScale,
+];
+
+export function ip(src: string, dst: string, body: Packet['body'], more: Partial<Packet> = {}): Packet {
+  return {
+    kind: 'ip',
+    src,
+    dst,
+    ttl: 61,
+    id: 0,
+    df: true,
+    mf: false,
+    fragmentOffset: 0,
+    tos: 0,
+    ipOptions: [],
+    body,
+    ...more,
+  };
+}
+
+export function tcp(sport: number, dport: number, flags: string, more: Partial<Tcp> = {}): Tcp {
+  return {
+    kind: 'tcp',
+    sport,
+    dport,
+    seq: 0,
+    ack: 0,
+    flags,
+    window: 64240,
+    options: [],
+    payload: [],
+    spoil: 0,
+    ...more,
+  };
+}
+
+export const raw = (protocol: number, bytes: number[]): Raw => ({ kind: 'raw', protocol, bytes });
+
+export const text = (s: string): number[] => [...Buffer.from(s)];
+
+/** `[src→dst][inner]`, as this project writes outer headers: DF, DSCP and ECN copied, TTL 64. */
+export function tunnel(src: string, dst: string, inner: Packet, more: Partial<Packet> = {}): Packet {
+  return ip(src, dst, { ...inner, open: undefined }, { ttl: 64, df: inner.df, tos: inner.tos, ...more });
+}
+
+/** The TCP part of a packet, inner or not, with other fields. */
+export function withTcp(p: Packet, more: Partial<Tcp>): Packet {
+  if (p.body.kind === 'ip') return { ...p, body: withTcp(p.body, more) };
+  return { ...p, body: { ...(p.body as Tcp), ...more } };
+}
+
+export function tcpOf(p: Packet): Tcp {
+  return p.body.kind === 'ip' ? tcpOf(p.body) : (p.body as Tcp);
+}
+
+/** The client's SYN to the service. */
+export function syn(more: Partial<Tcp> = {}, packet: Partial<Packet> = {}): Packet {
+  const t = tcp(CLIENT_PORT, SERVICE_PORT, 'S', { seq: ISN, options: linuxOptions(), ...more });
+  return ip(CLIENT, SERVICE, t, packet);
+}
+
+/** The same SYN with a tag behind its last option. */
+export function tagged(
+  p: Packet,
+  more: Partial<TagFields> = {},
+  master: string = MASTER,
+  spoil: (tag: number[]) => number[] = (x) => x,
+): Packet {
+  const fields: TagFields = {
+    version: 1,
+    flags: 1,
+    keyId: KEY_ID,
+    epoch: EPOCH,
+    gatewayId: GATEWAY_ID,
+    ...more,
+  };
+  const tag = spoil(tagOption(p, gatewayKey(master, fields.gatewayId), fields));
+  const t = tcpOf(p);
+  return withTcp(p, { options: [...t.options, ...tag] });
+}
+
+/** Client → service after the SYN. */
+export function fromClient(flags: string, more: Partial<Tcp> = {}, packet: Partial<Packet> = {}): Packet {
+  const t = tcp(CLIENT_PORT, SERVICE_PORT, flags, { seq: ISN1, ack: SERVER_ISN + 1, ...more });
+  return ip(CLIENT, SERVICE, t, packet);
+}
+
+/** Server → client, as the service: `[S→C]`. */
+export function asService(flags: string, more: Partial<Tcp> = {}, packet: Partial<Packet> = {}): Packet {
+  const t = tcp(SERVICE_PORT, CLIENT_PORT, flags, { seq: SERVER_ISN, ack: ISN1, ...more });
+  return ip(SERVICE, CLIENT, t, packet);
+}
+
+/** The same from a replica's own address: `[R→C]`. */
+export function asReplica(r: { address: string; port: number }, p: Packet): Packet {
+  return withTcp({ ...p, src: r.address }, { sport: r.port });
+}
+
+/** A client's packet addressed to a replica: `[C→R]`. */
+export function toReplica(r: { address: string; port: number }, p: Packet): Packet {
+  return withTcp({ ...p, dst: r.address }, { dport: r.port });
+}
+
+/** The reset of a loser: 40 bytes, seq = the acknowledgement's ack, no ACK flag, no window. */
+export function reset(src: string, sport: number, dst: string, dport: number, seq: number): Packet {
+  return ip(src, dst, tcp(sport, dport, 'R', { seq, window: 0 }), { ttl: 64 });
+}
+
+/** An ICMP error that quotes a packet's header and eight bytes more. */
+export function icmpError(src: string, dst: string, type: number, code: number, quoted: number[]): Packet {
+  const bytes = [type, code, 0, 0, 0, 0, 5, 120, ...quoted.slice(0, 28)];
+  let s = 0;
+  for (let i = 0; i < bytes.length; i += 2) s += bytes[i] * 256 + bytes[i + 1];
+  while (s > 0xffff) s = (s & 0xffff) + (s >>> 16);
+  bytes[2] = (0xffff - s) >>> 8;
+  bytes[3] = (0xffff - s) & 255;
+  return ip(src, dst, raw(1, bytes));
+}

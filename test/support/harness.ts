@@ -1,0 +1,117 @@
+/** One role's whole pipeline over a device in memory, its clock turned by hand. */
+import { createPipeline as createGateway } from '../../gateway/pipeline.js';
+import { createPipeline as createOrigin } from '../../origin/pipeline.js';
+import { createPipeline as createReplica } from '../../replica/pipeline.js';
+import { ManualClock } from '../../src/device/clock.js';
+import { HoldQueue } from '../../src/device/hold-queue.js';
+import { MemoryDevice, memoryPair } from '../../src/device/memory.js';
+import { Batch, EXTRA_SLOT } from '../../src/pipeline/batch.js';
+import { Runner } from '../../src/pipeline/pipeline.js';
+import { GAUGES, MAX_REASONS } from '../../src/pipeline/reasons.js';
+import { ringBytes } from '../../src/race/record.js';
+import {
+  gatewayOptions,
+  gatewaySnapshot,
+  originOptions,
+  originSnapshot,
+  type RoleName,
+  replicaOptions,
+  replicaSnapshot,
+  WORLD,
+  type World,
+} from './world.js';
+
+export class Harness {
+  readonly clock = new ManualClock();
+  readonly hold: HoldQueue;
+  readonly races = new Float64Array(ringBytes(64) / 8);
+  readonly gauges = new Float64Array(GAUGES);
+  readonly batch = new Batch(this.clock, new Float64Array(MAX_REASONS));
+  readonly runner: Runner;
+  readonly names: readonly string[];
+  readonly tick: () => void;
+  readonly #load: (w: World) => void;
+  readonly #inside: MemoryDevice;
+  readonly #outside: MemoryDevice;
+  #world: World;
+
+  constructor(
+    readonly role: RoleName,
+    world: Partial<World> = {},
+  ) {
+    const w = { ...WORLD, ...world };
+    this.#world = w;
+    this.hold = new HoldQueue([{ slotBytes: EXTRA_SLOT, slots: w.holdSlots }]);
+    [this.#inside, this.#outside] = memoryPair();
+    const context = {
+      clock: this.clock,
+      batch: this.batch,
+      hold: this.hold,
+      races: this.races,
+      gauges: this.gauges,
+    };
+    if (role === 'gateway') {
+      const p = createGateway({ ...context, options: gatewayOptions(w) });
+      this.#load = (x) => p.load(gatewaySnapshot(x));
+      [this.names, this.tick] = [p.reasons, p.tick];
+      this.runner = this.#run(p.stages);
+    } else if (role === 'origin') {
+      const p = createOrigin({ ...context, options: originOptions(w) });
+      this.#load = (x) => p.load(originSnapshot(x));
+      [this.names, this.tick] = [p.reasons, p.tick];
+      this.runner = this.#run(p.stages);
+    } else {
+      const p = createReplica({ ...context, options: replicaOptions(w) });
+      this.#load = (x) => p.load(replicaSnapshot(x));
+      [this.names, this.tick] = [p.reasons, p.tick];
+      this.runner = this.#run(p.stages);
+    }
+    this.change({});
+    this.tick();
+  }
+
+  #run(stages: Runner['stages']): Runner {
+    return new Runner(this.#inside, this.batch, this.hold, stages, this.clock);
+  }
+
+  /** The registry's view changed. */
+  change(world: Partial<World>): void {
+    this.#world = { ...this.#world, ...world };
+    this.#load(this.#world);
+  }
+
+  /** Puts frames (virtio header and packet) through the pipeline, as one batch where they fit in one. */
+  send(frames: readonly Uint8Array[]): Uint8Array[] {
+    this.#inside.queue.push(...frames);
+    this.runner.run();
+    return this.#outside.queue.splice(0);
+  }
+
+  /** Turns the clock; what was due by then comes out. */
+  advance(us: number): Uint8Array[] {
+    this.clock.nowUs += us;
+    this.runner.release();
+    return this.#outside.queue.splice(0);
+  }
+
+  /** Counters that are not zero, by name. */
+  counts(): Record<string, number> {
+    return Object.fromEntries(
+      this.names.map((name, i) => [name, this.batch.counters[i]] as const).filter(([, n]) => n !== 0),
+    );
+  }
+
+  clearCounts(): void {
+    this.batch.counters.fill(0);
+  }
+}
+
+/** Sums of counters by verdict: the part of the name before the first dot. */
+export function sums(counts: Record<string, number>): Record<string, number> {
+  const out: Record<string, number> = { pass: 0, drop: 0, hold: 0, emit: 0, release: 0, error: 0, queued: 0 };
+  for (const [name, n] of Object.entries(counts)) {
+    const verdict = name.slice(0, name.indexOf('.'));
+    out[verdict] = (out[verdict] ?? 0) + n;
+  }
+  return out;
+}

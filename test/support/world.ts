@@ -1,0 +1,130 @@
+/** The snapshots that control planes would load, for the small world of `builder.ts`. */
+import type { GatewayPipelineOptions, GatewaySnapshot } from '../../gateway/state.js';
+import type { OriginSnapshot } from '../../origin/state.js';
+import type { ReplicaSnapshot } from '../../replica/state.js';
+import type { KeyringGateway } from '../../src/pipeline/keyring.js';
+import { type Address, type Prefix, parse, parsePrefix } from '../../src/wire/address.js';
+import { GATEWAY_ID, KEY_ID, MASTER, ORIGIN, PREFIX, REPLICAS, SERVICE, SERVICE_PORT } from './builder.js';
+import { gatewayKey } from './naive.js';
+
+export type RoleName = 'gateway' | 'origin' | 'replica';
+export type Configuration = 'A' | 'B' | 'C';
+
+/** What may differ from row to row. */
+export interface World {
+  configuration: Configuration;
+  /** The service has live replicas and a live origin. */
+  raced: boolean;
+  /** Which replicas may still join races. */
+  live: readonly boolean[];
+  /** Candidate numbers of the replicas, as the gateway gave them out. */
+  candidates: readonly number[];
+  wanMtu: number;
+  maxFlows: number;
+  /** Release schedule: the server's wait and each copy's, µs. */
+  serverDelayUs: number;
+  delaysUs: readonly number[];
+  holdSlots: number;
+  replicable: boolean;
+  replicaState: 'up' | 'busy' | 'draining' | 'inactive';
+}
+
+export const WORLD: World = {
+  configuration: 'A',
+  raced: true,
+  live: [true, true],
+  candidates: [1, 2],
+  wanMtu: 1500,
+  maxFlows: 1024,
+  serverDelayUs: 0,
+  delaysUs: [0, 0],
+  holdSlots: 64,
+  replicable: true,
+  replicaState: 'up',
+};
+
+export const TUNNEL_MSS = 1440;
+const MODE = { A: 0, B: 1, C: 2 } as const;
+const words = (text: string): Address => parse(text) as Address;
+
+/** A key as the data plane holds it: little-endian words. */
+export function keyWords(bytes: number[]): number[] {
+  const view = new DataView(Uint8Array.from(bytes).buffer);
+  return [0, 4, 8, 12].map((at) => view.getInt32(at, true));
+}
+
+/** The clients' gateway, and another one with a prefix of its own. */
+export const GATEWAYS: KeyringGateway[] = [
+  [GATEWAY_ID, PREFIX] as const,
+  [GATEWAY_ID + 1, '10.2.0.0/16'] as const,
+].map(([id, prefix]) => ({
+  id,
+  prefixes: [parsePrefix(prefix) as Prefix],
+  keys: [{ id: KEY_ID, words: keyWords(gatewayKey(MASTER, id)) }],
+}));
+
+const FLOWS = { openingTimeoutMs: 240_000, establishedTimeoutMs: 7_440_000, closingTimeoutMs: 240_000 };
+
+export function gatewayOptions(w: World): GatewayPipelineOptions {
+  return {
+    flows: { max: w.maxFlows, ...FLOWS },
+    gatewayId: GATEWAY_ID,
+    keyId: KEY_ID,
+    key: keyWords(gatewayKey(MASTER, GATEWAY_ID)),
+  };
+}
+export const originOptions = (w: World) => ({ flows: { max: w.maxFlows } });
+export const replicaOptions = (w: World) => ({ flows: { max: w.maxFlows, ...FLOWS } });
+
+export function gatewaySnapshot(w: World): GatewaySnapshot {
+  return {
+    services: [
+      { address: words(SERVICE), port: SERVICE_PORT, mode: MODE[w.configuration], raced: w.raced },
+    ],
+    endpoints: [
+      { service: 0, candidate: 0, address: words(SERVICE), port: SERVICE_PORT, live: true },
+      ...REPLICAS.map((r, i) => ({
+        service: 0,
+        candidate: w.candidates[i],
+        address: words(r.address),
+        port: r.port,
+        live: w.live[i],
+      })),
+    ],
+    tunnelMss: TUNNEL_MSS,
+    wanMtu: w.wanMtu,
+  };
+}
+
+export function originSnapshot(w: World): OriginSnapshot {
+  return {
+    address: words(ORIGIN),
+    gateways: GATEWAYS,
+    services: [
+      {
+        address: words(SERVICE),
+        port: SERVICE_PORT,
+        replicable: w.replicable,
+        serverDelayUs: w.serverDelayUs,
+        copies: REPLICAS.map((r, i) => ({ address: words(r.address), delayUs: w.delaysUs[i] })),
+      },
+    ],
+  };
+}
+
+/** Of the first replica. */
+export function replicaSnapshot(w: World): ReplicaSnapshot {
+  return {
+    address: words(REPLICAS[0].address),
+    gateways: GATEWAYS,
+    state: w.replicaState,
+    services: [
+      {
+        address: words(SERVICE),
+        port: SERVICE_PORT,
+        localPort: REPLICAS[0].port,
+        mode: MODE[w.configuration],
+      },
+    ],
+  };
+}
