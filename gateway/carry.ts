@@ -8,6 +8,7 @@ import { dnat } from '../src/pipeline/translate.js';
 import { ORIGIN } from '../src/race/candidates.js';
 import * as ipip from '../src/wire/ipip.js';
 import * as ipv4 from '../src/wire/ipv4.js';
+import * as mss from '../src/wire/mss.js';
 import * as tcp from '../src/wire/tcp.js';
 import * as virtio from '../src/wire/virtio.js';
 import { asService } from './keep-first-ack.js';
@@ -29,8 +30,11 @@ function fromClient(state: GatewayState, batch: Batch, i: number): void {
   const { flows } = state;
   const e = batch.flow[i];
   if (flows.state[e] === RACING) return batch.pass(i, reasons.passRacing);
+  // Refused by all: there is nobody to carry it to.
+  if (flows.winner[e] < 0) return batch.pass(i, reasons.passNoFlow);
   // A SYN on a decided flow is the winner's to answer, and changes nothing here.
-  if (!tcp.isSyn(batch.tcpFlags[i])) advance(flows, e, batch.tcpFlags[i], true, state.nowTick, state.idle);
+  const syn = tcp.isSyn(batch.tcpFlags[i]);
+  if (!syn) advance(flows, e, batch.tcpFlags[i], true, state.nowTick, state.idle);
   if (flows.winner[e] === ORIGIN) return batch.pass(i, reasons.passToOrigin);
   if (state.serviceMode[batch.service[i]] !== TUNNEL) {
     dnat(batch, i, flows.target[e * 4 + 3], flows.targetPort[e]);
@@ -38,6 +42,7 @@ function fromClient(state: GatewayState, batch: Batch, i: number): void {
   }
   // [656] The outer source is the client, as the source has it.
   if (virtio.isGso(batch.view, batch.at[i])) return batch.drop(i, reasons.dropSuperPacket);
+  if (syn) mss.clamp(batch.view, batch.l4[i], state.tunnelMss, virtio.needsCsum(batch.view, batch.at[i]));
   const client = ipv4.saddr(batch.view, batch.at[i]);
   batch.at[i] = ipip.encapsulate(
     batch.view,

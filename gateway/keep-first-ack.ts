@@ -2,10 +2,11 @@
  * [502–516] Keeps the first acknowledgement of a race and resets every other, at once, for as long as it
  * comes. Refusals (RST) are kept from the client while another candidate may still answer.
  */
-import { CLOSING, OPENING, RACING, RETRANSMITTED } from '../src/flow/states.js';
+import { CLOSING, OPENING, RACING, RETRANSMITTED, UNTAGGED } from '../src/flow/states.js';
 import { type Batch, OPEN, type Stage } from '../src/pipeline/batch.js';
 import { snat } from '../src/pipeline/translate.js';
 import { ORIGIN } from '../src/race/candidates.js';
+import { RECORDED } from '../src/race/record.js';
 import * as mss from '../src/wire/mss.js';
 import { add } from '../src/wire/sequence.js';
 import * as tcp from '../src/wire/tcp.js';
@@ -39,16 +40,18 @@ function onSynAck(state: GatewayState, batch: Batch, i: number): void {
     emitLateReset(state, batch, batch.at[i], batch.l4[i], endpoint);
     return batch.drop(i, reasons.dropLoserLate);
   }
+  const racing = flows.state[e] === RACING;
+  // The winner's, whatever it acknowledges: it may answer a later SYN, which went to it alone (`carry.ts`).
+  if (!racing && flows.winner[e] === candidate) {
+    deliver(state, batch, i, e);
+    return batch.pass(i, reasons.passWinnerAgain);
+  }
   // A SYN with payload is never raced, so ISN + 1 is the only acknowledgement of this race.
   if (tcp.ackSeq(batch.view, batch.l4[i]) !== add(flows.isn[e], 1)) {
     emitReset(state, batch, batch.at[i], batch.l4[i], endpoint, reasons.emitLoserReset);
     return batch.drop(i, reasons.dropAckOutside);
   }
-  if (flows.state[e] === RACING) return onFirst(state, batch, i, e, candidate);
-  if (flows.winner[e] === candidate) {
-    deliver(state, batch, i, e);
-    return batch.pass(i, reasons.passWinnerAgain);
-  }
+  if (racing) return onFirst(state, batch, i, e, candidate);
   state.races.reset(flows.record[e], candidate, batch.clock.nowUs);
   emitReset(state, batch, batch.at[i], batch.l4[i], endpoint, reasons.emitLoserReset);
   batch.drop(i, reasons.dropLoser);
@@ -63,6 +66,7 @@ function onFirst(state: GatewayState, batch: Batch, i: number, e: number, candid
   flows.target[e * 4 + 3] = state.endpointAddress[endpoint];
   flows.targetPort[e] = state.endpointPort[endpoint];
   state.enter(e, OPENING);
+  state.judgePath(batch.service[i], (flows.marks[e] & UNTAGGED) !== 0);
   state.races.won(flows.record[e], candidate, batch.clock.nowUs);
   deliver(state, batch, i, e);
   batch.pass(i, candidate === ORIGIN ? reasons.passWonByOrigin : reasons.passWonByReplica);
@@ -82,7 +86,8 @@ function onRefusal(state: GatewayState, batch: Batch, i: number): void {
   const candidate = state.endpointCandidate[batch.candidate[i]];
   if (tcp.ackSeq(batch.view, batch.l4[i]) !== add(flows.isn[e], 1))
     return batch.drop(i, reasons.dropAckOutside);
-  flows.refused[e] |= 1 << candidate;
+  // Candidates beyond those that a word of bits tells apart are not waited for either (`serviceLive`).
+  if (candidate < RECORDED) flows.refused[e] |= 1 << candidate;
   state.races.refused(flows.record[e], candidate, batch.clock.nowUs);
   const pending = state.serviceLive[batch.service[i]] & ~flows.refused[e];
   // The origin's word counts on a retransmission even if a replica stays silent: nobody waits for ever.

@@ -9,6 +9,7 @@ export const reasons = defineReasons({
   passSynPayload: 'pass.syn-with-payload',
   passSynAuthenticated: 'pass.syn-md5-or-ao',
   passSynNoRoom: 'pass.syn-no-room-for-tag',
+  passSynPathDropsTag: 'pass.syn-path-drops-tag',
   passSynOptions: 'pass.syn-malformed-options',
   passSynTableFull: 'pass.syn-table-full',
   passWonByReplica: 'pass.won-by-replica',

@@ -63,6 +63,13 @@ export function tunnelPort(service: number): number {
   return 0x10000 + service;
 }
 
+/**
+ * A path is taken for one that drops tagged SYNs after so many connections in a row that only an untagged
+ * SYN opened, and is tried again after a while (ticks of a tenth of a second).
+ */
+const UNTAGGED_IN_A_ROW = 3;
+const TRY_TAGS_AGAIN_TICKS = 6000;
+
 /** Stateless resets per tick of a tenth of a second. */
 const LATE_RESETS_PER_TICK = 100;
 
@@ -87,6 +94,10 @@ export class GatewayState {
   serviceRaced = new Uint8Array(0);
   /** Bit per candidate that may answer; bit 0 is the origin. */
   serviceLive = new Int32Array(0);
+
+  /** By service number, which lives on through changes of the registry. */
+  readonly #untagged: number[] = [];
+  readonly #untaggedUntil: number[] = [];
 
   /** (R, port), (S, port) for origins, (R, tunnelPort) for tunnels → endpoint. */
   readonly endpoints = new AddressMap();
@@ -143,6 +154,19 @@ export class GatewayState {
     this.lateResets = LATE_RESETS_PER_TICK;
     this.flows.sweep(this.nowTick, this.#sweepBudget);
     this.#gauges[0] = this.flows.size;
+  }
+
+  /** Notes whether a connection was opened by a SYN that went untagged at last. */
+  judgePath(service: number, untagged: boolean): void {
+    const row = untagged ? (this.#untagged[service] ?? 0) + 1 : 0;
+    this.#untagged[service] = row;
+    if (row >= UNTAGGED_IN_A_ROW) this.#untaggedUntil[service] = this.nowTick + TRY_TAGS_AGAIN_TICKS;
+  }
+
+  /** Whether the path to this service's origin drops tagged SYNs, as far as is known now. */
+  dropsTags(service: number): boolean {
+    const until = this.#untaggedUntil[service];
+    return until !== undefined && ((until - this.nowTick) | 0) > 0;
   }
 
   /** Sets the state of a flow and renews its time. */

@@ -2,7 +2,7 @@
  * [204–214] A client's SYN: tags it, begins an entry in the translation table, and lets it go to the
  * origin. A SYN that cannot be tagged goes untagged, and is counted; nothing is ever refused here.
  */
-import { CLOSING, RACING, RETRANSMITTED } from '../src/flow/states.js';
+import { CLOSING, RACING, RETRANSMITTED, UNTAGGED } from '../src/flow/states.js';
 import { type Batch, OPEN, type Stage } from '../src/pipeline/batch.js';
 import * as ipv4 from '../src/wire/ipv4.js';
 import * as mss from '../src/wire/mss.js';
@@ -23,22 +23,37 @@ export function tagSyn(state: GatewayState): Stage {
 
 function onSyn(state: GatewayState, batch: Batch, i: number): void {
   const { flows } = state;
-  const e = batch.flow[i];
+  // Looked up once more: a SYN before this one in the batch may have begun or ended the entry.
+  const e = lookUp(state, batch, i);
+  batch.flow[i] = e;
   if (e >= 0 && flows.state[e] !== CLOSING) {
     const again = flows.isn[e] === tcp.seq(batch.view, batch.l4[i]);
     // Once there is a winner, any SYN of this tuple is the winner's to answer: `carry.ts`.
     if (flows.state[e] !== RACING) return;
     if (again) return onRetransmission(state, batch, i, e);
   }
+  // Whatever becomes of this SYN, the connection that the entry stood for is over.
+  if (e >= 0) flows.remove(e);
   const refusal = whyUntagged(state, batch, i);
   if (refusal >= 0) return batch.pass(i, refusal);
-  begin(state, batch, i, e);
+  begin(state, batch, i);
+}
+
+function lookUp(state: GatewayState, batch: Batch, i: number): number {
+  const { view } = batch;
+  const at = batch.at[i];
+  const l4 = batch.l4[i];
+  state.flows.keyV4(ipv4.saddr(view, at), tcp.sport(view, l4), ipv4.daddr(view, at), tcp.dport(view, l4));
+  return state.flows.find();
 }
 
 /** The first retransmission is tagged, later ones are not: the path may drop unknown options. */
 function onRetransmission(state: GatewayState, batch: Batch, i: number, e: number): void {
   state.enter(e, RACING);
-  if ((state.flows.marks[e] & RETRANSMITTED) !== 0) return batch.pass(i, reasons.passSynRepeated);
+  if ((state.flows.marks[e] & RETRANSMITTED) !== 0) {
+    state.flows.marks[e] |= UNTAGGED;
+    return batch.pass(i, reasons.passSynRepeated);
+  }
   state.flows.marks[e] |= RETRANSMITTED;
   const refusal = whyUntagged(state, batch, i);
   if (refusal >= 0) return batch.pass(i, refusal);
@@ -52,6 +67,7 @@ function whyUntagged(state: GatewayState, batch: Batch, i: number): number {
   const l4 = batch.l4[i];
   const header = tcp.dataOffset(view, l4);
   if (state.serviceRaced[batch.service[i]] === 0) return reasons.passSynNoReplicas;
+  if (state.dropsTags(batch.service[i])) return reasons.passSynPathDropsTag;
   // Fast Open: two servers that share a key would both run the request.
   if (batch.at[i] + batch.length[i] > l4 + header) return reasons.passSynPayload;
   if (options.end(view, l4, header) < 0) return reasons.passSynOptions;
@@ -61,15 +77,12 @@ function whyUntagged(state: GatewayState, batch: Batch, i: number): number {
   return -1;
 }
 
-/** [212] The entry, new or used again, in RACING. */
-function begin(state: GatewayState, batch: Batch, i: number, known: number): void {
+/** [212] The entry, in RACING. Requires {@link lookUp} to have put the key there. */
+function begin(state: GatewayState, batch: Batch, i: number): void {
   const { flows } = state;
   const { view } = batch;
-  const at = batch.at[i];
   const l4 = batch.l4[i];
   const service = batch.service[i];
-  flows.keyV4(ipv4.saddr(view, at), tcp.sport(view, l4), ipv4.daddr(view, at), tcp.dport(view, l4));
-  if (known >= 0) flows.remove(known);
   const e = flows.insert();
   if (e < 0) return batch.pass(i, reasons.passSynTableFull);
   flows.isn[e] = tcp.seq(view, l4);

@@ -46,14 +46,19 @@ function admit(state: OriginState, batch: Batch, i: number): void {
     return batch.pass(i, reasons.passStripped);
   }
   if (isHeld(state, batch, i)) return batch.drop(i, reasons.dropHeldAlready);
+  // Before its copies are made, since the same SYN may come again in this batch.
+  const { serverDelayUs } = state.plans[service];
+  if (serverDelayUs > 0) remember(state, batch, i, batch.clock.nowUs + serverDelayUs);
   batch.service[i] = service;
 }
 
-/** Removes the tag at `p` from packet `i`: no server ever sees one. */
+/** Removes the tag at `p` from packet `i`, and any that a client put beside it: no server ever sees one. */
 export function strip(batch: Batch, i: number, p: number): void {
-  batch.at[i] = tag.strip(batch.view, batch.arena, batch.at[i], batch.l4[i], p);
-  batch.l4[i] += tag.LENGTH;
-  batch.length[i] -= tag.LENGTH;
+  for (let q = p; q >= 0; q = tag.find(batch.view, batch.l4[i])) {
+    batch.at[i] = tag.strip(batch.view, batch.arena, batch.at[i], batch.l4[i], q);
+    batch.l4[i] += tag.LENGTH;
+    batch.length[i] -= tag.LENGTH;
+  }
 }
 
 function count(batch: Batch, verdict: number): void {
@@ -63,20 +68,35 @@ function count(batch: Batch, verdict: number): void {
   else if (verdict === FORGED) batch.counters[reasons.tagForged]++;
 }
 
-/** Whether the same SYN's copies are still waiting for their release. */
+/** Whether the same SYN's copies are still waiting for their release. Puts the key there. */
 function isHeld(state: OriginState, batch: Batch, i: number): boolean {
   const { held } = state;
-  const { view } = batch;
-  held.keyV4(
-    ipv4.saddr(view, batch.at[i]),
-    tcp.sport(view, batch.l4[i]),
-    ipv4.daddr(view, batch.at[i]),
-    tcp.dport(view, batch.l4[i]),
-  );
-  const e = held.find();
+  const e = lookUp(state, batch, i);
   if (e < 0) return false;
   const fresh = ((held.expiresAt[e] - tickOf(batch.clock.nowUs)) | 0) >= 0;
-  if (fresh && held.isn[e] === tcp.seq(view, batch.l4[i])) return true;
+  if (fresh && held.isn[e] === tcp.seq(batch.view, batch.l4[i])) return true;
   held.remove(e);
   return false;
+}
+
+/** So that a retransmission meanwhile is not copied again. Best effort: the table may be full. */
+function remember(state: OriginState, batch: Batch, i: number, due: number): void {
+  const e = state.held.insert();
+  if (e < 0) return;
+  state.held.isn[e] = tcp.seq(batch.view, batch.l4[i]);
+  state.held.expiresAt[e] = tickOf(due);
+}
+
+/** Takes back {@link remember}: the SYN was not held after all. */
+export function forget(state: OriginState, batch: Batch, i: number): void {
+  const e = lookUp(state, batch, i);
+  if (e >= 0) state.held.remove(e);
+}
+
+function lookUp(state: OriginState, batch: Batch, i: number): number {
+  const { view } = batch;
+  const at = batch.at[i];
+  const l4 = batch.l4[i];
+  state.held.keyV4(ipv4.saddr(view, at), tcp.sport(view, l4), ipv4.daddr(view, at), tcp.dport(view, l4));
+  return state.held.find();
 }

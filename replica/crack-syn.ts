@@ -2,7 +2,7 @@
  * [402–410] Opens what comes tunnelled to this replica: a SYN with a genuine tag, unless the replica is
  * dead or busy; under C also the packets of a flow that such a SYN began. All else stays shut.
  */
-import { advance, OPENING } from '../src/flow/states.js';
+import { advance, ESTABLISHED, OPENING } from '../src/flow/states.js';
 import { type Batch, OPEN, type Stage } from '../src/pipeline/batch.js';
 import { FOREIGN, GENUINE, STALE } from '../src/pipeline/keyring.js';
 import { dnat } from '../src/pipeline/translate.js';
@@ -84,9 +84,12 @@ function onTaggedSyn(
   if (mode !== TRANSLATE && !begin(state, flow, tcp.seq(view, l4)))
     return batch.drop(i, reasons.dropTableFull);
   if (!open(batch, i, l4)) return;
-  batch.at[i] = tag.strip(view, batch.arena, batch.at[i], l4, p);
-  batch.l4[i] = l4 + tag.LENGTH;
-  batch.length[i] -= tag.LENGTH;
+  // Also one that a client put beside its gateway's: no server ever sees one.
+  for (let q = p; q >= 0; q = tag.find(view, batch.l4[i])) {
+    batch.at[i] = tag.strip(view, batch.arena, batch.at[i], batch.l4[i], q);
+    batch.l4[i] += tag.LENGTH;
+    batch.length[i] -= tag.LENGTH;
+  }
   if (mode === TRANSLATE) dnat(batch, i, state.address, state.serviceLocalPort[batch.service[i]]);
   batch.pass(i, reasons.passCracked);
 }
@@ -96,6 +99,8 @@ function begin(state: ReplicaFlows, known: number, isn: number): boolean {
   const { flows } = state;
   const e = known >= 0 ? known : flows.insert();
   if (e < 0) return false;
+  // A late copy of the SYN that began it: established it stays.
+  if (e === known && flows.isn[e] === isn && flows.state[e] === ESTABLISHED) return true;
   flows.isn[e] = isn;
   flows.state[e] = OPENING;
   flows.marks[e] = 0;

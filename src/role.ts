@@ -37,7 +37,7 @@ export interface CommonConfig {
   configuration?: 'A' | 'B' | 'C';
   lan: string[];
   wan: string[];
-  tun: { name: string; mtu?: number; queueLength: number };
+  tun: { name: string; mtu?: number; queueLength: number; pcapFile?: string };
   registry: string;
   tag: { keyFile: string };
   admin: { listen: string };
@@ -122,6 +122,7 @@ export function commonProperties(defaults: {
       name: { ...interfaceName, default: defaults.tun },
       mtu: { type: 'integer', minimum: 576, maximum: 65535 },
       queueLength: { type: 'integer', minimum: 64, maximum: 1_000_000, default: 4096 },
+      pcapFile: { type: 'string', minLength: 1 },
     }),
     registry: { type: 'string' },
     tag: group({ keyFile: { type: 'string' } }, ['keyFile']),

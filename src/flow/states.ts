@@ -16,6 +16,8 @@ export const CLIENT_FIN = 1;
 export const SERVER_FIN = 2;
 /** The SYN was sent again, once. */
 export const RETRANSMITTED = 4;
+/** And again, untagged: the path may drop the tag. */
+export const UNTAGGED = 8;
 
 export interface FlowTimeouts {
   /** RFC 7857: transitory while opening. */

@@ -12,29 +12,6 @@ export interface RoleStatus {
   registry: { connected: boolean; viewAgeMs: number };
 }
 
-/** One race as the gateway saw it; times in µs after the client's SYN (DESIGN 5). */
-export interface RaceRecord {
-  v: number;
-  conn: string;
-  configuration: string;
-  race: string;
-  release: string;
-  client: string;
-  service: string;
-  candidates: {
-    id: string;
-    sentUs: number;
-    replyUs: number | null;
-    verdict: 'won' | 'reset' | 'refused' | 'silent';
-    reason: string;
-  }[];
-  winner: string | null;
-  rule: string;
-  marginUs: number;
-  jitterUs: number;
-  viewAgeMs: number;
-}
-
 export interface Answer {
   status: number;
   body: string;

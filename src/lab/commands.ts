@@ -2,6 +2,8 @@
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { EXIT, FirstackError } from '../errors.js';
+import type { Release } from '../race/release.js';
+import type { Configuration } from '../registry/records.js';
 import { type Calibration, calibrate, calibrationLine, calibrationTable } from './calibrate.js';
 import { Lab, requireRoot } from './lab.js';
 import { namespaceOf } from './network.js';
@@ -9,7 +11,6 @@ import { namespaceRoot } from './paths.js';
 import { inNamespace } from './process.js';
 import { type Measurement, measure } from './requests.js';
 import { LabState } from './state.js';
-import type { Configuration, Release } from './topology.js';
 
 export { labDemo } from './demo.js';
 

@@ -4,14 +4,16 @@
  */
 import { existsSync } from 'node:fs';
 import { describeError, EXIT } from '../errors.js';
-import type { RaceRecord } from './admin-client.js';
+import type { RaceRecord } from '../race/record.js';
+import type { Release } from '../race/release.js';
+import type { Configuration } from '../registry/records.js';
 import { type Calibration, calibrate, calibrationLine, calibrationTable } from './calibrate.js';
 import { drawRace, ms } from './drawing.js';
 import { Lab } from './lab.js';
 import { namespaceRoot } from './paths.js';
 import { waitUntil } from './process.js';
 import { halfOpen, measure, request } from './requests.js';
-import { type Configuration, expectedWinner, type Release, type Topology } from './topology.js';
+import { expectedWinner, type Topology } from './topology.js';
 
 export interface DemoOptions {
   topology?: string;
@@ -112,7 +114,7 @@ async function showRace(lab: Lab, expected: string, wrong: string[]): Promise<Ra
   say(...drawRace(record).map((line) => (/ won$/.test(line) ? green(line) : line)));
   const losers = record.candidates.filter((c) => c.verdict !== 'won');
   const second = losers.filter((c) => c.replyUs !== null).sort((a, b) => a.replyUs! - b.replyUs!)[0];
-  const margin = second === undefined ? '' : `, ${ms(record.marginUs)} ms before ${second.id}`;
+  const margin = second === undefined ? '' : `, ${ms(record.marginUs ?? 0)} ms before ${second.id}`;
   say(
     `${record.winner} won: its acknowledgement came first${margin}. The page says: served by ${result.servedBy}.`,
   );

@@ -1,5 +1,5 @@
 /** One race as text: who answered when, on one time axis. ASCII, at most 100 columns. */
-import type { RaceRecord } from './admin-client.js';
+import type { RaceRecord } from '../race/record.js';
 
 const AXIS_COLUMNS = 61;
 const NAME_COLUMNS = 8;
@@ -28,21 +28,15 @@ export function drawRace(record: RaceRecord): string[] {
   for (const c of candidates) {
     const name = c.id.padEnd(NAME_COLUMNS);
     if (c.replyUs === null) {
-      lines.push(`${name}  ${'(no answer)'.padEnd(AXIS_COLUMNS)}  ${''.padStart(6)} ${ending(c)}`);
+      lines.push(`${name}  ${'(no answer)'.padEnd(AXIS_COLUMNS)}  ${''.padStart(6)} ${c.verdict}`);
       continue;
     }
     const from = Math.max(0, column(c.sentUs));
     const way = '.'.repeat(Math.max(0, column(c.replyUs) - from));
     const track = `${' '.repeat(from)}${way}${c.verdict === 'won' ? 'W' : 'x'}`.padEnd(AXIS_COLUMNS);
-    lines.push(`${name}  ${track}  ${ms(c.replyUs).padStart(6)} ${ending(c)}`);
+    lines.push(`${name}  ${track}  ${ms(c.replyUs).padStart(6)} ${c.verdict}`);
   }
   return lines;
-}
-
-function ending(c: RaceRecord['candidates'][number]): string {
-  return c.reason === '' || c.reason === c.verdict || c.verdict === 'won'
-    ? c.verdict
-    : `${c.verdict} (${c.reason})`.slice(0, 18);
 }
 
 /** The least whole 1, 2, 3, 4, 5, 10, 20 … ms per ten columns with which everything fits. */

@@ -3,10 +3,11 @@
  * and by the web servers' own access logs. We do not take our own word for it.
  */
 import { readFileSync } from 'node:fs';
+import type { Release } from '../race/release.js';
 import type { Lab } from './lab.js';
 import { namespaceOf, within } from './network.js';
 import { pause, waitUntil } from './process.js';
-import { expectedWinner, type Release } from './topology.js';
+import { expectedWinner } from './topology.js';
 import type { WebServer } from './web-server.js';
 
 export interface RequestResult {

@@ -5,7 +5,10 @@
 import { rmSync, writeFileSync } from 'node:fs';
 import { stringify } from 'yaml';
 import { FirstackError } from '../errors.js';
-import { ask, askJson, type RaceRecord, type RoleStatus } from './admin-client.js';
+import type { RaceRecord } from '../race/record.js';
+import type { Release } from '../race/release.js';
+import type { Configuration } from '../registry/records.js';
+import { ask, askJson, type RoleStatus } from './admin-client.js';
 import { CLIENT_PREFIX, namespaceOf, wanAddress } from './network.js';
 import { cliScript } from './paths.js';
 import {
@@ -20,7 +23,7 @@ import {
   waitUntil,
 } from './process.js';
 import type { LabState } from './state.js';
-import type { Configuration, Release, Topology } from './topology.js';
+import type { Topology } from './topology.js';
 
 export interface RoleOptions {
   configuration: Configuration;
@@ -90,7 +93,8 @@ export class Roles {
   }
 
   start(host: string): void {
-    const argv = inNamespace(namespaceOf(this.#lab, host), this.argv(host));
+    // Each role has a machine of its own in the world; here it shares two cores with the clients.
+    const argv = inNamespace(namespaceOf(this.#lab, host), ['nice', '-n', '-10', ...this.argv(host)]);
     const child = spawnLogged(argv, this.logFile(host));
     this.#processes.set(host, this.state.noteProcess(host, child.pid));
   }

@@ -5,10 +5,8 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { type Locate, readYaml, type Schema } from '../config.js';
 import { FirstackError, type Problem } from '../errors.js';
+import type { Release } from '../race/release.js';
 import { topologyDirectory } from './paths.js';
-
-export type Release = 'synchronized' | 'immediate';
-export type Configuration = 'A' | 'B' | 'C';
 
 export interface PathOptions {
   /** Of a hundred packets, at random. */

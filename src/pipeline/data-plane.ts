@@ -2,14 +2,14 @@
 import { Worker } from 'node:worker_threads';
 import { FirstackError } from '../errors.js';
 import { GAUGES, MAX_REASONS } from './reasons.js';
-import type { FromWorker, ToWorker, WorkerStart } from './worker.js';
+import type { FromWorker, ToWorker, TunOptions, WorkerStart } from './worker.js';
 
 export interface DataPlaneOptions {
   /** URL of the role's pipeline module. */
   module: URL;
   /** The role's own options: cloned into the thread. */
   options: unknown;
-  tun: { name: string; queueLength: number };
+  tun: TunOptions;
   holdSlots: number;
   /** Bytes of race records. */
   raceBytes: number;

@@ -5,15 +5,23 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { MonotonicClock, PreciseTimer } from '../device/clock.js';
 import { HoldQueue } from '../device/hold-queue.js';
+import { PcapDevice } from '../device/pcap.js';
 import { Tun } from '../device/tun.js';
 import { Batch, EXTRA_SLOT } from './batch.js';
 import { type PipelineModule, Runner } from './pipeline.js';
+
+export interface TunOptions {
+  name: string;
+  queueLength: number;
+  /** Writes every packet, both ways, to this file. */
+  pcapFile?: string;
+}
 
 /** What the control plane starts the thread with. */
 export interface WorkerStart {
   module: string;
   options: unknown;
-  tun: { name: string; queueLength: number };
+  tun: TunOptions;
   /** Packets that may wait for their release at once. */
   holdSlots: number;
   counters: SharedArrayBuffer;
@@ -51,7 +59,8 @@ const pipeline = createPipeline({
 const tun = new Tun(start.tun.name);
 tun.queueLength = start.tun.queueLength;
 
-const runner = new Runner(tun, batch, hold, pipeline.stages, clock);
+const device = start.tun.pcapFile === undefined ? tun : new PcapDevice(tun, start.tun.pcapFile);
+const runner = new Runner(device, batch, hold, pipeline.stages, clock);
 
 let armed = 0;
 const arm = (due: number): void => {
@@ -64,7 +73,7 @@ const timer = new PreciseTimer(() => {
   arm(runner.release());
 });
 
-tun.onReadable(() => {
+device.onReadable(() => {
   if (runner.run() < 0) {
     stop();
     send({ type: 'gone' });
@@ -81,7 +90,7 @@ const ticking = setInterval(() => {
 function stop(): void {
   clearInterval(ticking);
   timer.release();
-  tun.release();
+  device.release();
 }
 
 port.on('message', (message: ToWorker) => {

@@ -15,7 +15,7 @@ async function fingerprint(lab: Lab, host: string): Promise<Record<string, strin
     links: await look('sh', '-c', "ip -o link | sed 's/^[0-9]*: //; s/ qdisc.*//'"),
     addresses: await look('sh', '-c', "ip -4 -o address | sed 's/^[0-9]*: //'"),
     rules: await look('ip', 'rule', 'show'),
-    routes: await look('ip', 'route', 'show', 'table', 'all'),
+    routes: await look('ip', '-4', 'route', 'show', 'table', 'all'),
     nftables: await look('nft', 'list', 'ruleset'),
     filters: await look(
       'sh',

@@ -4,7 +4,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { closeSync, createReadStream, mkdirSync, openSync, rmSync, writeSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import type { Lab } from '../../src/lab/lab.js';
-import { requestMany } from '../../src/lab/requests.js';
+import { waitUntil } from '../../src/lab/process.js';
 import { CONFIGURATIONS } from '../../src/registry/records.js';
 import { withLab } from './lab-support.js';
 
@@ -60,10 +60,17 @@ describe.each(CONFIGURATIONS)('configuration %s', (configuration) => {
 
   it('serves 200 connections at once', async () => {
     await withLab({ topology: 'replica-nearest', configuration }, async (lab) => {
-      const results = await requestMany(lab, 200, 200);
-      expect(results.filter((r) => !r.ok).map((r) => r.error)).toEqual([]);
-      expect(new Set(results.map((r) => r.servedBy))).toEqual(new Set(['r2']));
-      expect(results.length).toBe(200);
+      // One curl, 200 transfers, none of which waits for another's connection.
+      const all = ['-Z', '--parallel-immediate', '--parallel-max', '200', '-w', '%{local_port}\n'];
+      const printed = await curl(lab, ...all, ...Array(200).fill(`${SERVICE}/`));
+      expect(printed.split('\n').filter((l) => l === 'served by r2').length).toBe(200);
+      const ports = printed.split('\n').filter((l) => /^\d+$/.test(l));
+      expect(new Set(ports).size).toBe(200);
+      // The web servers' own word: 200 clients' ports at r2, and nothing anywhere else.
+      const logged = () => lab.webServer('r2').accessLog();
+      expect(await waitUntil(() => logged().length === 200, 3000)).toBe(true);
+      expect(new Set(logged().map((l) => l.client)).size).toBe(200);
+      for (const host of ['server', 'r1', 'r3']) expect(lab.webServer(host).accessLog()).toEqual([]);
     });
   });
 });

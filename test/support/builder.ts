@@ -1,5 +1,5 @@
 /** The one builder of packets for tests, and the small world that they live in. */
-import { gatewayKey, type Packet, type Raw, type Tcp, type TagFields, tagOption } from './naive.js';
+import { gatewayKey, type Packet, type Raw, type TagFields, type Tcp, tagOption } from './naive.js';
 
 export const CLIENT = '10.1.0.7';
 export const CLIENT_PORT = 40000;

@@ -4,7 +4,7 @@ import { createPipeline as createOrigin } from '../../origin/pipeline.js';
 import { createPipeline as createReplica } from '../../replica/pipeline.js';
 import { ManualClock } from '../../src/device/clock.js';
 import { HoldQueue } from '../../src/device/hold-queue.js';
-import { MemoryDevice, memoryPair } from '../../src/device/memory.js';
+import { type MemoryDevice, memoryPair } from '../../src/device/memory.js';
 import { Batch, EXTRA_SLOT } from '../../src/pipeline/batch.js';
 import { Runner } from '../../src/pipeline/pipeline.js';
 import { GAUGES, MAX_REASONS } from '../../src/pipeline/reasons.js';

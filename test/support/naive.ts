@@ -17,7 +17,7 @@ export interface Tcp {
   /** A multiple of four bytes. */
   options: number[];
   payload: number[];
-  /** XORed into the right checksum; 0 leaves it right. */
+  /** Added to the right checksum, modulo 0xffff: an error that incremental updates must carry along. */
   spoil: number;
 }
 
@@ -88,13 +88,14 @@ function tcpBytes(t: Tcp, p: Packet): number[] {
   ];
   const header = pseudo(quad(p.src), quad(p.dst), 6, bytes.length);
   const check = p.open === undefined ? checksum([...header, ...bytes]) : sum(header);
-  bytes.splice(16, 2, ...word(check ^ t.spoil));
+  bytes.splice(16, 2, ...word(t.spoil === 0 ? check : (check + t.spoil) % 0xffff));
   return bytes;
 }
 
 /** The packet's bytes, from its first IP byte. */
 export function encode(p: Packet): number[] {
-  const body = p.body.kind === 'tcp' ? tcpBytes(p.body, p) : p.body.kind === 'ip' ? encode(p.body) : p.body.bytes;
+  const body =
+    p.body.kind === 'tcp' ? tcpBytes(p.body, p) : p.body.kind === 'ip' ? encode(p.body) : p.body.bytes;
   const protocol = p.body.kind === 'tcp' ? 6 : p.body.kind === 'ip' ? 4 : p.body.protocol;
   const header = [
     0x40 + (20 + p.ipOptions.length) / 4,
@@ -151,7 +152,9 @@ export function parse(b: ArrayLike<number>, open = false): Parsed | undefined {
       const tcp = parseTcp(rest);
       if (tcp === undefined) return undefined;
       const header = pseudo(bytes.slice(12, 16), bytes.slice(16, 20), 6, rest.length);
-      valid &&= open ? sum(header) % 0xffff === get16(rest, 16) % 0xffff : sum([...header, ...rest]) === 0xffff;
+      valid &&= open
+        ? sum(header) % 0xffff === get16(rest, 16) % 0xffff
+        : sum([...header, ...rest]) === 0xffff;
       body = tcp;
     } else if (bytes[9] === 4) {
       const inner = parse(rest);
@@ -225,7 +228,12 @@ export function siphash(key: ArrayLike<number>, message: ArrayLike<number>): big
   const rotate = (x: bigint, n: bigint): bigint => ((x << n) | (x >> (64n - n))) & MASK64;
   const k0 = little(key, 0, 8);
   const k1 = little(key, 8, 8);
-  const v = [k0 ^ 0x736f6d6570736575n, k1 ^ 0x646f72616e646f6dn, k0 ^ 0x6c7967656e657261n, k1 ^ 0x7465646279746573n];
+  const v = [
+    k0 ^ 0x736f6d6570736575n,
+    k1 ^ 0x646f72616e646f6dn,
+    k0 ^ 0x6c7967656e657261n,
+    k1 ^ 0x7465646279746573n,
+  ];
   const half = (a: number, b: number, s: bigint): void => {
     v[a] = (v[a] + v[b]) & MASK64;
     v[b] = rotate(v[b], s) ^ v[a];
@@ -263,7 +271,9 @@ export interface TagFields {
 
 /** The key of a gateway, from the master key (SPEC.md). */
 export function gatewayKey(master: string, gatewayId: number): number[] {
-  const mac = createHmac('sha256', Buffer.from(master, 'hex')).update(`firstack gateway ${gatewayId}`).digest();
+  const mac = createHmac('sha256', Buffer.from(master, 'hex'))
+    .update(`firstack gateway ${gatewayId}`)
+    .digest();
   return [...mac.subarray(0, 16)];
 }
 
@@ -272,7 +282,14 @@ export function tagOption(syn: Packet, key: ArrayLike<number>, f: TagFields): nu
   const t = syn.body as Tcp;
   const head = [253, 16, 0xfa, 0x57, f.version * 16 + f.flags, f.keyId * 16 + f.epoch, ...word(f.gatewayId)];
   const mapped = (text: string): number[] => [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, ...quad(text)];
-  const message = [...head, ...mapped(syn.src), ...mapped(syn.dst), ...word(t.sport), ...word(t.dport), ...long(t.seq)];
+  const message = [
+    ...head,
+    ...mapped(syn.src),
+    ...mapped(syn.dst),
+    ...word(t.sport),
+    ...word(t.dport),
+    ...long(t.seq),
+  ];
   const mac = siphash(key, message);
   return [...head, ...long(Number(mac & 0xffffffffn)), ...long(Number(mac >> 32n))];
 }

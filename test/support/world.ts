@@ -78,9 +78,7 @@ export const replicaOptions = (w: World) => ({ flows: { max: w.maxFlows, ...FLOW
 
 export function gatewaySnapshot(w: World): GatewaySnapshot {
   return {
-    services: [
-      { address: words(SERVICE), port: SERVICE_PORT, mode: MODE[w.configuration], raced: w.raced },
-    ],
+    services: [{ address: words(SERVICE), port: SERVICE_PORT, mode: MODE[w.configuration], raced: w.raced }],
     endpoints: [
       { service: 0, candidate: 0, address: words(SERVICE), port: SERVICE_PORT, live: true },
       ...REPLICAS.map((r, i) => ({

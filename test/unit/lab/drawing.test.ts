@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import type { RaceRecord } from '../../../src/lab/admin-client.js';
 import { drawRace } from '../../../src/lab/drawing.js';
+import type { RaceRecord } from '../../../src/race/record.js';
 
 function record(candidates: RaceRecord['candidates']): RaceRecord {
   return {
     v: 1,
-    conn: '1',
+    conn: 1,
     configuration: 'A',
     race: 'origin',
     release: 'synchronized',

@@ -1,0 +1,135 @@
+/** The gateway's way with SYNs: which are tagged, and how. */
+import { linuxOptions, option, R1, syn, tagged, tcpOf, text, withTcp } from '../support/builder.js';
+import type { Packet } from '../support/naive.js';
+import type { Configuration } from '../support/world.js';
+import { answerOnWan, CONFIGURATIONS, clamped, type Row, resetOnWan, synAck, synToWan } from './row.js';
+
+const row = (configuration: Configuration, r: Omit<Row, 'role' | 'configuration'>): Row => ({
+  role: 'gateway',
+  configuration,
+  ...r,
+});
+
+const padded = [...option.mss(1400), ...option.nop, ...option.sackPermitted, 0];
+const pad = (p: Packet): Packet => withTcp(p, { options: [...tcpOf(p).options, 0] });
+const full = [...linuxOptions(), ...option.mpCapable];
+
+function tagging(c: Configuration): Row[] {
+  const again = (name: string, given: Packet[], last: Packet, out: Packet, reason: string): Row =>
+    row(c, { name, given: given.map((p) => [p]), in: [last], out: [out], counts: { [reason]: 1 } });
+  const untagged = (name: string, p: Packet, reason: string, world = {}): Row =>
+    row(c, { name, world, in: [p], out: [p], counts: { [reason]: 1 } });
+  const options = clamped(c);
+  return [
+    row(c, {
+      name: 'a SYN is tagged on the WAN [210]',
+      in: [syn()],
+      out: [tagged(synToWan(c))],
+      counts: { 'pass.syn-tagged': 1 },
+    }),
+    row(c, {
+      name: 'a SYN whose checksum is open keeps it open',
+      in: [syn({}, { open: { gsoSize: 0 } })],
+      out: [tagged({ ...synToWan(c), open: { gsoSize: 0 } })],
+      counts: { 'pass.syn-tagged': 1 },
+    }),
+    row(c, {
+      name: 'a SYN with a bad checksum is tagged and stays bad [rule 11]',
+      in: [syn({ spoil: 0x0100 })],
+      out: [tagged(withTcp(synToWan(c), { spoil: 0x0100 }))],
+      counts: { 'pass.syn-tagged': 1 },
+    }),
+    row(c, {
+      name: 'ECN flags of the SYN are preserved [MIDDLEBOX 7]',
+      in: [syn({ flags: 'SEC' })],
+      out: [tagged(withTcp(synToWan(c), { flags: 'SEC' }))],
+      counts: { 'pass.syn-tagged': 1 },
+    }),
+    row(c, {
+      name: 'the tag stands before EOL padding, other options as they were [MIDDLEBOX 3]',
+      in: [syn({ options: padded })],
+      out: [pad(tagged(syn({ options: padded.slice(0, 7) })))],
+      counts: { 'pass.syn-tagged': 1 },
+    }),
+    row(c, {
+      name: 'the tag fits exactly beside 24 bytes of options [MIDDLEBOX 1, 6]',
+      in: [syn({ options: full })],
+      out: [tagged(syn({ options: [...options, ...option.mpCapable] }))],
+      counts: { 'pass.syn-tagged': 1 },
+    }),
+    row(c, {
+      name: 'an option of another experiment is not touched [MIDDLEBOX 2]',
+      in: [syn({ options: [...option.mss(1400), ...option.fastOpen] })],
+      out: [tagged(syn({ options: [...option.mss(1400), ...option.fastOpen] }))],
+      counts: { 'pass.syn-tagged': 1 },
+    }),
+    row(c, {
+      name: 'the packet may grow to the MTU exactly',
+      world: { wanMtu: 76 },
+      in: [syn()],
+      out: [tagged(synToWan(c))],
+      counts: { 'pass.syn-tagged': 1 },
+    }),
+    untagged(
+      'no room among 28 bytes of options: untagged [MIDDLEBOX 1]',
+      syn({ options: [...full, 1, 1, 1, 1] }),
+      'pass.syn-no-room-for-tag',
+    ),
+    untagged('no room in the MTU: untagged [MIDDLEBOX 1]', syn(), 'pass.syn-no-room-for-tag', { wanMtu: 75 }),
+    untagged(
+      'a SYN with payload goes to one machine only [rule 2]',
+      syn({ payload: text('GET /') }),
+      'pass.syn-with-payload',
+    ),
+    untagged(
+      'TCP-MD5 is not tagged [MIDDLEBOX 4]',
+      syn({ options: [...option.md5, 1, 1] }),
+      'pass.syn-md5-or-ao',
+    ),
+    untagged('TCP-AO is not tagged [MIDDLEBOX 4]', syn({ options: option.ao }), 'pass.syn-md5-or-ao'),
+    untagged(
+      'options that break off: untagged',
+      syn({ options: [2, 9, 5, 180] }),
+      'pass.syn-malformed-options',
+    ),
+    untagged(
+      'an option of length zero: untagged',
+      syn({ options: [8, 0, 1, 1] }),
+      'pass.syn-malformed-options',
+    ),
+    untagged('a service without replicas: untagged', syn(), 'pass.syn-service-not-replicated', {
+      raced: false,
+    }),
+    row(c, {
+      name: 'a full table never refuses a connection',
+      world: { maxFlows: 1 },
+      given: [[syn({ sport: 4 })]],
+      in: [syn()],
+      out: [syn()],
+      counts: { 'pass.syn-table-full': 1 },
+    }),
+    again(
+      'the first retransmission is tagged [rule 3]',
+      [syn()],
+      syn(),
+      tagged(synToWan(c)),
+      'pass.syn-retransmitted-tagged',
+    ),
+    again('the second one is not [rule 3]', [syn(), syn()], syn(), syn(), 'pass.syn-retransmitted-untagged'),
+    row(c, {
+      name: 'a SYN twice in one batch is one race',
+      in: [syn(), syn()],
+      out: [tagged(synToWan(c)), tagged(synToWan(c))],
+      counts: { 'pass.syn-tagged': 1, 'pass.syn-retransmitted-tagged': 1 },
+    }),
+    row(c, {
+      name: 'another ISN while racing begins anew, and the old acknowledgement does not win [rule 3]',
+      given: [[syn({ seq: 5 })], [syn()]],
+      in: [answerOnWan(c, R1, withTcp(synAck(), { ack: 6 }))],
+      out: [resetOnWan(c, R1, 6)],
+      counts: { 'drop.ack-outside': 1, 'emit.loser-reset': 1 },
+    }),
+  ];
+}
+
+export const gatewayTag: Row[] = CONFIGURATIONS.flatMap(tagging);

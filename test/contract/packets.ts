@@ -1,0 +1,17 @@
+/** The packet table: what every data plane must do with every kind of packet. See `row.ts`. */
+import { gatewayCarry } from './packets-gateway-carry.js';
+import { gatewayForeign } from './packets-gateway-foreign.js';
+import { gatewayRace } from './packets-gateway-race.js';
+import { gatewayTag } from './packets-gateway-tag.js';
+import { origin } from './packets-origin.js';
+import { replica } from './packets-replica.js';
+import type { Row } from './row.js';
+
+export const PACKETS: readonly Row[] = [
+  ...gatewayTag,
+  ...gatewayRace,
+  ...gatewayCarry,
+  ...gatewayForeign,
+  ...origin,
+  ...replica,
+];
