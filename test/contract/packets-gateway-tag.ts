@@ -14,6 +14,15 @@ const padded = [...option.mss(1400), ...option.nop, ...option.sackPermitted, 0];
 const pad = (p: Packet): Packet => withTcp(p, { options: [...tcpOf(p).options, 0] });
 const full = [...linuxOptions(), ...option.mpCapable];
 
+const synAckTo = (port: number): Packet => withTcp(synAck(), { dport: port });
+/** A connection that the origin answers only after the third SYN, the first without a tag. */
+const untaggedOnly = (port: number): Packet[][] => [
+  [syn({ sport: port })],
+  [syn({ sport: port })],
+  [syn({ sport: port })],
+  [synAckTo(port)],
+];
+
 function tagging(c: Configuration): Row[] {
   const again = (name: string, given: Packet[], last: Packet, out: Packet, reason: string): Row =>
     row(c, { name, given: given.map((p) => [p]), in: [last], out: [out], counts: { [reason]: 1 } });
@@ -116,6 +125,28 @@ function tagging(c: Configuration): Row[] {
       'pass.syn-retransmitted-tagged',
     ),
     again('the second one is not [rule 3]', [syn(), syn()], syn(), syn(), 'pass.syn-retransmitted-untagged'),
+    row(c, {
+      name: 'a path on which only untagged SYNs come through gets no more tags',
+      given: [1, 2, 3].flatMap(untaggedOnly),
+      in: [syn()],
+      out: [syn()],
+      counts: { 'pass.syn-path-drops-tag': 1 },
+    }),
+    row(c, {
+      name: 'until it is tried again',
+      given: [1, 2, 3].flatMap(untaggedOnly),
+      afterMs: 601_000,
+      in: [syn()],
+      out: [tagged(synToWan(c))],
+      counts: { 'pass.syn-tagged': 1 },
+    }),
+    row(c, {
+      name: 'two of them are not enough, nor three with one between that a tag opened',
+      given: [...[1, 2].flatMap(untaggedOnly), [syn({ sport: 9 })], [synAckTo(9)], ...untaggedOnly(3)],
+      in: [syn()],
+      out: [tagged(synToWan(c))],
+      counts: { 'pass.syn-tagged': 1 },
+    }),
     row(c, {
       name: 'a SYN twice in one batch is one race',
       in: [syn(), syn()],

@@ -4,6 +4,7 @@ import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parse, stringify } from 'yaml';
 import { Lab } from '../../src/lab/lab.js';
+import { waitUntil } from '../../src/lab/process.js';
 import { freshName } from './lab-support.js';
 
 interface Outcome {
@@ -16,6 +17,13 @@ let lab: Lab;
 beforeAll(async () => {
   lab = await Lab.create({ name: freshName(), seed: 1, roles: false });
   await lab.roles.prepare({ configuration: 'A', release: 'synchronized', registry: 'redis', log: 'warn' });
+  // Links that have just been made settle for a second or two.
+  const settled = async () => {
+    const before = await state('gateway');
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+    return (await state('gateway')) === before;
+  };
+  expect(await waitUntil(settled, 20_000)).toBe(true);
 });
 afterAll(async () => {
   await lab?.down();

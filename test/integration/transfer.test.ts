@@ -61,7 +61,15 @@ describe.each(CONFIGURATIONS)('configuration %s', (configuration) => {
   it('serves 200 connections at once', async () => {
     await withLab({ topology: 'replica-nearest', configuration }, async (lab) => {
       // One curl, 200 transfers, none of which waits for another's connection.
-      const all = ['-Z', '--parallel-immediate', '--parallel-max', '200', '-w', '%{local_port}\n'];
+      const all = [
+        '-Z',
+        '--no-progress-meter',
+        '--parallel-immediate',
+        '--parallel-max',
+        '200',
+        '-w',
+        '%{local_port}\n',
+      ];
       const printed = await curl(lab, ...all, ...Array(200).fill(`${SERVICE}/`));
       expect(printed.split('\n').filter((l) => l === 'served by r2').length).toBe(200);
       const ports = printed.split('\n').filter((l) => /^\d+$/.test(l));

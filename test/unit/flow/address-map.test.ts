@@ -1,0 +1,46 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { AddressMap } from '../../../src/flow/address-map.js';
+import type { Address } from '../../../src/wire/address.js';
+
+const word = fc.oneof(fc.integer(), fc.constantFrom(0, -1, 1));
+const address = fc.oneof(
+  fc.tuple(word, word, word, word),
+  word.map((w): Address => [0, 0, 0xffff, w]),
+) as fc.Arbitrary<Address>;
+// Ports of tunnels lie beyond 16 bits (`gateway/state.ts`).
+const entry = fc.record({ address, port: fc.nat(0x10010), value: fc.nat(1000) });
+
+describe('AddressMap', () => {
+  it('agrees with a Map; the later entry of a key wins; a load replaces the last', () => {
+    fc.assert(
+      fc.property(
+        fc.array(entry, { maxLength: 40 }),
+        fc.array(entry, { maxLength: 40 }),
+        (before, entries) => {
+          const map = new AddressMap();
+          map.load(before);
+          map.load(entries);
+          const oracle = new Map(entries.map((e) => [`${e.address} ${e.port}`, e.value]));
+          for (const { address: a, port } of [...entries, ...before])
+            expect(map.get(a[0], a[1], a[2], a[3], port)).toBe(oracle.get(`${a} ${port}`) ?? -1);
+        },
+      ),
+    );
+  });
+
+  it('has IPv4 addresses as v4-mapped ones', () => {
+    const map = new AddressMap();
+    map.load([{ address: [0, 0, 0xffff, 5], port: 80, value: 3 }]);
+    expect(map.getV4(5, 80)).toBe(3);
+    expect(map.getV4(5, 81)).toBe(-1);
+    expect(map.get(0, 0, 0, 5, 80)).toBe(-1);
+  });
+
+  it('is empty before the first load, and after an empty one', () => {
+    const map = new AddressMap();
+    expect(map.getV4(1, 2)).toBe(-1);
+    map.load([]);
+    expect(map.getV4(1, 2)).toBe(-1);
+  });
+});

@@ -1,0 +1,76 @@
+import { describe, expect, it } from 'vitest';
+import {
+  advance,
+  CLIENT_FIN,
+  CLOSING,
+  ESTABLISHED,
+  idleTicks,
+  OPENING,
+  RACING,
+  SERVER_FIN,
+} from '../../../src/flow/states.js';
+import { FlowTable } from '../../../src/flow/table.js';
+import { ACK, FIN, RST } from '../../../src/wire/tcp.js';
+
+const IDLE = idleTicks({ openingTimeoutMs: 1000, establishedTimeoutMs: 5000, closingTimeoutMs: 2001 }, 100);
+const CLIENT = true;
+const SERVER = false;
+
+function walk(
+  from: number,
+  ...steps: [number, boolean][]
+): { state: number; marks: number; expires: number } {
+  const flows = new FlowTable(1, [1, 2]);
+  flows.keyV4(1, 2, 3, 4);
+  const e = flows.insert();
+  flows.state[e] = from;
+  for (const [flags, fromClient] of steps) advance(flows, e, flags, fromClient, 7, IDLE);
+  return { state: flows.state[e], marks: flows.marks[e], expires: flows.expiresAt[e] };
+}
+
+describe('the life of a flow', () => {
+  it('has its own idle time in each state, rounded up to ticks', () => {
+    expect([...IDLE]).toEqual([0, 10, 10, 50, 21]);
+  });
+
+  it("is established by the client's ACK, not by the server's", () => {
+    expect(walk(OPENING, [ACK, CLIENT])).toEqual({ state: ESTABLISHED, marks: 0, expires: 57 });
+    expect(walk(OPENING, [ACK, SERVER])).toEqual({ state: OPENING, marks: 0, expires: 17 });
+  });
+
+  it('closes when both have sent FIN, in whichever order', () => {
+    expect(walk(ESTABLISHED, [FIN | ACK, CLIENT])).toEqual({
+      state: ESTABLISHED,
+      marks: CLIENT_FIN,
+      expires: 57,
+    });
+    expect(walk(ESTABLISHED, [FIN | ACK, SERVER])).toEqual({
+      state: ESTABLISHED,
+      marks: SERVER_FIN,
+      expires: 57,
+    });
+    for (const [a, b] of [
+      [CLIENT, SERVER],
+      [SERVER, CLIENT],
+    ])
+      expect(walk(ESTABLISHED, [FIN | ACK, a], [FIN | ACK, b], [ACK, a])).toEqual({
+        state: CLOSING,
+        marks: CLIENT_FIN | SERVER_FIN,
+        expires: 28,
+      });
+    expect(walk(ESTABLISHED, [FIN, CLIENT], [FIN, CLIENT]).state).toBe(ESTABLISHED);
+  });
+
+  it('closes with a RST of either, and stays so', () => {
+    expect(walk(ESTABLISHED, [RST, SERVER]).state).toBe(CLOSING);
+    expect(walk(OPENING, [RST | ACK, CLIENT]).state).toBe(CLOSING);
+    expect(walk(ESTABLISHED, [RST, CLIENT], [ACK, CLIENT], [ACK, SERVER])).toMatchObject({
+      state: CLOSING,
+      expires: 28,
+    });
+  });
+
+  it('keeps racing while nobody has answered', () => {
+    expect(walk(RACING, [ACK, CLIENT]).state).toBe(RACING);
+  });
+});
