@@ -1,6 +1,7 @@
 /** The gateway's role file. */
 import { type Parsed, readYaml, type Schema } from '../src/config.js';
 import { FirstackError, type Problem } from '../src/errors.js';
+import { RACES, type Race } from '../src/race/release.js';
 import { type CommonConfig, commonProperties, overrides, type RoleFlags } from '../src/role.js';
 import { formatPrefix, overlaps, type Prefix, parsePrefix } from '../src/wire/address.js';
 
@@ -8,7 +9,9 @@ export interface GatewayConfig extends CommonConfig {
   tag: { gatewayId: number; keyFile: string };
   /** Clients behind this gateway. */
   prefixes: string[];
-  race: 'origin';
+  race: Race;
+  /** Gateways of one site share what they learn. */
+  site?: string;
 }
 
 const common = commonProperties({ tun: 'fsgw0', admin: 7411, mark: 0x01000000, table: 7411, priority: 7411 });
@@ -29,7 +32,8 @@ export const schema: Schema = {
       },
     },
     prefixes: { type: 'array', minItems: 1, items: { type: 'string', format: 'ipv4-cidr' } },
-    race: { enum: ['origin'], default: 'origin' },
+    race: { enum: [...RACES], default: 'origin' },
+    site: { type: 'string', pattern: '^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$' },
   },
 };
 

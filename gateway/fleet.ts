@@ -3,7 +3,7 @@
  * stay known after they left the registry, so that the flows they carry are finished.
  */
 import { Candidates, ORIGIN } from '../src/race/candidates.js';
-import type { Release } from '../src/race/release.js';
+import type { Race, Release } from '../src/race/release.js';
 import {
   type Configuration,
   endpointConflict,
@@ -14,6 +14,7 @@ import {
 import { type Address, parse } from '../src/wire/address.js';
 import type { Endpoint, GatewaySnapshot, Mode } from './state.js';
 
+const RACE_NUMBERS: Record<Race, GatewaySnapshot['race']> = { origin: 0, gateway: 1, learned: 2 };
 const MODES: Record<Configuration, Mode> = { A: 0, B: 1, C: 2 };
 
 interface KnownService {
@@ -31,13 +32,20 @@ interface KnownEndpoint {
   address: string;
   port: number;
   live: boolean;
+  load: number;
 }
+
+/** Loads are told in steps: not every flicker is news for the data plane. */
+const LOAD_STEP = 0.05;
 
 export class Fleet {
   readonly candidates = new Candidates();
+
   readonly #services: KnownService[] = [];
   /** By `service/candidate`. */
   readonly #endpoints = new Map<string, KnownEndpoint>();
+
+  constructor(readonly race: Race = 'origin') {}
 
   /** Takes over what the registry says now. `told` is the configuration that the flag asks for. */
   update(view: View, told: Configuration | undefined): void {
@@ -51,9 +59,10 @@ export class Fleet {
         const n = this.#number(record.address, port, record.name, record.configuration);
         const service = this.#services[n];
         service.release = origin?.release ?? null;
-        this.#know(n, ORIGIN, record.address, port, true);
+        this.#know(n, ORIGIN, record.address, port, true, 0);
         const live = this.#replicas(view, record.name, n, port);
-        service.raced = alive && record.replicable && live;
+        // A race of the gateway's own needs no origin role.
+        service.raced = (alive || this.race !== 'origin') && record.replicable && live;
       }
     }
   }
@@ -65,7 +74,9 @@ export class Fleet {
       const offer = replica.services.find((s) => s.name === name);
       if (offer === undefined || endpointConflict(view, replica) !== undefined) continue;
       const live = replica.state === 'up';
-      this.#know(n, this.candidates.slotOf(replica.id), replica.address, replicaPort(offer, port), live);
+      const load = Math.round(Math.min(1, replica.load) / LOAD_STEP) * LOAD_STEP;
+      const slot = this.candidates.slotOf(replica.id);
+      this.#know(n, slot, replica.address, replicaPort(offer, port), live, load);
       any ||= live;
     }
     return any;
@@ -80,8 +91,15 @@ export class Fleet {
     return n;
   }
 
-  #know(service: number, candidate: number, address: string, port: number, live: boolean): void {
-    this.#endpoints.set(`${service}/${candidate}`, { service, candidate, address, port, live });
+  #know(
+    service: number,
+    candidate: number,
+    address: string,
+    port: number,
+    live: boolean,
+    load: number,
+  ): void {
+    this.#endpoints.set(`${service}/${candidate}`, { service, candidate, address, port, live, load });
   }
 
   service(n: number): KnownService | undefined {
@@ -104,6 +122,7 @@ export class Fleet {
     // A live claim on an address and port comes after, and so before, a remembered one.
     endpoints.sort((a, b) => Number(a.live) - Number(b.live));
     return {
+      race: RACE_NUMBERS[this.race],
       services: this.#services.map((s) => ({
         address: words(s.address),
         port: s.port,

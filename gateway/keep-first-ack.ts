@@ -7,13 +7,14 @@ import { type Batch, OPEN, type Stage } from '../src/pipeline/batch.js';
 import { snat } from '../src/pipeline/translate.js';
 import { ORIGIN } from '../src/race/candidates.js';
 import { RECORDED } from '../src/race/record.js';
+import * as ipv4 from '../src/wire/ipv4.js';
 import * as mss from '../src/wire/mss.js';
 import { add } from '../src/wire/sequence.js';
 import * as tcp from '../src/wire/tcp.js';
 import * as virtio from '../src/wire/virtio.js';
 import { reasons } from './reasons.js';
 import { emitLateReset, emitReset } from './reset.js';
-import { type GatewayState, SERVER, TUNNEL } from './state.js';
+import { type GatewayState, RACE_ORIGIN, SERVER, TUNNEL } from './state.js';
 
 export function keepFirstAck(state: GatewayState): Stage {
   return (batch) => {
@@ -51,10 +52,21 @@ function onSynAck(state: GatewayState, batch: Batch, i: number): void {
     emitReset(state, batch, batch.at[i], batch.l4[i], endpoint, reasons.emitLoserReset);
     return batch.drop(i, reasons.dropAckOutside);
   }
+  measure(state, batch, i, e, candidate);
   if (racing) return onFirst(state, batch, i, e, candidate);
   state.races.reset(flows.record[e], candidate, batch.clock.nowUs);
   emitReset(state, batch, batch.at[i], batch.l4[i], endpoint, reasons.emitLoserReset);
   batch.drop(i, reasons.dropLoser);
+}
+
+/** In a race of the gateway's own every acknowledgement, a loser's too, measures a round trip. */
+function measure(state: GatewayState, batch: Batch, i: number, e: number, candidate: number): void {
+  if (state.race === RACE_ORIGIN) return;
+  const nowUs = batch.clock.nowUs;
+  const took = state.races.roundTripUs(state.flows.record[e], candidate, nowUs);
+  const entry = state.learned.entry(batch.service[i], ipv4.daddr(batch.view, batch.at[i]), nowUs);
+  if (took >= 0) state.learned.note(entry, candidate, took);
+  if (state.flows.state[e] === RACING) state.learned.won(entry, candidate);
 }
 
 /** [506–512] The winner's address goes into the entry; [516] the origin's entry stays, to know losers by. */
@@ -89,6 +101,10 @@ function onRefusal(state: GatewayState, batch: Batch, i: number): void {
   // Candidates beyond those that a word of bits tells apart are not waited for either (`serviceLive`).
   if (candidate < RECORDED) flows.refused[e] |= 1 << candidate;
   state.races.refused(flows.record[e], candidate, batch.clock.nowUs);
+  if (state.race !== RACE_ORIGIN) {
+    const client = ipv4.daddr(batch.view, batch.at[i]);
+    state.learned.forget(state.learned.entry(batch.service[i], client, batch.clock.nowUs), candidate);
+  }
   const pending = state.serviceLive[batch.service[i]] & ~flows.refused[e];
   // The origin's word counts on a retransmission even if a replica stays silent: nobody waits for ever.
   const decided = pending === 0 || (candidate === ORIGIN && (flows.marks[e] & RETRANSMITTED) !== 0);

@@ -1,6 +1,7 @@
 /** The gateway role: tags clients' SYNs, keeps the first acknowledgement, carries the flow to the winner. */
 import { FirstackError, type Problem } from '../src/errors.js';
 import { readKeyFile } from '../src/keys.js';
+import { learnedBytes, PREFIX_BITS, readLearned } from '../src/race/learned.js';
 import { type RaceRecord, readRaces, ringBytes } from '../src/race/record.js';
 import type { View } from '../src/registry/records.js';
 import {
@@ -29,6 +30,10 @@ import { steering } from './steering.js';
 
 /** Race records that are kept. */
 const RACES_KEPT = 4096;
+/** Client prefixes, per service, that are remembered. */
+const LEARNED_ENTRIES = 8192;
+/** SYNs that may wait for their hedge at once. */
+const HEDGES = 16384;
 
 export async function main(flags: RoleFlags): Promise<number> {
   return runRole(new Gateway(readGatewayConfig(flags)), flags);
@@ -38,14 +43,18 @@ class Gateway implements Role {
   readonly name = 'gateway';
   readonly module = new URL('./pipeline.js', import.meta.url);
   readonly pipelineOptions: GatewayPipelineOptions;
-  // A gateway holds nothing back; the queue has its least size.
-  readonly holdSlots = 1;
+  // What is held are SYNs, each for as long as its hedge waits.
+  readonly holdSlots: number;
   readonly raceBytes = ringBytes(RACES_KEPT);
-  readonly #fleet = new Fleet();
+  readonly learnedBytes: number;
+  readonly #fleet: Fleet;
   #context: RoleContext | undefined;
   readonly #warned = new Set<string>();
 
   constructor(readonly config: GatewayConfig) {
+    this.#fleet = new Fleet(config.race);
+    this.holdSlots = config.race === 'learned' ? HEDGES : 1;
+    this.learnedBytes = config.race === 'origin' ? 0 : learnedBytes(LEARNED_ENTRIES);
     const file = readKeyFile(config.tag.keyFile, 'gateway');
     if (file.gatewayId !== config.tag.gatewayId)
       throw new FirstackError(
@@ -76,8 +85,13 @@ class Gateway implements Role {
       ...this.#foreignPrefixes(view),
       ...checkForwarding(host),
       ...checkForwardChains(host, legs),
-      ...checkMasquerade(host, wan),
+      ...(this.#mayMasquerade(view) ? [] : checkMasquerade(host, wan)),
     ];
+  }
+
+  /** Under A a race of the gateway's own leaves from one address and comes back to it: translated or not. */
+  #mayMasquerade(view: View): boolean {
+    return this.config.race !== 'origin' && view.services.every((s) => s.configuration === 'A');
   }
 
   /** Prefixes belong to one gateway each: the tag's receivers go by them. */
@@ -146,6 +160,19 @@ class Gateway implements Role {
     };
   }
 
+  /** Measured jitter of two candidates' difference, as the data plane learned it. */
+  #jitterUs(service: number, client: number, a: number, b: number): number | null {
+    if (this.#context === undefined) return null;
+    const prefix = client & (-1 << (32 - PREFIX_BITS));
+    const entry = readLearned(this.#context.plane.learned).find(
+      (e) => e.service === service && e.prefix === prefix,
+    );
+    const variation = (c: number): number | undefined =>
+      entry?.candidates.find((x) => x.candidate === c && x.samples > 1)?.variationUs;
+    const [va, vb] = [variation(a), variation(b)];
+    return va === undefined || vb === undefined ? null : Math.round(Math.hypot(va, vb));
+  }
+
   races(count: number): RaceRecord[] {
     if (this.#context === undefined) return [];
     return readRaces(this.#context.plane.races, count, {
@@ -153,6 +180,7 @@ class Gateway implements Role {
       service: (n) => this.#fleet.service(n),
       race: this.config.race,
       viewAgeMs: Math.round(this.#context.registry.viewAgeMs),
+      jitterUs: (service, client, a, b) => this.#jitterUs(service, client, a, b),
     });
   }
 }

@@ -6,6 +6,7 @@ import { crackAck } from './crack-ack.js';
 import { findFlow } from './find-flow.js';
 import { keepFirstAck } from './keep-first-ack.js';
 import { reasons } from './reasons.js';
+import { hedge } from './send-syn.js';
 import { type GatewayPipelineOptions, type GatewaySnapshot, GatewayState } from './state.js';
 import { tagSyn } from './tag-syn.js';
 
@@ -15,6 +16,7 @@ export function createPipeline(context: PipelineContext<GatewayPipelineOptions>)
     reasons: reasons.names,
     load: (snapshot) => state.load(snapshot),
     tick: () => state.tick(context.clock.nowUs),
+    due: (batch, meta) => hedge(state, batch, meta),
     stages: [
       validate,
       crackAck(state), //     535, 554

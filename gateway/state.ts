@@ -3,11 +3,13 @@
  * the clock of expiry.
  */
 
+import type { HoldQueue } from '../src/device/hold-queue.js';
 import { AddressMap } from '../src/flow/address-map.js';
 import { idleTicks } from '../src/flow/states.js';
 import { FlowTable, TICK_US, tickOf } from '../src/flow/table.js';
 import type { PipelineContext } from '../src/pipeline/pipeline.js';
 import { ORIGIN } from '../src/race/candidates.js';
+import { Learned } from '../src/race/learned.js';
 import { RaceWriter, RECORDED } from '../src/race/record.js';
 import type { Address } from '../src/wire/address.js';
 import type { SipKey } from '../src/wire/siphash.js';
@@ -18,6 +20,12 @@ export const SPOOF = 1;
 export const TUNNEL = 2;
 /** Configurations A, B and C as the data plane numbers them. */
 export type Mode = typeof TRANSLATE | typeof SPOOF | typeof TUNNEL;
+
+export const RACE_ORIGIN = 0;
+export const RACE_GATEWAY = 1;
+export const RACE_LEARNED = 2;
+/** Who sends the copies of a SYN, as the data plane numbers it. */
+export type Race = typeof RACE_ORIGIN | typeof RACE_GATEWAY | typeof RACE_LEARNED;
 
 /** Sides that a packet can come from. */
 export const CLIENT = 1;
@@ -39,9 +47,12 @@ export interface Endpoint {
   port: number;
   /** May still join races; else it only finishes its flows. */
   live: boolean;
+  /** 0 … 1. */
+  load: number;
 }
 
 export interface GatewaySnapshot {
+  race: Race;
   /** By service number, which is never given to another. */
   services: GatewayService[];
   endpoints: Endpoint[];
@@ -105,6 +116,13 @@ export class GatewayState {
   endpointCandidate = new Int16Array(0);
   endpointAddress = new Int32Array(0);
   endpointPort = new Uint16Array(0);
+  /** By service: the endpoints that may be raced. */
+  serviceEndpoints: Int32Array[] = [];
+  /** By candidate. */
+  loads = new Float64Array(RECORDED);
+  race: Race = RACE_ORIGIN;
+  readonly learned: Learned;
+  readonly hold: HoldQueue;
 
   tunnelMss = 1440;
   wanMtu = 1500;
@@ -116,6 +134,8 @@ export class GatewayState {
     this.flows = FlowTable.seeded(flows.max);
     this.idle = idleTicks(flows, TICK_US / 1000);
     this.races = new RaceWriter(context.races);
+    this.learned = new Learned(context.learned);
+    this.hold = context.hold;
     this.gatewayId = context.options.gatewayId;
     this.keyId = context.options.keyId;
     this.key = Int32Array.from(context.options.key);
@@ -126,6 +146,7 @@ export class GatewayState {
   }
 
   load(s: GatewaySnapshot): void {
+    this.race = s.race;
     this.tunnelMss = s.tunnelMss;
     this.wanMtu = s.wanMtu;
     this.services.load(s.services.map(({ address, port }, value) => ({ address, port, value })));
@@ -146,6 +167,13 @@ export class GatewayState {
     this.endpointCandidate = Int16Array.from(s.endpoints, (e) => e.candidate);
     this.endpointAddress = Int32Array.from(s.endpoints, (e) => e.address[3]);
     this.endpointPort = Uint16Array.from(s.endpoints, (e) => e.port);
+    this.serviceEndpoints = s.services.map((_, n) =>
+      Int32Array.from(
+        s.endpoints.flatMap((e, k) => (e.service === n && e.live && e.candidate < RECORDED ? [k] : [])),
+      ),
+    );
+    this.loads.fill(0);
+    for (const e of s.endpoints) if (e.candidate < RECORDED) this.loads[e.candidate] = e.load;
   }
 
   tick(nowUs: number): void {

@@ -1,9 +1,11 @@
 /**
- * [204–214] A client's SYN: tags it, begins an entry in the translation table, and lets it go to the
- * origin. A SYN that cannot be tagged goes untagged, and is counted; nothing is ever refused here.
+ * [204–214] A client's SYN: begins an entry in the translation table, tags it and lets it go to the
+ * origin; or, in a race of the gateway's own, sends it to the candidates (`send-syn.ts`). A SYN that cannot
+ * be raced goes to the origin as it is, and is counted; nothing is ever refused here.
  */
 import { CLOSING, RACING, RETRANSMITTED, UNTAGGED } from '../src/flow/states.js';
 import { type Batch, OPEN, type Stage } from '../src/pipeline/batch.js';
+import { ALONE } from '../src/race/record.js';
 import * as ipv4 from '../src/wire/ipv4.js';
 import * as mss from '../src/wire/mss.js';
 import * as options from '../src/wire/options.js';
@@ -11,7 +13,8 @@ import * as tag from '../src/wire/tag.js';
 import * as tcp from '../src/wire/tcp.js';
 import * as virtio from '../src/wire/virtio.js';
 import { reasons } from './reasons.js';
-import { CLIENT, type GatewayState, TUNNEL } from './state.js';
+import { choose, sendSyn } from './send-syn.js';
+import { CLIENT, type GatewayState, RACE_LEARNED, RACE_ORIGIN, TRANSLATE, TUNNEL } from './state.js';
 
 export function tagSyn(state: GatewayState): Stage {
   return (batch) => {
@@ -34,7 +37,7 @@ function onSyn(state: GatewayState, batch: Batch, i: number): void {
   }
   // Whatever becomes of this SYN, the connection that the entry stood for is over.
   if (e >= 0) flows.remove(e);
-  const refusal = whyUntagged(state, batch, i);
+  const refusal = whyNotRaced(state, batch, i);
   if (refusal >= 0) return batch.pass(i, refusal);
   begin(state, batch, i);
 }
@@ -50,29 +53,40 @@ function lookUp(state: GatewayState, batch: Batch, i: number): number {
 /** The first retransmission is tagged, later ones are not: the path may drop unknown options. */
 function onRetransmission(state: GatewayState, batch: Batch, i: number, e: number): void {
   state.enter(e, RACING);
+  state.races.repeated(state.flows.record[e]);
+  if (state.race !== RACE_ORIGIN) {
+    state.flows.marks[e] |= RETRANSMITTED;
+    const refusal = whyNotRaced(state, batch, i);
+    if (refusal >= 0) return batch.pass(i, refusal);
+    makeRoom(state, batch, i);
+    return sendSyn(state, batch, i, state.serviceLive[batch.service[i]], reasons.passSynAgain);
+  }
   if ((state.flows.marks[e] & RETRANSMITTED) !== 0) {
     state.flows.marks[e] |= UNTAGGED;
     return batch.pass(i, reasons.passSynRepeated);
   }
   state.flows.marks[e] |= RETRANSMITTED;
-  const refusal = whyUntagged(state, batch, i);
+  const refusal = whyNotRaced(state, batch, i);
   if (refusal >= 0) return batch.pass(i, refusal);
-  put(state, batch, i);
+  makeRoom(state, batch, i);
+  putTag(state, batch, i);
   batch.pass(i, reasons.passSynRetagged);
 }
 
 /** The reason for which this SYN goes to the origin's server only, or -1. */
-function whyUntagged(state: GatewayState, batch: Batch, i: number): number {
+function whyNotRaced(state: GatewayState, batch: Batch, i: number): number {
   const { view } = batch;
   const l4 = batch.l4[i];
   const header = tcp.dataOffset(view, l4);
   if (state.serviceRaced[batch.service[i]] === 0) return reasons.passSynNoReplicas;
-  if (state.dropsTags(batch.service[i])) return reasons.passSynPathDropsTag;
+  if (state.race === RACE_ORIGIN && state.dropsTags(batch.service[i])) return reasons.passSynPathDropsTag;
   // Fast Open: two servers that share a key would both run the request.
   if (batch.at[i] + batch.length[i] > l4 + header) return reasons.passSynPayload;
   if (options.end(view, l4, header) < 0) return reasons.passSynOptions;
   if (options.find(view, l4, header, options.MD5) >= 0 || options.find(view, l4, header, options.AO) >= 0)
     return reasons.passSynAuthenticated;
+  // A gateway's own race under A needs no tag.
+  if (state.race !== RACE_ORIGIN && state.serviceMode[batch.service[i]] === TRANSLATE) return -1;
   if (!tag.fits(view, l4) || batch.length[i] + tag.LENGTH > state.wanMtu) return reasons.passSynNoRoom;
   return -1;
 }
@@ -87,25 +101,30 @@ function begin(state: GatewayState, batch: Batch, i: number): void {
   if (e < 0) return batch.pass(i, reasons.passSynTableFull);
   flows.isn[e] = tcp.seq(view, l4);
   state.enter(e, RACING);
+  const candidates = state.race === RACE_LEARNED ? choose(state, batch, i, e) : state.serviceLive[service];
   // The key's first four words are the client's address.
-  flows.record[e] = state.races.begin(
-    batch.clock.nowUs,
-    flows.key,
-    tcp.sport(view, l4),
-    service,
-    state.serviceLive[service],
-  );
-  put(state, batch, i);
-  batch.pass(i, reasons.passSynTagged);
+  flows.record[e] = state.races.begin(batch.clock.nowUs, flows.key, tcp.sport(view, l4), service, candidates);
+  makeRoom(state, batch, i);
+  if (state.race === RACE_ORIGIN) {
+    putTag(state, batch, i);
+    return batch.pass(i, reasons.passSynTagged);
+  }
+  if (candidates !== state.serviceLive[service])
+    state.races.asked(flows.record[e], candidates, ALONE, batch.clock.nowUs);
+  sendSyn(state, batch, i, candidates, reasons.passSynRaced);
 }
 
-/** [210] Adds the tag; under C makes room for the tunnel. Requires {@link whyUntagged} to be silent. */
-function put(state: GatewayState, batch: Batch, i: number): void {
+/** Under C the MSS leaves room for the tunnel. */
+function makeRoom(state: GatewayState, batch: Batch, i: number): void {
+  if (state.serviceMode[batch.service[i]] !== TUNNEL) return;
+  mss.clamp(batch.view, batch.l4[i], state.tunnelMss, virtio.needsCsum(batch.view, batch.at[i]));
+}
+
+/** [210] Adds the tag. Requires {@link whyNotRaced} to be silent, and headroom. */
+export function putTag(state: GatewayState, batch: Batch, i: number): void {
   const { view, arena } = batch;
   const at = batch.at[i];
   const l4 = batch.l4[i];
-  if (state.serviceMode[batch.service[i]] === TUNNEL)
-    mss.clamp(view, l4, state.tunnelMss, virtio.needsCsum(view, at));
   const end = options.end(view, l4, tcp.dataOffset(view, l4));
   batch.at[i] = tag.insert(view, arena, at, l4, end, state.key, state.keyId, state.epoch, state.gatewayId);
   batch.l4[i] = l4 - tag.LENGTH;

@@ -1,7 +1,7 @@
 /** The origin's role file. */
 import { type Parsed, readYaml, type Schema } from '../src/config.js';
 import { FirstackError, type Problem } from '../src/errors.js';
-import { RELEASES, type Release } from '../src/race/release.js';
+import { RACES, type Race, RELEASES, type Release } from '../src/race/release.js';
 import { schemas } from '../src/registry/records.js';
 import { type CommonConfig, commonProperties, overrides, type RoleFlags } from '../src/role.js';
 
@@ -19,7 +19,8 @@ export interface OriginConfig extends CommonConfig {
   /** O: the outer source of the copies. */
   address: string;
   services: OriginService[];
-  race: 'origin';
+  /** The gateway's affair; named here so that one set of flags fits every role. */
+  race: Race;
   release: Release;
 }
 
@@ -43,7 +44,7 @@ export const schema: Schema = {
         properties: serviceProperties,
       },
     },
-    race: { enum: ['origin'], default: 'origin' },
+    race: { enum: [...RACES], default: 'origin' },
     release: { enum: [...RELEASES], default: 'synchronized' },
   },
 };

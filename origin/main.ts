@@ -39,6 +39,7 @@ class Origin implements Role {
   readonly pipelineOptions: OriginPipelineOptions;
   readonly holdSlots = HOLD_SLOTS;
   readonly raceBytes = ringBytes(1);
+  readonly learnedBytes = 0;
   readonly #master: KeyFile;
   readonly #prober: Prober;
   /** By replica id; as used in the present schedule. */

@@ -48,6 +48,7 @@ class Replica implements Role {
   readonly pipelineOptions: ReplicaPipelineOptions;
   readonly holdSlots = 1;
   readonly raceBytes = ringBytes(1);
+  readonly learnedBytes = 0;
   readonly #master: KeyFile;
   readonly #responder: ProbeResponder;
   readonly #health: Health | undefined;

@@ -6,7 +6,7 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { describeError, EXIT, FirstackError } from './errors.js';
 import { deriveGateway, newMaster, readKeyFile, writeKeyFile } from './keys.js';
-import { RELEASES } from './race/release.js';
+import { RACES, RELEASES } from './race/release.js';
 import { CONFIGURATIONS } from './registry/records.js';
 import type { RoleFlags } from './role.js';
 
@@ -26,7 +26,7 @@ const configurationOption = (more: string[] = []): Option =>
     'A: translate both ways, B: replicas spoof the origin, C: tunnel',
   ).choices([...CONFIGURATIONS, ...more]);
 const raceOption = (): Option =>
-  new Option('--race <race>', 'who sends the copies of a SYN').choices(['origin']);
+  new Option('--race <race>', 'who sends the copies of a SYN').choices([...RACES]);
 const releaseOption = (): Option =>
   new Option(
     '--release <release>',

@@ -70,6 +70,7 @@ export interface Role {
   readonly pipelineOptions: unknown;
   readonly holdSlots: number;
   readonly raceBytes: number;
+  readonly learnedBytes: number;
   /** What stands against running here, with this registry. Changes nothing. */
   check(host: Host, view: View): Problem[];
   duty(host: Host, view: View): Duty;
@@ -217,6 +218,7 @@ async function serve(
     tun: config.tun,
     holdSlots: role.holdSlots,
     raceBytes: role.raceBytes,
+    learnedBytes: role.learnedBytes,
     onFailure: (error) => {
       log.fatal({ error: error.message }, 'the data plane failed');
       end(1);

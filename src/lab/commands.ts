@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { EXIT, FirstackError } from '../errors.js';
-import type { Release } from '../race/release.js';
+import type { Race, Release } from '../race/release.js';
 import type { Configuration } from '../registry/records.js';
 import { type Calibration, calibrate, calibrationLine, calibrationTable } from './calibrate.js';
 import { Lab, requireRoot } from './lab.js';
@@ -22,13 +22,13 @@ export interface LabRunOptions {
   topology?: string;
   name: string;
   release: Release;
-  race: 'origin';
+  race: Race;
   registry: 'redis' | 'file';
 }
 
 export interface LabRunResult extends Omit<Measurement, 'complaints'> {
   configuration: Configuration;
-  race: 'origin';
+  race: Race;
   release: Release;
   calibrated: boolean;
   calibration: Calibration['paths'];
@@ -50,9 +50,9 @@ export async function labRun(o: LabRunOptions): Promise<number> {
         await lab.stopRoles();
         await lab.restartWebServers();
       }
-      await lab.startRoles({ configuration, release: o.release, registry: o.registry });
-      const { requests, concurrency, release } = o;
-      const measurement = await measure(lab, { release, requests, concurrency }, (done) => {
+      await lab.startRoles({ configuration, race: o.race, release: o.release, registry: o.registry });
+      const { requests, concurrency, race, release } = o;
+      const measurement = await measure(lab, { race, release, requests, concurrency }, (done) => {
         if (done % 50 === 0 || done === requests) progress(`${configuration}: ${done}/${requests} requests`);
       });
       for (const complaint of measurement.complaints) progress(`${configuration}: ${complaint}`);

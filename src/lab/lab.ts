@@ -115,13 +115,14 @@ export class Lab {
   async startRoles(options: Partial<RoleOptions> = {}): Promise<void> {
     const all: RoleOptions = {
       configuration: options.configuration ?? 'A',
+      race: options.race ?? 'origin',
       release: options.release ?? 'synchronized',
       registry: options.registry ?? 'redis',
       log: options.log ?? 'info',
     };
-    const { configuration, release, registry } = all;
+    const { configuration, race, release, registry } = all;
     this.#progress(
-      `roles: configuration ${configuration}, race origin, release ${release}, registry ${registry}`,
+      `roles: configuration ${configuration}, race ${race}, release ${release}, registry ${registry}`,
     );
     // In A the web server sees its own address; in B and C the service's, which so stands on the replica.
     const asService = configuration !== 'A';

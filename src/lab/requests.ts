@@ -3,7 +3,7 @@
  * and by the web servers' own access logs. We do not take our own word for it.
  */
 import { readFileSync } from 'node:fs';
-import type { Release } from '../race/release.js';
+import type { Race, Release } from '../race/release.js';
 import type { Lab } from './lab.js';
 import { namespaceOf, within } from './network.js';
 import { pause, waitUntil } from './process.js';
@@ -35,6 +35,7 @@ export interface MeasureOptions {
   requests: number;
   concurrency: number;
   release: Release;
+  race?: Race;
 }
 
 const RESET_COUNTER = 'emit.loser-reset';
@@ -89,7 +90,7 @@ export async function measure(
   const losersReset = (await settledCounter(lab)) - resetsBefore;
 
   const servedBy = tally(results.filter((r) => r.ok).map((r) => r.servedBy));
-  const expected = expectedWinner(lab.topology, options.release);
+  const expected = expectedWinner(lab.topology, options.release, options.race);
   const complaints: string[] = [];
   const failures = results.filter((r) => !r.ok);
   for (const [error, count] of Object.entries(tally(failures.map((f) => f.error)))) {

@@ -6,7 +6,7 @@ import { rmSync, writeFileSync } from 'node:fs';
 import { stringify } from 'yaml';
 import { FirstackError } from '../errors.js';
 import type { RaceRecord } from '../race/record.js';
-import type { Release } from '../race/release.js';
+import type { Race, Release } from '../race/release.js';
 import type { Configuration } from '../registry/records.js';
 import { ask, askJson, type RoleStatus } from './admin-client.js';
 import { CLIENT_PREFIX, namespaceOf, wanAddress } from './network.js';
@@ -27,6 +27,7 @@ import type { Topology } from './topology.js';
 
 export interface RoleOptions {
   configuration: Configuration;
+  race: Race;
   release: Release;
   registry: 'redis' | 'file';
   /** The level of the roles' logs. */
@@ -36,7 +37,13 @@ export interface RoleOptions {
 const READY_TIMEOUT_MS = 15_000;
 
 export class Roles {
-  options: RoleOptions = { configuration: 'A', release: 'synchronized', registry: 'redis', log: 'info' };
+  options: RoleOptions = {
+    configuration: 'A',
+    race: 'origin',
+    release: 'synchronized',
+    registry: 'redis',
+    log: 'info',
+  };
   readonly hosts: string[];
   readonly #directory: string;
   readonly #lab: string;
@@ -83,12 +90,12 @@ export class Roles {
 
   /** The command line of a host's role, without the namespace. */
   argv(host: string): string[] {
-    const { configuration, release } = this.options;
+    const { configuration, race, release } = this.options;
     const role = host === 'gateway' || host === 'origin' ? host : 'replica';
     const argv = [process.execPath, cliScript, role, '--config-file', this.configFile(host)];
     argv.push('--configuration', configuration, '--registry', this.registryUrl);
     // A replica answers in the same way to every race.
-    if (role !== 'replica') argv.push('--race', 'origin', '--release', release);
+    if (role !== 'replica') argv.push('--race', race, '--release', release);
     return argv;
   }
 

@@ -5,7 +5,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { type Locate, readYaml, type Schema } from '../config.js';
 import { FirstackError, type Problem } from '../errors.js';
-import type { Release } from '../race/release.js';
+import type { Race, Release } from '../race/release.js';
 import { topologyDirectory } from './paths.js';
 
 export interface PathOptions {
@@ -265,10 +265,12 @@ export function arrivals(topology: Topology, release: Release): Arrival[] {
  * Who must serve. Synchronized: least d(·,C), which is what *nearest* means for the origin race; immediate:
  * whose answer comes first when every copy leaves the origin at once.
  */
-export function expectedWinner(topology: Topology, release: Release): string {
+export function expectedWinner(topology: Topology, release: Release, race: Race = 'origin'): string {
+  const d = topology.delaysMs;
+  const least = (cost: (id: string) => number) =>
+    ['origin', ...topology.replicas].reduce((best, id) => (cost(id) < cost(best) ? id : best));
+  // A race of the gateway's own has no detour: least round trip.
+  if (race !== 'origin') return least((id) => d.gateway[id] + d[id].gateway);
   if (release === 'immediate') return arrivals(topology, 'immediate')[0].id;
-  const candidates = ['origin', ...topology.replicas];
-  return candidates.reduce((best, id) =>
-    topology.delaysMs[id].gateway < topology.delaysMs[best].gateway ? id : best,
-  );
+  return least((id) => d[id].gateway);
 }

@@ -11,14 +11,16 @@ export interface DataPlaneOptions {
   options: unknown;
   tun: TunOptions;
   holdSlots: number;
-  /** Bytes of race records. */
+  /** Bytes of race records, and of what is learned from them. */
   raceBytes: number;
+  learnedBytes: number;
   /** The device is gone, or the thread failed: the role cannot go on. */
   onFailure(error: Error): void;
 }
 
 export class DataPlane {
   readonly races: Float64Array;
+  readonly learned: Float64Array;
   readonly gauges: Float64Array;
   readonly #counters: Float64Array;
   readonly #worker: Worker;
@@ -31,9 +33,11 @@ export class DataPlane {
     this.#options = options;
     const counters = new SharedArrayBuffer(MAX_REASONS * 8);
     const races = new SharedArrayBuffer(options.raceBytes);
+    const learned = new SharedArrayBuffer(options.learnedBytes);
     const gauges = new SharedArrayBuffer(GAUGES * 8);
     this.#counters = new Float64Array(counters);
     this.races = new Float64Array(races);
+    this.learned = new Float64Array(learned);
     this.gauges = new Float64Array(gauges);
     const workerData: WorkerStart = {
       module: options.module.href,
@@ -42,6 +46,7 @@ export class DataPlane {
       holdSlots: options.holdSlots,
       counters,
       races,
+      learned,
       gauges,
     };
     this.#worker = new Worker(new URL('./worker.js', import.meta.url), { workerData });

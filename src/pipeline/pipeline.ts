@@ -1,6 +1,6 @@
 /** What a role hands to the data plane: its stages in order, and how it takes news. */
 import type { Clock } from '../device/clock.js';
-import { type Device, DeviceError } from '../device/device.js';
+import { type Device, DeviceError, VNET_HEADER } from '../device/device.js';
 import type { HoldQueue } from '../device/hold-queue.js';
 import { BATCH, type Batch, DROP, HOLD, OPEN, SLOT, type Stage } from './batch.js';
 import { common } from './reasons.js';
@@ -12,6 +12,8 @@ export interface PipelineContext<Options> {
   hold: HoldQueue;
   /** Race records in shared memory (`src/race/record.ts`). */
   races: Float64Array;
+  /** What was learned, in shared memory (`src/race/learned.ts`); empty where the role learns nothing. */
+  learned: Float64Array;
   /** Gauges in shared memory, in the role's own terms. */
   gauges: Float64Array;
 }
@@ -24,6 +26,11 @@ export interface Pipeline<Snapshot> {
   load(snapshot: Snapshot): void;
   /** Runs ten times a second: expiry and gauges. */
   tick(): void;
+  /**
+   * What becomes of held packets that are due. Without it they are written as they are; with it, each is
+   * put into a batch of its own, `meta` being what it was held with, and what comes of it is written.
+   */
+  due?(batch: Batch, meta: number): void;
 }
 
 /** What a role's pipeline module exports. */
@@ -48,6 +55,7 @@ export class Runner {
     readonly hold: HoldQueue,
     readonly stages: readonly Stage[],
     readonly clock: Clock,
+    readonly due?: (batch: Batch, meta: number) => void,
   ) {
     batch.flush = () => this.#writeExtras();
   }
@@ -79,6 +87,11 @@ export class Runner {
     const { batch } = this;
     batch.begin(n);
     for (let s = 0; s < this.stages.length; s++) this.stages[s](batch);
+    this.#writeBatch(n);
+  }
+
+  #writeBatch(n: number): void {
+    const { batch } = this;
     let out = 0;
     for (let i = 0; i < n; i++) {
       const verdict = batch.verdict[i];
@@ -96,13 +109,30 @@ export class Runner {
     const { hold, clock } = this;
     clock.update();
     for (let e = hold.pop(clock.nowUs); e >= 0; e = hold.pop(clock.nowUs)) {
-      this.#outAt[0] = hold.at(e);
-      this.#outLength[0] = hold.lengthOf(e);
-      this.batch.counters[common.release]++;
-      this.#write(hold.arena, 1);
-      hold.free(e);
+      if (this.due === undefined) {
+        this.#outAt[0] = hold.at(e);
+        this.#outLength[0] = hold.lengthOf(e);
+        this.batch.counters[common.release]++;
+        this.#write(hold.arena, 1);
+        hold.free(e);
+      } else this.#decideDue(e, this.due);
     }
     return hold.size > 0 ? hold.nextDueUs : 0;
+  }
+
+  /** A held packet goes through the role's hands again, alone in the batch. */
+  #decideDue(e: number, due: (batch: Batch, meta: number) => void): void {
+    const { batch, hold } = this;
+    batch.reset();
+    const at = hold.at(e);
+    const length = hold.lengthOf(e);
+    batch.arena.set(hold.arena.subarray(at - VNET_HEADER, at + length), batch.at[0] - VNET_HEADER);
+    batch.length[0] = length;
+    const meta = hold.metaOf(e);
+    hold.free(e);
+    batch.begin(1);
+    due(batch, meta);
+    this.#writeBatch(1);
   }
 
   #writeExtras(): void {

@@ -36,7 +36,8 @@ export function validate(batch: Batch): void {
     protocol[i] = proto;
     l4[i] = p + header;
     if (proto === ipv4.PROTO_TCP) {
-      if (!tcp.checkLength(view, p + header, total - header)) {
+      const misplaced = virtio.needsCsum(view, p) && !virtio.isTcpChecksum(view, p, header);
+      if (misplaced || !tcp.checkLength(view, p + header, total - header)) {
         batch.drop(i, common.dropMalformed);
         continue;
       }
@@ -61,5 +62,6 @@ export function inspectInner(view: DataView, at: number, l4: number): number {
   if (ipv4.protocol(view, l4) !== ipv4.PROTO_TCP || ipv4.isFragment(view, l4)) return INNER_OTHER;
   const header = ipv4.headerLength(view, l4);
   const segment = ipv4.totalLength(view, l4) - header;
+  if (virtio.needsCsum(view, at) && !virtio.isTcpChecksum(view, at, l4 - at + header)) return INNER_MALFORMED;
   return tcp.checkLength(view, l4 + header, segment) ? INNER_TCP : INNER_MALFORMED;
 }

@@ -26,6 +26,7 @@ export interface WorkerStart {
   holdSlots: number;
   counters: SharedArrayBuffer;
   races: SharedArrayBuffer;
+  learned: SharedArrayBuffer;
   gauges: SharedArrayBuffer;
 }
 
@@ -53,6 +54,7 @@ const pipeline = createPipeline({
   batch,
   hold,
   races: new Float64Array(start.races),
+  learned: new Float64Array(start.learned),
   gauges: new Float64Array(start.gauges),
 });
 
@@ -60,7 +62,7 @@ const tun = new Tun(start.tun.name);
 tun.queueLength = start.tun.queueLength;
 
 const device = start.tun.pcapFile === undefined ? tun : new PcapDevice(tun, start.tun.pcapFile);
-const runner = new Runner(device, batch, hold, pipeline.stages, clock);
+const runner = new Runner(device, batch, hold, pipeline.stages, clock, pipeline.due?.bind(pipeline));
 
 let armed = 0;
 const arm = (due: number): void => {

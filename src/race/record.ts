@@ -48,11 +48,19 @@ const PORT = 6;
 const SERVICE = 7;
 const WINNER = 8;
 const LIVE = 9;
+const MANNER = 10;
 const REPLIES = 16;
 /** Candidates that a record tells apart; those beyond race like the others and go unrecorded. */
 export const RECORDED = 32;
 const VERDICTS = REPLIES + RECORDED;
-const STRIDE = VERDICTS + RECORDED;
+const SENDS = VERDICTS + RECORDED;
+const STRIDE = SENDS + RECORDED;
+
+/** How the candidates were asked: all at once; one that was learned; that one, and then the others. */
+export const RACED = 0;
+export const ALONE = 1;
+export const HEDGED = 2;
+const REPEATED = 3;
 
 const REFUSED = 1;
 const RESET = 2;
@@ -88,6 +96,39 @@ export class RaceWriter {
     ring[base + LIVE] = live;
     ring[0] = n + 1;
     return n | 0;
+  }
+
+  /** Notes that more candidates are asked only now, and how it came to that. */
+  asked(n: number, candidates: number, manner: number, nowUs: number): void {
+    const base = this.#find(n);
+    if (base < 0) return;
+    const { ring } = this;
+    const fresh = candidates & ~ring[base + LIVE];
+    for (let c = 0; c < RECORDED; c++)
+      if (((fresh >>> c) & 1) !== 0) ring[base + SENDS + c] = nowUs - ring[base + SENT];
+    ring[base + LIVE] |= fresh;
+    ring[base + MANNER] = manner;
+  }
+
+  /** Bits of the candidates asked so far; 0 when the record is gone. */
+  asking(n: number): number {
+    const base = this.#find(n);
+    return base < 0 ? 0 : this.ring[base + LIVE];
+  }
+
+  /** The SYN was sent again: times since the first one mean nothing any more (Karn). */
+  repeated(n: number): void {
+    const base = this.#find(n);
+    if (base >= 0) this.ring[base + MANNER] = REPEATED;
+  }
+
+  /** µs that a candidate took to acknowledge, as of now; -1 when that cannot be told. */
+  roundTripUs(n: number, candidate: number, nowUs: number): number {
+    const base = this.#find(n);
+    if (base < 0 || candidate >= RECORDED || this.ring[base + MANNER] === REPEATED) return -1;
+    // A second acknowledgement of the same machine measures nothing.
+    if (this.ring[base + REPLIES + candidate] !== 0) return -1;
+    return nowUs - this.ring[base + SENT] - this.ring[base + SENDS + candidate];
   }
 
   won(n: number, candidate: number, nowUs: number): void {
@@ -128,6 +169,8 @@ export interface RaceNames {
   service(slot: number): { name: string; configuration: string; release: Release | null } | undefined;
   race: string;
   viewAgeMs: number;
+  /** Measured jitter between two candidates for a client, µs; null while it is not measured. */
+  jitterUs?(service: number, client: number, a: number, b: number): number | null;
 }
 
 /** The latest `count` races, oldest first. */
@@ -146,14 +189,15 @@ export function readRaces(ring: Float64Array, count: number, names: RaceNames): 
 function decode(words: Float64Array, names: RaceNames): RaceRecord {
   const service = names.service(words[SERVICE]);
   const winner = words[WINNER];
-  const candidates: RaceCandidate[] = [];
+  const candidates: (RaceCandidate & { slot: number })[] = [];
   for (let c = 0; c < RECORDED; c++) {
     const reply = words[REPLIES + c];
     const expected = ((words[LIVE] >>> c) & 1) !== 0;
     if (reply === 0 && !expected) continue;
     candidates.push({
+      slot: c,
       id: names.candidate(c),
-      sentUs: 0,
+      sentUs: words[SENDS + c],
       replyUs: reply === 0 ? null : reply,
       ...judge(words, c),
     });
@@ -163,6 +207,10 @@ function decode(words: Float64Array, names: RaceNames): RaceRecord {
   );
   const acknowledged = candidates.filter((c) => c.verdict === 'won' || c.verdict === 'reset');
   const margin = acknowledged.length > 1 ? acknowledged[1].replyUs! - acknowledged[0].replyUs! : null;
+  const jitter =
+    margin === null || names.jitterUs === undefined
+      ? null
+      : names.jitterUs(words[SERVICE], words[CLIENT + 3], acknowledged[0].slot, acknowledged[1].slot);
   const address = [...words.slice(CLIENT, CLIENT + 4)] as unknown as Address;
   return {
     v: 1,
@@ -172,13 +220,21 @@ function decode(words: Float64Array, names: RaceNames): RaceRecord {
     release: service?.release ?? null,
     client: `${format(address)}:${words[PORT]}`,
     service: service?.name ?? '',
-    candidates,
+    candidates: candidates.map(({ slot: _slot, ...c }) => c),
     winner: winner < 0 ? null : names.candidate(winner),
-    rule: winner < 0 ? 'undecided: no acknowledgement yet' : 'the first acknowledgement wins [504]',
+    rule: ruleOf(words, margin, jitter),
     marginUs: margin,
-    jitterUs: null,
+    jitterUs: jitter,
     viewAgeMs: names.viewAgeMs,
   };
+}
+
+function ruleOf(words: Float64Array, margin: number | null, jitter: number | null): string {
+  if (words[WINNER] < 0) return 'undecided: no acknowledgement yet';
+  if (words[MANNER] === ALONE) return 'asked alone, as the nearest that was learned';
+  const first = words[MANNER] === HEDGED ? 'hedged: the one that was learned was late; ' : '';
+  const close = margin !== null && jitter !== null && margin < jitter ? '; too close to call' : '';
+  return `${first}the first acknowledgement wins [504]${close}`;
 }
 
 function judge(words: Float64Array, c: number): { verdict: CandidateVerdict; reason: string } {

@@ -4,6 +4,10 @@
  * immediate, as published: at once. synchronized: each copy is held so that all of them would arrive at
  * one moment, t0 + Dmax; the first acknowledgement then minimises d(·,C). Pure; times in microseconds.
  */
+/** Who sends the copies of a SYN: the origin; the gateway; the gateway, by what it has learned. */
+export type Race = 'origin' | 'gateway' | 'learned';
+export const RACES: readonly Race[] = ['origin', 'gateway', 'learned'];
+
 export type Release = 'immediate' | 'synchronized';
 export const RELEASES: readonly Release[] = ['synchronized', 'immediate'];
 

@@ -57,16 +57,18 @@ export function masquerades(ruleset: Ruleset, oif: string): string[] {
   for (const c of ruleset.chains.filter(
     (x) => carriesIpv4(x) && x.hook === 'postrouting' && x.type === 'nat',
   ))
-    collect(c.name, 0);
+    collect(c, c.name, 0);
   return [...new Set(out)];
 
-  function collect(name: string, depth: number): void {
-    for (const r of ruleset.rules.filter((x) => x.chain === name && depth < 16)) {
+  function collect(base: Chain, name: string, depth: number): void {
+    for (const r of ruleset.rules) {
+      // Chains of one name stand in several tables: ip6's own masquerading is none of IPv4.
+      if (depth >= 16 || r.chain !== name || r.table !== base.table || r.family !== base.family) continue;
       if (r.expr.some((e) => matches(e, { iif: '', oif }) === false)) continue;
       for (const e of r.expr) {
         if ('masquerade' in e || 'snat' in e) out.push(`${r.family} ${r.table} ${r.chain}`);
         const next = (e.jump ?? e.goto) as { target: string } | undefined;
-        if (next !== undefined) collect(next.target, depth + 1);
+        if (next !== undefined) collect(base, next.target, depth + 1);
       }
     }
   }

@@ -12,6 +12,8 @@ const GSO_SIZE = -6;
 const CSUM_START = -4;
 const CSUM_OFFSET = -2;
 const NEEDS_CSUM = 1;
+/** Where the checksum stands in a TCP header. */
+const TCP_CHECK = 16;
 
 /** The transport checksum holds only the uncomplemented pseudo-header sum. */
 export function needsCsum(view: DataView, at: number): boolean {
@@ -44,6 +46,11 @@ export function move(bytes: Uint8Array, from: number, to: number): void {
 export function isSound(view: DataView, at: number, length: number): boolean {
   if (!needsCsum(view, at)) return !isGso(view, at);
   return csumStart(view, at) + view.getUint16(at + CSUM_OFFSET, true) + 2 <= length;
+}
+
+/** Whether a checksum left open is that of the TCP header `start` bytes into the packet. */
+export function isTcpChecksum(view: DataView, at: number, start: number): boolean {
+  return csumStart(view, at) === start && view.getUint16(at + CSUM_OFFSET, true) === TCP_CHECK;
 }
 
 /**

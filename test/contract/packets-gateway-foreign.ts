@@ -43,6 +43,8 @@ function foreign(c: Configuration): Row[] {
   };
   const unsound = frame(fromClient('A'));
   unsound.set([1, 0, 0, 0, 0, 0, 60, 0, 16, 0]);
+  const misplaced = frame(fromClient('A'));
+  misplaced.set([1, 0, 0, 0, 0, 0, 20, 0, 14, 0]);
   const endless = frame(fromClient('A'));
   endless[1] = 1;
   return [
@@ -78,6 +80,7 @@ function foreign(c: Configuration): Row[] {
     bad('a data offset below 5', patched(32, 0x40)),
     bad('a data offset beyond the packet', patched(32, 0x60)),
     bad('a checksum to be filled in beyond the packet', unsound),
+    bad('a checksum to be filled in elsewhere than in the TCP header', misplaced),
     bad('a super-packet with a whole checksum', endless),
     row(c, {
       name: 'a replica without a flow: data passes, it may be its own [rule 12]',

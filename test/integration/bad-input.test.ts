@@ -16,7 +16,13 @@ interface Outcome {
 let lab: Lab;
 beforeAll(async () => {
   lab = await Lab.create({ name: freshName(), seed: 1, roles: false });
-  await lab.roles.prepare({ configuration: 'A', release: 'synchronized', registry: 'redis', log: 'warn' });
+  await lab.roles.prepare({
+    configuration: 'A',
+    race: 'origin',
+    release: 'synchronized',
+    registry: 'redis',
+    log: 'warn',
+  });
   // Links that have just been made settle for a second or two.
   const settled = async () => {
     const before = await state('gateway');

@@ -49,6 +49,7 @@ export class Harness {
       hold: this.hold,
       races: this.races,
       gauges: this.gauges,
+      learned: new Float64Array(0),
     };
     if (role === 'gateway') {
       const p = createGateway({ ...context, options: gatewayOptions(w) });

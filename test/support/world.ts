@@ -78,15 +78,17 @@ export const replicaOptions = (w: World) => ({ flows: { max: w.maxFlows, ...FLOW
 
 export function gatewaySnapshot(w: World): GatewaySnapshot {
   return {
+    race: 0,
     services: [{ address: words(SERVICE), port: SERVICE_PORT, mode: MODE[w.configuration], raced: w.raced }],
     endpoints: [
-      { service: 0, candidate: 0, address: words(SERVICE), port: SERVICE_PORT, live: true },
+      { service: 0, candidate: 0, address: words(SERVICE), port: SERVICE_PORT, live: true, load: 0 },
       ...REPLICAS.map((r, i) => ({
         service: 0,
         candidate: w.candidates[i],
         address: words(r.address),
         port: r.port,
         live: w.live[i],
+        load: 0,
       })),
     ],
     tunnelMss: TUNNEL_MSS,

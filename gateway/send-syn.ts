@@ -1,0 +1,129 @@
+/**
+ * The gateway's own races: it sends the SYN itself, at one instant, to every live candidate; or, when it
+ * has learned who is nearest, to that one alone, and to the others when no answer came in time.
+ *
+ * Forms, as in the wire table: to a replica `[C→R]` untagged under A, `[C→R][C→S]` tagged under B and C;
+ * to the origin `[C→S]` untagged.
+ */
+import { RACING } from '../src/flow/states.js';
+import { type Batch, DROP } from '../src/pipeline/batch.js';
+import { dnat } from '../src/pipeline/translate.js';
+import { ORIGIN } from '../src/race/candidates.js';
+import { RACE_AGAIN } from '../src/race/learned.js';
+import { HEDGED } from '../src/race/record.js';
+import * as ipip from '../src/wire/ipip.js';
+import * as ipv4 from '../src/wire/ipv4.js';
+import * as tcp from '../src/wire/tcp.js';
+import * as virtio from '../src/wire/virtio.js';
+import { reasons } from './reasons.js';
+import { type GatewayState, TRANSLATE } from './state.js';
+import { putTag } from './tag-syn.js';
+
+/** Sends SYN `i` to every candidate whose bit is set. The packet itself is the last one's. */
+export function sendSyn(
+  state: GatewayState,
+  batch: Batch,
+  i: number,
+  candidates: number,
+  reason: number,
+): void {
+  const endpoints = state.serviceEndpoints[batch.service[i]];
+  let last = -1;
+  for (let k = 0; k < endpoints.length; k++) {
+    const candidate = state.endpointCandidate[endpoints[k]];
+    if (((candidates >>> candidate) & 1) === 0) continue;
+    if (candidate === ORIGIN || last < 0) {
+      // The origin's form is the packet as it is, so it keeps the packet; else the first one does.
+      if (last >= 0) copyTo(state, batch, i, last);
+      last = endpoints[k];
+    } else copyTo(state, batch, i, endpoints[k]);
+  }
+  if (last >= 0) address(state, batch, i, last);
+  batch.pass(i, reason);
+}
+
+function copyTo(state: GatewayState, batch: Batch, i: number, endpoint: number): void {
+  const length = batch.length[i];
+  const k = batch.emit(length, reasons.emitSyn);
+  batch.arena.copyWithin(batch.at[k] - virtio.HEADER, batch.at[i] - virtio.HEADER, batch.at[i] + length);
+  batch.l4[k] = batch.at[k] + (batch.l4[i] - batch.at[i]);
+  batch.service[k] = batch.service[i];
+  address(state, batch, k, endpoint);
+}
+
+/** Gives SYN `i` the form in which this endpoint takes it. */
+function address(state: GatewayState, batch: Batch, i: number, endpoint: number): void {
+  if (state.endpointCandidate[endpoint] === ORIGIN) return;
+  const replica = state.endpointAddress[endpoint];
+  if (state.serviceMode[state.endpointService[endpoint]] === TRANSLATE)
+    return dnat(batch, i, replica, state.endpointPort[endpoint]);
+  putTag(state, batch, i);
+  const client = ipv4.saddr(batch.view, batch.at[i]);
+  batch.at[i] = ipip.encapsulate(batch.view, batch.at[i], client, replica, state.ipId++ & 0xffff);
+  batch.length[i] += ipip.OVERHEAD;
+}
+
+/**
+ * Whom to ask for this new connection, a bit each: the nearest that was learned alone, with a hedge
+ * arranged, or everybody.
+ */
+export function choose(state: GatewayState, batch: Batch, i: number, e: number): number {
+  const { learned } = state;
+  const nowUs = batch.clock.nowUs;
+  const service = batch.service[i];
+  const live = state.serviceLive[service];
+  const entry = learned.entry(service, ipv4.saddr(batch.view, batch.at[i]), nowUs);
+  // Random per connection, the same for every SYN of it.
+  const hash = mix(state.flows.isn[e]);
+  const one = hash % RACE_AGAIN === 0 ? -1 : learned.choose(entry, live, state.loads, mix(hash), nowUs);
+  if (one >= 0) {
+    const due = nowUs + learned.hedgeUs(entry, one);
+    if (state.hold.push(batch.arena, batch.at[i], batch.length[i], due, e) >= 0) {
+      batch.counters[reasons.queuedHedge]++;
+      return 1 << one;
+    }
+  }
+  learned.raced(entry, live, nowUs);
+  return live;
+}
+
+function mix(word: number): number {
+  let h = Math.imul(word ^ (word >>> 16), 0x7feb352d);
+  h = Math.imul(h ^ (h >>> 15), 0x846ca68b);
+  return (h ^ (h >>> 16)) >>> 0;
+}
+
+/**
+ * The hedge: a SYN whose time has come. When the one that was asked alone has not answered, the others are
+ * asked now, and it must prove itself in a race again.
+ */
+export function hedge(state: GatewayState, batch: Batch, meta: number): void {
+  const { flows, learned, races } = state;
+  const { view } = batch;
+  const at = batch.at[0];
+  const l4 = at + ipv4.headerLength(view, at);
+  batch.l4[0] = l4;
+  // Whatever comes of it is emitted.
+  batch.verdict[0] = DROP;
+  const service = state.services.getV4(ipv4.daddr(view, at), tcp.dport(view, l4));
+  flows.keyV4(ipv4.saddr(view, at), tcp.sport(view, l4), ipv4.daddr(view, at), tcp.dport(view, l4));
+  const e = flows.find();
+  if (service < 0 || e !== meta || flows.state[e] !== RACING || flows.isn[e] !== tcp.seq(view, l4)) {
+    batch.counters[reasons.cancelHedge]++;
+    return;
+  }
+  batch.service[0] = service;
+  const nowUs = batch.clock.nowUs;
+  const asked = races.asking(flows.record[e]);
+  const live = state.serviceLive[service];
+  const entry = learned.entry(service, ipv4.saddr(view, at), nowUs);
+  for (let c = 0; c < 31; c++) if (((asked >>> c) & 1) !== 0) learned.forget(entry, c);
+  learned.raced(entry, live, nowUs);
+  races.asked(flows.record[e], live, HEDGED, nowUs);
+  batch.counters[reasons.firedHedge]++;
+  const endpoints = state.serviceEndpoints[service];
+  for (let k = 0; k < endpoints.length; k++) {
+    const bit = 1 << state.endpointCandidate[endpoints[k]];
+    if ((live & ~asked & bit) !== 0) copyTo(state, batch, 0, endpoints[k]);
+  }
+}

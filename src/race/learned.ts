@@ -1,0 +1,215 @@
+/**
+ * What a gateway has learned: per service and client prefix, how long each candidate takes to acknowledge
+ * a SYN, and how much that varies. From it follow who to ask alone, how long to wait before asking the
+ * others too, and when to race again. Pure; times in microseconds. The table lies in memory that the
+ * control plane reads; one writer.
+ */
+import { RECORDED } from './record.js';
+
+// One entry, in doubles.
+const SERVICE = 0;
+const PREFIX = 1;
+const USED = 2;
+const RACED = 3;
+/** Bits of the candidates that took part in the last full race. */
+const ATTEMPTED = 4;
+const CANDIDATES = 8;
+const RTT = 0;
+const VARIATION = 1;
+const SAMPLES = 2;
+const WINS = 3;
+const PER_CANDIDATE = 4;
+const STRIDE = CANDIDATES + RECORDED * PER_CANDIDATE;
+/** Entries share a bucket; the one unused for longest makes room. */
+const WAYS = 4;
+
+/** RFC 6298's gains. */
+const ALPHA = 1 / 8;
+const BETA = 1 / 4;
+
+/** Below this, two round trips are not told apart whatever the variation says. */
+const LEAST_JITTER_US = 500;
+/** The hedge: k times the expected time, and bounds as Happy Eyeballs has them (RFC 8305, 8). */
+const HEDGE_FACTOR = 1.5;
+const HEDGE_LEAST_US = 10_000;
+const HEDGE_MOST_US = 2_000_000;
+/** One connection in so many races again, so that what was learned never goes stale. */
+export const RACE_AGAIN = 50;
+/** Nothing older than this is believed. */
+const STALE_US = 600e6;
+
+/** Bits of an IPv4 client prefix. */
+export const PREFIX_BITS = 24;
+
+export function learnedBytes(entries: number): number {
+  return entries * STRIDE * 8;
+}
+
+export class Learned {
+  readonly #mask: number;
+
+  constructor(readonly table: Float64Array) {
+    let buckets = 1;
+    while (buckets * 2 * WAYS * STRIDE <= table.length) buckets *= 2;
+    this.#mask = table.length < WAYS * STRIDE ? -1 : buckets - 1;
+    for (let base = 0; base + STRIDE <= table.length; base += STRIDE) table[base + SERVICE] = -1;
+  }
+
+  /** The entry's place, made if it is not there; -1 when there is no table. */
+  entry(service: number, client: number, nowUs: number): number {
+    if (this.#mask < 0) return -1;
+    const prefix = client >>> (32 - PREFIX_BITS);
+    const { table } = this;
+    const hash = Math.imul(prefix ^ Math.imul(service + 1, 0x9e3779b1), 0x85ebca6b);
+    const bucket = ((hash ^ (hash >>> 15)) & this.#mask) * WAYS * STRIDE;
+    let oldest = bucket;
+    for (let way = 0; way < WAYS; way++) {
+      const base = bucket + way * STRIDE;
+      if (table[base + SERVICE] === service && table[base + PREFIX] === prefix) {
+        table[base + USED] = nowUs;
+        return base;
+      }
+      if (table[base + USED] < table[oldest + USED]) oldest = base;
+    }
+    table.fill(0, oldest, oldest + STRIDE);
+    table[oldest + SERVICE] = service;
+    table[oldest + PREFIX] = prefix;
+    table[oldest + USED] = nowUs;
+    return oldest;
+  }
+
+  /** Takes a measured round trip over. */
+  note(entry: number, candidate: number, rttUs: number): void {
+    if (entry < 0 || candidate >= RECORDED) return;
+    const { table } = this;
+    const c = entry + CANDIDATES + candidate * PER_CANDIDATE;
+    if (table[c + SAMPLES] === 0) {
+      table[c + RTT] = rttUs;
+      table[c + VARIATION] = rttUs / 16;
+    } else {
+      const error = rttUs - table[c + RTT];
+      table[c + VARIATION] += BETA * (Math.abs(error) - table[c + VARIATION]);
+      table[c + RTT] += ALPHA * error;
+    }
+    table[c + SAMPLES]++;
+  }
+
+  won(entry: number, candidate: number): void {
+    if (entry >= 0 && candidate < RECORDED)
+      this.table[entry + CANDIDATES + candidate * PER_CANDIDATE + WINS]++;
+  }
+
+  /** A candidate failed: it must prove itself in a race again. */
+  forget(entry: number, candidate: number): void {
+    if (entry < 0 || candidate >= RECORDED) return;
+    this.table[entry + CANDIDATES + candidate * PER_CANDIDATE + SAMPLES] = 0;
+  }
+
+  /** Notes that every candidate in `live` is being asked now. */
+  raced(entry: number, live: number, nowUs: number): void {
+    if (entry < 0) return;
+    this.table[entry + RACED] = nowUs;
+    this.table[entry + ATTEMPTED] = live;
+  }
+
+  /**
+   * Whom to ask alone, or -1: race.
+   * @param live bit per candidate that may be asked
+   * @param loads 0 … 1 per candidate; those too close to call share by what they have left
+   * @param hash of the flow: the choice is the same for every SYN of it
+   */
+  choose(entry: number, live: number, loads: Float64Array, hash: number, nowUs: number): number {
+    if (entry < 0) return -1;
+    const { table } = this;
+    if (table[entry + RACED] === 0 || nowUs - table[entry + RACED] > STALE_US) return -1;
+    // Somebody new has not been heard yet.
+    if ((live & ~table[entry + ATTEMPTED]) !== 0) return -1;
+    const best = this.best(entry, live);
+    if (best < 0) return -1;
+    let total = 0;
+    for (let c = 0; c < RECORDED; c++) if (this.#isNear(entry, live, best, c)) total += room(loads[c]);
+    let left = ((hash >>> 8) / 0x1000000) * total;
+    for (let c = 0; c < RECORDED; c++) {
+      if (!this.#isNear(entry, live, best, c)) continue;
+      left -= room(loads[c]);
+      if (left < 0) return c;
+    }
+    return best;
+  }
+
+  /** The live candidate with the least expected round trip, or -1. */
+  best(entry: number, live: number): number {
+    let best = -1;
+    for (let c = 0; c < RECORDED; c++) {
+      if (((live >>> c) & 1) === 0 || this.samples(entry, c) === 0) continue;
+      if (best < 0 || this.rttUs(entry, c) < this.rttUs(entry, best)) best = c;
+    }
+    return best;
+  }
+
+  /** Whether candidate `c` cannot be told apart from the best by what was measured. */
+  #isNear(entry: number, live: number, best: number, c: number): boolean {
+    if (((live >>> c) & 1) === 0 || this.samples(entry, c) === 0) return false;
+    return this.rttUs(entry, c) - this.rttUs(entry, best) <= this.jitterUs(entry, best, c);
+  }
+
+  /** What the difference of two candidates' round trips varies by. */
+  jitterUs(entry: number, a: number, b: number): number {
+    if (a === b) return 0;
+    const va = this.table[entry + CANDIDATES + a * PER_CANDIDATE + VARIATION];
+    const vb = this.table[entry + CANDIDATES + b * PER_CANDIDATE + VARIATION];
+    // A first sample's variation is a guess: it does not make two far apart near.
+    const most = Math.min(this.rttUs(entry, a), this.rttUs(entry, b)) / 4;
+    return Math.max(LEAST_JITTER_US, Math.min(Math.hypot(va, vb), most));
+  }
+
+  /** How long to wait for a candidate before the others are asked too. */
+  hedgeUs(entry: number, candidate: number): number {
+    const c = entry + CANDIDATES + candidate * PER_CANDIDATE;
+    const expected = this.table[c + RTT] * HEDGE_FACTOR + 4 * this.table[c + VARIATION];
+    return Math.min(HEDGE_MOST_US, Math.max(HEDGE_LEAST_US, expected));
+  }
+
+  rttUs(entry: number, candidate: number): number {
+    return this.table[entry + CANDIDATES + candidate * PER_CANDIDATE + RTT];
+  }
+  samples(entry: number, candidate: number): number {
+    return this.table[entry + CANDIDATES + candidate * PER_CANDIDATE + SAMPLES];
+  }
+}
+
+/** What a machine has left, never nothing: a full one would be busy, and not asked. */
+function room(load: number): number {
+  const left = Math.max(0.02, 1 - load);
+  return left * left;
+}
+
+export interface ProximityEntry {
+  service: number;
+  /** The prefix's address as a word; {@link PREFIX_BITS} long. */
+  prefix: number;
+  candidates: { candidate: number; rttUs: number; variationUs: number; samples: number; wins: number }[];
+}
+
+/** The whole table, for the control plane. */
+export function readLearned(table: Float64Array): ProximityEntry[] {
+  const out: ProximityEntry[] = [];
+  for (let base = 0; base + STRIDE <= table.length; base += STRIDE) {
+    if (table[base + SERVICE] < 0 || table[base + USED] === 0) continue;
+    const candidates: ProximityEntry['candidates'] = [];
+    for (let candidate = 0; candidate < RECORDED; candidate++) {
+      const c = base + CANDIDATES + candidate * PER_CANDIDATE;
+      if (table[c + SAMPLES] === 0 && table[c + WINS] === 0) continue;
+      candidates.push({
+        candidate,
+        rttUs: table[c + RTT],
+        variationUs: table[c + VARIATION],
+        samples: table[c + SAMPLES],
+        wins: table[c + WINS],
+      });
+    }
+    const prefix = (table[base + PREFIX] << (32 - PREFIX_BITS)) | 0;
+    out.push({ service: table[base + SERVICE], prefix, candidates });
+  }
+  return out;
+}

@@ -1,0 +1,252 @@
+/**
+ * Security by numbers: no forged tag makes a copy or is opened, and no tunnel from a stranger is opened.
+ * A hundred thousand tries each, seeded. Each test first sees one genuine packet accepted, so that a
+ * harness in which nothing works at all would not pass.
+ */
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import {
+  asReplica,
+  asService,
+  CLIENT,
+  EPOCH,
+  fromClient,
+  linuxOptions,
+  MASTER,
+  NOW_SECONDS,
+  ORIGIN,
+  R1,
+  R2,
+  SERVICE,
+  STRANGER,
+  syn,
+  tagged,
+  tunnel,
+} from '../support/builder.js';
+import { Harness, sums } from '../support/harness.js';
+import { frame, type Packet, parseFrame, sum } from '../support/naive.js';
+import { Random } from '../support/random.js';
+import type { Configuration } from '../support/world.js';
+
+const TRIES = 100_000;
+const BATCH = 64;
+
+beforeAll(() => {
+  vi.useFakeTimers({ toFake: ['Date'], now: NOW_SECONDS * 1000 });
+});
+afterAll(() => {
+  vi.useRealTimers();
+});
+
+const TAG = 10 + 20 + 20 + linuxOptions().length;
+const word32 = (f: Uint8Array, at: number, value: number): void => {
+  new DataView(f.buffer).setInt32(at, value);
+};
+
+/** Makes the IPv4 header's checksum right again, so that it is the MAC that must refuse. */
+function mendHeader(f: Uint8Array, at: number): void {
+  f[at + 10] = f[at + 11] = 0;
+  const check = 0xffff - sum(f.subarray(at, at + 20));
+  f[at + 10] = check >> 8;
+  f[at + 11] = check & 255;
+}
+
+type Forgery = (f: Uint8Array, random: Random, at: number) => void;
+/** Each leaves a SYN whose tag is not that of its gateway. `at` is the tagged SYN's first IP byte. */
+const FORGERIES: Record<string, Forgery> = {
+  'a random MAC': (f, random, at) => {
+    word32(f, at + TAG - 10 + 8, random.word());
+    word32(f, at + TAG - 10 + 12, random.word() | 1);
+  },
+  'a random gateway, epoch, key id and MAC': (f, random, at) => {
+    for (let i = 4; i < 16; i++) f[at + TAG - 10 + i] = random.below(256);
+  },
+  'one bit of the MAC': (f, random, at) => {
+    f[at + TAG - 10 + 8 + random.below(8)] ^= 1 << random.below(8);
+  },
+  'one bit of epoch, key id or gateway': (f, random, at) => {
+    f[at + TAG - 10 + 5 + random.below(3)] ^= 1 << random.below(8);
+  },
+  'version and flags': (f, random, at) => {
+    f[at + TAG - 10 + 4] ^= 1 + random.below(255);
+  },
+  'another sequence number': (f, random, at) => {
+    f[at + 24 + random.below(4)] ^= 1 << random.below(8);
+  },
+  'another client, inside the prefix': (f, random, at) => {
+    f[at + 14 + random.below(2)] ^= 1 << random.below(8);
+    mendHeader(f, at);
+  },
+  'another client, outside the prefix': (f, random, at) => {
+    f[at + 12] ^= 1 << random.below(8);
+    mendHeader(f, at);
+  },
+  'another port of the client': (f, random, at) => {
+    f[at + 20 + random.below(2)] ^= 1 << random.below(8);
+  },
+};
+// Any of these eleven flag bits is ignored by the receiver, and covered by the MAC all the same.
+const NAMES = Object.keys(FORGERIES);
+
+function* forgeries(genuine: Uint8Array, at: number): Generator<Uint8Array[]> {
+  const random = new Random(7);
+  for (let n = 0; n < TRIES; n += BATCH)
+    yield Array.from({ length: Math.min(BATCH, TRIES - n) }, (_, k) => {
+      const f = genuine.slice();
+      FORGERIES[NAMES[(n + k) % NAMES.length]](f, random, at);
+      return f;
+    });
+}
+
+describe('a forged tag', () => {
+  it(`makes no copy at the origin, ${TRIES} times; its SYN reaches the server without it`, () => {
+    const h = new Harness('origin');
+    const genuine = frame(tagged(syn()));
+    h.send([genuine]);
+    expect(h.counts()['emit.copy']).toBe(2);
+    h.clearCounts();
+    let tagsSeen = 0;
+    let out = 0;
+    for (const batch of forgeries(genuine, 10))
+      for (const f of h.send(batch)) {
+        out++;
+        if (f.length !== genuine.length - 16) tagsSeen++;
+      }
+    const counts = h.counts();
+    expect(counts['emit.copy']).toBeUndefined();
+    expect(counts['tag.genuine']).toBeUndefined();
+    expect(counts['pass.syn-tag-refused']).toBe(TRIES);
+    expect([out, tagsSeen]).toEqual([TRIES, 0]);
+    // All three walls were tried.
+    for (const wall of ['tag.foreign', 'tag.stale', 'tag.forged']) expect(counts[wall]).toBeGreaterThan(1000);
+  });
+
+  it.each<Configuration>(['A', 'B', 'C'])(
+    `is not opened at a replica under %s, ${TRIES} times`,
+    (configuration) => {
+      const h = new Harness('replica', { configuration });
+      const genuine = frame(tunnel(ORIGIN, R1.address, tagged(syn())));
+      expect(h.send([genuine]).length).toBe(1);
+      h.tick();
+      const flows = h.gauges[0];
+      h.clearCounts();
+      let out = 0;
+      for (const batch of forgeries(genuine, 30)) out += h.send(batch).length;
+      h.tick();
+      const counts = h.counts();
+      expect(out).toBe(0);
+      expect(sums(counts).drop).toBe(TRIES);
+      expect(h.gauges[0]).toBe(flows);
+      for (const wall of ['drop.tag-foreign', 'drop.tag-stale', 'drop.tag-forged'])
+        expect(counts[wall]).toBeGreaterThan(1000);
+    },
+  );
+
+  it('signed with the key of another gateway, or an old one, is none', () => {
+    const h = new Harness('origin');
+    const stale = [2, 3, 8, 13, 14].map((n) => tagged(syn(), { epoch: (EPOCH + n) % 16 }));
+    // A tag of gateway 7 by the holder of gateway 8's key only.
+    const other = tagged(syn(), { gatewayId: 8 });
+    const borrowed = frame(other);
+    borrowed[TAG + 7] = 7;
+    h.send([...stale.map(frame), borrowed, frame(tagged(syn(), {}, `${MASTER.slice(1)}0`))]);
+    expect(h.counts()).toEqual({ 'pass.syn-tag-refused': 7, 'tag.stale': 5, 'tag.forged': 2 });
+  });
+});
+
+/** Packets that a stranger could think of, S and R inside and outside. */
+function strange(random: Random, mine: string): Packet {
+  const flags = random.pick(['S', 'SA', 'A', 'R', 'RA', 'PA', 'FA', 'SR', '']);
+  const address = (): string =>
+    random.pick([
+      SERVICE,
+      CLIENT,
+      R1.address,
+      R2.address,
+      ORIGIN,
+      STRANGER,
+      `10.1.${random.below(256)}.${random.below(256)}`,
+    ]);
+  const base = random.pick([
+    asService(flags),
+    fromClient(flags),
+    asReplica(R1, asService(flags)),
+    asReplica(R2, asService(flags)),
+  ]);
+  const inner: Packet = {
+    ...base,
+    src: random.below(3) === 0 ? address() : base.src,
+    dst: random.below(3) === 0 ? address() : base.dst,
+    body: {
+      ...base.body,
+      seq: random.word() >>> 0,
+      ack: random.below(2) === 0 ? random.word() >>> 0 : 0xffffffff,
+      options: random.below(4) === 0 ? [253, 16, 0xfa, 0x57, ...random.bytes(12)] : [],
+    } as Packet['body'],
+  };
+  return tunnel(
+    random.pick([STRANGER, `192.0.2.${random.below(256)}`, `198.51.100.${20 + random.below(200)}`]),
+    mine,
+    inner,
+  );
+}
+
+const openedFrame = (f: Uint8Array): boolean => f[10 + 9] !== 4;
+
+describe("a stranger's tunnel", () => {
+  it.each<Configuration>(['A', 'B', 'C'])(
+    `is not opened at the gateway under %s, ${TRIES} times`,
+    (configuration) => {
+      const h = new Harness('gateway', { configuration });
+      // A race that waits for its answer, and a flow that is carried: things that a stranger would like.
+      const answer = asService('SA');
+      const form = {
+        A: asReplica(R1, answer),
+        B: tunnel(SERVICE, CLIENT, asReplica(R1, answer)),
+        C: tunnel(R1.address, CLIENT, answer),
+      };
+      h.send([frame(syn())]);
+      const [first] = h.send([frame(form[configuration])]);
+      expect(parseFrame(first)!.packet.src).toBe(SERVICE);
+      h.send([frame(syn({ sport: 41000 }))]);
+      h.clearCounts();
+      const random = new Random(8);
+      let opened = 0;
+      for (let n = 0; n < TRIES; n += BATCH) {
+        const batch = Array.from({ length: Math.min(BATCH, TRIES - n) }, () =>
+          frame(strange(random, CLIENT)),
+        );
+        for (const f of h.send(batch)) if (openedFrame(f)) opened++;
+      }
+      const counts = h.counts();
+      const s = sums(counts);
+      expect(opened).toBe(0);
+      expect(s.pass + s.drop).toBe(TRIES);
+      expect(Object.keys(counts).filter((name) => name.startsWith('emit'))).toEqual([]);
+      expect(Object.keys(counts).sort()).toEqual(['drop.tunnel-forged', 'pass.tunnel-not-ours']);
+    },
+  );
+
+  it.each<Configuration>(['A', 'B', 'C'])(
+    `is not opened at a replica under %s, ${TRIES} times`,
+    (configuration) => {
+      const h = new Harness('replica', { configuration });
+      expect(h.send([frame(tunnel(ORIGIN, R1.address, tagged(syn())))]).length).toBe(1);
+      h.clearCounts();
+      const random = new Random(9);
+      let opened = 0;
+      let toService = 0;
+      for (let n = 0; n < TRIES; n += BATCH) {
+        const packets = Array.from({ length: Math.min(BATCH, TRIES - n) }, () => strange(random, R1.address));
+        toService += packets.filter((p) => (p.body as Packet).dst === SERVICE).length;
+        for (const f of h.send(packets.map(frame))) if (openedFrame(f)) opened++;
+      }
+      const s = sums(h.counts());
+      expect(opened).toBe(0);
+      expect(s.pass + s.drop).toBe(TRIES);
+      // What is for our service is not even let past unopened.
+      expect(toService).toBeGreaterThan(10_000);
+      expect(s.drop).toBeGreaterThan(10_000);
+      expect(h.counts()['pass.tunnel-not-ours']).toBe(s.pass);
+    },
+  );
+});

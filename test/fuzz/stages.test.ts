@@ -1,0 +1,124 @@
+/** Random and mutated packets through whole pipelines: nothing throws, sums add up, nothing is overwritten. */
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { BATCH, EXTRA_SLOT, EXTRAS, HEADROOM, SLOT } from '../../src/pipeline/batch.js';
+import { PACKETS } from '../contract/packets.js';
+import { NOW_SECONDS } from '../support/builder.js';
+import { Harness, sums } from '../support/harness.js';
+import { frame, type Packet, parseFrame } from '../support/naive.js';
+import { Random } from '../support/random.js';
+import type { Configuration, RoleName } from '../support/world.js';
+
+const BATCHES = 400;
+const POISON = 0xa7;
+
+beforeAll(() => {
+  vi.useFakeTimers({ toFake: ['Date'], now: NOW_SECONDS * 1000 });
+});
+afterAll(() => {
+  vi.useRealTimers();
+});
+
+/** Seeds: every packet of the table of this role, and frames made of nothing. */
+function seedsOf(role: RoleName, configuration: Configuration): Uint8Array[] {
+  const rows = PACKETS.filter((r) => r.role === role && r.configuration === configuration);
+  return rows
+    .flatMap((r) => [...(r.given ?? []).flat(), ...r.in])
+    .map((p) => (p instanceof Uint8Array ? p : frame(p as Packet)))
+    .filter((f) => f.length < 2000);
+}
+
+/** Bytes whose change means something: versions, lengths, fragments, protocol, offsets, flags, options. */
+const TELLING = [
+  0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 16, 19, 22, 29, 30, 32, 33, 34, 42, 43, 49, 50, 51, 52, 62, 70,
+  71, 72,
+];
+
+function mutate(seed: Uint8Array, random: Random): Uint8Array {
+  const kind = random.below(8);
+  if (kind === 0) return seed;
+  if (kind === 1) {
+    const f = new Uint8Array(10 + random.below(120));
+    f.set(random.bytes(f.length - 10), 10);
+    if (random.below(2) === 0) f[10] = 0x45;
+    return f;
+  }
+  let f = seed.slice();
+  if (kind === 2) f = f.slice(0, 10 + random.below(f.length - 9));
+  else if (kind === 3) {
+    const longer = new Uint8Array(f.length + random.below(40));
+    longer.set(f);
+    f = longer;
+  }
+  const edits = 1 + random.below(3);
+  for (let n = 0; n < edits && f.length > 10; n++) {
+    const at = random.below(2) === 0 ? random.pick(TELLING) : random.below(f.length);
+    if (at < f.length) f[at] = random.pick([0, 1, 4, 0x45, 0x50, 0xf0, 0xff, random.below(256)]);
+  }
+  return f;
+}
+
+/** The bytes of the arena that no packet of this batch may touch: behind each packet's own. */
+function poison(arena: Uint8Array): void {
+  arena.fill(POISON);
+}
+function strays(h: Harness, frames: readonly Uint8Array[]): number[] {
+  const { arena } = h.batch;
+  const stride = HEADROOM + SLOT;
+  const found: number[] = [];
+  for (let i = 0; i < BATCH; i++) {
+    // Inside a slot a packet may move forward into its headroom and lies within what was read.
+    const end = i * stride + HEADROOM + (i < frames.length ? frames[i].length - 10 : 0);
+    const from = i < frames.length ? i * stride : i * stride - 0;
+    for (let b = from; b < from + 8; b++) if (arena[b] !== POISON) found.push(b);
+    // A window behind the packet; beyond it nothing addresses.
+    for (let b = end; b < Math.min(end + 512, (i + 1) * stride); b++) if (arena[b] !== POISON) found.push(b);
+  }
+  const extras = BATCH * stride;
+  const extraStride = HEADROOM + EXTRA_SLOT;
+  for (let k = 0; k < EXTRAS; k++)
+    for (let b = extras + k * extraStride; b < extras + k * extraStride + 8; b++)
+      if (arena[b] !== POISON) found.push(b);
+  return found;
+}
+
+const valid = (f: Uint8Array): boolean | undefined => parseFrame(f)?.valid;
+
+describe.each<RoleName>(['gateway', 'origin', 'replica'])('the %s', (role) => {
+  it.each<Configuration>(['A', 'B', 'C'])('takes anything, under %s', (configuration) => {
+    const random = new Random(role.length * 100 + configuration.charCodeAt(0));
+    const seeds = [...seedsOf(role, configuration), ...seedsOf(role, 'A')];
+    const h = new Harness(role, {
+      configuration,
+      maxFlows: 200,
+      serverDelayUs: 5000,
+      delaysUs: [2000, 0],
+      holdSlots: 32,
+    });
+    let read = 0;
+    let written = 0;
+    let invalid = 0;
+    for (let n = 0; n < BATCHES; n++) {
+      const frames = Array.from({ length: 1 + random.below(BATCH - 1) }, () =>
+        mutate(random.pick(seeds), random),
+      );
+      // Frames of which every checksum is right, alone: what comes of them must be right too.
+      const clean = n % 2 === 0 ? frames.filter((f) => valid(f) === true) : frames;
+      if (clean.length === 0) continue;
+      poison(h.batch.arena);
+      const out = h.send(clean);
+      read += clean.length;
+      written += out.length;
+      expect(strays(h, clean)).toEqual([]);
+      if (n % 2 === 0) invalid += out.filter((f) => f[10] >> 4 === 4 && valid(f) !== true).length;
+      if (n % 7 === 0) written += h.advance(random.below(4000)).length;
+      // Now and then so long that entries expire, with all that is held released.
+      if (n % 40 === 0) written += h.advance(random.below(100) * 1e7).length;
+      if (n % 11 === 0) h.tick();
+      const s = sums(h.counts());
+      expect(s.pass + s.drop + s.hold).toBe(read);
+      expect(s.pass + s.emit + s.release - s.error).toBe(written);
+    }
+    expect(invalid).toBe(0);
+    expect(h.counts()['error.write']).toBeUndefined();
+  });
+});

@@ -1,0 +1,39 @@
+/** Files of one test file's own, gone when it is done; and what an error has to say. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { afterAll } from 'vitest';
+import { FirstackError, type Problem } from '../../src/errors.js';
+
+export class Files {
+  readonly directory = mkdtempSync(`${tmpdir()}/firstack-test-`);
+  #made = 0;
+  constructor() {
+    afterAll(() => rmSync(this.directory, { recursive: true, force: true }));
+  }
+  /** Writes a new file. @returns its path */
+  write(text: string, mode = 0o600): string {
+    const path = this.path();
+    writeFileSync(path, text, { mode });
+    return path;
+  }
+  /** A path where nothing is yet. */
+  path(): string {
+    return `${this.directory}/f${this.#made++}.yaml`;
+  }
+}
+
+/** The problems that a call ends in; fails when it does not. */
+export function problemsOf(call: () => unknown): Problem[] {
+  try {
+    call();
+  } catch (error) {
+    if (error instanceof FirstackError) return error.problems;
+    throw error;
+  }
+  throw new Error('nothing was refused');
+}
+
+/** `CODE line:column message`, the file's name left out. */
+export function linesOf(problems: readonly Problem[], file: string): string[] {
+  return problems.map((p) => `${p.code} ${p.message.replace(`${file}:`, '')}`);
+}

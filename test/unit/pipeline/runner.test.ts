@@ -1,0 +1,138 @@
+import { describe, expect, it } from 'vitest';
+import { reasons as gateway } from '../../../gateway/reasons.js';
+import { reasons as origin } from '../../../origin/reasons.js';
+import { reasons as replica } from '../../../replica/reasons.js';
+import { ManualClock } from '../../../src/device/clock.js';
+import { type Device, DeviceError } from '../../../src/device/device.js';
+import { HoldQueue } from '../../../src/device/hold-queue.js';
+import { memoryPair } from '../../../src/device/memory.js';
+import { BATCH, Batch, EXTRAS, type Stage } from '../../../src/pipeline/batch.js';
+import { Runner } from '../../../src/pipeline/pipeline.js';
+import { COMMON, common, defineReasons, MAX_REASONS } from '../../../src/pipeline/reasons.js';
+
+const packet = (n: number): Uint8Array =>
+  Uint8Array.from([...new Array<number>(10).fill(0), n & 255, n >> 8]);
+
+function runner(stage: Stage, device?: Device) {
+  const [inside, outside] = memoryPair();
+  const clock = new ManualClock();
+  const batch = new Batch(clock, new Float64Array(MAX_REASONS));
+  const hold = new HoldQueue([{ slotBytes: 64, slots: 4 }]);
+  const run = new Runner(device ?? inside, batch, hold, [stage], clock);
+  const out = (): number[] => outside.queue.splice(0).map((f) => f[10] + 256 * f[11]);
+  return { inside, batch, hold, run, clock, out };
+}
+
+describe('the runner', () => {
+  it('passes what no stage decided, and counts it', () => {
+    const { inside, run, batch, out } = runner(() => {});
+    inside.queue.push(packet(1), packet(2));
+    expect(run.run()).toBe(2);
+    expect(out()).toEqual([1, 2]);
+    expect(batch.counters[common.passDefault]).toBe(2);
+  });
+
+  it('reads in batches, so often at most that timers are not starved', () => {
+    const sizes: number[] = [];
+    const { inside, run, out } = runner((b) => void sizes.push(b.count));
+    for (let n = 0; n < BATCH * 9; n++) inside.queue.push(packet(n));
+    expect(run.run()).toBe(BATCH * 8);
+    expect(sizes).toEqual(new Array(8).fill(BATCH));
+    expect(out()).toEqual(Array.from({ length: BATCH * 8 }, (_, n) => n));
+    expect(run.run()).toBe(BATCH);
+    expect(run.run()).toBe(0);
+  });
+
+  it('writes extras behind the batch, and makes room when there is none left', () => {
+    const many = EXTRAS + 10;
+    const { inside, run, batch, out } = runner((b) => {
+      for (let n = 0; n < many; n++) {
+        const k = b.emit(2, common.release);
+        b.view.setUint16(b.at[k], 1000 + n, true);
+      }
+      b.drop(0, common.dropMalformed);
+    });
+    inside.queue.push(packet(1));
+    run.run();
+    expect(out()).toEqual(Array.from({ length: many }, (_, n) => 1000 + n));
+    expect(batch.counters[common.release]).toBe(many);
+  });
+
+  it('writes a packet where its stages moved it to', () => {
+    const { inside, run, out } = runner((b) => {
+      b.at[0] -= 20;
+      b.length[0] = 2;
+      b.view.setUint16(b.at[0], 77, true);
+    });
+    inside.queue.push(packet(5));
+    run.run();
+    expect(out()).toEqual([77]);
+    // And reads the next one in its place again.
+    inside.queue.push(packet(6));
+    run.run();
+    expect(out()).toEqual([77]);
+  });
+
+  it('releases what is due, in order, and says when the next is', () => {
+    const { run, hold, clock, batch, out } = runner(() => {});
+    const at = clock.nowUs;
+    hold.push(packet(3), 10, 2, at + 30, 0);
+    hold.push(packet(1), 10, 2, at + 10, 0);
+    hold.push(packet(2), 10, 2, at + 20, 0);
+    expect(run.release()).toBe(at + 10);
+    clock.nowUs = at + 25;
+    expect(run.release()).toBe(at + 30);
+    expect(out()).toEqual([1, 2]);
+    clock.nowUs = at + 30;
+    expect(run.release()).toBe(0);
+    expect(out()).toEqual([3]);
+    expect(batch.counters[common.release]).toBe(3);
+  });
+
+  it('counts what the device refuses, and ends with a device that is gone', () => {
+    let gone = false;
+    const broken: Device = {
+      name: 'broken',
+      readBatch: (_arena, _at, lengths) => {
+        if (gone) throw new DeviceError('broken', 19);
+        gone = true;
+        lengths[0] = 2;
+        return 1;
+      },
+      writeBatch: (_arena, _at, _lengths, count) => count - 1,
+      onReadable: () => {},
+      release: () => {},
+    };
+    const { run, batch } = runner(() => {}, broken);
+    expect(run.run()).toBe(1);
+    expect(batch.counters[common.writeError]).toBe(1);
+    expect(run.run()).toBe(-1);
+    expect(batch.counters[common.readError]).toBe(1);
+  });
+});
+
+describe('reasons', () => {
+  it('are numbered alike in every role where they are common', () => {
+    for (const role of [gateway, origin, replica])
+      for (const key of Object.keys(COMMON) as (keyof typeof COMMON)[]) expect(role[key]).toBe(common[key]);
+  });
+
+  it.each([
+    ['gateway', gateway],
+    ['origin', origin],
+    ['replica', replica],
+  ])('of the %s have names of their own, with a verdict that sums add up by, and room', (_, role) => {
+    expect(new Set(role.names).size).toBe(role.names.length);
+    expect(role.names.length).toBeLessThanOrEqual(MAX_REASONS);
+    for (const name of role.names)
+      expect(name).toMatch(/^(pass|drop|hold|emit|queued|release|error|tag|late|limit)\.[a-z0-9-]+$/);
+  });
+
+  it('cannot be changed', () => {
+    const own = defineReasons({ passMine: 'pass.mine' });
+    expect(own.names[own.passMine]).toBe('pass.mine');
+    expect(() => {
+      (own as { passMine: number }).passMine = 0;
+    }).toThrow(TypeError);
+  });
+});

@@ -1,0 +1,70 @@
+import { describe, expect, it } from 'vitest';
+import { Candidates, ORIGIN, ORIGIN_ID } from '../../../src/race/candidates.js';
+import { DistanceWindow, median } from '../../../src/race/distance.js';
+import { schedule } from '../../../src/race/release.js';
+
+describe('candidates', () => {
+  it('number machines for good: the origin first, none twice', () => {
+    const c = new Candidates();
+    expect([c.idOf(ORIGIN), ORIGIN]).toEqual([ORIGIN_ID, 0]);
+    expect([c.slotOf('r2'), c.slotOf('r1'), c.slotOf('r2')]).toEqual([1, 2, 1]);
+    expect([c.idOf(1), c.idOf(2), c.idOf(9)]).toEqual(['r2', 'r1', '#9']);
+  });
+});
+
+describe('the distance to a replica', () => {
+  it('is half the median of the round trips, once there are enough', () => {
+    const w = new DistanceWindow();
+    expect(w.distanceUs).toBeUndefined();
+    w.add(100, 1000);
+    w.add(900, 2000);
+    expect(w.distanceUs).toBeUndefined();
+    w.add(200, 3000);
+    expect(w.distanceUs).toBe(100);
+    expect(w.silenceUs(3500)).toBe(500);
+  });
+
+  it('forgets what is older than its window', () => {
+    const w = new DistanceWindow();
+    for (let i = 0; i < 15; i++) w.add(10_000, i);
+    for (let i = 0; i < 7; i++) w.add(20, 100 + i);
+    expect(w.distanceUs).toBe(5000);
+    w.add(20, 200);
+    expect(w.distanceUs).toBe(10);
+  });
+
+  it('has the mean of the middle two where their number is even', () => {
+    expect(median([4, 1, 3, 2])).toBe(2.5);
+    expect(median([7])).toBe(7);
+  });
+});
+
+describe('the release schedule', () => {
+  it('immediate: everything at once, as published', () => {
+    expect(schedule('immediate', [10, 30], 500)).toEqual({
+      serverDelayUs: 0,
+      delayUs: [0, 0],
+      excessUs: [0, 0],
+    });
+  });
+
+  it('synchronized: every copy arrives at t0 + Dmax, and so does that of the server', () => {
+    const distances = [10_000, 30_000, 0, 25_500];
+    const s = schedule('synchronized', distances, 500_000);
+    expect(s.serverDelayUs).toBe(30_000);
+    expect(distances.map((d, i) => d + s.delayUs[i])).toEqual([30_000, 30_000, 30_000, 30_000]);
+    expect(s.excessUs).toEqual([0, 0, 0, 0]);
+  });
+
+  it('caps Dmax: a replica beyond the window races late by its excess', () => {
+    expect(schedule('synchronized', [10, 80, 50], 50)).toEqual({
+      serverDelayUs: 50,
+      delayUs: [40, 0, 0],
+      excessUs: [0, 30, 0],
+    });
+  });
+
+  it('holds nothing where there is no replica', () => {
+    expect(schedule('synchronized', [], 500)).toEqual({ serverDelayUs: 0, delayUs: [], excessUs: [] });
+  });
+});

@@ -1,0 +1,96 @@
+import { describe, expect, it } from 'vitest';
+import { type RaceRecord, RaceWriter, RECORDED, readRaces, ringBytes } from '../../../src/race/record.js';
+
+const NAMES = {
+  candidate: (slot: number): string => (slot === 0 ? 'origin' : `r${slot}`),
+  service: (n: number) =>
+    n === 5 ? { name: 'web', configuration: 'B', release: 'synchronized' as const } : undefined,
+  race: 'origin',
+  viewAgeMs: 12,
+};
+const CLIENT = Int32Array.of(0, 0, 0xffff, 0x0a010007, 99);
+
+function ring(races = 4): { writer: RaceWriter; read: (count?: number) => RaceRecord[] } {
+  const words = new Float64Array(ringBytes(races) / 8);
+  return { writer: new RaceWriter(words), read: (count = 100) => readRaces(words, count, NAMES) };
+}
+
+describe('race records', () => {
+  it('tell who answered when, who won, and by how much', () => {
+    const { writer, read } = ring();
+    const n = writer.begin(1_000_000, CLIENT, 40_000, 5, 0b1111);
+    writer.won(n, 2, 1_004_000);
+    writer.reset(n, 0, 1_009_500);
+    writer.refused(n, 3, 1_005_000);
+    const [record] = read();
+    expect(record).toEqual({
+      v: 1,
+      conn: 0,
+      configuration: 'B',
+      race: 'origin',
+      release: 'synchronized',
+      client: '10.1.0.7:40000',
+      service: 'web',
+      candidates: [
+        { id: 'r2', sentUs: 0, replyUs: 4000, verdict: 'won', reason: 'its acknowledgement came first' },
+        { id: 'r3', sentUs: 0, replyUs: 5000, verdict: 'refused', reason: 'the replica refused the SYN' },
+        {
+          id: 'origin',
+          sentUs: 0,
+          replyUs: 9500,
+          verdict: 'reset',
+          reason: 'another was first: reset at once [514]',
+        },
+        { id: 'r1', sentUs: 0, replyUs: null, verdict: 'silent', reason: 'no acknowledgement so far' },
+      ],
+      winner: 'r2',
+      rule: 'the first acknowledgement wins [504]',
+      marginUs: 5500,
+      jitterUs: null,
+      viewAgeMs: 12,
+    });
+  });
+
+  it('are undecided until someone answers, and keep the first answer of each', () => {
+    const { writer, read } = ring();
+    const n = writer.begin(0, CLIENT, 1, 5, 1);
+    expect(read()[0]).toMatchObject({
+      winner: null,
+      marginUs: null,
+      rule: 'undecided: no acknowledgement yet',
+    });
+    writer.reset(n, 1, 70);
+    writer.reset(n, 1, 90);
+    expect(read()[0].candidates[0]).toMatchObject({ id: 'r1', replyUs: 70 });
+  });
+
+  it('of an overwritten race are left alone, as is a race that was never recorded', () => {
+    const { writer, read } = ring(2);
+    const first = writer.begin(0, CLIENT, 1, 5, 1);
+    writer.begin(10, CLIENT, 2, 5, 1);
+    writer.begin(20, CLIENT, 3, 5, 1);
+    writer.won(first, 0, 99);
+    writer.won(-1, 0, 99);
+    expect(read().map((r) => [r.conn, r.client, r.winner])).toEqual([
+      [1, '10.1.0.7:2', null],
+      [2, '10.1.0.7:3', null],
+    ]);
+    expect(read(1).map((r) => r.conn)).toEqual([2]);
+  });
+
+  it('leave out candidates beyond those that they tell apart', () => {
+    const { writer, read } = ring();
+    const n = writer.begin(0, CLIENT, 1, 6, 1);
+    writer.reset(n, RECORDED, 50);
+    expect(read()[0].candidates.map((c) => c.id)).toEqual(['origin']);
+    // A service that is gone has no name any more.
+    expect(read()[0]).toMatchObject({ service: '', configuration: '', release: null });
+  });
+
+  it('are cleared when their place is used again', () => {
+    const { writer, read } = ring(1);
+    writer.won(writer.begin(0, CLIENT, 1, 5, 3), 1, 5);
+    writer.begin(100, CLIENT, 2, 5, 3);
+    expect(read()[0]).toMatchObject({ winner: null, candidates: [{ replyUs: null }, { replyUs: null }] });
+  });
+});

@@ -1,0 +1,175 @@
+import { describe, expect, it } from 'vitest';
+import { validate } from '../../../src/config.js';
+import {
+  endpointConflict,
+  fileSchema,
+  idOf,
+  type Kind,
+  type Records,
+  type ReplicaRecord,
+  replicaPort,
+  type ServiceRecord,
+  schemas,
+  type View,
+} from '../../../src/registry/records.js';
+
+const service = (
+  name: string,
+  address: string,
+  configuration: 'A' | 'B' | 'C',
+  ports = [80],
+): ServiceRecord => ({
+  v: 1,
+  name,
+  address,
+  ports,
+  configuration,
+  replicable: true,
+  raceWindowMs: 500,
+});
+const replica = (id: string, address: string, ...services: [string, number?][]): ReplicaRecord => ({
+  v: 1,
+  id,
+  address,
+  services: services.map(([name, port]) => (port === undefined ? { name } : { name, port })),
+  state: 'up',
+  reason: '',
+  connections: 0,
+  load: 0,
+});
+const RECORDS: Records = {
+  service: service('web', '203.0.113.10', 'A', [80, 443]),
+  replica: replica('r1', '198.51.100.11', ['web', 8080]),
+  gateway: { v: 1, id: 7, prefixes: ['10.1.0.0/16'] },
+  origin: {
+    v: 1,
+    id: 'o1',
+    address: '198.51.100.1',
+    services: ['web'],
+    release: 'synchronized',
+    distancesMs: { r1: 12.5 },
+  },
+};
+const KINDS = Object.keys(RECORDS) as Kind[];
+const fits = (kind: Kind, value: unknown): boolean =>
+  validate(structuredClone(value), schemas[kind], () => '').length === 0;
+
+describe('records', () => {
+  it.each(KINDS)('of a %s fit their schema', (kind) => {
+    expect(fits(kind, RECORDS[kind])).toBe(true);
+  });
+
+  it.each(KINDS)(
+    'of a %s are refused with a key more, one less, another version, or as no record at all',
+    (kind) => {
+      expect(fits(kind, { ...RECORDS[kind], extra: 1 })).toBe(false);
+      expect(fits(kind, { ...RECORDS[kind], v: 2 })).toBe(false);
+      for (const bad of [null, 1, 'x', [], [RECORDS[kind]], {}]) expect(fits(kind, bad)).toBe(false);
+      const required = schemas[kind].required as string[];
+      for (const key of required) {
+        const { [key as never]: _, ...rest } = RECORDS[kind];
+        expect(fits(kind, rest), key).toBe(false);
+      }
+    },
+  );
+
+  it.each<[Kind, string, unknown]>([
+    ['service', 'address', '203.0.113.10; drop table'],
+    ['service', 'address', '203.0.113.10/24'],
+    ['service', 'address', '::1'],
+    ['service', 'ports', []],
+    ['service', 'ports', [0]],
+    ['service', 'ports', [65536]],
+    ['service', 'ports', ['80']],
+    ['service', 'ports', [80, 80]],
+    ['service', 'name', 'We b'],
+    ['service', 'name', '__proto__'],
+    ['service', 'name', 'a'.repeat(41)],
+    ['service', 'configuration', 'D'],
+    ['service', 'replicable', 1],
+    ['service', 'raceWindowMs', -1],
+    ['service', 'raceWindowMs', 1e9],
+    ['service', 'raceWindowMs', Number.NaN],
+    ['replica', 'address', '198.51.100.11 accept'],
+    ['replica', 'services', []],
+    ['replica', 'services', [{ name: 'web', port: 70000 }]],
+    ['replica', 'services', [{ name: 'web', address: '1.2.3.4' }]],
+    ['replica', 'state', 'winner'],
+    ['replica', 'load', 'low'],
+    ['replica', 'load', -1],
+    ['replica', 'id', '../x'],
+    ['gateway', 'id', 65536],
+    ['gateway', 'id', -1],
+    ['gateway', 'id', 1.5],
+    ['gateway', 'prefixes', []],
+    ['gateway', 'prefixes', ['0.0.0.0']],
+    ['gateway', 'prefixes', ['10.0.0.0/33']],
+    ['origin', 'release', 'whenever'],
+    ['origin', 'distancesMs', { r1: -1 }],
+    ['origin', 'distancesMs', { r1: '5' }],
+    ['origin', 'services', [5]],
+  ])('of a %s with a forged %s are refused: %j', (kind, key, value) => {
+    expect(fits(kind, { ...RECORDS[kind], [key]: value })).toBe(false);
+  });
+
+  it('have ids inside their kind', () => {
+    expect(KINDS.map((kind) => idOf(kind, RECORDS[kind]))).toEqual(['web', 'r1', '7', 'o1']);
+  });
+
+  it('have a file form with defaults', () => {
+    const view = { services: [{ name: 'web', address: '1.2.3.4', ports: [80], configuration: 'C' }] };
+    expect(validate(view, fileSchema, () => '')).toEqual([]);
+    expect(view).toEqual({
+      services: [
+        {
+          v: 1,
+          name: 'web',
+          address: '1.2.3.4',
+          ports: [80],
+          configuration: 'C',
+          replicable: true,
+          raceWindowMs: 500,
+        },
+      ],
+      replicas: [],
+      gateways: [],
+    });
+  });
+});
+
+describe("a replica's address and port", () => {
+  const view = (configuration: 'A' | 'B' | 'C', ...replicas: ReplicaRecord[]): View => ({
+    services: [service('web', '203.0.113.10', configuration), service('api', '203.0.113.11', configuration)],
+    replicas,
+    gateways: [],
+    origins: [],
+  });
+  const other = replica('r1', '198.51.100.11', ['web']);
+
+  it.each(['A', 'B'] as const)('belong to one service under %s', (c) => {
+    expect(endpointConflict(view(c, other), replica('r2', '198.51.100.11', ['api']))).toBe(
+      '198.51.100.11:80 for service api is already taken by web (replica r1)',
+    );
+    expect(endpointConflict(view(c), replica('r1', '198.51.100.11', ['web'], ['api']))).toBe(
+      '198.51.100.11:80 for service api is already taken by web',
+    );
+    expect(endpointConflict(view(c, other), replica('r2', '198.51.100.11', ['api', 8081]))).toBeUndefined();
+    expect(endpointConflict(view(c, other), replica('r2', '198.51.100.12', ['api']))).toBeUndefined();
+  });
+
+  it('do not conflict with the record that they replace', () => {
+    expect(endpointConflict(view('A', other), replica('r1', '198.51.100.11', ['api']))).toBeUndefined();
+  });
+
+  it('may be shared under C, and by services that nobody published', () => {
+    expect(
+      endpointConflict(view('C', other), replica('r2', '198.51.100.11', ['web'], ['api'])),
+    ).toBeUndefined();
+    expect(endpointConflict(view('A', other), replica('r2', '198.51.100.11', ['unknown']))).toBeUndefined();
+  });
+
+  it("are the service's own port where nothing else is said", () => {
+    expect(replicaPort({ name: 'web' }, 443)).toBe(443);
+    expect(replicaPort({ name: 'web', port: 8443 }, 443)).toBe(8443);
+  });
+});

@@ -1,0 +1,90 @@
+import { describe, expect, it } from 'vitest';
+import { isAlive, startTime } from '../../../src/steer/apply.js';
+import {
+  checkForwardChains,
+  checkForwarding,
+  checkInterfaces,
+  checkLocalAddress,
+  checkMasquerade,
+  type Host,
+  leastMtu,
+} from '../../../src/steer/host.js';
+
+const HOST: Host = {
+  interfaces: [
+    { name: 'eth0', mtu: 1500, addresses: ['10.1.0.1'] },
+    { name: 'eth1', mtu: 1400, addresses: ['198.51.100.1', '198.51.100.2'] },
+  ],
+  forwarding: true,
+  ruleset: { chains: [], rules: [] },
+};
+const chain = (type: string, hook: string, policy: string) => ({
+  family: 'inet',
+  table: 't',
+  name: 'c',
+  type,
+  hook,
+  policy,
+});
+
+describe('the questions of --check', () => {
+  it('find nothing wrong with a plain router', () => {
+    expect([
+      ...checkInterfaces(HOST, ['eth0'], 'lan'),
+      ...checkForwarding(HOST),
+      ...checkForwardChains(HOST, [{ iif: 'eth0', oif: 'eth1' }]),
+      ...checkMasquerade(HOST, ['eth1']),
+      ...checkLocalAddress(HOST, '198.51.100.2', 'mend'),
+    ]).toEqual([]);
+  });
+
+  it('name each missing interface, and what there is', () => {
+    expect(checkInterfaces(HOST, ['eth0', 'eth7', 'eth8'], 'wan')).toEqual([
+      { code: 'FSA_INTERFACE_MISSING', message: "wan: there is no interface 'eth7' (there are: eth0, eth1)" },
+      { code: 'FSA_INTERFACE_MISSING', message: "wan: there is no interface 'eth8' (there are: eth0, eth1)" },
+    ]);
+  });
+
+  it('tell what is off, and how it is mended', () => {
+    expect(checkForwarding({ ...HOST, forwarding: false })).toMatchObject([
+      { code: 'FSA_FORWARDING_OFF', message: expect.stringContaining('sysctl -w net.ipv4.ip_forward=1') },
+    ]);
+    expect(checkLocalAddress(HOST, '9.9.9.9', 'add it')).toMatchObject([
+      { code: 'FSA_ADDRESS_NOT_LOCAL', message: expect.stringContaining('add it') },
+    ]);
+  });
+
+  it('tell a chain that drops once, however many legs it stands in the way of', () => {
+    const host = { ...HOST, ruleset: { chains: [chain('filter', 'forward', 'drop')], rules: [] } };
+    const legs = [
+      { iif: 'eth0', oif: 'tun' },
+      { iif: 'tun', oif: 'eth1' },
+    ];
+    expect(checkForwardChains(host, legs)).toMatchObject([
+      { code: 'FSA_FORWARD_DROPS', message: expect.stringContaining('eth0 → tun') },
+    ]);
+  });
+
+  it('refuse masquerading', () => {
+    const rules = [{ family: 'inet', table: 't', chain: 'c', expr: [{ masquerade: null }] }];
+    const host = { ...HOST, ruleset: { chains: [chain('nat', 'postrouting', 'accept')], rules } };
+    expect(checkMasquerade(host, ['eth1'])).toMatchObject([{ code: 'FSA_MASQUERADE' }]);
+  });
+
+  it('know the least MTU', () => {
+    expect(leastMtu(HOST, ['eth0', 'eth1'])).toBe(1400);
+    expect(leastMtu(HOST, ['eth0'])).toBe(1500);
+    expect(leastMtu(HOST, [])).toBe(1500);
+  });
+});
+
+describe('a process', () => {
+  it('is known by its start time too: a recycled pid is another', () => {
+    const started = startTime(process.pid);
+    expect(started).toMatch(/^\d+$/);
+    expect(isAlive(process.pid, started)).toBe(true);
+    expect(isAlive(process.pid, '1')).toBe(false);
+    expect(isAlive(2 ** 22 + 1, started)).toBe(false);
+    expect(isAlive(2 ** 22 + 1, '')).toBe(false);
+  });
+});

@@ -1,0 +1,205 @@
+import { describe, expect, it } from 'vitest';
+import { forwardDrops, masquerades, parseRuleset } from '../../../src/steer/ruleset.js';
+
+// Expressions in the shapes of `nft -j list ruleset` (nftables 1.0.6).
+type Expr = Record<string, unknown>;
+const counter = { counter: { packets: 0, bytes: 0 } };
+const accept = { accept: null };
+const drop = { drop: null };
+const jump = (target: string): Expr => ({ jump: { target } });
+const goTo = (target: string): Expr => ({ goto: { target } });
+const meta = (key: string, right: unknown, op = '=='): Expr => ({
+  match: { op, left: { meta: { key } }, right },
+});
+const ctState = (right: unknown, op = 'in'): Expr => ({
+  match: { op, left: { ct: { key: 'state' } }, right },
+});
+const payload = (protocol: string, field: string, right: unknown): Expr => ({
+  match: { op: '==', left: { payload: { protocol, field } }, right },
+});
+const vmap = (...set: [string, Expr][]): Expr => ({ vmap: { key: { ct: { key: 'state' } }, data: { set } } });
+
+interface Table {
+  family?: string;
+  hook?: string;
+  type?: string;
+  policy?: string;
+  base?: string;
+  chains?: Record<string, Expr[][]>;
+}
+function ruleset(rules: Expr[][], t: Table = {}): Expr[] {
+  const {
+    family = 'ip',
+    hook = 'forward',
+    type = 'filter',
+    policy = 'accept',
+    base = 'FORWARD',
+    chains = {},
+  } = t;
+  const table = 'filter';
+  const rule = (chain: string) => (expr: Expr[]) => ({ rule: { family, table, chain, handle: 1, expr } });
+  return [
+    { metainfo: { version: '1.0.6', release_name: 'Lester Gooch #5', json_schema_version: 1 } },
+    { table: { family, name: table, handle: 1 } },
+    ...Object.keys(chains).map((name) => ({ chain: { family, table, name, handle: 1 } })),
+    { chain: { family, table, name: base, handle: 4, type, hook, prio: 0, policy } },
+    ...Object.entries(chains).flatMap(([name, r]) => r.map(rule(name))),
+    ...rules.map(rule(base)),
+  ];
+}
+const parsed = (...parts: Expr[][]) => parseRuleset(JSON.stringify({ nftables: parts.flat() }));
+const LEG = { iif: 'eth1', oif: 'fsgw0' };
+const drops = (rules: Expr[][], t: Table = {}): string[] => forwardDrops(parsed(ruleset(rules, t)), LEG);
+const DROP = { policy: 'drop' };
+const POLICY = ['ip filter FORWARD: its policy is drop'];
+
+describe('the forward chains of this host', () => {
+  it('let everything pass where there are none', () => {
+    expect(forwardDrops(parsed([]), LEG)).toEqual([]);
+    expect(drops([])).toEqual([]);
+  });
+
+  it('may drop by policy', () => {
+    expect(drops([], DROP)).toEqual(POLICY);
+    expect(drops([[counter]], DROP)).toEqual(POLICY);
+  });
+
+  it.each<[string, Expr[]]>([
+    ['anything', [accept]],
+    ['our way in', [meta('iifname', 'eth1'), accept]],
+    ['a pattern of names', [meta('iifname', 'eth*'), meta('oifname', 'fsgw0'), counter, accept]],
+    ['one of a set', [meta('oifname', { set: ['eth0', 'fsgw0'] }), accept]],
+    ['every way but another', [meta('iif', 'lo', '!='), accept]],
+    ['TCP', [meta('l4proto', 'tcp'), accept]],
+    ['TCP among others', [meta('l4proto', { set: ['tcp', 'udp'] }), accept]],
+    ['IPv4', [meta('nfproto', 'ipv4'), accept]],
+    ['untracked packets', [ctState({ set: ['new', 'untracked'] }, '=='), accept]],
+    ['untracked packets in a list', [ctState(['established', 'untracked']), accept]],
+    ['a state map', [vmap(['invalid', drop], ['established', accept], ['untracked', accept])]],
+  ])('are open where a rule accepts %s', (_, expr) => {
+    expect(drops([expr], DROP)).toEqual([]);
+  });
+
+  it.each<[string, Expr[]]>([
+    ['another way in', [meta('iifname', 'eth0'), accept]],
+    ['another way out', [meta('oifname', { set: ['eth0', 'eth2'] }), accept]],
+    ['every way but ours', [meta('iifname', 'eth1', '!='), accept]],
+    ['UDP', [meta('l4proto', 'udp'), accept]],
+    ['what is tracked', [ctState(['established', 'related']), accept]],
+    ['what cannot be told', [payload('tcp', 'dport', 80), accept]],
+    ['so many a second', [{ limit: { rate: 1, burst: 5, per: 'second' } }, accept]],
+    ['a mark', [meta('mark', 5), accept]],
+    ['a state map without untracked', [vmap(['invalid', drop], ['established', accept])]],
+  ])('are shut by policy where a rule accepts only %s', (_, expr) => {
+    expect(drops([expr], DROP)).toEqual(POLICY);
+  });
+
+  it.each<[string, Expr[], string]>([
+    ['a plain drop', [drop], 'a rule in FORWARD drops everything from eth1 to fsgw0'],
+    [
+      'a reject',
+      [{ log: { prefix: 'x' } }, { reject: { type: 'icmpx', expr: 'port-unreachable' } }],
+      'a rule in FORWARD drops everything from eth1 to fsgw0',
+    ],
+    [
+      'a drop of every other way out',
+      [meta('oifname', 'eth0', '!='), drop],
+      'a rule in FORWARD drops everything from eth1 to fsgw0',
+    ],
+    ['a state map', [vmap(['untracked', drop])], 'untracked packets are dropped'],
+  ])('are shut by %s', (_, expr, why) => {
+    expect(drops([expr])).toEqual([`ip filter FORWARD: ${why}`]);
+    // An earlier accept opens them.
+    expect(drops([[accept], expr])).toEqual([]);
+  });
+
+  it('are not convicted by what cannot be told', () => {
+    expect(drops([[payload('tcp', 'flags', 'syn'), drop]])).toEqual([]);
+    expect(drops([[ctState('invalid'), drop]])).toEqual([]);
+  });
+
+  describe('as Docker makes them', () => {
+    const docker = (user: Expr[][]): Table => ({
+      policy: 'drop',
+      chains: {
+        'DOCKER-USER': user,
+        DOCKER: [[meta('iifname', 'docker0', '!='), meta('oifname', 'docker0'), drop]],
+        'DOCKER-FORWARD': [[jump('DOCKER')], [meta('iifname', 'docker0'), accept]],
+      },
+    });
+    const forward = [
+      [counter, jump('DOCKER-USER')],
+      [counter, jump('DOCKER-FORWARD')],
+    ];
+
+    it('drop what is not of a container', () => {
+      expect(drops(forward, docker([[counter, { return: null }]]))).toEqual(POLICY);
+    });
+
+    it('are opened in DOCKER-USER', () => {
+      expect(drops(forward, docker([[meta('iifname', 'eth1'), accept], [{ return: null }]]))).toEqual([]);
+    });
+
+    it('come back from a jump, and not from a goto', () => {
+      const chains = { other: [[meta('iifname', 'eth9'), accept]] };
+      expect(drops([[jump('other')], [accept]], { policy: 'drop', chains })).toEqual([]);
+      expect(drops([[goTo('other')], [accept]], { policy: 'drop', chains })).toEqual(POLICY);
+    });
+
+    it('end, however they jump', () => {
+      expect(drops([[jump('FORWARD')]], DROP)).toEqual(POLICY);
+    });
+  });
+
+  it('count only for IPv4, on the forward hook, as filters; each that drops is told', () => {
+    expect(drops([], { ...DROP, family: 'ip6' })).toEqual([]);
+    expect(drops([], { ...DROP, hook: 'input' })).toEqual([]);
+    expect(drops([], { ...DROP, type: 'route' })).toEqual([]);
+    const two = parsed(ruleset([], DROP), ruleset([], { ...DROP, family: 'inet', base: 'forward' }));
+    expect(forwardDrops(two, LEG)).toEqual([...POLICY, 'inet filter forward: its policy is drop']);
+  });
+});
+
+describe('masquerading', () => {
+  const NAT = { hook: 'postrouting', type: 'nat', base: 'POSTROUTING' };
+  const found = (rules: Expr[][], more: Table = {}): string[] =>
+    masquerades(parsed(ruleset(rules, { ...NAT, ...more })), 'eth1');
+  const here = ['ip filter POSTROUTING'];
+  const masquerade = { masquerade: null };
+
+  it.each<[string, Expr[]]>([
+    ['of everything', [masquerade]],
+    ['on this interface', [meta('oifname', 'eth1'), masquerade]],
+    ['on every other than another', [meta('oifname', 'docker0', '!='), counter, masquerade]],
+    ['to one address', [{ snat: { addr: '1.2.3.4' } }]],
+    [
+      'of some, at random',
+      [payload('ip', 'saddr', { prefix: { addr: '10.0.0.0', len: 8 } }), { masquerade: { flags: 'random' } }],
+    ],
+  ])('is found %s', (_, expr) => {
+    expect(found([expr])).toEqual(here);
+  });
+
+  it('is found behind a jump', () => {
+    expect(
+      found([[jump('X')]], { chains: { X: [[meta('oifname', { set: ['eth1', 'eth2'] }), masquerade]] } }),
+    ).toEqual(['ip filter X']);
+    expect(found([[meta('oifname', 'eth2'), jump('X')]], { chains: { X: [[masquerade]] } })).toEqual([]);
+  });
+
+  it('of other interfaces does not matter', () => {
+    expect(
+      found([
+        [meta('oifname', 'eth2'), masquerade],
+        [meta('oifname', 'eth1', '!='), masquerade],
+      ]),
+    ).toEqual([]);
+    expect(found([[accept]])).toEqual([]);
+    expect(found([[masquerade]], { type: 'filter' })).toEqual([]);
+  });
+
+  it('of IPv6 does not matter, in a table of the same name with chains of the same name', () => {
+    const both = parsed(ruleset([], NAT), ruleset([[masquerade]], { ...NAT, family: 'ip6' }));
+    expect(masquerades(both, 'eth1')).toEqual([]);
+  });
+});
