@@ -13,7 +13,7 @@ import { add } from '../src/wire/sequence.js';
 import * as tcp from '../src/wire/tcp.js';
 import * as virtio from '../src/wire/virtio.js';
 import { reasons } from './reasons.js';
-import { emitLateReset, emitReset } from './reset.js';
+import { emitReset } from './reset.js';
 import { type GatewayState, RACE_ORIGIN, SERVER, TUNNEL } from './state.js';
 
 export function keepFirstAck(state: GatewayState): Stage {
@@ -36,10 +36,9 @@ function onSynAck(state: GatewayState, batch: Batch, i: number): void {
   const endpoint = batch.candidate[i];
   const candidate = state.endpointCandidate[endpoint];
   if (e < 0) {
-    // Not one of ours, or one of ours that came after its entry went.
-    if (candidate === ORIGIN) return batch.pass(i, reasons.passNoFlow);
-    emitLateReset(state, batch, batch.at[i], batch.l4[i], endpoint);
-    return batch.drop(i, reasons.dropLoserLate);
+    // Untunnelled it may as well belong to the client's own connection to a replica; if it does not, the
+    // client's kernel refuses it, exactly. A tunnelled one is refused in `crack-ack.ts`.
+    return batch.pass(i, reasons.passNoFlow);
   }
   const racing = flows.state[e] === RACING;
   // The winner's, whatever it acknowledges: it may answer a later SYN, which went to it alone (`carry.ts`).
@@ -54,7 +53,7 @@ function onSynAck(state: GatewayState, batch: Batch, i: number): void {
   }
   measure(state, batch, i, e, candidate);
   if (racing) return onFirst(state, batch, i, e, candidate);
-  state.races.reset(flows.record[e], candidate, batch.clock.nowUs);
+  state.races.reset(flows.record[e], candidate);
   emitReset(state, batch, batch.at[i], batch.l4[i], endpoint, reasons.emitLoserReset);
   batch.drop(i, reasons.dropLoser);
 }
@@ -63,7 +62,7 @@ function onSynAck(state: GatewayState, batch: Batch, i: number): void {
 function measure(state: GatewayState, batch: Batch, i: number, e: number, candidate: number): void {
   if (state.race === RACE_ORIGIN) return;
   const nowUs = batch.clock.nowUs;
-  const took = state.races.roundTripUs(state.flows.record[e], candidate, nowUs);
+  const took = state.races.roundTripUs(state.flows.record[e], candidate);
   const entry = state.learned.entry(batch.service[i], ipv4.daddr(batch.view, batch.at[i]), nowUs);
   if (took >= 0) state.learned.note(entry, candidate, took);
   if (state.flows.state[e] === RACING) state.learned.won(entry, candidate);
@@ -78,8 +77,9 @@ function onFirst(state: GatewayState, batch: Batch, i: number, e: number, candid
   flows.target[e * 4 + 3] = state.endpointAddress[endpoint];
   flows.targetPort[e] = state.endpointPort[endpoint];
   state.enter(e, OPENING);
-  state.judgePath(batch.service[i], (flows.marks[e] & UNTAGGED) !== 0);
-  state.races.won(flows.record[e], candidate, batch.clock.nowUs);
+  // A replica that answers did get a tag, late as it may be.
+  state.judgePath(batch.service[i], candidate === ORIGIN && (flows.marks[e] & UNTAGGED) !== 0);
+  state.races.won(flows.record[e], candidate);
   deliver(state, batch, i, e);
   batch.pass(i, candidate === ORIGIN ? reasons.passWonByOrigin : reasons.passWonByReplica);
 }
@@ -100,7 +100,7 @@ function onRefusal(state: GatewayState, batch: Batch, i: number): void {
     return batch.drop(i, reasons.dropAckOutside);
   // Candidates beyond those that a word of bits tells apart are not waited for either (`serviceLive`).
   if (candidate < RECORDED) flows.refused[e] |= 1 << candidate;
-  state.races.refused(flows.record[e], candidate, batch.clock.nowUs);
+  state.races.refused(flows.record[e], candidate);
   if (state.race !== RACE_ORIGIN) {
     const client = ipv4.daddr(batch.view, batch.at[i]);
     state.learned.forget(state.learned.entry(batch.service[i], client, batch.clock.nowUs), candidate);

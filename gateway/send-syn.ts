@@ -119,7 +119,7 @@ export function hedge(state: GatewayState, batch: Batch, meta: number): void {
   const entry = learned.entry(service, ipv4.saddr(view, at), nowUs);
   for (let c = 0; c < 31; c++) if (((asked >>> c) & 1) !== 0) learned.forget(entry, c);
   learned.raced(entry, live, nowUs);
-  races.asked(flows.record[e], live, HEDGED, nowUs);
+  races.asked(flows.record[e], live, HEDGED);
   batch.counters[reasons.firedHedge]++;
   const endpoints = state.serviceEndpoints[service];
   for (let k = 0; k < endpoints.length; k++) {

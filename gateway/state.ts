@@ -133,7 +133,7 @@ export class GatewayState {
     const { flows } = context.options;
     this.flows = FlowTable.seeded(flows.max);
     this.idle = idleTicks(flows, TICK_US / 1000);
-    this.races = new RaceWriter(context.races);
+    this.races = new RaceWriter(context.races, context.clock);
     this.learned = new Learned(context.learned);
     this.hold = context.hold;
     this.gatewayId = context.options.gatewayId;

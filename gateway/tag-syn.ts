@@ -103,14 +103,13 @@ function begin(state: GatewayState, batch: Batch, i: number): void {
   state.enter(e, RACING);
   const candidates = state.race === RACE_LEARNED ? choose(state, batch, i, e) : state.serviceLive[service];
   // The key's first four words are the client's address.
-  flows.record[e] = state.races.begin(batch.clock.nowUs, flows.key, tcp.sport(view, l4), service, candidates);
+  flows.record[e] = state.races.begin(flows.key, tcp.sport(view, l4), service, candidates);
   makeRoom(state, batch, i);
   if (state.race === RACE_ORIGIN) {
     putTag(state, batch, i);
     return batch.pass(i, reasons.passSynTagged);
   }
-  if (candidates !== state.serviceLive[service])
-    state.races.asked(flows.record[e], candidates, ALONE, batch.clock.nowUs);
+  if (candidates !== state.serviceLive[service]) state.races.asked(flows.record[e], candidates, ALONE);
   sendSyn(state, batch, i, candidates, reasons.passSynRaced);
 }
 

@@ -48,7 +48,7 @@ function admit(state: OriginState, batch: Batch, i: number): void {
   if (isHeld(state, batch, i)) return batch.drop(i, reasons.dropHeldAlready);
   // Before its copies are made, since the same SYN may come again in this batch.
   const { serverDelayUs } = state.plans[service];
-  if (serverDelayUs > 0) remember(state, batch, i, batch.clock.nowUs + serverDelayUs);
+  if (serverDelayUs > 0) remember(state, batch, i, serverDelayUs);
   batch.service[i] = service;
 }
 
@@ -80,11 +80,11 @@ function isHeld(state: OriginState, batch: Batch, i: number): boolean {
 }
 
 /** So that a retransmission meanwhile is not copied again. Best effort: the table may be full. */
-function remember(state: OriginState, batch: Batch, i: number, due: number): void {
+function remember(state: OriginState, batch: Batch, i: number, delayUs: number): void {
   const e = state.held.insert();
   if (e < 0) return;
   state.held.isn[e] = tcp.seq(batch.view, batch.l4[i]);
-  state.held.expiresAt[e] = tickOf(due);
+  state.held.expiresAt[e] = tickOf(batch.clock.nowUs + delayUs);
 }
 
 /** Takes back {@link remember}: the SYN was not held after all. */

@@ -29,9 +29,9 @@ function copy(state: OriginState, batch: Batch, i: number): void {
     );
     batch.length[k] = length + ipip.OVERHEAD;
     if (copies[r].delayUs <= 0) continue;
-    const due = batch.clock.nowUs + copies[r].delayUs;
+    const { clock, arena } = batch;
     // A full queue sends it now: too early is better than never.
-    if (state.hold.push(batch.arena, batch.at[k], batch.length[k], due, r) < 0)
+    if (state.hold.pushIn(arena, batch.at[k], batch.length[k], clock, copies[r].delayUs, r) < 0)
       batch.counters[reasons.lateHoldFull]++;
     else {
       batch.takeBack(k, reasons.emitCopy);

@@ -16,8 +16,7 @@ function forward(state: OriginState, batch: Batch, i: number): void {
   const p = tag.find(batch.view, batch.l4[i]);
   strip(batch, i, p);
   if (serverDelayUs <= 0) return batch.pass(i, reasons.passAtOnce);
-  const due = batch.clock.nowUs + serverDelayUs;
-  if (state.hold.push(batch.arena, batch.at[i], batch.length[i], due, -1) < 0) {
+  if (state.hold.pushIn(batch.arena, batch.at[i], batch.length[i], batch.clock, serverDelayUs, -1) < 0) {
     batch.counters[reasons.lateHoldFull]++;
     forget(state, batch, i);
     return batch.pass(i, reasons.passAtOnce);

@@ -51,7 +51,12 @@ export class OriginState {
 
   load(s: OriginSnapshot): void {
     this.address = s.address[3];
-    this.plans = s.services;
+    // Whole microseconds: small integers, which no call boxes.
+    this.plans = s.services.map((plan) => ({
+      ...plan,
+      serverDelayUs: Math.round(plan.serverDelayUs),
+      copies: plan.copies.map(({ address, delayUs }) => ({ address, delayUs: Math.round(delayUs) })),
+    }));
     this.services.load(s.services.map(({ address, port }, value) => ({ address, port, value })));
     this.keyring.load(s.gateways);
   }

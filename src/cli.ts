@@ -77,6 +77,17 @@ program
     );
   });
 
+const bench = program.command('bench').description('measure, on this machine');
+bench
+  .command('race')
+  .description('how often each mode of the race finds the nearest machine, and what it costs')
+  .option('--topologies <n>', 'random topologies', integer(2, 1000), 20)
+  .option('--seed <n>', 'seed of the topologies', integer(0, 2 ** 31), 1)
+  .option('--json', 'print one JSON array', false)
+  .action(async (options) => {
+    exitCode = await (await import('./lab/bench/race.js')).benchRace(options);
+  });
+
 const lab = program
   .command('lab')
   .enablePositionalOptions()
@@ -106,6 +117,7 @@ lab
   .description('bring a laboratory up and leave it running')
   .addOption(configurationOption().makeOptionMandatory())
   .option('--topology <file>', 'topology file (YAML)')
+  .addOption(raceOption().default('origin'))
   .addOption(releaseOption().default('synchronized'))
   .addOption(registryOption())
   .addOption(nameOption())

@@ -5,6 +5,7 @@
  *
  * The life of a slot: `push` → held → `pop` → read or written where it lies → `free`.
  */
+import type { Clock } from './clock.js';
 import { VNET_HEADER } from './device.js';
 
 /** Packets of at most `slotBytes` bytes share a slab of `slots` slots. */
@@ -102,13 +103,20 @@ export class HoldQueue {
   push(from: Uint8Array, at: number, length: number, dueUs: number, meta: number): number {
     const i = this.#take(length);
     if (i < 0) return -1;
-    this.#copy(i, from, at - VNET_HEADER, VNET_HEADER + length);
-    this.#length[i] = length;
-    this.#meta[i] = meta;
     this.#due[i] = dueUs;
-    this.#order[i] = this.#sequence[0]++;
-    this.#state[i] = HELD;
-    this.#rise(this.#size++, i);
+    this.#place(i, from, at, length, meta);
+    return i;
+  }
+
+  /**
+   * {@link push} of a packet that is due `delayUs` from now. A due time handed over is boxed, garbage for
+   * each packet; the clock and a whole number of microseconds are not.
+   */
+  pushIn(from: Uint8Array, at: number, length: number, clock: Clock, delayUs: number, meta: number): number {
+    const i = this.#take(length);
+    if (i < 0) return -1;
+    this.#due[i] = clock.nowUs + delayUs;
+    this.#place(i, from, at, length, meta);
     return i;
   }
 
@@ -118,9 +126,18 @@ export class HoldQueue {
    * @returns its index, or -1 when none is due
    */
   pop(nowUs: number): number {
-    if (this.#size === 0) return -1;
+    if (this.#size === 0 || this.#due[this.#heap[0]] > nowUs) return -1;
+    return this.#popFirst();
+  }
+
+  /** {@link pop} of a packet that is due now, without garbage. */
+  popDue(clock: Clock): number {
+    if (this.#size === 0 || this.#due[this.#heap[0]] > clock.nowUs) return -1;
+    return this.#popFirst();
+  }
+
+  #popFirst(): number {
     const i = this.#heap[0];
-    if (this.#due[i] > nowUs) return -1;
     this.#state[i] = POPPED;
     const last = this.#heap[--this.#size];
     if (this.#size > 0) this.#sink(last);
@@ -147,6 +164,15 @@ export class HoldQueue {
     this.#state[i] = FREE;
     const k = this.#class[i];
     this.#freeSlots[k][this.#freeTop[k]++] = i;
+  }
+
+  #place(i: number, from: Uint8Array, at: number, length: number, meta: number): void {
+    this.#copy(i, from, at - VNET_HEADER, VNET_HEADER + length);
+    this.#length[i] = length;
+    this.#meta[i] = meta;
+    this.#order[i] = this.#sequence[0]++;
+    this.#state[i] = HELD;
+    this.#rise(this.#size++, i);
   }
 
   #take(length: number): number {

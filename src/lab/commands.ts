@@ -110,6 +110,7 @@ export interface LabUpOptions {
   configuration: Configuration;
   topology?: string;
   name: string;
+  race: Race;
   release: Release;
   registry: 'redis' | 'file';
 }

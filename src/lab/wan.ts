@@ -17,6 +17,9 @@ import {
 import type { LabState } from './state.js';
 import type { PathOptions, Topology } from './topology.js';
 
+/** What may change of a path while it is in use. */
+export type PathChange = Partial<Omit<WanPlan['paths'][string], 'mtu'>>;
+
 export class Wan {
   readonly plan: WanPlan;
   readonly #directory: string;
@@ -51,9 +54,16 @@ export class Wan {
   }
 
   /** Changes a path's delay, loss, jitter or rate from now on. `mtu` is a route: it stays as it was made. */
-  async setPath(path: string, change: Partial<Omit<WanPlan['paths'][string], 'mtu'>>): Promise<void> {
-    if (this.plan.paths[path] === undefined) throw new FirstackError('FSA_USAGE', `no path '${path}'`);
-    this.plan.paths[path] = { ...this.plan.paths[path], ...(change as PathOptions) };
+  async setPath(path: string, change: PathChange): Promise<void> {
+    await this.setPaths({ [path]: change });
+  }
+
+  /** {@link setPath} of several paths, at one moment. */
+  async setPaths(changes: Record<string, PathChange>): Promise<void> {
+    for (const [path, change] of Object.entries(changes)) {
+      if (this.plan.paths[path] === undefined) throw new FirstackError('FSA_USAGE', `no path '${path}'`);
+      this.plan.paths[path] = { ...this.plan.paths[path], ...(change as PathOptions) };
+    }
     this.plan.generation++;
     this.#write();
     if (this.#process !== undefined) signal(this.#process, 'SIGHUP');

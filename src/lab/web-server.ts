@@ -15,6 +15,9 @@ import {
 import type { LabState } from './state.js';
 import type { Topology } from './topology.js';
 
+/** A port of no service: connections to it are never raced. It tells what a plain connection takes. */
+export const DIRECT_PORT = 8080;
+
 export interface AccessLine {
   host: string;
   client: string;
@@ -100,7 +103,8 @@ export class WebServer {
 
   // One process and no master: a test that kills it has then killed all of it.
   #configuration(): string {
-    const listens = this.topology.services.flatMap((s) => s.ports).map((p) => `    listen ${p};`);
+    const ports = [...this.topology.services.flatMap((s) => s.ports), DIRECT_PORT];
+    const listens = [...new Set(ports)].map((p) => `    listen ${p};`);
     const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
     return `# Written by firstack's laboratory.
 user root;

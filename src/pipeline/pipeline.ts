@@ -108,7 +108,7 @@ export class Runner {
   release(): number {
     const { hold, clock } = this;
     clock.update();
-    for (let e = hold.pop(clock.nowUs); e >= 0; e = hold.pop(clock.nowUs)) {
+    for (let e = hold.popDue(clock); e >= 0; e = hold.popDue(clock)) {
       if (this.due === undefined) {
         this.#outAt[0] = hold.at(e);
         this.#outLength[0] = hold.lengthOf(e);

@@ -3,6 +3,7 @@
  * plane writes it to without allocating. The control plane reads it out on demand; a record that was
  * overwritten meanwhile is left out.
  */
+import type { Clock } from '../device/clock.js';
 import { type Address, format } from '../wire/address.js';
 import { ORIGIN } from './candidates.js';
 import type { Release } from './release.js';
@@ -73,7 +74,11 @@ export function ringBytes(races: number): number {
 /** The data plane's pen. One writer. */
 export class RaceWriter {
   readonly #races: number;
-  constructor(readonly ring: Float64Array) {
+  /** @param clock read here, as a time handed over would be boxed: garbage, for each race */
+  constructor(
+    readonly ring: Float64Array,
+    readonly clock: Clock,
+  ) {
     this.#races = Math.floor((ring.length - RING_HEADER) / STRIDE);
   }
 
@@ -82,13 +87,13 @@ export class RaceWriter {
    * @param live bit per candidate that may answer, as this gateway knows
    * @returns its number, to be kept in the flow
    */
-  begin(nowUs: number, client: Int32Array, port: number, service: number, live: number): number {
+  begin(client: Int32Array, port: number, service: number, live: number): number {
     const n = this.ring[0];
     const base = this.#base(n);
     const { ring } = this;
     ring.fill(0, base, base + STRIDE);
     ring[base + NUMBER] = n;
-    ring[base + SENT] = nowUs;
+    ring[base + SENT] = this.clock.nowUs;
     for (let w = 0; w < 4; w++) ring[base + CLIENT + w] = client[w];
     ring[base + PORT] = port;
     ring[base + SERVICE] = service;
@@ -99,13 +104,13 @@ export class RaceWriter {
   }
 
   /** Notes that more candidates are asked only now, and how it came to that. */
-  asked(n: number, candidates: number, manner: number, nowUs: number): void {
+  asked(n: number, candidates: number, manner: number): void {
     const base = this.#find(n);
     if (base < 0) return;
     const { ring } = this;
     const fresh = candidates & ~ring[base + LIVE];
     for (let c = 0; c < RECORDED; c++)
-      if (((fresh >>> c) & 1) !== 0) ring[base + SENDS + c] = nowUs - ring[base + SENT];
+      if (((fresh >>> c) & 1) !== 0) ring[base + SENDS + c] = this.clock.nowUs - ring[base + SENT];
     ring[base + LIVE] |= fresh;
     ring[base + MANNER] = manner;
   }
@@ -123,32 +128,32 @@ export class RaceWriter {
   }
 
   /** µs that a candidate took to acknowledge, as of now; -1 when that cannot be told. */
-  roundTripUs(n: number, candidate: number, nowUs: number): number {
+  roundTripUs(n: number, candidate: number): number {
     const base = this.#find(n);
     if (base < 0 || candidate >= RECORDED || this.ring[base + MANNER] === REPEATED) return -1;
     // A second acknowledgement of the same machine measures nothing.
     if (this.ring[base + REPLIES + candidate] !== 0) return -1;
-    return nowUs - this.ring[base + SENT] - this.ring[base + SENDS + candidate];
+    return this.clock.nowUs - this.ring[base + SENT] - this.ring[base + SENDS + candidate];
   }
 
-  won(n: number, candidate: number, nowUs: number): void {
+  won(n: number, candidate: number): void {
     const base = this.#find(n);
     if (base < 0) return;
     this.ring[base + WINNER] = candidate;
-    this.#reply(base, candidate, nowUs, 0);
+    this.#reply(base, candidate, 0);
   }
 
-  reset(n: number, candidate: number, nowUs: number): void {
-    this.#reply(this.#find(n), candidate, nowUs, RESET);
+  reset(n: number, candidate: number): void {
+    this.#reply(this.#find(n), candidate, RESET);
   }
 
-  refused(n: number, candidate: number, nowUs: number): void {
-    this.#reply(this.#find(n), candidate, nowUs, REFUSED);
+  refused(n: number, candidate: number): void {
+    this.#reply(this.#find(n), candidate, REFUSED);
   }
 
-  #reply(base: number, candidate: number, nowUs: number, verdict: number): void {
+  #reply(base: number, candidate: number, verdict: number): void {
     if (base < 0 || candidate >= RECORDED || this.ring[base + REPLIES + candidate] !== 0) return;
-    this.ring[base + REPLIES + candidate] = nowUs - this.ring[base + SENT];
+    this.ring[base + REPLIES + candidate] = this.clock.nowUs - this.ring[base + SENT];
     this.ring[base + VERDICTS + candidate] = verdict;
   }
 

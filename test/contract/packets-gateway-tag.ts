@@ -1,5 +1,18 @@
 /** The gateway's way with SYNs: which are tagged, and how. */
-import { linuxOptions, option, R1, syn, tagged, tcpOf, text, withTcp } from '../support/builder.js';
+import {
+  CLIENT,
+  linuxOptions,
+  option,
+  R1,
+  R2,
+  syn,
+  tagged,
+  tcpOf,
+  text,
+  toReplica,
+  tunnel,
+  withTcp,
+} from '../support/builder.js';
 import type { Packet } from '../support/naive.js';
 import type { Configuration } from '../support/world.js';
 import { answerOnWan, CONFIGURATIONS, clamped, type Row, resetOnWan, synAck, synToWan } from './row.js';
@@ -148,6 +161,16 @@ function tagging(c: Configuration): Row[] {
       counts: { 'pass.syn-tagged': 1 },
     }),
     row(c, {
+      name: 'a slow replica that answers after the third SYN did get a tag',
+      given: [1, 2, 3].flatMap((port) => [
+        ...untaggedOnly(port).slice(0, 3),
+        [answerOnWan(c, R1, synAckTo(port))],
+      ]),
+      in: [syn()],
+      out: [tagged(synToWan(c))],
+      counts: { 'pass.syn-tagged': 1 },
+    }),
+    row(c, {
       name: 'a SYN twice in one batch is one race',
       in: [syn(), syn()],
       out: [tagged(synToWan(c)), tagged(synToWan(c))],
@@ -163,4 +186,44 @@ function tagging(c: Configuration): Row[] {
   ];
 }
 
-export const gatewayTag: Row[] = CONFIGURATIONS.flatMap(tagging);
+/** Races of the gateway's own: it sends the SYN itself, in the forms of the wire table. */
+function own(c: Configuration): Row[] {
+  const sent = (p: Packet): Packet[] => [
+    p,
+    ...[R1, R2].map((r) => (c === 'A' ? toReplica(r, p) : tunnel(CLIENT, r.address, tagged(p)))),
+  ];
+  const world = { race: 1 } as const;
+  return [
+    row(c, {
+      name: "in the gateway's own race the origin gets [C→S] untagged, replicas the form of their configuration",
+      world,
+      in: [syn()],
+      out: sent(synToWan(c)),
+      counts: { 'pass.syn-raced': 1, 'emit.syn-copy': 2 },
+    }),
+    row(c, {
+      name: 'a bad checksum stays bad in every copy [MIDDLEBOX 29]',
+      world,
+      in: [syn({ spoil: 77 })],
+      out: sent(withTcp(synToWan(c), { spoil: 77 })),
+      counts: { 'pass.syn-raced': 1, 'emit.syn-copy': 2 },
+    }),
+    row(c, {
+      name: 'and each of them again when it is sent again',
+      world,
+      given: [[syn()]],
+      in: [syn()],
+      out: sent(synToWan(c)),
+      counts: { 'pass.syn-retransmitted-raced': 1, 'emit.syn-copy': 2 },
+    }),
+    row(c, {
+      name: 'a SYN with payload goes to one machine only, whoever races [rule 2]',
+      world,
+      in: [syn({ payload: text('GET /') })],
+      out: [syn({ payload: text('GET /') })],
+      counts: { 'pass.syn-with-payload': 1 },
+    }),
+  ];
+}
+
+export const gatewayTag: Row[] = CONFIGURATIONS.flatMap((c) => [...tagging(c), ...own(c)]);

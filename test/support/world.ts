@@ -19,6 +19,8 @@ export interface World {
   live: readonly boolean[];
   /** Candidate numbers of the replicas, as the gateway gave them out. */
   candidates: readonly number[];
+  /** Who sends the copies: 0 the origin, 1 the gateway. */
+  race: 0 | 1;
   wanMtu: number;
   maxFlows: number;
   /** Release schedule: the server's wait and each copy's, µs. */
@@ -34,6 +36,7 @@ export const WORLD: World = {
   raced: true,
   live: [true, true],
   candidates: [1, 2],
+  race: 0,
   wanMtu: 1500,
   maxFlows: 1024,
   serverDelayUs: 0,
@@ -78,7 +81,7 @@ export const replicaOptions = (w: World) => ({ flows: { max: w.maxFlows, ...FLOW
 
 export function gatewaySnapshot(w: World): GatewaySnapshot {
   return {
-    race: 0,
+    race: w.race,
     services: [{ address: words(SERVICE), port: SERVICE_PORT, mode: MODE[w.configuration], raced: w.raced }],
     endpoints: [
       { service: 0, candidate: 0, address: words(SERVICE), port: SERVICE_PORT, live: true, load: 0 },

@@ -31,7 +31,6 @@ describe("the gateway's file", () => {
       // RFC 5382, REQ-5: at least 2 h 4 min and 4 min.
       flows: { establishedTimeoutMs: 7_440_000, openingTimeoutMs: 240_000, closingTimeoutMs: 240_000 },
       steering: { mark: 0x01000000, mask: 0x0f000000, table: 7411, priority: 7411 },
-      race: 'origin',
       log: 'info',
     });
   });
@@ -54,7 +53,7 @@ describe("the gateway's file", () => {
       configuration: 'C',
     });
     vi.stubEnv('FIRSTACK_RACE', 'dice');
-    expect(lines(FILE)).toEqual(["FSA_CONFIG_VALUE 1:1: 'race' must be one of origin"]);
+    expect(lines(FILE)[0]).toMatch(/^FSA_CONFIG_VALUE 1:1: 'race' must be one of /);
   });
 
   it('is told all of its problems at once', () => {

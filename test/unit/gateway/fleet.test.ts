@@ -46,7 +46,7 @@ describe('the fleet', () => {
   it('becomes a snapshot: the origin first, the replica on its own port', () => {
     const fleet = new Fleet();
     fleet.update(view(), undefined);
-    expect(fleet.snapshot(1500, 1440)).toEqual({
+    expect(fleet.snapshot(1500, 1440)).toMatchObject({
       services: [{ address: S, port: 80, mode: 0, raced: true }],
       endpoints: [
         { service: 0, candidate: 0, address: S, port: 80, live: true },

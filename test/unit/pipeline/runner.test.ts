@@ -125,7 +125,9 @@ describe('reasons', () => {
     expect(new Set(role.names).size).toBe(role.names.length);
     expect(role.names.length).toBeLessThanOrEqual(MAX_REASONS);
     for (const name of role.names)
-      expect(name).toMatch(/^(pass|drop|hold|emit|queued|release|error|tag|late|limit)\.[a-z0-9-]+$/);
+      expect(name).toMatch(
+        /^(pass|drop|hold|emit|queued|fired|cancelled|release|error|tag|late|limit)\.[a-z0-9-]+$/,
+      );
   });
 
   it('cannot be changed', () => {

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { ManualClock } from '../../../src/device/clock.js';
 import { type RaceRecord, RaceWriter, RECORDED, readRaces, ringBytes } from '../../../src/race/record.js';
 
 const NAMES = {
@@ -10,18 +11,30 @@ const NAMES = {
 };
 const CLIENT = Int32Array.of(0, 0, 0xffff, 0x0a010007, 99);
 
-function ring(races = 4): { writer: RaceWriter; read: (count?: number) => RaceRecord[] } {
+/** A ring, whose writer is told the time with each note. */
+function ring(races = 4) {
   const words = new Float64Array(ringBytes(races) / 8);
-  return { writer: new RaceWriter(words), read: (count = 100) => readRaces(words, count, NAMES) };
+  const clock = new ManualClock();
+  const pen = new RaceWriter(words, clock);
+  const at = (us: number): RaceWriter => {
+    clock.nowUs = us;
+    return pen;
+  };
+  return {
+    at,
+    begin: (us: number, port: number, service: number, live: number): number =>
+      at(us).begin(CLIENT, port, service, live),
+    read: (count = 100): RaceRecord[] => readRaces(words, count, NAMES),
+  };
 }
 
 describe('race records', () => {
   it('tell who answered when, who won, and by how much', () => {
-    const { writer, read } = ring();
-    const n = writer.begin(1_000_000, CLIENT, 40_000, 5, 0b1111);
-    writer.won(n, 2, 1_004_000);
-    writer.reset(n, 0, 1_009_500);
-    writer.refused(n, 3, 1_005_000);
+    const { at, begin, read } = ring();
+    const n = begin(1_000_000, 40_000, 5, 0b1111);
+    at(1_004_000).won(n, 2);
+    at(1_009_500).reset(n, 0);
+    at(1_005_000).refused(n, 3);
     const [record] = read();
     expect(record).toEqual({
       v: 1,
@@ -52,25 +65,25 @@ describe('race records', () => {
   });
 
   it('are undecided until someone answers, and keep the first answer of each', () => {
-    const { writer, read } = ring();
-    const n = writer.begin(0, CLIENT, 1, 5, 1);
+    const { at, begin, read } = ring();
+    const n = begin(0, 1, 5, 1);
     expect(read()[0]).toMatchObject({
       winner: null,
       marginUs: null,
       rule: 'undecided: no acknowledgement yet',
     });
-    writer.reset(n, 1, 70);
-    writer.reset(n, 1, 90);
+    at(70).reset(n, 1);
+    at(90).reset(n, 1);
     expect(read()[0].candidates[0]).toMatchObject({ id: 'r1', replyUs: 70 });
   });
 
   it('of an overwritten race are left alone, as is a race that was never recorded', () => {
-    const { writer, read } = ring(2);
-    const first = writer.begin(0, CLIENT, 1, 5, 1);
-    writer.begin(10, CLIENT, 2, 5, 1);
-    writer.begin(20, CLIENT, 3, 5, 1);
-    writer.won(first, 0, 99);
-    writer.won(-1, 0, 99);
+    const { at, begin, read } = ring(2);
+    const first = begin(0, 1, 5, 1);
+    begin(10, 2, 5, 1);
+    begin(20, 3, 5, 1);
+    at(99).won(first, 0);
+    at(99).won(-1, 0);
     expect(read().map((r) => [r.conn, r.client, r.winner])).toEqual([
       [1, '10.1.0.7:2', null],
       [2, '10.1.0.7:3', null],
@@ -79,18 +92,18 @@ describe('race records', () => {
   });
 
   it('leave out candidates beyond those that they tell apart', () => {
-    const { writer, read } = ring();
-    const n = writer.begin(0, CLIENT, 1, 6, 1);
-    writer.reset(n, RECORDED, 50);
+    const { at, begin, read } = ring();
+    const n = begin(0, 1, 6, 1);
+    at(50).reset(n, RECORDED);
     expect(read()[0].candidates.map((c) => c.id)).toEqual(['origin']);
     // A service that is gone has no name any more.
     expect(read()[0]).toMatchObject({ service: '', configuration: '', release: null });
   });
 
   it('are cleared when their place is used again', () => {
-    const { writer, read } = ring(1);
-    writer.won(writer.begin(0, CLIENT, 1, 5, 3), 1, 5);
-    writer.begin(100, CLIENT, 2, 5, 3);
+    const { at, begin, read } = ring(1);
+    at(5).won(begin(0, 1, 5, 3), 1);
+    begin(100, 2, 5, 3);
     expect(read()[0]).toMatchObject({ winner: null, candidates: [{ replyUs: null }, { replyUs: null }] });
   });
 });

@@ -1,0 +1,45 @@
+/**
+ * Makes TCP connections for the bench, in whatever network namespace it is started in: one JSON request
+ * per line on stdin, one answer per line on stdout. See `connect.ts`.
+ */
+import { connect } from 'node:net';
+import { createInterface } from 'node:readline';
+import type { Connection, Order } from './connect.js';
+
+const TIMEOUT_MS = 10_000;
+
+/** One connection and one request on it. */
+function connectOnce(address: string, port: number): Promise<Connection> {
+  return new Promise((resolve) => {
+    const begun = performance.now();
+    const socket = connect({ host: address, port, autoSelectFamily: false, noDelay: true });
+    let connectMs = 0;
+    let text = '';
+    const end = (): void => {
+      socket.destroy();
+      resolve({ servedBy: /^X-Served-By: (\S+)\r$/im.exec(text)?.[1] ?? '', connectMs });
+    };
+    socket.once('connect', () => {
+      connectMs = performance.now() - begun;
+      socket.write(`GET / HTTP/1.1\r\nHost: ${address}\r\nConnection: close\r\n\r\n`);
+    });
+    socket.on('data', (chunk) => {
+      text += chunk.toString('latin1');
+    });
+    socket.once('close', end);
+    socket.once('error', end);
+    socket.setTimeout(TIMEOUT_MS, end);
+  });
+}
+
+async function carryOut(order: Order): Promise<void> {
+  const connections: Connection[] = [];
+  let begun = 0;
+  const worker = async (): Promise<void> => {
+    while (begun++ < order.count) connections.push(await connectOnce(order.address, order.port));
+  };
+  await Promise.all(Array.from({ length: Math.min(order.count, order.concurrency) }, worker));
+  process.stdout.write(`${JSON.stringify({ id: order.id, connections })}\n`);
+}
+
+createInterface({ input: process.stdin }).on('line', (line) => void carryOut(JSON.parse(line) as Order));

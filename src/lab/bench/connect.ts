@@ -1,0 +1,49 @@
+/** TCP connections from a laboratory's client, timed there by a process of its own (`agent.ts`). */
+import type { ChildProcess } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import type { Lab } from '../lab.js';
+
+export interface Connection {
+  /** '' when it failed. */
+  servedBy: string;
+  connectMs: number;
+}
+
+export interface Order {
+  id: number;
+  address: string;
+  port: number;
+  count: number;
+  concurrency: number;
+}
+
+export class Client {
+  readonly #child: ChildProcess;
+  readonly #waiting = new Map<number, (connections: Connection[]) => void>();
+  #orders = 0;
+
+  constructor(lab: Lab) {
+    const agent = fileURLToPath(new URL('./agent.js', import.meta.url));
+    this.#child = lab.spawnIn('client', [process.execPath, agent], { stdio: ['pipe', 'pipe', 'inherit'] });
+    createInterface({ input: this.#child.stdout! }).on('line', (line) => {
+      const { id, connections } = JSON.parse(line) as { id: number; connections: Connection[] };
+      this.#waiting.get(id)?.(connections);
+      this.#waiting.delete(id);
+    });
+  }
+
+  /** @param concurrency connections at once */
+  connect(address: string, port: number, count = 1, concurrency = 1): Promise<Connection[]> {
+    const order: Order = { id: this.#orders++, address, port, count, concurrency };
+    return new Promise((resolve) => {
+      this.#waiting.set(order.id, resolve);
+      this.#child.stdin!.write(`${JSON.stringify(order)}\n`);
+    });
+  }
+
+  end(): void {
+    this.#child.stdin?.end();
+    this.#child.kill('SIGTERM');
+  }
+}

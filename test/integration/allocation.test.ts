@@ -1,0 +1,187 @@
+/**
+ * The steady-state data plane allocates nothing: no scavenge over 200,000 packets, on the main thread and
+ * in a worker, with a new space of one megabyte (five bytes a packet would fill it). Runs what was built.
+ */
+import { execFileSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from 'vitest';
+import {
+  asReplica,
+  asService,
+  CLIENT,
+  fromClient,
+  linuxOptions,
+  ORIGIN,
+  R1,
+  R2,
+  SERVICE,
+  syn,
+  tagged,
+  tunnel,
+} from '../support/builder.js';
+import { Files } from '../support/files.js';
+import { frame, type Packet } from '../support/naive.js';
+import {
+  type Configuration,
+  gatewayOptions,
+  gatewaySnapshot,
+  originOptions,
+  originSnapshot,
+  type RoleName,
+  replicaOptions,
+  replicaSnapshot,
+  WORLD,
+  type World,
+} from '../support/world.js';
+
+const PACKETS = 200_000;
+const files = new Files();
+const script = fileURLToPath(new URL('../support/steady-state.mjs', import.meta.url));
+const dist = process.env.FIRSTACK_TEST_DIST ?? fileURLToPath(new URL('../../dist', import.meta.url));
+
+/** The built pipeline looks at the wall clock. */
+const epoch = Math.floor(Date.now() / 64_000) % 16;
+const page = new Array<number>(500).fill(0x41);
+const synAck = (): Packet => asService('SA', { options: linuxOptions() });
+
+interface Scenario {
+  role: RoleName;
+  configuration: Configuration;
+  world?: Partial<World>;
+  setup: Packet[][];
+  steady: Packet[];
+  /** Counters that must have moved, so that the work was done. */
+  moved: string[];
+}
+
+function gateway(configuration: Configuration): Scenario {
+  const answer = (r: typeof R1 | typeof R2, p: Packet): Packet => {
+    if (configuration === 'A') return asReplica(r, p);
+    return configuration === 'B' ? tunnel(SERVICE, CLIENT, asReplica(r, p)) : tunnel(r.address, CLIENT, p);
+  };
+  const data = asService('PA', { payload: page });
+  const race = (seq: number): Packet => syn({ sport: 50_000, seq });
+  return {
+    role: 'gateway',
+    configuration,
+    setup: [[syn()], [answer(R1, synAck())], [fromClient('A')]],
+    steady: [
+      fromClient('A'),
+      fromClient('PA', { payload: page }),
+      configuration === 'B' ? data : answer(R1, data),
+      // A loser, reset each time; and new races, tagged each time.
+      answer(R2, synAck()),
+      race(1),
+      race(2),
+    ],
+    moved: ['pass.to-replica', 'pass.from-replica', 'drop.loser', 'emit.loser-reset', 'pass.syn-tagged'],
+  };
+}
+
+function replica(configuration: Configuration): Scenario {
+  const copy = (p: Packet): Packet => tunnel(ORIGIN, R1.address, tagged(p, { epoch }));
+  const inward: Packet[] =
+    configuration === 'A'
+      ? []
+      : configuration === 'B'
+        ? [
+            {
+              ...fromClient('A'),
+              dst: R1.address,
+              body: { ...fromClient('A').body, dport: R1.port } as Packet['body'],
+            },
+          ]
+        : [tunnel(CLIENT, R1.address, fromClient('PA', { payload: page }))];
+  const outward: Packet[] = configuration === 'A' ? [] : [synAck(), asService('PA', { payload: page })];
+  return {
+    role: 'replica',
+    configuration,
+    setup: [[copy(syn())]],
+    steady: [copy(syn({ sport: 50_000 })), ...inward, ...outward],
+    moved: [
+      'pass.syn-cracked',
+      ...{ A: [], B: ['pass.delivered', 'pass.answer-bare'], C: ['pass.opened'] }[configuration],
+      ...(configuration === 'A' ? [] : ['pass.answer-tunnelled']),
+    ],
+  };
+}
+
+const origin = (
+  name: string,
+  world: Partial<World>,
+  steady: Packet[],
+  moved: string[],
+): [string, Scenario] => [name, { role: 'origin', configuration: 'A', world, setup: [], steady, moved }];
+const tag = (seq: number): Packet => tagged(syn({ seq }), { epoch });
+
+const SCENARIOS: [string, Scenario][] = [
+  ...(['A', 'B', 'C'] as const).map((c): [string, Scenario] => [`the gateway under ${c}`, gateway(c)]),
+  ...(['A', 'B', 'C'] as const).map((c): [string, Scenario] => [`the replica under ${c}`, replica(c)]),
+  origin(
+    'the origin, untagged SYNs and others',
+    {},
+    [syn(), fromClient('A')],
+    ['pass.syn-untagged', 'pass.not-a-syn'],
+  ),
+  origin('the origin, copies at once', {}, [tag(1), tag(2)], ['emit.copy', 'pass.syn-to-server']),
+  origin(
+    'the origin, copies held',
+    { serverDelayUs: 900, delaysUs: [300, 0] },
+    [tag(1), tag(2), syn()],
+    ['hold.syn-for-server', 'queued.copy', 'release.held'],
+  ),
+];
+
+interface Measured {
+  scavenges: string[];
+  written: number;
+  counts: Record<string, number>;
+}
+
+function measure(s: Scenario, worker: boolean, allocate = false): Measured {
+  const w = { ...WORLD, configuration: s.configuration, ...s.world };
+  const base64 = (p: Packet): string => Buffer.from(frame(p)).toString('base64');
+  const path = files.path();
+  const work = {
+    dist,
+    role: s.role,
+    worker,
+    allocate,
+    packets: PACKETS,
+    options: { gateway: gatewayOptions, origin: originOptions, replica: replicaOptions }[s.role](w),
+    snapshot: { gateway: gatewaySnapshot, origin: originSnapshot, replica: replicaSnapshot }[s.role](w),
+    setup: s.setup.map((list) => list.map(base64)),
+    steady: s.steady.map(base64),
+  };
+  writeFileSync(path, JSON.stringify(work));
+  const text = execFileSync(
+    process.execPath,
+    ['--trace-gc', '--expose-gc', '--max-semi-space-size=1', script, path],
+    { encoding: 'utf8' },
+  );
+  const lines = text.split('\n');
+  const begin = lines.indexOf('BEGIN');
+  const end = lines.indexOf('END');
+  if (begin < 0 || end < begin) throw new Error(`no markers in:\n${text}`);
+  const result = lines.slice(end).find((line) => line.startsWith('{'));
+  return { scavenges: lines.slice(begin, end).filter((l) => l.includes('Scavenge')), ...JSON.parse(result!) };
+}
+
+describe.each([
+  ['on the main thread', false],
+  ['in a worker', true],
+])('%s', (_, worker) => {
+  it('one small object for each packet is seen', () => {
+    expect(measure(SCENARIOS[0][1], worker, true).scavenges.length).toBeGreaterThanOrEqual(3);
+  });
+
+  it.each(SCENARIOS)(`%s allocates nothing over ${PACKETS} packets`, (_name, scenario) => {
+    const { scavenges, counts, written } = measure(scenario, worker);
+    const passed = Object.entries(counts).filter(([name]) => /^(pass|drop|hold)\./.test(name));
+    expect(passed.reduce((sum, [, n]) => sum + n, 0)).toBe(PACKETS);
+    for (const name of scenario.moved) expect(counts[name], name).toBeGreaterThan(PACKETS / 50);
+    expect(written).toBeGreaterThan(PACKETS / 2);
+    expect(scavenges).toEqual([]);
+  });
+});

@@ -1,0 +1,92 @@
+/** The nftables text of every role, read by `nft -c`, which changes nothing. It needs root, so it is here. */
+import { execFileSync } from 'node:child_process';
+import { describe, expect, it } from 'vitest';
+import { readGatewayConfig } from '../../gateway/config.js';
+import { Fleet } from '../../gateway/fleet.js';
+import { steering as gatewaySteering } from '../../gateway/steering.js';
+import { readOriginConfig } from '../../origin/config.js';
+import { steering as originSteering } from '../../origin/steering.js';
+import { readReplicaConfig } from '../../replica/config.js';
+import { steering as replicaSteering } from '../../replica/steering.js';
+import { CONFIGURATIONS, type ReplicaRecord, type ServiceRecord } from '../../src/registry/records.js';
+import { nftText, type Steering } from '../../src/steer/plan.js';
+import { Files } from '../support/files.js';
+
+const files = new Files();
+const common = 'instance: t-1\nwan: [eth1, "wan.5"]\nlan: [eth0]\nregistry: file:x\n';
+const check = (s: Steering): string =>
+  execFileSync('nft', ['-c', '-f', '-'], { input: nftText(s), encoding: 'utf8' });
+
+const service = (n: number): ServiceRecord => ({
+  v: 1,
+  name: `s${n}`,
+  address: `203.0.113.${n}`,
+  ports: [80, 443],
+  configuration: CONFIGURATIONS[n],
+  replicable: true,
+  raceWindowMs: 500,
+});
+const replica = (n: number): ReplicaRecord => ({
+  v: 1,
+  id: `r${n}`,
+  address: `198.51.100.${n}`,
+  services: [{ name: `s${n}` }],
+  state: 'up',
+  reason: '',
+  connections: 0,
+  load: 0,
+});
+
+describe('nft takes the steering', () => {
+  const gateway = readGatewayConfig({
+    configFile: files.write(
+      `${common}tag: {gatewayId: 1, keyFile: k}\nprefixes: [10.1.0.0/16, 10.3.0.0/24]\n`,
+    ),
+  });
+
+  it('of a gateway with services of every configuration, and with none', () => {
+    const fleet = new Fleet();
+    expect(check(gatewaySteering(gateway, fleet, 1480))).toBe('');
+    fleet.update(
+      {
+        services: [0, 1, 2].map(service),
+        replicas: [0, 1, 2].map(replica),
+        gateways: [],
+        origins: undefined,
+      },
+      undefined,
+    );
+    expect(check(gatewaySteering(gateway, fleet, 1480))).toBe('');
+  });
+
+  it('of an origin', () => {
+    const origin = readOriginConfig({
+      configFile: files.write(
+        `${common}tag: {keyFile: k}\naddress: 198.51.100.1\nservices: [{name: w, address: 203.0.113.10, ports: [80, 443], configuration: A}]\n`,
+      ),
+    });
+    expect(check(originSteering(origin))).toBe('');
+  });
+
+  it('of a replica with services of every configuration, and with none', () => {
+    const config = readReplicaConfig({
+      configFile: files.write(
+        `${common}tag: {keyFile: k}\nid: r1\naddress: 198.51.100.11\nservices: [{name: w}]\n`,
+      ),
+    });
+    const carried = CONFIGURATIONS.map((configuration, n) => ({
+      name: `s${n}`,
+      address: `203.0.113.${n}`,
+      port: 80,
+      localPort: 8080 + n,
+      configuration,
+    }));
+    expect(check(replicaSteering(config, carried, 1480))).toBe('');
+    expect(check(replicaSteering(config, [], 1480))).toBe('');
+  });
+
+  it('and refuses what is none', () => {
+    const bad = { ...gatewaySteering(gateway, new Fleet(), 1480), body: '  chain x { type nonsense }\n' };
+    expect(() => execFileSync('nft', ['-c', '-f', '-'], { input: nftText(bad), stdio: 'pipe' })).toThrow();
+  });
+});

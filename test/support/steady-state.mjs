@@ -1,0 +1,97 @@
+/**
+ * Drives one role's built pipeline (dist/) with the same packets over and over, on the main thread or in
+ * a worker, and prints markers around the measured part: `node --trace-gc` prints its collections between
+ * them. Started by test/integration/allocation.test.ts with the path of a {@link Work} file.
+ *
+ * @typedef {{dist: string, role: string, options: object, snapshot: object, packets: number,
+ *   batches: string[][], setup: string[][], allocate: boolean, worker: boolean}} Work
+ */
+import { readFileSync, writeSync } from 'node:fs';
+import { isMainThread, Worker, workerData } from 'node:worker_threads';
+
+const WARM_UP = 3;
+
+/** Typed arrays come through JSON as lists of numbers; so do the snapshots, as the registry's do. */
+const work = isMainThread ? JSON.parse(readFileSync(process.argv[2], 'utf8')) : workerData;
+
+if (isMainThread && work.worker) new Worker(new URL(import.meta.url), { workerData: work });
+else await measure();
+
+async function measure() {
+  const load = (path) => import(`${work.dist}/${path}`);
+  const { MonotonicClock } = await load('src/device/clock.js');
+  const { HoldQueue } = await load('src/device/hold-queue.js');
+  const { Batch, EXTRA_SLOT } = await load('src/pipeline/batch.js');
+  const { Runner } = await load('src/pipeline/pipeline.js');
+  const { GAUGES, MAX_REASONS } = await load('src/pipeline/reasons.js');
+  const { ringBytes } = await load('src/race/record.js');
+  const { createPipeline } = await load(`${work.role}/pipeline.js`);
+
+  const clock = new MonotonicClock();
+  const counters = new Float64Array(new SharedArrayBuffer(MAX_REASONS * 8));
+  const batch = new Batch(clock, counters);
+  const hold = new HoldQueue([{ slotBytes: EXTRA_SLOT, slots: 4096 }]);
+  const pipeline = createPipeline({
+    options: work.options,
+    clock,
+    batch,
+    hold,
+    races: new Float64Array(new SharedArrayBuffer(ringBytes(64))),
+    gauges: new Float64Array(new SharedArrayBuffer(GAUGES * 8)),
+    learned: new Float64Array(new SharedArrayBuffer(work.learnedBytes ?? 0)),
+  });
+  pipeline.load(work.snapshot);
+  pipeline.tick();
+
+  const bytes = (list) => list.map((text) => Uint8Array.from(Buffer.from(text, 'base64')));
+  let frames = [];
+  let next = 0;
+  let left = 0;
+  let written = 0;
+  const device = {
+    name: 'steady',
+    readBatch(arena, at, lengths, limit) {
+      const n = Math.min(limit, left);
+      for (let i = 0; i < n; i++) {
+        const frame = frames[next];
+        next = next + 1 === frames.length ? 0 : next + 1;
+        // By hand: `set` is quicker for long ones, and these are short.
+        for (let b = 0; b < frame.length; b++) arena[at[i] - 10 + b] = frame[b];
+        lengths[i] = frame.length - 10;
+        if (work.allocate) globalThis.kept = { i };
+      }
+      left -= n;
+      return n;
+    },
+    writeBatch(_arena, _at, _lengths, count) {
+      written += count;
+      return count;
+    },
+    onReadable() {},
+    release() {},
+  };
+  const runner = new Runner(device, batch, hold, pipeline.stages, clock);
+  const send = (list, packets) => {
+    frames = list;
+    next = 0;
+    left = packets;
+    while (left > 0) {
+      runner.run();
+      runner.release();
+    }
+  };
+  for (const list of work.setup) send(bytes(list), list.length);
+  const steady = bytes(work.steady);
+  for (let n = 0; n < WARM_UP; n++) {
+    send(steady, work.packets);
+    pipeline.tick();
+  }
+  counters.fill(0);
+  written = 0;
+  globalThis.gc();
+  writeSync(1, 'BEGIN\n');
+  send(steady, work.packets);
+  writeSync(1, 'END\n');
+  const counted = pipeline.reasons.map((name, i) => [name, counters[i]]).filter(([, n]) => n > 0);
+  writeSync(1, `${JSON.stringify({ written, counts: Object.fromEntries(counted) })}\n`);
+}
