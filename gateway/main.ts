@@ -19,7 +19,7 @@ import {
   type Host,
   leastMtu,
 } from '../src/steer/host.js';
-import { overlaps, type Prefix, parsePrefix } from '../src/wire/address.js';
+import { formatV4, overlaps, type Prefix, parsePrefix } from '../src/wire/address.js';
 import { OVERHEAD } from '../src/wire/ipip.js';
 import * as ipv4 from '../src/wire/ipv4.js';
 import * as tcp from '../src/wire/tcp.js';
@@ -182,5 +182,20 @@ class Gateway implements Role {
       viewAgeMs: Math.round(this.#context.registry.viewAgeMs),
       jitterUs: (service, client, a, b) => this.#jitterUs(service, client, a, b),
     });
+  }
+
+  proximity(): unknown[] {
+    if (this.#context === undefined) return [];
+    return readLearned(this.#context.plane.learned).map((e) => ({
+      service: this.#fleet.service(e.service)?.name ?? '',
+      prefix: `${formatV4(e.prefix)}/${PREFIX_BITS}`,
+      candidates: e.candidates.map((c) => ({
+        id: this.#fleet.candidates.idOf(c.candidate),
+        rttMs: c.rttUs / 1000,
+        variationMs: c.variationUs / 1000,
+        samples: c.samples,
+        wins: c.wins,
+      })),
+    }));
   }
 }

@@ -3,7 +3,10 @@
  * the tag kept, for the replica to check.
  */
 import { type Batch, OPEN, type Stage } from '../src/pipeline/batch.js';
+import { ORIGIN } from '../src/race/candidates.js';
 import * as ipip from '../src/wire/ipip.js';
+import * as ipv4 from '../src/wire/ipv4.js';
+import * as tcp from '../src/wire/tcp.js';
 import { reasons } from './reasons.js';
 import type { OriginState } from './state.js';
 
@@ -15,8 +18,10 @@ export function copyToReplicas(state: OriginState): Stage {
 
 function copy(state: OriginState, batch: Batch, i: number): void {
   const { copies } = state.plans[batch.service[i]];
+  const race = record(state, batch, i);
   const length = batch.length[i];
   for (let r = 0; r < copies.length; r++) {
+    state.races.leaves(race, copies[r].candidate, copies[r].delayUs);
     const k = batch.emit(length, reasons.emitCopy);
     // The virtio header travels along: it says whether the checksum is still open.
     batch.arena.copyWithin(batch.at[k] - 10, batch.at[i] - 10, batch.at[i] + length);
@@ -38,4 +43,20 @@ function copy(state: OriginState, batch: Batch, i: number): void {
       batch.counters[reasons.holdCopy]++;
     }
   }
+}
+
+/** The origin's account of this race: to whom a copy went, and when. */
+function record(state: OriginState, batch: Batch, i: number): number {
+  const { view } = batch;
+  const plan = state.plans[batch.service[i]];
+  state.held.keyV4(
+    ipv4.saddr(view, batch.at[i]),
+    tcp.sport(view, batch.l4[i]),
+    ipv4.daddr(view, batch.at[i]),
+    tcp.dport(view, batch.l4[i]),
+  );
+  const port = tcp.sport(view, batch.l4[i]);
+  const n = state.races.begin(state.held.key, port, batch.service[i], plan.candidates);
+  state.races.leaves(n, ORIGIN, plan.serverDelayUs);
+  return n;
 }

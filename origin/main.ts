@@ -1,7 +1,8 @@
 /** The origin role: copies tagged SYNs to the live replicas, in time, and on to its own server. */
 import type { Problem } from '../src/errors.js';
 import { gatewayKeys, type KeyFile, probeKey, readKeyFile } from '../src/keys.js';
-import { ringBytes } from '../src/race/record.js';
+import { Candidates, ORIGIN } from '../src/race/candidates.js';
+import { type RaceRecord, RECORDED, readRaces, ringBytes } from '../src/race/record.js';
 import { schedule } from '../src/race/release.js';
 import {
   endpointConflict,
@@ -28,6 +29,10 @@ const DISTANCES_MS = 250;
 const WORTH_TELLING_US = 200;
 /** SYNs that may wait for their release at once, server's and copies together. */
 const HOLD_SLOTS = 16384;
+/** Race records that are kept. */
+const RACES_KEPT = 4096;
+
+const bit = (candidate: number): number => (candidate < RECORDED ? 1 << candidate : 0);
 
 export async function main(flags: RoleFlags): Promise<number> {
   return runRole(new Origin(readOriginConfig(flags)), flags);
@@ -38,7 +43,8 @@ class Origin implements Role {
   readonly module = new URL('./pipeline.js', import.meta.url);
   readonly pipelineOptions: OriginPipelineOptions;
   readonly holdSlots = HOLD_SLOTS;
-  readonly raceBytes = ringBytes(1);
+  readonly raceBytes = ringBytes(RACES_KEPT);
+  readonly #candidates = new Candidates();
   readonly learnedBytes = 0;
   readonly #master: KeyFile;
   readonly #prober: Prober;
@@ -115,7 +121,12 @@ class Origin implements Role {
           port,
           replicable: service.replicable,
           serverDelayUs: plan.serverDelayUs,
-          copies: live.map((r, i) => ({ address: words(r.address), delayUs: plan.delayUs[i] })),
+          copies: live.map((r, i) => ({
+            address: words(r.address),
+            delayUs: plan.delayUs[i],
+            candidate: this.#candidates.slotOf(r.id),
+          })),
+          candidates: live.reduce((bits, r) => bits | bit(this.#candidates.slotOf(r.id)), bit(ORIGIN)),
         }));
       }),
     };
@@ -210,5 +221,17 @@ class Origin implements Role {
       services: this.#services(),
       candidates: this.#services().flatMap((s) => (view?.replicas ?? []).map((r) => candidate(r, s))),
     };
+  }
+
+  /** The origin's account of races: when each copy left. Who answered, only the gateway knows. */
+  races(count: number): RaceRecord[] {
+    if (this.#context === undefined) return [];
+    const services = this.#services().flatMap((s) => s.ports.map(() => s));
+    return readRaces(this.#context.plane.races, count, {
+      candidate: (slot) => this.#candidates.idOf(slot),
+      service: (n) => services[n] && { ...services[n], release: this.config.release },
+      race: 'origin',
+      viewAgeMs: Math.round(this.#context.registry.viewAgeMs),
+    });
   }
 }

@@ -5,6 +5,7 @@ import { AddressMap } from '../src/flow/address-map.js';
 import { FlowTable, tickOf } from '../src/flow/table.js';
 import { Keyring, type KeyringGateway } from '../src/pipeline/keyring.js';
 import type { PipelineContext } from '../src/pipeline/pipeline.js';
+import { RaceWriter } from '../src/race/record.js';
 import type { Address } from '../src/wire/address.js';
 
 export interface OriginServicePlan {
@@ -14,7 +15,9 @@ export interface OriginServicePlan {
   /** µs that the origin's own server waits: Dmax. */
   serverDelayUs: number;
   /** Live replicas and how long each one's copy waits. */
-  copies: { address: Address; delayUs: number }[];
+  copies: { address: Address; delayUs: number; candidate: number }[];
+  /** Bits of the candidates, the origin's own server among them. */
+  candidates: number;
 }
 
 export interface OriginSnapshot {
@@ -33,6 +36,7 @@ export class OriginState {
   readonly held: FlowTable;
   readonly keyring = new Keyring();
   readonly hold: HoldQueue;
+  readonly races: RaceWriter;
   readonly services = new AddressMap();
   plans: OriginServicePlan[] = [];
   /** O as a word. */
@@ -44,6 +48,7 @@ export class OriginState {
 
   constructor(context: PipelineContext<OriginPipelineOptions>) {
     this.hold = context.hold;
+    this.races = new RaceWriter(context.races, context.clock);
     this.held = FlowTable.seeded(context.options.flows.max);
     this.#sweepBudget = Math.ceil(context.options.flows.max / 50);
     this.#gauges = context.gauges;
@@ -55,7 +60,7 @@ export class OriginState {
     this.plans = s.services.map((plan) => ({
       ...plan,
       serverDelayUs: Math.round(plan.serverDelayUs),
-      copies: plan.copies.map(({ address, delayUs }) => ({ address, delayUs: Math.round(delayUs) })),
+      copies: plan.copies.map((copy) => ({ ...copy, delayUs: Math.round(copy.delayUs) })),
     }));
     this.services.load(s.services.map(({ address, port }, value) => ({ address, port, value })));
     this.keyring.load(s.gateways);

@@ -77,6 +77,41 @@ program
     );
   });
 
+const loadAdmin = (): Promise<typeof import('./admin/commands.js')> => import('./admin/commands.js');
+const adminOption = (): Option =>
+  new Option('--admin <address>', "the gateway's admin.listen: HOST:PORT or unix:PATH").default(
+    '127.0.0.1:7411',
+  );
+
+program
+  .command('explain')
+  .description('why a connection was carried by whom: explain CLIENT:PORT, or explain last')
+  .argument('<which>')
+  .addOption(adminOption())
+  .option('--origin <address>', "the origin's admin.listen: joins its account of the race")
+  .option('--json', 'print JSON', false)
+  .action(async (which: string, options) => {
+    exitCode = await (await loadAdmin()).explain(which, options);
+  });
+program
+  .command('races')
+  .description('the latest races of a gateway')
+  .addOption(adminOption())
+  .option('--follow', 'go on, race by race', false)
+  .option('--last <n>', 'how many of those that were', integer(1, 4096), 10)
+  .option('--json', 'print one JSON object per line', false)
+  .action(async (options) => {
+    exitCode = await (await loadAdmin()).races(options);
+  });
+program
+  .command('proximity')
+  .description('who wins for whom, as a gateway has learned it')
+  .addOption(adminOption())
+  .option('--json', 'print JSON', false)
+  .action(async (options) => {
+    exitCode = await (await loadAdmin()).proximity(options);
+  });
+
 const bench = program.command('bench').description('measure, on this machine');
 bench
   .command('race')

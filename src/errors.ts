@@ -41,6 +41,8 @@ const CATALOGUE = {
   FSA_INSTANCE_RUNNING: EXIT.configuration,
   FSA_TOOL_MISSING: EXIT.configuration,
   FSA_KEY_INVALID: EXIT.configuration,
+  FSA_ADMIN_UNAVAILABLE: EXIT.unavailable,
+  FSA_RACE_UNKNOWN: EXIT.expectation,
   FSA_LAB_EXISTS: EXIT.configuration,
   FSA_LAB_UNKNOWN: EXIT.configuration,
   FSA_LAB_FAILED: EXIT.unavailable,

@@ -80,6 +80,8 @@ export interface Role {
   /** For /v1/status. */
   status(): Record<string, unknown>;
   races?(count: number): RaceRecord[];
+  /** For /v1/proximity: who wins for whom. */
+  proximity?(): unknown[];
 }
 
 export interface RoleContext {
@@ -277,6 +279,7 @@ async function serve(
       ...role.status(),
     }),
     races: role.races === undefined ? undefined : (count) => role.races!(count),
+    proximity: role.proximity === undefined ? undefined : () => role.proximity!(),
   });
   const onSignal = (): void => end(0);
   process.on('SIGTERM', onSignal);

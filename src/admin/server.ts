@@ -12,6 +12,7 @@ export interface AdminSource {
   counters(): Record<string, number>;
   status(): Record<string, unknown>;
   races: ((count: number) => RaceRecord[]) | undefined;
+  proximity: (() => unknown[]) | undefined;
 }
 
 export interface Admin {
@@ -43,6 +44,8 @@ export function createAdmin(source: AdminSource): Admin {
     app.get<{ Querystring: { last: number } }>('/v1/races', { schema: lastSchema }, async (request) => ({
       races: races(request.query.last),
     }));
+  const proximity = source.proximity;
+  if (proximity !== undefined) app.get('/v1/proximity', async () => ({ proximity: proximity() }));
   return {
     listen: async (address) => {
       const at = parseListen(address);

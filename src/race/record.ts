@@ -115,6 +115,12 @@ export class RaceWriter {
     ring[base + MANNER] = manner;
   }
 
+  /** Notes when a candidate's copy leaves, µs after the SYN. For an origin, which asks each at its own time. */
+  leaves(n: number, candidate: number, delayUs: number): void {
+    const base = this.#find(n);
+    if (base >= 0 && candidate < RECORDED) this.ring[base + SENDS + candidate] = delayUs;
+  }
+
   /** Bits of the candidates asked so far; 0 when the record is gone. */
   asking(n: number): number {
     const base = this.#find(n);

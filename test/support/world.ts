@@ -109,7 +109,12 @@ export function originSnapshot(w: World): OriginSnapshot {
         port: SERVICE_PORT,
         replicable: w.replicable,
         serverDelayUs: w.serverDelayUs,
-        copies: REPLICAS.map((r, i) => ({ address: words(r.address), delayUs: w.delaysUs[i] })),
+        candidates: w.candidates.reduce((bits, c) => bits | (c < 32 ? 1 << c : 0), 1),
+        copies: REPLICAS.map((r, i) => ({
+          address: words(r.address),
+          delayUs: w.delaysUs[i],
+          candidate: w.candidates[i],
+        })),
       },
     ],
   };

@@ -35,7 +35,7 @@ describe('drawRace', () => {
       '          |---------|---------|---------|---------|---------|---------|',
       `r2        ${track(`${'.'.repeat(25)}W`)}   100.0 won`,
       `origin    ${track(`${'.'.repeat(48)}x`)}   190.2 reset`,
-      `r1        ${track('(no answer)')}         silent (busy)`,
+      `r1        ${track('(no answer)')}         silent`,
     ]);
   });
 
