@@ -2,10 +2,11 @@
  * [602–658] Every other packet of a raced flow: to and from the winner, as the configuration asks; to
  * and from the origin unchanged [616].
  */
-import { advance, RACING } from '../src/flow/states.js';
+import { ANSWERED, advance, RACING, REQUESTED } from '../src/flow/states.js';
 import { type Batch, OPEN, type Stage } from '../src/pipeline/batch.js';
 import { dnat } from '../src/pipeline/translate.js';
 import { ORIGIN } from '../src/race/candidates.js';
+import { RECORDED } from '../src/race/record.js';
 import * as ipip from '../src/wire/ipip.js';
 import * as ipv4 from '../src/wire/ipv4.js';
 import * as mss from '../src/wire/mss.js';
@@ -13,7 +14,7 @@ import * as tcp from '../src/wire/tcp.js';
 import * as virtio from '../src/wire/virtio.js';
 import { asService } from './keep-first-ack.js';
 import { reasons } from './reasons.js';
-import { CLIENT, type GatewayState, SERVER, SPOOF, TUNNEL } from './state.js';
+import { CLIENT, FIRST_BYTES, type GatewayState, SERVER, SPOOF, TUNNEL } from './state.js';
 
 export function carry(state: GatewayState): Stage {
   return (batch) => {
@@ -35,6 +36,10 @@ function fromClient(state: GatewayState, batch: Batch, i: number): void {
   // A SYN on a decided flow is the winner's to answer, and changes nothing here.
   const syn = tcp.isSyn(batch.tcpFlags[i]);
   if (!syn) advance(flows, e, batch.tcpFlags[i], true, state.nowTick, state.idle);
+  if ((flows.marks[e] & REQUESTED) === 0 && carriesData(batch, i)) {
+    flows.marks[e] |= REQUESTED;
+    state.races.requested(flows.record[e]);
+  }
   if (flows.winner[e] === ORIGIN) return batch.pass(i, reasons.passToOrigin);
   if (state.serviceMode[batch.service[i]] !== TUNNEL) {
     dnat(batch, i, flows.target[e * 4 + 3], flows.targetPort[e]);
@@ -68,7 +73,15 @@ function fromServer(state: GatewayState, batch: Batch, i: number): void {
     (batch.tcpFlags[i] & tcp.RST) === 0;
   if (candidate !== winner && !spoofed) return batch.drop(i, reasons.dropNotWinner);
   advance(flows, e, batch.tcpFlags[i], false, state.nowTick, state.idle);
+  if ((flows.marks[e] & (REQUESTED | ANSWERED)) === REQUESTED && carriesData(batch, i)) {
+    flows.marks[e] |= ANSWERED;
+    if (winner < RECORDED) state.races.answered(flows.record[e], state.gauges, FIRST_BYTES + 2 * winner);
+  }
   if (candidate === ORIGIN && !spoofed) return batch.pass(i, reasons.passFromOrigin);
   if (!spoofed) asService(state, batch, i);
   batch.pass(i, reasons.passFromReplica);
+}
+
+function carriesData(batch: Batch, i: number): boolean {
+  return batch.at[i] + batch.length[i] > batch.l4[i] + tcp.dataOffset(batch.view, batch.l4[i]);
 }

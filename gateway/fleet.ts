@@ -45,10 +45,17 @@ export class Fleet {
   /** By `service/candidate`. */
   readonly #endpoints = new Map<string, KnownEndpoint>();
 
+  #ejected: (candidate: number) => boolean = () => false;
+
   constructor(readonly race: Race = 'origin') {}
 
   /** Takes over what the registry says now. `told` is the configuration that the flag asks for. */
-  update(view: View, told: Configuration | undefined): void {
+  update(
+    view: View,
+    told: Configuration | undefined,
+    ejected: (candidate: number) => boolean = () => false,
+  ): void {
+    this.#ejected = ejected;
     for (const s of this.#services) s.raced = false;
     for (const e of this.#endpoints.values()) e.live = false;
     for (const record of view.services) {
@@ -73,7 +80,7 @@ export class Fleet {
     for (const replica of view.replicas) {
       const offer = replica.services.find((s) => s.name === name);
       if (offer === undefined || endpointConflict(view, replica) !== undefined) continue;
-      const live = replica.state === 'up';
+      const live = replica.state === 'up' && !this.#ejected(this.candidates.slotOf(replica.id));
       const load = Math.round(Math.min(1, replica.load) / LOAD_STEP) * LOAD_STEP;
       const slot = this.candidates.slotOf(replica.id);
       this.#know(n, slot, replica.address, replicaPort(offer, port), live, load);
@@ -109,11 +116,18 @@ export class Fleet {
     return this.#services;
   }
 
+  /** The machines of each service, the origin among them. */
+  candidatesByService(): number[][] {
+    return this.#services.map((_, n) =>
+      [...this.#endpoints.values()].filter((e) => e.service === n).map((e) => e.candidate),
+    );
+  }
+
   usesTunnel(): boolean {
     return this.#services.some((s) => s.configuration === 'C');
   }
 
-  snapshot(wanMtu: number, tunnelMss: number): GatewaySnapshot {
+  snapshot(wanMtu: number, tunnelMss: number, seeds: GatewaySnapshot['seeds'] = []): GatewaySnapshot {
     const words = (text: string): Address => parse(text) as Address;
     const endpoints: Endpoint[] = [...this.#endpoints.values()].map((e) => ({
       ...e,
@@ -122,6 +136,7 @@ export class Fleet {
     // A live claim on an address and port comes after, and so before, a remembered one.
     endpoints.sort((a, b) => Number(a.live) - Number(b.live));
     return {
+      seeds,
       race: RACE_NUMBERS[this.race],
       services: this.#services.map((s) => ({
         address: words(s.address),

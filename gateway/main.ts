@@ -2,7 +2,7 @@
 import { FirstackError, type Problem } from '../src/errors.js';
 import { readKeyFile } from '../src/keys.js';
 import { learnedBytes, PREFIX_BITS, readLearned } from '../src/race/learned.js';
-import { type RaceRecord, readRaces, ringBytes } from '../src/race/record.js';
+import { type RaceRecord, RECORDED, readRaces, ringBytes } from '../src/race/record.js';
 import type { View } from '../src/registry/records.js';
 import {
   configurationMismatches,
@@ -25,7 +25,9 @@ import * as ipv4 from '../src/wire/ipv4.js';
 import * as tcp from '../src/wire/tcp.js';
 import { type GatewayConfig, readGatewayConfig } from './config.js';
 import { describeReplica, Fleet } from './fleet.js';
-import type { GatewayPipelineOptions } from './state.js';
+import { type FirstBytes, Outliers } from './outliers.js';
+import { proximityRecord, seedsOf } from './site.js';
+import { FIRST_BYTES, type GatewayPipelineOptions } from './state.js';
 import { steering } from './steering.js';
 
 /** Race records that are kept. */
@@ -34,6 +36,8 @@ const RACES_KEPT = 4096;
 const LEARNED_ENTRIES = 8192;
 /** SYNs that may wait for their hedge at once. */
 const HEDGES = 16384;
+/** How often the site is told, and slow machines are looked for. */
+const LOOK_MS = 1000;
 
 export async function main(flags: RoleFlags): Promise<number> {
   return runRole(new Gateway(readGatewayConfig(flags)), flags);
@@ -50,6 +54,9 @@ class Gateway implements Role {
   readonly #fleet: Fleet;
   #context: RoleContext | undefined;
   readonly #warned = new Set<string>();
+  readonly #outliers = new Outliers();
+  #ejected: number[] = [];
+  #timer: NodeJS.Timeout | undefined;
 
   constructor(readonly config: GatewayConfig) {
     this.#fleet = new Fleet(config.race);
@@ -85,7 +92,7 @@ class Gateway implements Role {
       ...this.#foreignPrefixes(view),
       ...checkForwarding(host),
       ...checkForwardChains(host, legs),
-      ...(this.#mayMasquerade(view) ? [] : checkMasquerade(host, wan)),
+      ...(this.#mayMasquerade(view) ? [] : checkMasquerade(host, wan, this.#prefixes())),
     ];
   }
 
@@ -112,15 +119,28 @@ class Gateway implements Role {
       );
   }
 
+  #prefixes(): Prefix[] {
+    return this.config.prefixes.map((p) => parsePrefix(p) as Prefix);
+  }
+
   duty(host: Host, view: View): Duty {
-    this.#fleet.update(view, this.config.configuration);
+    const now = performance.now();
+    const ejected = (candidate: number): boolean => this.#outliers.isEjected(candidate, now);
+    this.#fleet.update(view, this.config.configuration, ejected);
     this.#sayMismatches(view);
     const wanMtu = this.config.tun.mtu ?? leastMtu(host, this.config.wan);
     const tunnelled = this.#fleet.usesTunnel();
     const inside = wanMtu - OVERHEAD;
     return {
-      steering: steering(this.config, this.#fleet, inside),
-      snapshot: this.#fleet.snapshot(wanMtu, inside - ipv4.MIN_HEADER - tcp.MIN_HEADER),
+      steering: steering(this.config, this.#fleet, {
+        tunnelMtu: inside,
+        masqueraded: checkMasquerade(host, this.config.wan, this.#prefixes()).length > 0,
+      }),
+      snapshot: this.#fleet.snapshot(
+        wanMtu,
+        inside - ipv4.MIN_HEADER - tcp.MIN_HEADER,
+        seedsOf(view, this.config.tag.gatewayId, this.config.site, this.#fleet),
+      ),
       offload: !tunnelled,
       tunMtu: wanMtu,
     };
@@ -136,6 +156,7 @@ class Gateway implements Role {
 
   async start(context: RoleContext): Promise<void> {
     this.#context = context;
+    if (this.config.race !== 'origin') this.#timer = setInterval(() => this.#look(), LOOK_MS);
     context.registry.publish('gateway', {
       v: 1,
       id: this.config.tag.gatewayId,
@@ -143,12 +164,41 @@ class Gateway implements Role {
     });
   }
 
-  async stop(): Promise<void> {}
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+  }
+
+  /** Once a second: tells the site what was learned, and looks for machines that serve slowly. */
+  #look(): void {
+    const { plane, registry, log, refresh } = this.#context!;
+    const { site } = this.config;
+    if (site !== undefined)
+      registry.publish(
+        'proximity',
+        proximityRecord(this.config.tag.gatewayId, site, plane.learned, this.#fleet),
+      );
+    const totals = new Map<number, FirstBytes>();
+    for (let c = 0; c < RECORDED; c++) {
+      const at = FIRST_BYTES + 2 * c;
+      if (plane.gauges[at] > 0) totals.set(c, { count: plane.gauges[at], sumUs: plane.gauges[at + 1] });
+    }
+    const now = performance.now();
+    const ejectedBefore = this.#ejected;
+    for (const candidates of this.#fleet.candidatesByService())
+      for (const c of this.#outliers.judge(totals, candidates, now))
+        log.warn(
+          { replica: this.#fleet.candidates.idOf(c), firstByteMs: this.#outliers.meanMs(c) },
+          'serves slowly: not raced for a time',
+        );
+    this.#ejected = [...totals.keys()].filter((c) => this.#outliers.isEjected(c, now));
+    if (this.#ejected.join() !== ejectedBefore.join()) refresh();
+  }
 
   status(): Record<string, unknown> {
     return {
       race: this.config.race,
       flows: this.#context?.plane.gauges[0] ?? 0,
+      ejected: this.#ejected.map((c) => this.#fleet.candidates.idOf(c)),
       services: this.#fleet.services.map(({ name, address, port, configuration, raced }) => ({
         name,
         address,

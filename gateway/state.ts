@@ -27,6 +27,14 @@ export const RACE_LEARNED = 2;
 /** Who sends the copies of a SYN, as the data plane numbers it. */
 export type Race = typeof RACE_ORIGIN | typeof RACE_GATEWAY | typeof RACE_LEARNED;
 
+/** What another gateway of the site has measured. */
+export interface Seed {
+  service: number;
+  candidate: number;
+  rttUs: number;
+  variationUs: number;
+}
+
 /** Sides that a packet can come from. */
 export const CLIENT = 1;
 export const SERVER = 2;
@@ -52,6 +60,7 @@ export interface Endpoint {
 }
 
 export interface GatewaySnapshot {
+  seeds: Seed[];
   race: Race;
   /** By service number, which is never given to another. */
   services: GatewayService[];
@@ -80,6 +89,9 @@ export function tunnelPort(service: number): number {
  */
 const UNTAGGED_IN_A_ROW = 3;
 const TRY_TAGS_AGAIN_TICKS = 6000;
+
+/** Where the times to first byte begin among the gauges. */
+export const FIRST_BYTES = 64;
 
 /** Stateless resets per tick of a tenth of a second. */
 const LATE_RESETS_PER_TICK = 100;
@@ -126,7 +138,8 @@ export class GatewayState {
 
   tunnelMss = 1440;
   wanMtu = 1500;
-  readonly #gauges: Float64Array;
+  /** [0] flows; from {@link FIRST_BYTES} on two words per candidate: first bytes, and µs they took. */
+  readonly gauges: Float64Array;
   readonly #sweepBudget: number;
 
   constructor(context: PipelineContext<GatewayPipelineOptions>) {
@@ -139,7 +152,7 @@ export class GatewayState {
     this.gatewayId = context.options.gatewayId;
     this.keyId = context.options.keyId;
     this.key = Int32Array.from(context.options.key);
-    this.#gauges = context.gauges;
+    this.gauges = context.gauges;
     // The whole table once in five seconds.
     this.#sweepBudget = Math.ceil(flows.max / 50);
     this.tick(context.clock.nowUs);
@@ -172,6 +185,7 @@ export class GatewayState {
         s.endpoints.flatMap((e, k) => (e.service === n && e.live && e.candidate < RECORDED ? [k] : [])),
       ),
     );
+    this.learned.seeds = s.seeds;
     this.loads.fill(0);
     for (const e of s.endpoints) if (e.candidate < RECORDED) this.loads[e.candidate] = e.load;
   }
@@ -181,7 +195,7 @@ export class GatewayState {
     this.epoch = tag.epochOf(Date.now() / 1000);
     this.lateResets = LATE_RESETS_PER_TICK;
     this.flows.sweep(this.nowTick, this.#sweepBudget);
-    this.#gauges[0] = this.flows.size;
+    this.gauges[0] = this.flows.size;
   }
 
   /** Notes whether a connection was opened by a SYN that went untagged at last. */

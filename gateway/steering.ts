@@ -11,39 +11,74 @@ import {
 import type { GatewayConfig } from './config.js';
 import type { Fleet } from './fleet.js';
 
-/** @param tunnelMtu the largest inner packet of a tunnel */
-export function steering(config: GatewayConfig, fleet: Fleet, tunnelMtu: number): Steering {
+export interface GatewaySteering {
+  /** The largest inner packet of a tunnel. */
+  tunnelMtu: number;
+  /** The host translates its clients' sources on the WAN: only A, and only in races of the gateway's own. */
+  masqueraded: boolean;
+}
+
+export function steering(config: GatewayConfig, fleet: Fleet, how: GatewaySteering): Steering {
   const { tun, lan, wan } = config;
   const { services, tunnelled, endpoints, tunnels } = fleet.steered();
-  const ours = `${steerTo(config.steering)} notrack`;
-  const fromLan = `iifname ${interfaces(lan)} ip saddr @clients`;
-  const fromWan = `iifname ${interfaces(wan)} ip daddr @clients`;
-  const body = [
+  const sets = [
     set('clients', 'ipv4_addr', config.prefixes),
     set('services', 'ipv4_addr . inet_service', services),
     set('tunnelled', 'ipv4_addr . inet_service', tunnelled),
     set('endpoints', 'ipv4_addr . inet_service', endpoints),
     set('tunnels', 'ipv4_addr', tunnels),
-    chain('prerouting', 'prerouting', 'filter', [
-      `iifname "${tun.name}" notrack accept`,
-      `${fromLan} ip daddr . tcp dport @tunnelled ${steerIntoTunnel(config.steering)} notrack accept`,
-      `${fromLan} ip daddr . tcp dport @services ${ours}`,
-      // Of the service's own packets only those that decide: the origin's data stays in the kernel, and
-      // under B that of the replicas, which spoof it.
-      `${fromWan} ip saddr . tcp sport @services tcp flags & (fin | syn | rst) != 0 ${ours} accept`,
-      `${fromWan} ip saddr . tcp sport @services notrack accept`,
-      `${fromWan} ip saddr . tcp sport @endpoints ${ours}`,
-      `${fromWan} ip protocol 4 ip saddr @tunnels ${ours}`,
-      `${fromWan} ${ICMP_ERRORS} ${steerTo(config.steering)}`,
-    ]),
-  ].join('');
+  ];
+  const fromLan = `iifname ${interfaces(lan)} ip saddr @clients`;
+  const fromWan = `iifname ${interfaces(wan)} ip daddr @clients`;
+  const mark = steerTo(config.steering);
+  const outward = [
+    `${fromLan} ip daddr . tcp dport @tunnelled ${steerIntoTunnel(config.steering)} notrack accept`,
+    `${fromLan} ip daddr . tcp dport @services ${mark} notrack`,
+  ];
+  // Of the service's own packets only those that decide: the origin's data stays in the kernel, and under
+  // B that of the replicas, which spoof it.
+  const deciding = 'ip saddr . tcp sport @services tcp flags & (fin | syn | rst) != 0';
+  const chains = how.masqueraded
+    ? [
+        // The LAN's leg is not tracked; the WAN's is, and its addresses are the clients' again only after
+        // destination translation.
+        chain('prerouting', 'prerouting', 'filter', [
+          `iifname "${tun.name}" ip daddr @clients notrack accept`,
+          ...outward,
+        ]),
+        chain(
+          'translated',
+          'prerouting',
+          'filter',
+          [
+            `${fromWan} ${deciding} ${mark}`,
+            `${fromWan} ip saddr . tcp sport @endpoints ${mark}`,
+            `${fromWan} ${ICMP_ERRORS} ${mark}`,
+          ],
+          AFTER_DNAT,
+        ),
+      ]
+    : [
+        chain('prerouting', 'prerouting', 'filter', [
+          `iifname "${tun.name}" notrack accept`,
+          ...outward,
+          `${fromWan} ${deciding} ${mark} notrack accept`,
+          `${fromWan} ip saddr . tcp sport @services notrack accept`,
+          `${fromWan} ip saddr . tcp sport @endpoints ${mark} notrack`,
+          `${fromWan} ip protocol 4 ip saddr @tunnels ${mark} notrack`,
+          `${fromWan} ${ICMP_ERRORS} ${mark}`,
+        ]),
+      ];
   return {
     instance: config.instance,
     tun: tun.name,
     ...config.steering,
-    tunnelMtu: fleet.usesTunnel() ? tunnelMtu : undefined,
-    body,
+    tunnelMtu: fleet.usesTunnel() ? how.tunnelMtu : undefined,
+    body: [...sets, ...chains].join(''),
     beforeLocal: false,
     sysctls: [],
   };
 }
+
+/** An nftables priority between destination translation (-100) and filtering (0). */
+const AFTER_DNAT = '-50';

@@ -22,6 +22,8 @@ export interface OriginConfig extends CommonConfig {
   /** The gateway's affair; named here so that one set of flags fits every role. */
   race: Race;
   release: Release;
+  /** Whether this host's clock is known to be synchronized (PTP, NTP with a bound). */
+  clock: 'free' | 'synchronized';
 }
 
 const common = commonProperties({ tun: 'fsor0', admin: 7412, mark: 0x02000000, table: 7412, priority: 7412 });
@@ -46,6 +48,7 @@ export const schema: Schema = {
     },
     race: { enum: [...RACES], default: 'origin' },
     release: { enum: [...RELEASES], default: 'synchronized' },
+    clock: { enum: ['free', 'synchronized'], default: 'free' },
   },
 };
 

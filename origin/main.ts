@@ -160,7 +160,7 @@ class Origin implements Role {
     for (const id of this.#distancesUs.keys())
       if (!known.has(id)) changed = this.#distancesUs.delete(id) || changed;
     for (const r of registry.view.replicas) {
-      const now = this.#prober.distanceUs(r.address);
+      const now = this.#prober.distanceUs(r.address, this.#synchronized(r));
       const before = this.#distancesUs.get(r.id);
       if (now === undefined) {
         if (before === undefined) continue;
@@ -176,6 +176,11 @@ class Origin implements Role {
     if (!changed) return;
     this.#publish();
     refresh();
+  }
+
+  /** Timestamps of two hosts are compared only where both say that their clocks allow it. */
+  #synchronized(r: ReplicaRecord): boolean {
+    return this.config.clock === 'synchronized' && r.clock === 'synchronized';
   }
 
   #publish(): void {
@@ -209,7 +214,7 @@ class Origin implements Role {
         service: service.name,
         state: r.state,
         distanceMs,
-        measure: 'rtt/2',
+        measure: this.#synchronized(r) ? 'one-way' : 'rtt/2',
         raced: why === '',
         why,
         excessMs,

@@ -1,5 +1,6 @@
 /** Measures d(O,R): probes each replica over UDP and keeps the median of a window. */
 import { createSocket, type Socket } from 'node:dgram';
+import { wallUs } from '../src/device/wall-clock.js';
 import { DistanceWindow } from '../src/race/distance.js';
 import * as probe from '../src/wire/probe.js';
 import type { SipKey } from '../src/wire/siphash.js';
@@ -13,8 +14,9 @@ const SILENT_US = 1_000_000;
 interface Target {
   id: string;
   window: DistanceWindow;
-  /** When each probe under way was sent, by its number modulo 256. */
+  /** When each probe under way was sent, by its number modulo 256: by the wall clock, and by the monotonic one. */
   sentUs: Float64Array;
+  begunUs: Float64Array;
   seq: number;
   probedMs: number;
 }
@@ -65,17 +67,21 @@ export class Prober {
           id,
           window: new DistanceWindow(),
           sentUs: new Float64Array(256),
+          begunUs: new Float64Array(256),
           seq: 0,
           probedMs: Number.NEGATIVE_INFINITY,
         });
     }
   }
 
-  /** d(O,R) in µs of a replica that answers, undefined of one that does not. */
-  distanceUs(address: string): number | undefined {
+  /**
+   * d(O,R) in µs of a replica that answers, undefined of one that does not.
+   * @param synchronized both clocks are: one way by timestamps, else half a round trip
+   */
+  distanceUs(address: string, synchronized = false): number | undefined {
     const target = this.#targets.get(address);
     if (target === undefined || target.window.silenceUs(nowUs()) > SILENT_US) return undefined;
-    return target.window.distanceUs;
+    return synchronized ? target.window.oneWayUs : target.window.distanceUs;
   }
 
   #tick(): void {
@@ -85,7 +91,8 @@ export class Prober {
       if (now - target.probedMs < interval - 1) continue;
       target.probedMs = now;
       target.seq = (target.seq + 1) & 0xffff;
-      const sentUs = nowUs();
+      const sentUs = wallUs();
+      target.begunUs[target.seq & 255] = nowUs();
       target.sentUs[target.seq & 255] = sentUs;
       const request = { kind: probe.REQUEST, seq: target.seq, sentUs, receivedUs: 0, repliedUs: 0 } as const;
       this.#socket?.send(probe.encode(request, this.#key), probe.PORT, address);
@@ -102,7 +109,7 @@ export class Prober {
     if (target.sentUs[slot] === 0 || target.sentUs[slot] !== reply.sentUs) return;
     target.sentUs[slot] = 0;
     const held = Math.max(0, reply.repliedUs - reply.receivedUs);
-    target.window.add(Math.max(0, now - reply.sentUs - held), now);
+    target.window.add(Math.max(0, now - target.begunUs[slot] - held), now, reply.receivedUs - reply.sentUs);
   }
 }
 

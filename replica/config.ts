@@ -23,6 +23,10 @@ export interface ReplicaConfig extends CommonConfig {
   services: ReplicaService[];
   health?: HealthConfig;
   limits: { connections: number; cpuPct: number };
+  /** A replica under load waits so long × its load (0 … 1) before it lets its kernel acknowledge. */
+  loadPenaltyMs: number;
+  /** Whether this host's clock is known to be synchronized (PTP, NTP with a bound). */
+  clock: 'free' | 'synchronized';
 }
 
 const common = commonProperties({ tun: 'fsre0', admin: 7413, mark: 0x03000000, table: 7413, priority: 5 });
@@ -58,6 +62,8 @@ export const schema: Schema = {
         fall: { type: 'integer', minimum: 1, default: 2 },
       },
     },
+    loadPenaltyMs: { type: 'number', minimum: 0, maximum: 1000, default: 10 },
+    clock: { enum: ['free', 'synchronized'], default: 'free' },
     limits: {
       type: 'object',
       additionalProperties: false,

@@ -91,6 +91,18 @@ function onTaggedSyn(
     batch.length[i] -= tag.LENGTH;
   }
   if (mode === TRANSLATE) dnat(batch, i, state.address, state.serviceLocalPort[batch.service[i]]);
+  // Between idle and busy the acknowledgement is late by a little, so that near-equal replicas share.
+  if (state.penaltyUs > 0) {
+    const held = state.hold.pushIn(
+      batch.arena,
+      batch.at[i],
+      batch.length[i],
+      state.clock,
+      state.penaltyUs,
+      0,
+    );
+    if (held >= 0) return batch.hold(i, reasons.holdLoaded);
+  }
   batch.pass(i, reasons.passCracked);
 }
 

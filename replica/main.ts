@@ -35,6 +35,10 @@ import { type Carried, steering } from './steering.js';
 
 const MODES = { A: 0, B: 1, C: 2 } as const;
 const LOAD_MS = 1000;
+/** SYNs that may wait under load at once. */
+const HOLD_SLOTS = 4096;
+/** A penalty changes in steps: not every flicker of load is news for the data plane. */
+const PENALTY_STEP_US = 500;
 /** A busy replica is up again below this share of its limits. */
 const RELAX = 0.9;
 
@@ -46,7 +50,7 @@ class Replica implements Role {
   readonly name = 'replica';
   readonly module = new URL('./pipeline.js', import.meta.url);
   readonly pipelineOptions: ReplicaPipelineOptions;
-  readonly holdSlots = 1;
+  readonly holdSlots = HOLD_SLOTS;
   readonly raceBytes = ringBytes(1);
   readonly learnedBytes = 0;
   readonly #master: KeyFile;
@@ -60,6 +64,7 @@ class Replica implements Role {
   #reason = 'starting';
   #connections = 0;
   #cpuPct = 0;
+  #penaltyTold = 0;
 
   constructor(readonly config: ReplicaConfig) {
     this.#master = readKeyFile(config.tag.keyFile, 'master');
@@ -129,6 +134,7 @@ class Replica implements Role {
     const snapshot: ReplicaSnapshot = {
       address: words(this.config.address),
       state: this.#state,
+      penaltyUs: this.#penaltyUs(),
       services: carried.map((s) => ({
         address: words(s.address),
         port: s.port,
@@ -191,9 +197,19 @@ class Replica implements Role {
     return ['up', ''];
   }
 
-  #record(): ReplicaRecord {
+  /** 0 … 1, of the resource that is used most. A limit of 100 % processor is none. */
+  #load(): number {
     const { limits } = this.config;
-    const load = Math.max(this.#connections / limits.connections, this.#cpuPct / 100);
+    const cpu = limits.cpuPct < 100 ? this.#cpuPct / limits.cpuPct : 0;
+    return Math.min(1, Math.max(this.#connections / limits.connections, cpu));
+  }
+
+  #penaltyUs(): number {
+    const exact = this.config.loadPenaltyMs * this.#load() * 1000;
+    return Math.floor(exact / PENALTY_STEP_US) * PENALTY_STEP_US;
+  }
+
+  #record(): ReplicaRecord {
     return {
       v: 1,
       id: this.config.id,
@@ -202,7 +218,8 @@ class Replica implements Role {
       state: this.#state,
       reason: this.#reason,
       connections: this.#connections,
-      load: Math.round(load * 100) / 100,
+      load: Math.round(this.#load() * 100) / 100,
+      clock: this.config.clock,
     };
   }
 
@@ -212,6 +229,8 @@ class Replica implements Role {
     this.#connections = countConnections(ports);
     this.#cpuPct = this.#cpu.read();
     this.#context.registry.publish('replica', this.#record());
+    if (this.#penaltyUs() !== this.#penaltyTold) this.#context.refresh();
+    this.#penaltyTold = this.#penaltyUs();
   }
 
   async stop(): Promise<void> {

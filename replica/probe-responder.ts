@@ -1,5 +1,6 @@
 /** Answers the origin's distance probes (UDP 7417): authentic ones only, with as many bytes as they had. */
 import { createSocket, type Socket } from 'node:dgram';
+import { wallUs } from '../src/device/wall-clock.js';
 import { FirstackError } from '../src/errors.js';
 import * as probe from '../src/wire/probe.js';
 import type { SipKey } from '../src/wire/siphash.js';
@@ -30,14 +31,14 @@ export class ProbeResponder {
     socket.removeAllListeners('error');
     socket.on('error', () => {});
     socket.on('message', (bytes, from) => {
-      const receivedUs = performance.now() * 1000;
+      const receivedUs = wallUs();
       const request = probe.decode(bytes, this.key);
       if (request === undefined || request.kind !== probe.REQUEST) return;
       const reply = {
         ...request,
         kind: probe.REPLY,
         receivedUs,
-        repliedUs: performance.now() * 1000,
+        repliedUs: wallUs(),
       } as const;
       socket.send(probe.encode(reply, this.key), from.port, from.address);
     });

@@ -3,6 +3,7 @@ import { defineReasons } from '../src/pipeline/reasons.js';
 
 export const reasons = defineReasons({
   passCracked: 'pass.syn-cracked',
+  holdLoaded: 'hold.syn-under-load',
   passOpened: 'pass.opened',
   passDelivered: 'pass.delivered',
   passDirect: 'pass.direct',

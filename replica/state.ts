@@ -1,4 +1,6 @@
 /** What the replica's stages share: the services it carries, whether it takes SYNs, the flows it has. */
+import type { Clock } from '../src/device/clock.js';
+import type { HoldQueue } from '../src/device/hold-queue.js';
 import { AddressMap } from '../src/flow/address-map.js';
 import { idleTicks } from '../src/flow/states.js';
 import { FlowTable, TICK_US, tickOf } from '../src/flow/table.js';
@@ -26,6 +28,8 @@ export interface ReplicaSnapshot {
   services: CarriedService[];
   gateways: KeyringGateway[];
   state: ReplicaState;
+  /** µs that an acknowledgement is delayed by now. */
+  penaltyUs: number;
 }
 
 export interface ReplicaPipelineOptions {
@@ -40,6 +44,9 @@ export class ReplicaFlows {
   /** R as a word. */
   address = 0;
   state: ReplicaState = 'inactive';
+  penaltyUs = 0;
+  readonly hold: HoldQueue;
+  readonly clock: Clock;
   /** Identification of outer headers that may be fragmented. */
   ipId = 0;
 
@@ -56,6 +63,8 @@ export class ReplicaFlows {
 
   constructor(context: PipelineContext<ReplicaPipelineOptions>) {
     const { flows } = context.options;
+    this.hold = context.hold;
+    this.clock = context.clock;
     this.flows = FlowTable.seeded(flows.max);
     this.idle = idleTicks(flows, TICK_US / 1000);
     this.#sweepBudget = Math.ceil(flows.max / 50);
@@ -66,6 +75,7 @@ export class ReplicaFlows {
   load(s: ReplicaSnapshot): void {
     this.address = s.address[3];
     this.state = s.state;
+    this.penaltyUs = Math.round(s.penaltyUs);
     this.keyring.load(s.gateways);
     this.services.load(s.services.map(({ address, port }, value) => ({ address, port, value })));
     this.endpoints.load(

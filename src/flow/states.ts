@@ -18,6 +18,9 @@ export const SERVER_FIN = 2;
 export const RETRANSMITTED = 4;
 /** And again, untagged: the path may drop the tag. */
 export const UNTAGGED = 8;
+/** The client has sent data; the server has. */
+export const REQUESTED = 16;
+export const ANSWERED = 32;
 
 export interface FlowTimeouts {
   /** RFC 7857: transitory while opening. */

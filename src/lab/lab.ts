@@ -119,6 +119,8 @@ export class Lab {
       release: options.release ?? 'synchronized',
       registry: options.registry ?? 'redis',
       log: options.log ?? 'info',
+      changes: options.changes,
+      clockOffsetsMs: options.clockOffsetsMs,
     };
     const { configuration, race, release, registry } = all;
     this.#progress(

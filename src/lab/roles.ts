@@ -30,6 +30,10 @@ export interface RoleOptions {
   race: Race;
   release: Release;
   registry: 'redis' | 'file';
+  /** Keys of a host's role file that differ from the laboratory's own. */
+  changes?: Record<string, Record<string, unknown>>;
+  /** By host: how far its wall clock is off. Namespaces share one clock, so this is the only way to differ. */
+  clockOffsetsMs?: Record<string, number>;
   /** The level of the roles' logs. */
   log: string;
 }
@@ -67,7 +71,10 @@ export class Roles {
     this.state.save();
     if (!this.#haveKeys) await this.#makeKeys();
     this.#haveKeys = true;
-    for (const host of this.hosts) writeFileSync(this.configFile(host), stringify(this.#configOf(host)));
+    for (const host of this.hosts) {
+      const file = { ...(this.#configOf(host) as object), ...options.changes?.[host] };
+      writeFileSync(this.configFile(host), stringify(file));
+    }
     writeFileSync(`${this.#directory}/registry.yaml`, stringify(this.#registryFile()));
   }
   #haveKeys = false;
@@ -100,8 +107,16 @@ export class Roles {
   }
 
   start(host: string): void {
+    const offset = this.options.clockOffsetsMs?.[host] ?? 0;
     // Each role has a machine of its own in the world; here it shares two cores with the clients.
-    const argv = inNamespace(namespaceOf(this.#lab, host), ['nice', '-n', '-10', ...this.argv(host)]);
+    const argv = inNamespace(namespaceOf(this.#lab, host), [
+      'env',
+      `FIRSTACK_CLOCK_OFFSET_MS=${offset}`,
+      'nice',
+      '-n',
+      '-10',
+      ...this.argv(host),
+    ]);
     const child = spawnLogged(argv, this.logFile(host));
     this.#processes.set(host, this.state.noteProcess(host, child.pid));
   }

@@ -35,4 +35,4 @@ export const common = defineReasons({});
 /** Room for counters in shared memory, whatever the role. */
 export const MAX_REASONS = 96;
 /** Room for gauges in shared memory, whatever the role. */
-export const GAUGES = 64;
+export const GAUGES = 256;

@@ -11,6 +11,7 @@ export class Candidates {
 
   /** The number of a replica, given out at its first mention and never given to another. */
   slotOf(replicaId: string): number {
+    if (replicaId === ORIGIN_ID) return ORIGIN;
     let slot = this.#slots.get(replicaId);
     if (slot === undefined) {
       slot = this.#ids.length;

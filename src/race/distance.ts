@@ -8,10 +8,16 @@ const ENOUGH = 3;
 
 export class DistanceWindow {
   readonly #rttUs: number[] = [];
+  readonly #oneWayUs: number[] = [];
   #lastReplyUs = 0;
 
-  /** @param nowUs when the answer came */
-  add(rttUs: number, nowUs: number): void {
+  /**
+   * @param nowUs when the answer came
+   * @param oneWayUs the way there by two clocks; means something only where both are synchronized
+   */
+  add(rttUs: number, nowUs: number, oneWayUs = 0): void {
+    this.#oneWayUs.push(oneWayUs);
+    if (this.#oneWayUs.length > WINDOW) this.#oneWayUs.shift();
     this.#rttUs.push(rttUs);
     if (this.#rttUs.length > WINDOW) this.#rttUs.shift();
     this.#lastReplyUs = nowUs;
@@ -21,6 +27,12 @@ export class DistanceWindow {
   get distanceUs(): number | undefined {
     if (this.#rttUs.length < ENOUGH) return undefined;
     return median(this.#rttUs) / 2;
+  }
+
+  /** d(O,R) in µs by two synchronized clocks; undefined while there are too few answers. */
+  get oneWayUs(): number | undefined {
+    if (this.#oneWayUs.length < ENOUGH) return undefined;
+    return Math.max(0, median(this.#oneWayUs));
   }
 
   /** µs since the last answer. */

@@ -47,6 +47,8 @@ export function learnedBytes(entries: number): number {
 
 export class Learned {
   readonly #mask: number;
+  /** What others have measured from the same site. */
+  seeds: readonly { service: number; candidate: number; rttUs: number; variationUs: number }[] = [];
 
   constructor(readonly table: Float64Array) {
     let buckets = 1;
@@ -75,7 +77,22 @@ export class Learned {
     table[oldest + SERVICE] = service;
     table[oldest + PREFIX] = prefix;
     table[oldest + USED] = nowUs;
+    this.#plant(oldest, service, nowUs);
     return oldest;
+  }
+
+  /** A new entry begins with what others of the site have measured. */
+  #plant(entry: number, service: number, nowUs: number): void {
+    for (let k = 0; k < this.seeds.length; k++) {
+      const s = this.seeds[k];
+      if (s.service !== service || s.candidate >= RECORDED) continue;
+      const c = entry + CANDIDATES + s.candidate * PER_CANDIDATE;
+      this.table[c + RTT] = s.rttUs;
+      this.table[c + VARIATION] = s.variationUs;
+      this.table[c + SAMPLES] = 1;
+      this.table[entry + ATTEMPTED] |= 1 << s.candidate;
+      this.table[entry + RACED] = nowUs;
+    }
   }
 
   /** Takes a measured round trip over. */

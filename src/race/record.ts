@@ -50,6 +50,7 @@ const SERVICE = 7;
 const WINNER = 8;
 const LIVE = 9;
 const MANNER = 10;
+const REQUESTED_AT = 11;
 const REPLIES = 16;
 /** Candidates that a record tells apart; those beyond race like the others and go unrecorded. */
 export const RECORDED = 32;
@@ -119,6 +120,20 @@ export class RaceWriter {
   leaves(n: number, candidate: number, delayUs: number): void {
     const base = this.#find(n);
     if (base >= 0 && candidate < RECORDED) this.ring[base + SENDS + candidate] = delayUs;
+  }
+
+  /** The client's first data passes. */
+  requested(n: number): void {
+    const base = this.#find(n);
+    if (base >= 0) this.ring[base + REQUESTED_AT] = this.clock.nowUs;
+  }
+
+  /** The first data back passes: adds its count and time to the two words at `at`. */
+  answered(n: number, totals: Float64Array, at: number): void {
+    const base = this.#find(n);
+    if (base < 0 || this.ring[base + REQUESTED_AT] === 0) return;
+    totals[at] += 1;
+    totals[at + 1] += this.clock.nowUs - this.ring[base + REQUESTED_AT];
   }
 
   /** Bits of the candidates asked so far; 0 when the record is gone. */

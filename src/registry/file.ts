@@ -32,7 +32,7 @@ export class FileRegistry implements Registry {
   }
 
   #read(): void {
-    const { value } = readYaml<Omit<View, 'origins'>>(this.path, fileSchema);
+    const { value } = readYaml<Omit<View, 'origins' | 'proximities'>>(this.path, fileSchema);
     this.view = { ...value, origins: undefined };
     this.connected = true;
     this.#confirmedAt = performance.now();

@@ -8,6 +8,16 @@ export const CONFIGURATIONS = ['A', 'B', 'C'] as const;
 /** A: translate both ways. B: replicas spoof the origin. C: tunnel. */
 export type Configuration = (typeof CONFIGURATIONS)[number];
 
+/** What one gateway has learned, for the others of its site. */
+export interface ProximityRecord {
+  v: 1;
+  /** The gateway's id. */
+  id: number;
+  site: string;
+  /** From the site to each replica (or `origin`): round trip and its variation, in µs. */
+  entries: { service: string; candidate: string; rttUs: number; variationUs: number }[];
+}
+
 /** Published by an origin. Has no TTL: flows outlive the role. */
 export interface ServiceRecord {
   v: 1;
@@ -43,6 +53,8 @@ export interface ReplicaRecord {
   connections: number;
   /** Share of its most limited resource in use, 0 … 1. */
   load: number;
+  /** Whether its clock is known to be synchronized: then an origin measures one way. */
+  clock: 'free' | 'synchronized';
 }
 
 export interface GatewayRecord {
@@ -68,14 +80,17 @@ export interface View {
   gateways: GatewayRecord[];
   /** Undefined where the registry does not tell (a file): then every origin counts as alive. */
   origins: OriginRecord[] | undefined;
+  /** What the gateways of the fleet have learned; a file tells nothing. */
+  proximities?: ProximityRecord[];
 }
 
-export type Kind = 'service' | 'replica' | 'gateway' | 'origin';
+export type Kind = 'service' | 'replica' | 'gateway' | 'origin' | 'proximity';
 export type Records = {
   service: ServiceRecord;
   replica: ReplicaRecord;
   gateway: GatewayRecord;
   origin: OriginRecord;
+  proximity: ProximityRecord;
 };
 
 const name: Schema = { type: 'string', pattern: '^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$' };
@@ -120,6 +135,7 @@ export const schemas: Record<Kind, Schema> = {
       reason: { type: 'string', default: '' },
       connections: { type: 'number', minimum: 0, default: 0 },
       load: { type: 'number', minimum: 0, default: 0 },
+      clock: { enum: ['free', 'synchronized'], default: 'free' },
     },
     ['id', 'address', 'services'],
   ),
@@ -139,6 +155,28 @@ export const schemas: Record<Kind, Schema> = {
       distancesMs: { type: 'object', additionalProperties: { type: 'number', minimum: 0 } },
     },
     ['id', 'address', 'services', 'release', 'distancesMs'],
+  ),
+  proximity: record(
+    {
+      id: { type: 'integer', minimum: 0, maximum: 65535 },
+      site: name,
+      entries: {
+        type: 'array',
+        maxItems: 4096,
+        items: {
+          type: 'object',
+          additionalProperties: false,
+          required: ['service', 'candidate', 'rttUs', 'variationUs'],
+          properties: {
+            service: name,
+            candidate: name,
+            rttUs: { type: 'number', minimum: 0 },
+            variationUs: { type: 'number', minimum: 0 },
+          },
+        },
+      },
+    },
+    ['id', 'site', 'entries'],
   ),
 };
 

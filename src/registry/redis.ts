@@ -26,7 +26,7 @@ const GRACE_MS = TTL_MS;
 
 export class RedisRegistry implements Registry {
   readonly kind = 'redis';
-  view: View = { services: [], replicas: [], gateways: [], origins: [] };
+  view: View = { services: [], replicas: [], gateways: [], origins: [], proximities: [] };
   connected = false;
 
   readonly #commands: Redis;
@@ -252,6 +252,7 @@ export class RedisRegistry implements Registry {
       replicas: byId(of('replica')),
       gateways: byId(of('gateway')),
       origins: byId(of('origin')),
+      proximities: byId(of('proximity')),
     };
     this.#changed();
   }

@@ -1,6 +1,7 @@
 /** What is true of this host before a role changes anything: the questions of `--check`. */
 import { readFileSync } from 'node:fs';
 import { FirstackError, type Problem } from '../errors.js';
+import type { Prefix } from '../wire/address.js';
 import { command, readSysctl } from './apply.js';
 import { forwardDrops, type Leg, masquerades, parseRuleset, type Ruleset } from './ruleset.js';
 
@@ -78,9 +79,9 @@ export function checkForwardChains(host: Host, legs: readonly Leg[]): Problem[] 
   }));
 }
 
-export function checkMasquerade(host: Host, wan: readonly string[]): Problem[] {
+export function checkMasquerade(host: Host, wan: readonly string[], clients: readonly Prefix[]): Problem[] {
   return wan.flatMap((oif) =>
-    masquerades(host.ruleset, oif).map(
+    masquerades(host.ruleset, oif, clients).map(
       (where): Problem => ({
         code: 'FSA_MASQUERADE',
         message: `${where} translates sources on ${oif}: replicas would answer an address that never asked (an origin race needs routable clients)`,

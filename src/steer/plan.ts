@@ -49,14 +49,15 @@ export function set(name: string, type: string, elements: readonly string[]): st
   return `  set ${name} {\n    type ${type}${flags}${list}\n  }\n`;
 }
 
-/** A base chain at raw priority, where connection tracking has not looked yet. */
+/** A base chain; at raw priority, unless another is given, connection tracking has not looked yet. */
 export function chain(
   name: string,
   hook: string,
   type: 'filter' | 'route',
   rules: readonly string[],
+  priority = 'raw',
 ): string {
-  return `  chain ${name} {\n    type ${type} hook ${hook} priority raw; policy accept;\n${rules.map((r) => `    ${r}\n`).join('')}  }\n`;
+  return `  chain ${name} {\n    type ${type} hook ${hook} priority ${priority}; policy accept;\n${rules.map((r) => `    ${r}\n`).join('')}  }\n`;
 }
 
 /** The statement that sends a packet to the TUN, as one that passes through it. */

@@ -2,6 +2,7 @@
  * Reads the host's own nftables rules (`nft -j list ruleset`) as far as they decide whether our packets
  * would get through. Each match is true, false or unknown for a leg; unknown never convicts a filter.
  */
+import { overlaps, type Prefix, parsePrefix } from '../wire/address.js';
 
 /** One crossing of the forward hook. Our packets are untracked TCP. */
 export interface Leg {
@@ -51,8 +52,11 @@ export function forwardDrops(ruleset: Ruleset, leg: Leg): string[] {
     });
 }
 
-/** The postrouting rules that would rewrite a source on its way out of `oif`. */
-export function masquerades(ruleset: Ruleset, oif: string): string[] {
+/**
+ * The postrouting rules that would rewrite a source on its way out of `oif`.
+ * @param clients the sources in question; without them every source is
+ */
+export function masquerades(ruleset: Ruleset, oif: string, clients?: readonly Prefix[]): string[] {
   const out: string[] = [];
   for (const c of ruleset.chains.filter(
     (x) => carriesIpv4(x) && x.hook === 'postrouting' && x.type === 'nat',
@@ -64,7 +68,7 @@ export function masquerades(ruleset: Ruleset, oif: string): string[] {
     for (const r of ruleset.rules) {
       // Chains of one name stand in several tables: ip6's own masquerading is none of IPv4.
       if (depth >= 16 || r.chain !== name || r.table !== base.table || r.family !== base.family) continue;
-      if (r.expr.some((e) => matches(e, { iif: '', oif }) === false)) continue;
+      if (r.expr.some((e) => matches(e, { iif: '', oif }) === false || isOfOthers(e, clients))) continue;
       for (const e of r.expr) {
         if ('masquerade' in e || 'snat' in e) out.push(`${r.family} ${r.table} ${r.chain}`);
         const next = (e.jump ?? e.goto) as { target: string } | undefined;
@@ -72,6 +76,22 @@ export function masquerades(ruleset: Ruleset, oif: string): string[] {
       }
     }
   }
+}
+
+/** Whether a match on the source address leaves all of our clients out (Docker masquerades its own only). */
+function isOfOthers(e: Json, clients: readonly Prefix[] | undefined): boolean {
+  const match = e.match as { op: string; left: Json; right: unknown } | undefined;
+  const payload = match?.left.payload as { protocol: string; field: string } | undefined;
+  if (clients === undefined || payload?.protocol !== 'ip' || payload.field !== 'saddr') return false;
+  if (match?.op !== '==' && match?.op !== 'in') return false;
+  const right = (match.right as { set?: unknown[] })?.set ?? [match.right];
+  return right.every((value) => {
+    const prefix = (value as { prefix?: { addr: string; len: number } })?.prefix;
+    const text = prefix === undefined ? `${String(value)}/32` : `${prefix.addr}/${prefix.len}`;
+    const theirs = parsePrefix(text);
+    // What cannot be read (a range, a named set) may hold one of ours.
+    return theirs !== undefined && !clients.some((ours) => overlaps(ours, theirs));
+  });
 }
 
 /** 'accept', a reason to drop, or undefined when the chain leaves it open. */

@@ -35,6 +35,8 @@ const replica = (n: number): ReplicaRecord => ({
   reason: '',
   connections: 0,
   load: 0,
+  clock: 'free',
+  clock: 'free',
 });
 
 describe('nft takes the steering', () => {
@@ -46,7 +48,8 @@ describe('nft takes the steering', () => {
 
   it('of a gateway with services of every configuration, and with none', () => {
     const fleet = new Fleet();
-    expect(check(gatewaySteering(gateway, fleet, 1480))).toBe('');
+    expect(check(gatewaySteering(gateway, fleet, { tunnelMtu: 1480, masqueraded: false }))).toBe('');
+    expect(check(gatewaySteering(gateway, fleet, { tunnelMtu: 1480, masqueraded: true }))).toBe('');
     fleet.update(
       {
         services: [0, 1, 2].map(service),
@@ -56,7 +59,7 @@ describe('nft takes the steering', () => {
       },
       undefined,
     );
-    expect(check(gatewaySteering(gateway, fleet, 1480))).toBe('');
+    expect(check(gatewaySteering(gateway, fleet, { tunnelMtu: 1480, masqueraded: false }))).toBe('');
   });
 
   it('of an origin', () => {
@@ -86,7 +89,10 @@ describe('nft takes the steering', () => {
   });
 
   it('and refuses what is none', () => {
-    const bad = { ...gatewaySteering(gateway, new Fleet(), 1480), body: '  chain x { type nonsense }\n' };
+    const bad = {
+      ...gatewaySteering(gateway, new Fleet(), { tunnelMtu: 1480, masqueraded: false }),
+      body: '  chain x { type nonsense }\n',
+    };
     expect(() => execFileSync('nft', ['-c', '-f', '-'], { input: nftText(bad), stdio: 'pipe' })).toThrow();
   });
 });

@@ -81,6 +81,7 @@ export const replicaOptions = (w: World) => ({ flows: { max: w.maxFlows, ...FLOW
 
 export function gatewaySnapshot(w: World): GatewaySnapshot {
   return {
+    seeds: [],
     race: w.race,
     services: [{ address: words(SERVICE), port: SERVICE_PORT, mode: MODE[w.configuration], raced: w.raced }],
     endpoints: [
@@ -123,6 +124,7 @@ export function originSnapshot(w: World): OriginSnapshot {
 /** Of the first replica. */
 export function replicaSnapshot(w: World): ReplicaSnapshot {
   return {
+    penaltyUs: 0,
     address: words(REPLICAS[0].address),
     gateways: GATEWAYS,
     state: w.replicaState,

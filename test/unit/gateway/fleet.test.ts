@@ -22,6 +22,7 @@ const replica = (id: string, n: number, more: Partial<ReplicaRecord> = {}): Repl
   reason: '',
   connections: 0,
   load: 0,
+  clock: 'free',
   ...more,
 });
 const origin: OriginRecord = {

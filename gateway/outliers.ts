@@ -1,0 +1,88 @@
+/**
+ * A machine that acknowledges fast and serves slowly must not win for ever. The data plane adds up, per
+ * candidate, the time from a client's first data to the first data back (A and C; under B it does not pass
+ * here). Who is far above the others is taken out of the races for a time, a third of a service at most.
+ * Pure: fed once a second.
+ */
+
+/** Of each candidate: how many first bytes came, and the sum of the times they took (µs). */
+export interface FirstBytes {
+  count: number;
+  sumUs: number;
+}
+
+const ENOUGH = 5;
+const TIMES = 3;
+const LEAST_EXCESS_US = 100_000;
+const EJECTED_MS = 30_000;
+const MOST_EJECTED_MS = 300_000;
+/** Weight of the newest second in a candidate's mean. */
+const GAIN = 0.3;
+
+interface Known {
+  before: FirstBytes;
+  meanUs: number;
+  seen: number;
+  until: number;
+  times: number;
+}
+
+export class Outliers {
+  readonly #known = new Map<number, Known>();
+
+  /**
+   * @param totals since the start, by candidate
+   * @param candidates those that serve one service; the origin is among the compared, and never ejected
+   * @returns candidates newly ejected
+   */
+  judge(totals: ReadonlyMap<number, FirstBytes>, candidates: readonly number[], nowMs: number): number[] {
+    for (const [c, total] of totals) this.#take(c, total);
+    const means = candidates
+      .map((c) => ({ c, known: this.#known.get(c) }))
+      .filter((x): x is { c: number; known: Known } => x.known !== undefined && x.known.seen >= ENOUGH);
+    const out = candidates.filter((c) => this.isEjected(c, nowMs)).length;
+    let room = Math.floor(candidates.length / 3) - out;
+    const ejected: number[] = [];
+    for (const { c, known } of means.sort((a, b) => b.known.meanUs - a.known.meanUs)) {
+      const others = means.filter((x) => x.c !== c).map((x) => x.known.meanUs);
+      if (c === 0 || room <= 0 || others.length === 0 || this.isEjected(c, nowMs)) continue;
+      const typical = [...others].sort((a, b) => a - b)[others.length >> 1];
+      if (known.meanUs < typical * TIMES || known.meanUs - typical < LEAST_EXCESS_US) continue;
+      known.times++;
+      known.until = nowMs + Math.min(MOST_EJECTED_MS, EJECTED_MS * known.times);
+      // It must earn its name anew when it is back.
+      known.seen = 0;
+      room--;
+      ejected.push(c);
+    }
+    return ejected;
+  }
+
+  #take(c: number, total: FirstBytes): void {
+    const known = this.#known.get(c) ?? {
+      before: { count: 0, sumUs: 0 },
+      meanUs: 0,
+      seen: 0,
+      until: 0,
+      times: 0,
+    };
+    const count = total.count - known.before.count;
+    if (count > 0) {
+      const mean = (total.sumUs - known.before.sumUs) / count;
+      known.meanUs = known.seen === 0 ? mean : known.meanUs + GAIN * (mean - known.meanUs);
+      known.seen += count;
+    }
+    known.before = { ...total };
+    this.#known.set(c, known);
+  }
+
+  isEjected(c: number, nowMs: number): boolean {
+    return (this.#known.get(c)?.until ?? 0) > nowMs;
+  }
+
+  /** Mean time to first byte in ms, for reports; null while too little is known. */
+  meanMs(c: number): number | null {
+    const known = this.#known.get(c);
+    return known === undefined || known.seen < ENOUGH ? null : known.meanUs / 1000;
+  }
+}
