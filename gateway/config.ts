@@ -32,7 +32,7 @@ export const schema: Schema = {
       },
     },
     prefixes: { type: 'array', minItems: 1, items: { type: 'string', format: 'ipv4-cidr' } },
-    race: { enum: [...RACES], default: 'origin' },
+    race: { enum: [...RACES], default: 'learned' },
     site: { type: 'string', pattern: '^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$' },
   },
 };

@@ -5,7 +5,7 @@
 import { existsSync } from 'node:fs';
 import { describeError, EXIT } from '../errors.js';
 import type { RaceRecord } from '../race/record.js';
-import type { Release } from '../race/release.js';
+import { RACES, type Race, type Release } from '../race/release.js';
 import type { Configuration } from '../registry/records.js';
 import { type Calibration, calibrate, calibrationLine, calibrationTable } from './calibrate.js';
 import { drawRace, ms } from './drawing.js';
@@ -54,6 +54,7 @@ export async function labDemo(o: DemoOptions): Promise<number> {
       wrong.push(...(await showConfiguration(lab, configuration, o.requests)));
     }
     wrong.push(...(await showImmediate(lab, calibration)));
+    wrong.push(...(await showRaces(lab, o.requests)));
   } catch (error) {
     for (const line of describeError(error)) say(red(line));
     wrong.push('it could not be finished');
@@ -159,6 +160,41 @@ async function showImmediate(lab: Lab, calibration: Calibration): Promise<string
   return wrong.map((line) => `immediate: ${line}`);
 }
 
+const RACE_MEANING: Record<Race, string> = {
+  origin: 'the origin copies the SYN, in time',
+  gateway: 'the gateway asks everybody itself',
+  learned: 'the gateway asks the nearest it knows',
+};
+
+/** The three races side by side, under A. */
+async function showRaces(lab: Lab, requests: number): Promise<string[]> {
+  title('Who sends the copies: three races side by side, configuration A');
+  const wrong: string[] = [];
+  const rows: string[] = [];
+  for (const race of RACES) {
+    await restart(lab, 'A', 'synchronized', race);
+    const m = await measure(lab, { race, release: 'synchronized', requests, concurrency: 4 });
+    wrong.push(...m.complaints.map((c) => `race ${race}: ${c}`));
+    const [host, counters] =
+      race === 'origin' ? ['origin', ['emit.copy', 'queued.copy']] : ['gateway', ['emit.syn-copy']];
+    let copies = 0;
+    for (const counter of counters) copies += await lab.roles.counter(host as string, counter);
+    const served = Object.entries(m.servedBy).map(([name, count]) => `${name} ${count}`);
+    rows.push(
+      `${race.padEnd(9)} ${RACE_MEANING[race].padEnd(38)} ${served.join(', ').padEnd(12)} ` +
+        `${m.connectMs.p50.toFixed(1).padStart(8)} ${(1 + copies / m.requests).toFixed(2).padStart(11)}`,
+    );
+  }
+  const heads = `${'race'.padEnd(9)} ${''.padEnd(38)} ${'served by'.padEnd(12)} ${'p50 ms'.padStart(8)} ${'SYNs/conn.'.padStart(11)}`;
+  const [nearest, d] = [expectedWinner(lab.topology, 'synchronized', 'gateway'), lab.topology.delaysMs];
+  say(
+    heads,
+    ...rows,
+    `The round trip to ${nearest}, the nearest, is ${d.gateway[nearest] + d[nearest].gateway} ms.`,
+  );
+  return wrong;
+}
+
 function why(t: Topology, c: Calibration, record: RaceRecord, winner: string, nearest: string): string[] {
   const delay = (path: string) => c.paths.find((p) => p.path === path)?.measuredMs ?? Number.NaN;
   const back = (id: string) => delay(`${id}>gateway`).toFixed(1);
@@ -180,10 +216,15 @@ function why(t: Topology, c: Calibration, record: RaceRecord, winner: string, ne
   ];
 }
 
-async function restart(lab: Lab, configuration: Configuration, release: Release): Promise<void> {
+async function restart(
+  lab: Lab,
+  configuration: Configuration,
+  release: Release,
+  race: Race = 'origin',
+): Promise<void> {
   await lab.stopRoles();
   await lab.restartWebServers();
-  await lab.startRoles({ configuration, release });
+  await lab.startRoles({ configuration, race, release });
 }
 
 async function takeDown(lab: Lab): Promise<string[]> {

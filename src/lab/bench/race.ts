@@ -4,6 +4,7 @@
  * connection to each machine, to a port that is never raced, over the same emulated paths.
  */
 
+import { writeFileSync } from 'node:fs';
 import { median } from '../../race/distance.js';
 import type { Race, Release } from '../../race/release.js';
 import { Lab } from '../lab.js';
@@ -11,6 +12,7 @@ import { wanAddress } from '../network.js';
 import { pause, waitUntil } from '../process.js';
 import { DIRECT_PORT } from '../web-server.js';
 import { Client, type Connection } from './connect.js';
+import { plot } from './plot.js';
 import { blankTopology, generator, meanMs, type RandomTopology, randomTopology } from './random-topology.js';
 import { type Figure, scenarios } from './scenarios.js';
 
@@ -28,6 +30,8 @@ export interface BenchRaceOptions {
   topologies: number;
   seed: number;
   json: boolean;
+  /** File for a plot. */
+  svg?: string;
 }
 
 export interface Mode {
@@ -78,9 +82,31 @@ export async function benchRace(o: BenchRaceOptions): Promise<number> {
   for (const mode of MODES) samples.set(mode.id, await runMode(mode, topologies));
   figures.push(...figuresOf(samples, command));
   figures.push(...(await scenarios(command, say)));
+  if (o.svg !== undefined) writeFileSync(o.svg, drawing(samples, o));
   if (o.json) process.stdout.write(`${JSON.stringify(figures, null, 2)}\n`);
   else for (const f of figures) process.stdout.write(`${line(f)}\n`);
   return figures.every((f) => f.met !== 'no') ? 0 : 1;
+}
+
+function drawing(samples: Map<string, Sample[]>, o: BenchRaceOptions): string {
+  const series = (of: (s: Sample) => number[]): { name: string; values: number[] }[] =>
+    MODES.map((m) => ({ name: m.id, values: samples.get(m.id)!.flatMap(of) }));
+  return plot(`Share of connections (${o.topologies} random topologies, seed ${o.seed})`, [
+    {
+      title: 'round trip above the nearest',
+      unit: 'ms',
+      least: 0,
+      most: 200,
+      series: series((s) => s.regretMs),
+    },
+    {
+      title: 'connect time',
+      unit: 'nearest round trips',
+      least: 0,
+      most: 8,
+      series: series((s) => s.connectMs.map((c) => c / s.nearestMs)),
+    },
+  ]);
 }
 
 function line(f: Figure): string {
