@@ -14,6 +14,7 @@ import * as tcp from '../src/wire/tcp.js';
 import * as virtio from '../src/wire/virtio.js';
 import { reasons } from './reasons.js';
 import { emitReset } from './reset.js';
+import { sendAgain } from './send-syn.js';
 import { type GatewayState, RACE_ORIGIN, SERVER, TUNNEL } from './state.js';
 
 export function keepFirstAck(state: GatewayState): Stage {
@@ -122,6 +123,8 @@ function onStray(state: GatewayState, batch: Batch, i: number): void {
   const endpoint = batch.candidate[i];
   if (state.endpointCandidate[endpoint] === ORIGIN) return batch.pass(i, reasons.passRacing);
   emitReset(state, batch, batch.at[i], batch.l4[i], endpoint, reasons.emitLoserReset);
+  // The reset clears the old connection; in a race of the gateway's own the SYN follows it at once.
+  if (state.race !== RACE_ORIGIN) sendAgain(state, batch, i, batch.flow[i], endpoint);
   batch.drop(i, reasons.dropAckOutside);
 }
 

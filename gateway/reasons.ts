@@ -37,6 +37,7 @@ export const reasons = defineReasons({
   dropTunnelInner: 'drop.tunnel-inner',
   dropSuperPacket: 'drop.super-packet',
   emitSyn: 'emit.syn-copy',
+  emitSynAgain: 'emit.syn-after-challenge',
   queuedHedge: 'queued.hedge',
   firedHedge: 'fired.hedge',
   cancelHedge: 'cancelled.hedge',

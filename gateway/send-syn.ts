@@ -51,6 +51,18 @@ function copyTo(state: GatewayState, batch: Batch, i: number, endpoint: number):
   address(state, batch, k, endpoint);
 }
 
+/** Sends the SYN of a race once more, to one endpoint that an old connection kept from taking it. */
+export function sendAgain(state: GatewayState, batch: Batch, i: number, e: number, endpoint: number): void {
+  const record = state.flows.record[e];
+  const length = state.races.synLength(record);
+  if (length === 0) return;
+  const k = batch.emit(length, reasons.emitSynAgain);
+  state.races.copySyn(record, batch.arena, batch.at[k]);
+  batch.l4[k] = batch.at[k] + ipv4.headerLength(batch.view, batch.at[k]);
+  batch.service[k] = batch.service[i];
+  address(state, batch, k, endpoint);
+}
+
 /** Gives SYN `i` the form in which this endpoint takes it. */
 function address(state: GatewayState, batch: Batch, i: number, endpoint: number): void {
   if (state.endpointCandidate[endpoint] === ORIGIN) return;

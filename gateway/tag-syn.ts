@@ -109,6 +109,7 @@ function begin(state: GatewayState, batch: Batch, i: number): void {
     putTag(state, batch, i);
     return batch.pass(i, reasons.passSynTagged);
   }
+  state.races.keepSyn(flows.record[e], batch.arena, batch.at[i], batch.length[i]);
   if (candidates !== state.serviceLive[service]) state.races.asked(flows.record[e], candidates, ALONE);
   sendSyn(state, batch, i, candidates, reasons.passSynRaced);
 }

@@ -116,7 +116,7 @@ const bench = program.command('bench').description('measure, on this machine');
 bench
   .command('race')
   .description('how often each mode of the race finds the nearest machine, and what it costs')
-  .option('--topologies <n>', 'random topologies', integer(2, 1000), 20)
+  .option('--topologies <n>', 'random topologies', integer(2, 1000), 40)
   .option('--seed <n>', 'seed of the topologies', integer(0, 2 ** 31), 1)
   .option('--svg <file>', 'draw a plot')
   .option('--json', 'print one JSON array', false)

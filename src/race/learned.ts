@@ -27,6 +27,9 @@ const WAYS = 4;
 const ALPHA = 1 / 8;
 const BETA = 1 / 4;
 
+/** Samples from which on a candidate's own variation means something. */
+const ENOUGH_SAMPLES = 4;
+
 /** Below this, two round trips are not told apart whatever the variation says. */
 const LEAST_JITTER_US = 500;
 /** The hedge: k times the expected time, and bounds as Happy Eyeballs has them (RFC 8305, 8). */
@@ -102,7 +105,7 @@ export class Learned {
     const c = entry + CANDIDATES + candidate * PER_CANDIDATE;
     if (table[c + SAMPLES] === 0) {
       table[c + RTT] = rttUs;
-      table[c + VARIATION] = rttUs / 16;
+      table[c + VARIATION] = LEAST_JITTER_US;
     } else {
       const error = rttUs - table[c + RTT];
       table[c + VARIATION] += BETA * (Math.abs(error) - table[c + VARIATION]);
@@ -173,11 +176,15 @@ export class Learned {
   /** What the difference of two candidates' round trips varies by. */
   jitterUs(entry: number, a: number, b: number): number {
     if (a === b) return 0;
-    const va = this.table[entry + CANDIDATES + a * PER_CANDIDATE + VARIATION];
-    const vb = this.table[entry + CANDIDATES + b * PER_CANDIDATE + VARIATION];
-    // A first sample's variation is a guess: it does not make two far apart near.
-    const most = Math.min(this.rttUs(entry, a), this.rttUs(entry, b)) / 4;
-    return Math.max(LEAST_JITTER_US, Math.min(Math.hypot(va, vb), most));
+    const va = this.#variationUs(entry, a, b);
+    const vb = this.#variationUs(entry, b, a);
+    return Math.max(LEAST_JITTER_US, Math.sqrt(va * va + vb * vb));
+  }
+
+  /** A candidate's variation; while it is hardly measured, that of the one it is compared with. */
+  #variationUs(entry: number, candidate: number, other: number): number {
+    const measured = this.samples(entry, candidate) >= ENOUGH_SAMPLES ? candidate : other;
+    return this.table[entry + CANDIDATES + measured * PER_CANDIDATE + VARIATION];
   }
 
   /** How long to wait for a candidate before the others are asked too. */

@@ -5,6 +5,7 @@
  */
 import type { Clock } from '../device/clock.js';
 import { type Address, format } from '../wire/address.js';
+import { HEADER } from '../wire/virtio.js';
 import { ORIGIN } from './candidates.js';
 import type { Release } from './release.js';
 
@@ -56,7 +57,11 @@ const REPLIES = 16;
 export const RECORDED = 32;
 const VERDICTS = REPLIES + RECORDED;
 const SENDS = VERDICTS + RECORDED;
-const STRIDE = SENDS + RECORDED;
+const SYN_LENGTH = SENDS + RECORDED;
+const SYN = SYN_LENGTH + 1;
+/** Bytes of a SYN with its virtio header that a record keeps: the longest is 10 + 60 + 60. */
+const SYN_BYTES = 136;
+const STRIDE = SYN + SYN_BYTES / 8;
 
 /** How the candidates were asked: all at once; one that was learned; that one, and then the others. */
 export const RACED = 0;
@@ -75,12 +80,14 @@ export function ringBytes(races: number): number {
 /** The data plane's pen. One writer. */
 export class RaceWriter {
   readonly #races: number;
+  readonly #bytes: Uint8Array;
   /** @param clock read here, as a time handed over would be boxed: garbage, for each race */
   constructor(
     readonly ring: Float64Array,
     readonly clock: Clock,
   ) {
     this.#races = Math.floor((ring.length - RING_HEADER) / STRIDE);
+    this.#bytes = new Uint8Array(ring.buffer, ring.byteOffset, ring.byteLength);
   }
 
   /**
@@ -134,6 +141,29 @@ export class RaceWriter {
     if (base < 0 || this.ring[base + REQUESTED_AT] === 0) return;
     totals[at] += 1;
     totals[at + 1] += this.clock.nowUs - this.ring[base + REQUESTED_AT];
+  }
+
+  /** Keeps the SYN, virtio header and all, so that it can be sent again. `at` is its first IP byte. */
+  keepSyn(n: number, from: Uint8Array, at: number, length: number): void {
+    const base = this.#find(n);
+    if (base < 0 || length + HEADER > SYN_BYTES) return;
+    this.ring[base + SYN_LENGTH] = length;
+    const to = (base + SYN) * 8;
+    for (let b = 0; b < length + HEADER; b++) this.#bytes[to + b] = from[at - HEADER + b];
+  }
+
+  /** Length of the SYN that was kept; 0 when there is none. */
+  synLength(n: number): number {
+    const base = this.#find(n);
+    return base < 0 ? 0 : this.ring[base + SYN_LENGTH];
+  }
+
+  /** Writes the SYN that was kept to `at`. Requires {@link synLength} to be above 0. */
+  copySyn(n: number, to: Uint8Array, at: number): void {
+    const base = this.#find(n);
+    const from = (base + SYN) * 8;
+    const length = this.ring[base + SYN_LENGTH] + HEADER;
+    for (let b = 0; b < length; b++) to[at - HEADER + b] = this.#bytes[from + b];
   }
 
   /** Bits of the candidates asked so far; 0 when the record is gone. */

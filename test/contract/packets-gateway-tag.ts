@@ -223,6 +223,22 @@ function own(c: Configuration): Row[] {
       out: [syn({ payload: text('GET /') })],
       counts: { 'pass.syn-with-payload': 1 },
     }),
+    // Under B a replica's challenge ACK comes bare, as the origin's would: the client answers it.
+    ...(c === 'B'
+      ? []
+      : [
+          row(c, {
+            name: "after a replica's challenge ACK it is reset, exactly, and gets the SYN again [MIDDLEBOX 24]",
+            world,
+            given: [[syn()]],
+            in: [answerOnWan(c, R1, withTcp(synAck(), { flags: 'A', ack: 1234, options: [] }))],
+            out: [
+              resetOnWan(c, R1, 1234),
+              c === 'A' ? toReplica(R1, synToWan(c)) : tunnel(CLIENT, R1.address, tagged(synToWan(c))),
+            ],
+            counts: { 'drop.ack-outside': 1, 'emit.loser-reset': 1, 'emit.syn-after-challenge': 1 },
+          }),
+        ]),
   ];
 }
 
