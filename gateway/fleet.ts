@@ -2,6 +2,7 @@
  * The gateway's memory of services and machines: numbers that never change hands, and endpoints that
  * stay known after they left the registry, so that the flows they carry are finished.
  */
+import { MODES } from '../src/pipeline/modes.js';
 import { Candidates, ORIGIN } from '../src/race/candidates.js';
 import type { Race, Release } from '../src/race/release.js';
 import {
@@ -12,10 +13,9 @@ import {
   type View,
 } from '../src/registry/records.js';
 import { type Address, parse } from '../src/wire/address.js';
-import type { Endpoint, GatewaySnapshot, Mode } from './state.js';
+import type { Endpoint, GatewaySnapshot } from './state.js';
 
 const RACE_NUMBERS: Record<Race, GatewaySnapshot['race']> = { origin: 0, gateway: 1, learned: 2 };
-const MODES: Record<Configuration, Mode> = { A: 0, B: 1, C: 2 };
 
 interface KnownService {
   name: string;

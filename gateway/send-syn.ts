@@ -10,14 +10,14 @@ import { type Batch, DROP } from '../src/pipeline/batch.js';
 import { dnat } from '../src/pipeline/translate.js';
 import { ORIGIN } from '../src/race/candidates.js';
 import { RACE_AGAIN } from '../src/race/learned.js';
-import { HEDGED } from '../src/race/record.js';
+import { HEDGED, RECORDED } from '../src/race/record.js';
 import * as ipip from '../src/wire/ipip.js';
 import * as ipv4 from '../src/wire/ipv4.js';
 import * as tcp from '../src/wire/tcp.js';
 import * as virtio from '../src/wire/virtio.js';
+import { putTag } from './put-tag.js';
 import { reasons } from './reasons.js';
 import { type GatewayState, TRANSLATE } from './state.js';
-import { putTag } from './tag-syn.js';
 
 /** Sends SYN `i` to every candidate whose bit is set. The packet itself is the last one's. */
 export function sendSyn(
@@ -110,7 +110,7 @@ function mix(word: number): number {
  * asked now, and it must prove itself in a race again.
  */
 export function hedge(state: GatewayState, batch: Batch, meta: number): void {
-  const { flows, learned, races } = state;
+  const { flows } = state;
   const { view } = batch;
   const at = batch.at[0];
   const l4 = at + ipv4.headerLength(view, at);
@@ -125,17 +125,31 @@ export function hedge(state: GatewayState, batch: Batch, meta: number): void {
     return;
   }
   batch.service[0] = service;
-  const nowUs = batch.clock.nowUs;
-  const asked = races.asking(flows.record[e]);
-  const live = state.serviceLive[service];
-  const entry = learned.entry(service, ipv4.saddr(view, at), nowUs);
-  for (let c = 0; c < 31; c++) if (((asked >>> c) & 1) !== 0) learned.forget(entry, c);
-  learned.raced(entry, live, nowUs);
-  races.asked(flows.record[e], live, HEDGED);
-  batch.counters[reasons.firedHedge]++;
+  const others = askOthers(state, batch, 0, e);
+  // A SYN that was sent again has asked them already.
+  batch.counters[others === 0 ? reasons.cancelHedge : reasons.firedHedge]++;
   const endpoints = state.serviceEndpoints[service];
   for (let k = 0; k < endpoints.length; k++) {
     const bit = 1 << state.endpointCandidate[endpoints[k]];
-    if ((live & ~asked & bit) !== 0) copyTo(state, batch, 0, endpoints[k]);
+    if ((others & bit) !== 0) copyTo(state, batch, 0, endpoints[k]);
   }
+}
+
+/**
+ * Notes that those are asked now who were not yet; whoever was and has not answered must prove itself in a
+ * race again. @returns a bit for each of the others
+ */
+export function askOthers(state: GatewayState, batch: Batch, i: number, e: number): number {
+  const { learned, races } = state;
+  const record = state.flows.record[e];
+  const service = batch.service[i];
+  const live = state.serviceLive[service];
+  const asked = races.asking(record);
+  if ((live & ~asked) === 0) return 0;
+  const nowUs = batch.clock.nowUs;
+  const entry = learned.entry(service, ipv4.saddr(batch.view, batch.at[i]), nowUs);
+  for (let c = 0; c < RECORDED; c++) if (((asked >>> c) & 1) !== 0) learned.forget(entry, c);
+  learned.raced(entry, live, nowUs);
+  races.asked(record, live, HEDGED);
+  return live & ~asked;
 }

@@ -7,6 +7,7 @@ import type { HoldQueue } from '../src/device/hold-queue.js';
 import { AddressMap } from '../src/flow/address-map.js';
 import { idleTicks } from '../src/flow/states.js';
 import { FlowTable, TICK_US, tickOf } from '../src/flow/table.js';
+import { type Mode, TUNNEL } from '../src/pipeline/modes.js';
 import type { PipelineContext } from '../src/pipeline/pipeline.js';
 import { ORIGIN } from '../src/race/candidates.js';
 import { Learned } from '../src/race/learned.js';
@@ -15,11 +16,7 @@ import type { Address } from '../src/wire/address.js';
 import type { SipKey } from '../src/wire/siphash.js';
 import * as tag from '../src/wire/tag.js';
 
-export const TRANSLATE = 0;
-export const SPOOF = 1;
-export const TUNNEL = 2;
-/** Configurations A, B and C as the data plane numbers them. */
-export type Mode = typeof TRANSLATE | typeof SPOOF | typeof TUNNEL;
+export { SPOOF, TRANSLATE, TUNNEL } from '../src/pipeline/modes.js';
 
 export const RACE_ORIGIN = 0;
 export const RACE_GATEWAY = 1;

@@ -12,8 +12,9 @@ import * as options from '../src/wire/options.js';
 import * as tag from '../src/wire/tag.js';
 import * as tcp from '../src/wire/tcp.js';
 import * as virtio from '../src/wire/virtio.js';
+import { putTag } from './put-tag.js';
 import { reasons } from './reasons.js';
-import { choose, sendSyn } from './send-syn.js';
+import { askOthers, choose, sendSyn } from './send-syn.js';
 import { CLIENT, type GatewayState, RACE_LEARNED, RACE_ORIGIN, TRANSLATE, TUNNEL } from './state.js';
 
 export function tagSyn(state: GatewayState): Stage {
@@ -58,6 +59,7 @@ function onRetransmission(state: GatewayState, batch: Batch, i: number, e: numbe
     state.flows.marks[e] |= RETRANSMITTED;
     const refusal = whyNotRaced(state, batch, i);
     if (refusal >= 0) return batch.pass(i, refusal);
+    if (state.race === RACE_LEARNED) askOthers(state, batch, i, e);
     makeRoom(state, batch, i);
     return sendSyn(state, batch, i, state.serviceLive[batch.service[i]], reasons.passSynAgain);
   }
@@ -101,10 +103,11 @@ function begin(state: GatewayState, batch: Batch, i: number): void {
   if (e < 0) return batch.pass(i, reasons.passSynTableFull);
   flows.isn[e] = tcp.seq(view, l4);
   state.enter(e, RACING);
+  // Before a hedge keeps it.
+  makeRoom(state, batch, i);
   const candidates = state.race === RACE_LEARNED ? choose(state, batch, i, e) : state.serviceLive[service];
   // The key's first four words are the client's address.
   flows.record[e] = state.races.begin(flows.key, tcp.sport(view, l4), service, candidates);
-  makeRoom(state, batch, i);
   if (state.race === RACE_ORIGIN) {
     putTag(state, batch, i);
     return batch.pass(i, reasons.passSynTagged);
@@ -118,15 +121,4 @@ function begin(state: GatewayState, batch: Batch, i: number): void {
 function makeRoom(state: GatewayState, batch: Batch, i: number): void {
   if (state.serviceMode[batch.service[i]] !== TUNNEL) return;
   mss.clamp(batch.view, batch.l4[i], state.tunnelMss, virtio.needsCsum(batch.view, batch.at[i]));
-}
-
-/** [210] Adds the tag. Requires {@link whyNotRaced} to be silent, and headroom. */
-export function putTag(state: GatewayState, batch: Batch, i: number): void {
-  const { view, arena } = batch;
-  const at = batch.at[i];
-  const l4 = batch.l4[i];
-  const end = options.end(view, l4, tcp.dataOffset(view, l4));
-  batch.at[i] = tag.insert(view, arena, at, l4, end, state.key, state.keyId, state.epoch, state.gatewayId);
-  batch.l4[i] = l4 - tag.LENGTH;
-  batch.length[i] += tag.LENGTH;
 }

@@ -1,6 +1,7 @@
 /** The replica role: opens copies of SYNs, and sends the local web server's answers as configured. */
 import type { Problem } from '../src/errors.js';
 import { gatewayKeys, type KeyFile, probeKey, readKeyFile } from '../src/keys.js';
+import { MODES } from '../src/pipeline/modes.js';
 import { ringBytes } from '../src/race/record.js';
 import {
   endpointConflict,
@@ -33,7 +34,6 @@ import { ProbeResponder } from './probe-responder.js';
 import type { ReplicaPipelineOptions, ReplicaSnapshot } from './state.js';
 import { type Carried, steering } from './steering.js';
 
-const MODES = { A: 0, B: 1, C: 2 } as const;
 const LOAD_MS = 1000;
 /** SYNs that may wait under load at once. */
 const HOLD_SLOTS = 4096;

@@ -5,13 +5,12 @@ import { AddressMap } from '../src/flow/address-map.js';
 import { idleTicks } from '../src/flow/states.js';
 import { FlowTable, TICK_US, tickOf } from '../src/flow/table.js';
 import { Keyring, type KeyringGateway } from '../src/pipeline/keyring.js';
+import { type Mode, SPOOF } from '../src/pipeline/modes.js';
 import type { PipelineContext } from '../src/pipeline/pipeline.js';
 import type { ReplicaState } from '../src/registry/records.js';
 import type { Address } from '../src/wire/address.js';
 
-export const TRANSLATE = 0;
-export const SPOOF = 1;
-export const TUNNEL = 2;
+export { SPOOF, TRANSLATE, TUNNEL } from '../src/pipeline/modes.js';
 
 export interface CarriedService {
   /** S and its port. */
@@ -19,7 +18,7 @@ export interface CarriedService {
   port: number;
   /** Where the local web server listens under A, and what B's packets are addressed to: (R, port). */
   localPort: number;
-  mode: typeof TRANSLATE | typeof SPOOF | typeof TUNNEL;
+  mode: Mode;
 }
 
 export interface ReplicaSnapshot {

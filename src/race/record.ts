@@ -120,7 +120,8 @@ export class RaceWriter {
     for (let c = 0; c < RECORDED; c++)
       if (((fresh >>> c) & 1) !== 0) ring[base + SENDS + c] = this.clock.nowUs - ring[base + SENT];
     ring[base + LIVE] |= fresh;
-    ring[base + MANNER] = manner;
+    // Once it was sent again, times mean nothing, whoever is asked.
+    if (ring[base + MANNER] !== REPEATED) ring[base + MANNER] = manner;
   }
 
   /** Notes when a candidate's copy leaves, µs after the SYN. For an origin, which asks each at its own time. */

@@ -2,11 +2,7 @@
  * The registry's interface: what the fleet looks like now, and what this role says of itself. Two kinds:
  * `redis.ts` for a fleet, `file.ts` for a fixed set. No packet ever waits for either.
  */
-import { FirstackError } from '../errors.js';
-import type { Logger } from '../log.js';
-import { FileRegistry } from './file.js';
 import type { Kind, Records, View } from './records.js';
-import { RedisRegistry } from './redis.js';
 
 export interface Registry {
   readonly kind: 'redis' | 'file';
@@ -26,14 +22,4 @@ export interface Registry {
   onChange(callback: () => void): void;
   /** Withdraws this role's own records (but services) and closes. */
   stop(): Promise<void>;
-}
-
-/** @throws FirstackError FSA_REGISTRY_URL */
-export function openRegistry(url: string, log: Logger): Registry {
-  if (url.startsWith('file:')) return new FileRegistry(url.replace(/^file:(\/\/)?/, ''), log);
-  if (/^(rediss?|redis\+unix):\/\/./.test(url)) return new RedisRegistry(url, log);
-  throw new FirstackError(
-    'FSA_REGISTRY_URL',
-    `registry: '${url}' is neither redis://HOST:PORT, rediss://…, redis+unix:///PATH nor file:PATH`,
-  );
 }

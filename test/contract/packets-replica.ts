@@ -82,6 +82,25 @@ function cracking(c: Configuration): Row[] {
       out: [delivered(c, syn({ options: [] }))],
       counts: { 'pass.syn-cracked': 1 },
     }),
+    row(c, {
+      name: 'under load the SYN is held for a little, so that the acknowledgement is late',
+      world: { penaltyUs: 3000 },
+      in: [copy(tagged(syn()))],
+      out: [],
+      counts: { 'hold.syn-under-load': 1 },
+      later: [
+        { afterUs: 2999, out: [], counts: {} },
+        { afterUs: 1, out: [delivered(c, syn())], counts: { 'release.held': 1 } },
+      ],
+    }),
+    row(c, {
+      name: 'and goes on at once when there is no room to hold it',
+      world: { penaltyUs: 3000, holdSlots: 1 },
+      given: [[copy(tagged(syn({ sport: 4 })))]],
+      in: [copy(tagged(syn()))],
+      out: [delivered(c, syn())],
+      counts: { 'pass.syn-cracked': 1 },
+    }),
     dropped('[404] an inactive replica does nothing', copy(tagged(syn())), 'drop.inactive', {
       replicaState: 'inactive',
     }),

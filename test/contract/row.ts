@@ -30,6 +30,8 @@ export interface Row {
   world?: Partial<World>;
   /** Batches that went before; what came of them is not looked at. */
   given?: Given[][];
+  /** How long the clock is turned after each of them; what is due meanwhile comes out, and is not looked at. */
+  everyMs?: number;
   /** What the registry's view became then. */
   change?: Partial<World>;
   /** How much later the packets come; the pipeline's tick runs before them. */
@@ -37,8 +39,8 @@ export interface Row {
   in: Given[];
   out: Given[];
   counts: Record<string, number>;
-  /** What comes when the clock is turned further. */
-  later?: { afterUs: number; out: Given[] }[];
+  /** What comes when the clock is turned further, and what is counted meanwhile. */
+  later?: { afterUs: number; out: Given[]; counts?: Record<string, number> }[];
 }
 
 export const CONFIGURATIONS: readonly Configuration[] = ['A', 'B', 'C'];

@@ -36,7 +36,6 @@ const replica = (n: number): ReplicaRecord => ({
   connections: 0,
   load: 0,
   clock: 'free',
-  clock: 'free',
 });
 
 describe('nft takes the steering', () => {

@@ -8,6 +8,7 @@ import { type MemoryDevice, memoryPair } from '../../src/device/memory.js';
 import { Batch, EXTRA_SLOT } from '../../src/pipeline/batch.js';
 import { Runner } from '../../src/pipeline/pipeline.js';
 import { GAUGES, MAX_REASONS } from '../../src/pipeline/reasons.js';
+import { learnedBytes } from '../../src/race/learned.js';
 import { ringBytes } from '../../src/race/record.js';
 import {
   gatewayOptions,
@@ -25,6 +26,7 @@ export class Harness {
   readonly clock = new ManualClock();
   readonly hold: HoldQueue;
   readonly races = new Float64Array(ringBytes(64) / 8);
+  readonly learned = new Float64Array(learnedBytes(64) / 8);
   readonly gauges = new Float64Array(GAUGES);
   readonly batch = new Batch(this.clock, new Float64Array(MAX_REASONS));
   readonly runner: Runner;
@@ -49,13 +51,13 @@ export class Harness {
       hold: this.hold,
       races: this.races,
       gauges: this.gauges,
-      learned: new Float64Array(0),
+      learned: this.learned,
     };
     if (role === 'gateway') {
       const p = createGateway({ ...context, options: gatewayOptions(w) });
       this.#load = (x) => p.load(gatewaySnapshot(x));
       [this.names, this.tick] = [p.reasons, p.tick];
-      this.runner = this.#run(p.stages);
+      this.runner = this.#run(p.stages, p.due);
     } else if (role === 'origin') {
       const p = createOrigin({ ...context, options: originOptions(w) });
       this.#load = (x) => p.load(originSnapshot(x));
@@ -71,8 +73,8 @@ export class Harness {
     this.tick();
   }
 
-  #run(stages: Runner['stages']): Runner {
-    return new Runner(this.#inside, this.batch, this.hold, stages, this.clock);
+  #run(stages: Runner['stages'], due?: Runner['due']): Runner {
+    return new Runner(this.#inside, this.batch, this.hold, stages, this.clock, due);
   }
 
   /** The registry's view changed. */

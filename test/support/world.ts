@@ -19,8 +19,8 @@ export interface World {
   live: readonly boolean[];
   /** Candidate numbers of the replicas, as the gateway gave them out. */
   candidates: readonly number[];
-  /** Who sends the copies: 0 the origin, 1 the gateway. */
-  race: 0 | 1;
+  /** Who sends the copies: 0 the origin, 1 the gateway, 2 the gateway by what it has learned. */
+  race: 0 | 1 | 2;
   wanMtu: number;
   maxFlows: number;
   /** Release schedule: the server's wait and each copy's, µs. */
@@ -29,6 +29,8 @@ export interface World {
   holdSlots: number;
   replicable: boolean;
   replicaState: 'up' | 'busy' | 'draining' | 'inactive';
+  /** What a replica's acknowledgement waits under load. */
+  penaltyUs: number;
 }
 
 export const WORLD: World = {
@@ -44,6 +46,7 @@ export const WORLD: World = {
   holdSlots: 64,
   replicable: true,
   replicaState: 'up',
+  penaltyUs: 0,
 };
 
 export const TUNNEL_MSS = 1440;
@@ -124,7 +127,7 @@ export function originSnapshot(w: World): OriginSnapshot {
 /** Of the first replica. */
 export function replicaSnapshot(w: World): ReplicaSnapshot {
   return {
-    penaltyUs: 0,
+    penaltyUs: w.penaltyUs,
     address: words(REPLICAS[0].address),
     gateways: GATEWAYS,
     state: w.replicaState,

@@ -36,6 +36,7 @@ const replica = (id: string, address: string, ...services: [string, number?][]):
   reason: '',
   connections: 0,
   load: 0,
+  clock: 'free',
 });
 const RECORDS: Records = {
   service: service('web', '203.0.113.10', 'A', [80, 443]),
@@ -48,6 +49,12 @@ const RECORDS: Records = {
     services: ['web'],
     release: 'synchronized',
     distancesMs: { r1: 12.5 },
+  },
+  proximity: {
+    v: 1,
+    id: 9,
+    site: 'zurich',
+    entries: [{ service: 'web', candidate: 'r1', rttUs: 20_000, variationUs: 500 }],
   },
 };
 const KINDS = Object.keys(RECORDS) as Kind[];
@@ -98,6 +105,7 @@ describe('records', () => {
     ['replica', 'load', 'low'],
     ['replica', 'load', -1],
     ['replica', 'id', '../x'],
+    ['replica', 'clock', 'sundial'],
     ['gateway', 'id', 65536],
     ['gateway', 'id', -1],
     ['gateway', 'id', 1.5],
@@ -108,12 +116,17 @@ describe('records', () => {
     ['origin', 'distancesMs', { r1: -1 }],
     ['origin', 'distancesMs', { r1: '5' }],
     ['origin', 'services', [5]],
+    ['proximity', 'id', 65536],
+    ['proximity', 'site', 'Zürich'],
+    ['proximity', 'entries', [{ service: 'web', candidate: 'r1', rttUs: -1, variationUs: 0 }]],
+    ['proximity', 'entries', [{ service: 'web', candidate: '../x', rttUs: 1, variationUs: 0 }]],
+    ['proximity', 'entries', [{ service: 'web', candidate: 'r1', rttUs: 1 }]],
   ])('of a %s with a forged %s are refused: %j', (kind, key, value) => {
     expect(fits(kind, { ...RECORDS[kind], [key]: value })).toBe(false);
   });
 
   it('have ids inside their kind', () => {
-    expect(KINDS.map((kind) => idOf(kind, RECORDS[kind]))).toEqual(['web', 'r1', '7', 'o1']);
+    expect(KINDS.map((kind) => idOf(kind, RECORDS[kind]))).toEqual(['web', 'r1', '7', 'o1', '9']);
   });
 
   it('have a file form with defaults', () => {

@@ -9,6 +9,7 @@ import {
   type Host,
   leastMtu,
 } from '../../../src/steer/host.js';
+import { type Prefix, parsePrefix } from '../../../src/wire/address.js';
 
 const HOST: Host = {
   interfaces: [
@@ -18,6 +19,7 @@ const HOST: Host = {
   forwarding: true,
   ruleset: { chains: [], rules: [] },
 };
+const clients = (...texts: string[]): Prefix[] => texts.map((t) => parsePrefix(t) as Prefix);
 const chain = (type: string, hook: string, policy: string) => ({
   family: 'inet',
   table: 't',
@@ -33,7 +35,7 @@ describe('the questions of --check', () => {
       ...checkInterfaces(HOST, ['eth0'], 'lan'),
       ...checkForwarding(HOST),
       ...checkForwardChains(HOST, [{ iif: 'eth0', oif: 'eth1' }]),
-      ...checkMasquerade(HOST, ['eth1']),
+      ...checkMasquerade(HOST, ['eth1'], clients('10.1.0.0/16')),
       ...checkLocalAddress(HOST, '198.51.100.2', 'mend'),
     ]).toEqual([]);
   });
@@ -68,7 +70,33 @@ describe('the questions of --check', () => {
   it('refuse masquerading', () => {
     const rules = [{ family: 'inet', table: 't', chain: 'c', expr: [{ masquerade: null }] }];
     const host = { ...HOST, ruleset: { chains: [chain('nat', 'postrouting', 'accept')], rules } };
-    expect(checkMasquerade(host, ['eth1'])).toMatchObject([{ code: 'FSA_MASQUERADE' }]);
+    expect(checkMasquerade(host, ['eth1'], clients('10.1.0.0/16'))).toMatchObject([
+      { code: 'FSA_MASQUERADE' },
+    ]);
+  });
+
+  it.each<[string, unknown, string, boolean]>([
+    ["Docker's own prefix", { prefix: { addr: '172.17.0.0', len: 16 } }, '192.0.2.0/24', false],
+    ["Docker's prefix, which holds them", { prefix: { addr: '172.17.0.0', len: 16 } }, '172.17.1.0/24', true],
+    ['a prefix inside theirs', { prefix: { addr: '192.0.2.128', len: 25 } }, '192.0.2.0/24', true],
+    ['one address of another', '198.51.100.4', '192.0.2.0/24', false],
+    ['one address of theirs', '192.0.2.4', '192.0.2.0/24', true],
+    [
+      'a list without theirs',
+      { set: ['10.0.0.1', { prefix: { addr: '172.17.0.0', len: 16 } }] },
+      '192.0.2.0/24',
+      false,
+    ],
+    ['a list with theirs', { set: ['10.0.0.1', '192.0.2.9'] }, '192.0.2.0/24', true],
+    ['a named set', '@inside', '192.0.2.0/24', true],
+    ['a range', { range: ['10.0.0.1', '10.0.0.9'] }, '192.0.2.0/24', true],
+  ])('ask whose sources are masqueraded: %s', (_, right, ours, problem) => {
+    const source = { payload: { protocol: 'ip', field: 'saddr' } };
+    const expr = [{ match: { op: '==', left: source, right } }, { masquerade: null }];
+    const rules = [{ family: 'inet', table: 't', chain: 'c', expr }];
+    const host = { ...HOST, ruleset: { chains: [chain('nat', 'postrouting', 'accept')], rules } };
+    const codes = checkMasquerade(host, ['eth1'], clients(ours)).map((p) => p.code);
+    expect(codes).toEqual(problem ? ['FSA_MASQUERADE'] : []);
   });
 
   it('know the least MTU', () => {

@@ -1,0 +1,210 @@
+/** Races by what the gateway has learned: one is asked alone, the others when its time has passed. */
+import {
+  asService,
+  CLIENT,
+  linuxOptions,
+  R1,
+  R2,
+  syn,
+  tagged,
+  toReplica,
+  tunnel,
+  withTcp,
+} from '../support/builder.js';
+import type { Packet } from '../support/naive.js';
+import type { Configuration, World } from '../support/world.js';
+import {
+  answerOnWan,
+  CONFIGURATIONS,
+  type Replica,
+  type Row,
+  resetOfOrigin,
+  resetOnWan,
+  synAck,
+  synAckToClient,
+  synToWan,
+} from './row.js';
+
+/** Batches are so far apart: the round trip that is learned. The hedge is 1.5 of it and 4 of a first variation. */
+const EVERY_MS = 20;
+const HEDGE_US = 32_000;
+
+/** Another connection of the same prefix, before the one that is looked at. */
+const EARLIER = { sport: 39_999, seq: 4_000 };
+const earlier = (): Packet => syn(EARLIER, { src: '10.1.0.99' });
+const earlierAnswer = (): Packet => ({
+  ...withTcp(synAck(), { dport: EARLIER.sport, ack: EARLIER.seq + 1 }),
+  dst: '10.1.0.99',
+});
+
+function learned(c: Configuration): Row[] {
+  const form = (r: Replica, p: Packet): Packet =>
+    c === 'A' ? toReplica(r, p) : tunnel(CLIENT, r.address, tagged(p));
+  const toAll = [synToWan(c), form(R1, synToWan(c)), form(R2, synToWan(c))];
+  const wan = (r: Replica, p = synAck()): Packet => answerOnWan(c, r, p);
+  /** The answer to the earlier connection, by a replica. */
+  const earlierOnWan = (r: Replica): Packet => {
+    const p = earlierAnswer();
+    if (c !== 'B')
+      return answerOnWan(c, r, p).body.kind === 'ip' ? tunnel(r.address, p.dst, p) : answerOnWan(c, r, p);
+    return tunnel(p.src, p.dst, answerOnWan('A', r, p));
+  };
+  const knowsR1 = [[earlier()], [earlierOnWan(R1)]];
+  const knowsOrigin = [[earlier()], [earlierAnswer()]];
+  const refusal = asService('RA', { seq: 0, window: 0 });
+  const row = (r: Omit<Row, 'role' | 'configuration'>): Row => ({
+    role: 'gateway',
+    configuration: c,
+    everyMs: EVERY_MS,
+    ...r,
+    world: { race: 2, ...r.world } as Partial<World>,
+  });
+  const everybody = { 'pass.syn-raced': 1, 'emit.syn-copy': 2 };
+  const alone = { 'pass.syn-raced': 1, 'queued.hedge': 1 };
+  const fired = { 'fired.hedge': 1, 'emit.syn-copy': 2 };
+  return [
+    row({
+      name: 'learned: the first connection of a prefix asks everybody',
+      in: [syn()],
+      out: toAll,
+      counts: everybody,
+    }),
+    row({
+      name: "learned: another service's or prefix's winner is not this one's",
+      given: [[{ ...earlier(), src: '10.1.9.99' }], [{ ...earlierAnswer(), dst: '10.1.9.99' }]],
+      in: [syn()],
+      out: toAll,
+      counts: everybody,
+    }),
+    row({
+      name: 'learned: a known replica is asked alone; when its time has passed the others are asked',
+      given: knowsR1,
+      in: [syn()],
+      out: [form(R1, synToWan(c))],
+      counts: alone,
+      later: [
+        { afterUs: HEDGE_US - 1, out: [], counts: {} },
+        { afterUs: 1, out: [synToWan(c), form(R2, synToWan(c))], counts: fired },
+        { afterUs: 2_000_000, out: [], counts: {} },
+      ],
+    }),
+    row({
+      name: 'learned: a known origin is asked alone, untagged; when its time has passed the replicas are asked',
+      given: knowsOrigin,
+      in: [syn()],
+      out: [synToWan(c)],
+      counts: alone,
+      later: [{ afterUs: HEDGE_US, out: [form(R1, synToWan(c)), form(R2, synToWan(c))], counts: fired }],
+    }),
+    row({
+      name: 'learned: an answer in time, and nobody else is asked',
+      given: [...knowsR1, [syn()]],
+      in: [wan(R1)],
+      out: [synAckToClient(c)],
+      counts: { 'pass.won-by-replica': 1 },
+      later: [{ afterUs: HEDGE_US, out: [], counts: { 'cancelled.hedge': 1 } }],
+    }),
+    row({
+      name: 'learned: a refusal by the one asked alone does not reach the client, and the others are asked',
+      given: [...knowsR1, [syn()]],
+      in: [wan(R1, refusal)],
+      out: [],
+      counts: { 'drop.refused-others-pending': 1 },
+      later: [{ afterUs: HEDGE_US, out: [synToWan(c), form(R2, synToWan(c))], counts: fired }],
+    }),
+    row({
+      name: "learned: nor does the origin's refusal, asked alone",
+      given: [...knowsOrigin, [syn()]],
+      in: [refusal],
+      out: [],
+      counts: { 'drop.refused-others-pending': 1 },
+      later: [{ afterUs: HEDGE_US, out: [form(R1, synToWan(c)), form(R2, synToWan(c))], counts: fired }],
+    }),
+    row({
+      name: 'learned: a refusal by all that the hedge asked reaches the client',
+      given: [...knowsR1, [syn()], [wan(R1, refusal)]],
+      in: [wan(R2, refusal), refusal],
+      out: [refusal],
+      counts: { 'drop.refused-others-pending': 1, 'pass.refused-by-all': 1 },
+    }),
+    row({
+      name: 'learned: after a hedge the first is first, and the late one and the other are reset',
+      given: [...knowsR1, [syn()]],
+      afterMs: 40,
+      in: [wan(R2), wan(R1), synAck()],
+      out: [synAckToClient(c), resetOnWan(c, R1), resetOfOrigin()],
+      counts: { 'pass.won-by-replica': 1, 'drop.loser': 2, 'emit.loser-reset': 2 },
+    }),
+    row({
+      name: 'learned: the one that was late must prove itself: the next connection asks everybody',
+      given: [...knowsR1, [syn(EARLIER)], []],
+      in: [syn()],
+      out: toAll,
+      counts: everybody,
+    }),
+    row({
+      name: 'learned: a SYN sent again asks everybody, and the hedge asks nobody twice',
+      given: [...knowsR1, [syn()]],
+      in: [syn()],
+      out: toAll,
+      counts: { 'pass.syn-retransmitted-raced': 1, 'emit.syn-copy': 2 },
+      later: [{ afterUs: HEDGE_US, out: [], counts: { 'cancelled.hedge': 1 } }],
+    }),
+    row({
+      name: 'learned: the hedge of an attempt that is over asks nobody',
+      given: [...knowsR1, [syn()]],
+      in: [withTcp(syn(), { seq: 9 })],
+      out: [form(R1, withTcp(synToWan(c), { seq: 9 }))],
+      counts: alone,
+      later: [{ afterUs: HEDGE_US - 1, out: [], counts: { 'cancelled.hedge': 1 } }],
+    }),
+    row({
+      name: 'learned: one that left is not asked; the others are, at once',
+      given: knowsR1,
+      change: { live: [false, true] },
+      in: [syn()],
+      out: [synToWan(c), form(R2, synToWan(c))],
+      counts: { 'pass.syn-raced': 1, 'emit.syn-copy': 1 },
+    }),
+    row({
+      name: 'learned: somebody new is heard: everybody is asked',
+      world: { live: [true, false] },
+      given: knowsR1,
+      change: { live: [true, true] },
+      in: [syn()],
+      out: toAll,
+      counts: everybody,
+    }),
+    row({
+      name: 'learned: without room for a hedge everybody is asked',
+      world: { holdSlots: 1 },
+      given: [...knowsR1, [syn(EARLIER)]],
+      in: [syn()],
+      out: toAll,
+      counts: everybody,
+    }),
+    row({
+      name: 'learned: a bad checksum stays bad, alone and in the hedge [MIDDLEBOX 29]',
+      given: knowsR1,
+      in: [syn({ spoil: 77 })],
+      out: [form(R1, withTcp(synToWan(c), { spoil: 77 }))],
+      counts: alone,
+      later: [
+        {
+          afterUs: HEDGE_US,
+          out: [withTcp(synToWan(c), { spoil: 77 }), form(R2, withTcp(synToWan(c), { spoil: 77 }))],
+          counts: fired,
+        },
+      ],
+    }),
+    row({
+      name: 'learned: a SYN with payload goes to one machine only [rule 2]',
+      given: knowsR1,
+      in: [syn({ payload: [1], options: linuxOptions() })],
+      out: [syn({ payload: [1], options: linuxOptions() })],
+      counts: { 'pass.syn-with-payload': 1 },
+    }),
+  ];
+}
+
+export const gatewayLearned: Row[] = CONFIGURATIONS.flatMap(learned);
