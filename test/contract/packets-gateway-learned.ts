@@ -45,9 +45,8 @@ function learned(c: Configuration): Row[] {
   /** The answer to the earlier connection, by a replica. */
   const earlierOnWan = (r: Replica): Packet => {
     const p = earlierAnswer();
-    if (c !== 'B')
-      return answerOnWan(c, r, p).body.kind === 'ip' ? tunnel(r.address, p.dst, p) : answerOnWan(c, r, p);
-    return tunnel(p.src, p.dst, answerOnWan('A', r, p));
+    if (c === 'A') return answerOnWan(c, r, p);
+    return c === 'B' ? tunnel(p.src, p.dst, answerOnWan('A', r, p)) : tunnel(r.address, p.dst, p);
   };
   const knowsR1 = [[earlier()], [earlierOnWan(R1)]];
   const knowsOrigin = [[earlier()], [earlierAnswer()]];

@@ -6,6 +6,8 @@ import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
+import { BATCH } from '../../src/pipeline/batch.js';
+import { learnedBytes } from '../../src/race/learned.js';
 import {
   asReplica,
   asService,
@@ -107,6 +109,32 @@ function replica(configuration: Configuration): Scenario {
   };
 }
 
+/** Established flows, and races of the gateway's own: whom it knows is asked, answers and is reset. */
+function ownRace(configuration: Configuration, race: 1 | 2): Scenario {
+  const established = gateway(configuration);
+  const onWan = (p: Packet): Packet =>
+    configuration === 'A' ? asReplica(R1, p) : tunnel(R1.address, CLIENT, p);
+  const ports = Array.from({ length: BATCH / 4 }, (_, n) => 50_000 + n);
+  // A batch goes through stage by stage: what answers a packet must be in a later one.
+  const batches = [
+    ports.map((sport) => syn({ sport, seq: 1 })),
+    ports.map((dport) => onWan(asService('SA', { dport, ack: 2, options: linuxOptions() }))),
+    ports.map((sport) => fromClient('R', { sport, seq: 2, ack: 0 })),
+  ];
+  const carried = established.steady.slice(0, -2);
+  const steady = batches.flatMap((special) => [
+    ...special,
+    ...Array.from({ length: BATCH - special.length }, (_, n) => carried[n % carried.length]),
+  ]);
+  const asked = race === 1 ? ['emit.syn-copy'] : ['queued.hedge', 'cancelled.hedge'];
+  return {
+    ...established,
+    world: { race },
+    steady,
+    moved: [...established.moved.slice(0, -1), 'pass.syn-raced', 'pass.won-by-replica', ...asked],
+  };
+}
+
 const origin = (
   name: string,
   world: Partial<World>,
@@ -117,6 +145,10 @@ const tag = (seq: number): Packet => tagged(syn({ seq }), { epoch });
 
 const SCENARIOS: [string, Scenario][] = [
   ...(['A', 'B', 'C'] as const).map((c): [string, Scenario] => [`the gateway under ${c}`, gateway(c)]),
+  ...(['A', 'C'] as const).flatMap((c): [string, Scenario][] => [
+    [`the gateway under ${c}, its own races`, ownRace(c, 1)],
+    [`the gateway under ${c}, races by what was learned`, ownRace(c, 2)],
+  ]),
   ...(['A', 'B', 'C'] as const).map((c): [string, Scenario] => [`the replica under ${c}`, replica(c)]),
   origin(
     'the origin, untagged SYNs and others',
@@ -148,6 +180,7 @@ function measure(s: Scenario, worker: boolean, allocate = false): Measured {
     role: s.role,
     worker,
     allocate,
+    learnedBytes: learnedBytes(64),
     packets: PACKETS,
     options: { gateway: gatewayOptions, origin: originOptions, replica: replicaOptions }[s.role](w),
     snapshot: { gateway: gatewaySnapshot, origin: originSnapshot, replica: replicaSnapshot }[s.role](w),

@@ -4,7 +4,7 @@
  * them. Started by test/integration/allocation.test.ts with the path of a {@link Work} file.
  *
  * @typedef {{dist: string, role: string, options: object, snapshot: object, packets: number,
- *   batches: string[][], setup: string[][], allocate: boolean, worker: boolean}} Work
+ *   learnedBytes?: number, batches: string[][], setup: string[][], allocate: boolean, worker: boolean}} Work
  */
 import { readFileSync, writeSync } from 'node:fs';
 import { isMainThread, Worker, workerData } from 'node:worker_threads';
@@ -70,7 +70,7 @@ async function measure() {
     onReadable() {},
     release() {},
   };
-  const runner = new Runner(device, batch, hold, pipeline.stages, clock);
+  const runner = new Runner(device, batch, hold, pipeline.stages, clock, pipeline.due);
   const send = (list, packets) => {
     frames = list;
     next = 0;

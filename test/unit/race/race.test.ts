@@ -33,6 +33,20 @@ describe('the distance to a replica', () => {
     expect(w.distanceUs).toBe(10);
   });
 
+  it('is the way there by two clocks, where both are known to be right', () => {
+    const w = new DistanceWindow();
+    w.add(100, 1, 70);
+    w.add(100, 2, 90);
+    expect(w.oneWayUs).toBeUndefined();
+    w.add(400, 3, 71);
+    expect(w.oneWayUs).toBe(71);
+    expect(w.distanceUs).toBe(50);
+    // It forgets as the other measure does, and clocks that are a little off make no time negative.
+    for (let i = 0; i < 15; i++) w.add(100, 10 + i, -3);
+    expect(w.oneWayUs).toBe(0);
+    expect(w.distanceUs).toBe(50);
+  });
+
   it('has the mean of the middle two where their number is even', () => {
     expect(median([4, 1, 3, 2])).toBe(2.5);
     expect(median([7])).toBe(7);

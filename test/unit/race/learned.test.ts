@@ -1,0 +1,314 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { Learned, learnedBytes, readLearned } from '../../../src/race/learned.js';
+import { RECORDED } from '../../../src/race/record.js';
+
+const CLIENT = 0xc0000207 | 0;
+const NOW = 5e6;
+const IDLE = new Float64Array(RECORDED);
+const bits = (...candidates: number[]): number => candidates.reduce((all, c) => all | (1 << c), 0);
+const ALL = bits(0, 1, 2);
+
+const fresh = (entries = 64): Learned => new Learned(new Float64Array(learnedBytes(entries) / 8));
+
+/** An entry whose candidates have been measured thus, in a full race. */
+function raced(learned: Learned, rttMs: Record<number, number>, live = ALL, times = 1): number {
+  const entry = learned.entry(0, CLIENT, NOW);
+  learned.raced(entry, live, NOW);
+  for (let n = 0; n < times; n++)
+    for (const [c, ms] of Object.entries(rttMs)) learned.note(entry, Number(c), ms * 1000);
+  return entry;
+}
+
+/** How often each candidate is chosen, over hashes that are spread evenly. */
+function shares(learned: Learned, entry: number, loads = IDLE, live = ALL): Record<number, number> {
+  const counts: Record<number, number> = {};
+  const of = 4096;
+  for (let n = 0; n < of; n++) {
+    const c = learned.choose(entry, live, loads, (n * (2 ** 32 / of)) >>> 0, NOW);
+    counts[c] = (counts[c] ?? 0) + 1 / of;
+  }
+  return counts;
+}
+
+describe('what was learned', () => {
+  it('is nothing at first: race', () => {
+    const learned = fresh();
+    const entry = learned.entry(0, CLIENT, NOW);
+    expect(learned.choose(entry, ALL, IDLE, 1, NOW)).toBe(-1);
+    learned.raced(entry, ALL, NOW);
+    expect(learned.choose(entry, ALL, IDLE, 1, NOW)).toBe(-1);
+  });
+
+  it('is who acknowledged soonest, alone, after a race', () => {
+    const learned = fresh();
+    const entry = raced(learned, { 0: 120, 1: 30, 2: 90 });
+    expect(shares(learned, entry)).toEqual({ 1: 1 });
+  });
+
+  it('follows the smoothed round trip and its variation (RFC 6298)', () => {
+    const learned = fresh();
+    const entry = raced(learned, { 1: 40 });
+    expect(learned.rttUs(entry, 1)).toBe(40_000);
+    learned.note(entry, 1, 48_000);
+    expect(learned.rttUs(entry, 1)).toBe(41_000);
+    expect(learned.samples(entry, 1)).toBe(2);
+    for (let n = 0; n < 200; n++) learned.note(entry, 1, 80_000);
+    expect(learned.rttUs(entry, 1)).toBeCloseTo(80_000, 0);
+  });
+
+  it('gives way to another that became nearer', () => {
+    const learned = fresh();
+    const entry = raced(learned, { 1: 30, 2: 40 });
+    for (let n = 0; n < 100; n++) learned.note(entry, 1, 90_000);
+    // The variation has settled as well.
+    expect(shares(learned, entry)).toEqual({ 2: 1 });
+  });
+
+  it('does not choose one that is not live, and is worth nothing when none is', () => {
+    const learned = fresh();
+    const entry = raced(learned, { 0: 120, 1: 30 });
+    expect(learned.choose(entry, bits(0, 2), IDLE, 1, NOW)).toBe(0);
+    expect(learned.choose(entry, bits(2), IDLE, 1, NOW)).toBe(-1);
+  });
+
+  it('forgets one that failed, until it has proved itself', () => {
+    const learned = fresh();
+    const entry = raced(learned, { 0: 120, 1: 30 });
+    learned.forget(entry, 1);
+    expect(shares(learned, entry)).toEqual({ 0: 1 });
+    learned.forget(entry, 0);
+    expect(learned.choose(entry, ALL, IDLE, 1, NOW)).toBe(-1);
+    learned.note(entry, 1, 31_000);
+    expect(learned.choose(entry, ALL, IDLE, 1, NOW)).toBe(1);
+    // The first measurement after that counts in full.
+    expect(learned.rttUs(entry, 1)).toBe(31_000);
+  });
+
+  it('goes stale', () => {
+    const learned = fresh();
+    const entry = raced(learned, { 1: 30 });
+    expect(learned.choose(entry, ALL, IDLE, 1, NOW + 600e6)).toBe(1);
+    expect(learned.choose(entry, ALL, IDLE, 1, NOW + 600e6 + 1)).toBe(-1);
+    learned.raced(entry, ALL, NOW + 700e6);
+    expect(learned.choose(entry, ALL, IDLE, 1, NOW + 700e6)).toBe(1);
+  });
+
+  it('makes room for somebody new: that one has not been heard yet', () => {
+    const learned = fresh();
+    const entry = raced(learned, { 1: 30 }, bits(0, 1));
+    expect(learned.choose(entry, bits(0, 1), IDLE, 1, NOW)).toBe(1);
+    expect(learned.choose(entry, bits(0, 1, 31), IDLE, 1, NOW)).toBe(-1);
+    learned.raced(entry, bits(0, 1, 31), NOW);
+    expect(learned.choose(entry, bits(0, 1, 31), IDLE, 1, NOW)).toBe(1);
+  });
+
+  it('hedges after a multiple of the expected time, within bounds', () => {
+    const learned = fresh();
+    const entry = raced(learned, { 1: 40, 2: 0.1, 3: 5000 });
+    const hedge = learned.hedgeUs(entry, 1);
+    expect(hedge).toBeGreaterThan(40_000 * 1.5);
+    expect(hedge).toBeLessThan(40_000 * 2);
+    expect(learned.hedgeUs(entry, 2)).toBe(10_000);
+    expect(learned.hedgeUs(entry, 3)).toBe(2_000_000);
+    // A path that varies is waited for longer.
+    for (const ms of [20, 60, 20, 60, 40]) learned.note(entry, 1, ms * 1000);
+    expect(learned.hedgeUs(entry, 1)).toBeGreaterThan(hedge);
+  });
+
+  it('is of one service and one prefix', () => {
+    const learned = fresh();
+    raced(learned, { 1: 30 });
+    const same = learned.entry(0, CLIENT ^ 0xff, NOW);
+    expect(learned.best(same, ALL)).toBe(1);
+    expect(learned.best(learned.entry(1, CLIENT, NOW), ALL)).toBe(-1);
+    expect(learned.best(learned.entry(0, CLIENT ^ 0x100, NOW), ALL)).toBe(-1);
+  });
+
+  it('is what the control plane reads', () => {
+    const learned = fresh();
+    const entry = raced(learned, { 0: 120, 2: 30 });
+    learned.won(entry, 2);
+    learned.won(entry, 2);
+    expect(readLearned(learned.table)).toMatchObject([
+      {
+        service: 0,
+        prefix: CLIENT & ~0xff,
+        candidates: [
+          { candidate: 0, rttUs: 120_000, samples: 1, wins: 0 },
+          { candidate: 2, rttUs: 30_000, samples: 1, wins: 2 },
+        ],
+      },
+    ]);
+  });
+
+  it('is nowhere without a table: everything races', () => {
+    const learned = fresh(0);
+    const entry = learned.entry(0, CLIENT, NOW);
+    expect(entry).toBe(-1);
+    learned.raced(entry, ALL, NOW);
+    learned.note(entry, 1, 5);
+    learned.won(entry, 1);
+    learned.forget(entry, 1);
+    expect(learned.choose(entry, ALL, IDLE, 1, NOW)).toBe(-1);
+    expect(readLearned(learned.table)).toEqual([]);
+  });
+
+  it('does not tell candidates beyond those that are recorded', () => {
+    const learned = fresh();
+    const entry = raced(learned, { 1: 30 });
+    const before = [...learned.table];
+    learned.note(entry, RECORDED, 1);
+    learned.won(entry, RECORDED);
+    learned.forget(entry, RECORDED);
+    expect([...learned.table]).toEqual(before);
+  });
+});
+
+describe('candidates too close to call', () => {
+  const near = { 0: 120, 1: 30, 2: 30.3 };
+  const loads = (...values: number[]) => {
+    const all = new Float64Array(RECORDED);
+    all.set(values);
+    return all;
+  };
+
+  it('share the connections', () => {
+    const learned = fresh();
+    const entry = raced(learned, near, ALL, 5);
+    const s = shares(learned, entry);
+    expect(Object.keys(s)).toEqual(['1', '2']);
+    expect(s[1]).toBeCloseTo(0.5, 2);
+  });
+
+  it('share by what they have left: one at 90 % load gets a quarter at most', () => {
+    const learned = fresh();
+    const entry = raced(learned, near, ALL, 5);
+    const s = shares(learned, entry, loads(0, 0.9, 0.2));
+    expect(s[1]).toBeLessThanOrEqual(0.25);
+    expect(s[1]).toBeGreaterThan(0);
+  });
+
+  it('are chosen alike for every SYN of a flow', () => {
+    const learned = fresh();
+    const entry = raced(learned, near, ALL, 5);
+    for (const hash of [0, 1, 0x7fffffff, 0x80000000, 0xffffffff]) {
+      const once = learned.choose(entry, ALL, IDLE, hash, NOW);
+      for (let n = 0; n < 5; n++) expect(learned.choose(entry, ALL, IDLE, hash, NOW + n)).toBe(once);
+    }
+  });
+
+  it('do not share with one that is far, busy as they are', () => {
+    const learned = fresh();
+    const entry = raced(learned, near, ALL, 5);
+    expect(shares(learned, entry, loads(0, 1, 1))[0]).toBeUndefined();
+  });
+
+  it('are told apart by what was measured: a first sample makes nobody near', () => {
+    const learned = fresh();
+    expect(shares(learned, raced(learned, { 1: 30, 2: 33 }))).toEqual({ 1: 1 });
+  });
+
+  it('are near where their paths vary by more', () => {
+    const learned = fresh();
+    const entry = raced(learned, {}, ALL);
+    for (let n = 0; n < 100; n++)
+      for (const c of [1, 2]) learned.note(entry, c, 30_000 + (n % 2 === 0 ? 4000 : -4000) + c * 500);
+    expect(Object.keys(shares(learned, entry))).toEqual(['1', '2']);
+  });
+});
+
+describe('what others of the site have told', () => {
+  const seed = (service: number, candidate: number, rttMs: number) => ({
+    service,
+    candidate,
+    rttUs: rttMs * 1000,
+    variationUs: 500,
+  });
+
+  it('is believed for a prefix never seen, without a race', () => {
+    const learned = fresh();
+    learned.seeds = [seed(0, 0, 120), seed(0, 1, 30), seed(0, 2, 60), seed(1, 2, 1)];
+    const entry = learned.entry(0, CLIENT, NOW);
+    expect(learned.choose(entry, ALL, IDLE, 1, NOW)).toBe(1);
+    expect(learned.rttUs(entry, 1)).toBe(30_000);
+  });
+
+  it('does not stand for somebody it does not name', () => {
+    const learned = fresh();
+    learned.seeds = [seed(0, 1, 30)];
+    expect(learned.choose(learned.entry(0, CLIENT, NOW), ALL, IDLE, 1, NOW)).toBe(-1);
+  });
+
+  it('changes nothing that was measured here', () => {
+    const learned = fresh();
+    raced(learned, { 0: 10, 1: 30, 2: 60 });
+    learned.seeds = [seed(0, 2, 1), seed(0, RECORDED, 1)];
+    const entry = learned.entry(0, CLIENT, NOW);
+    expect(learned.choose(entry, ALL, IDLE, 1, NOW)).toBe(0);
+  });
+});
+
+describe('the table', () => {
+  it('is bounded: the prefix unused for longest makes room in its bucket', () => {
+    // One bucket of four.
+    const learned = fresh(4);
+    const client = (n: number): number => (10 << 24) | (n << 8);
+    for (let n = 0; n < 4; n++) learned.note(learned.entry(0, client(n), NOW + n), 1, 1000 * (n + 1));
+    // The first is used again, so the second is the oldest.
+    learned.entry(0, client(0), NOW + 10);
+    learned.entry(0, client(9), NOW + 11);
+    const known = readLearned(learned.table).map((e) => (e.prefix >>> 8) & 0xff);
+    expect(known.sort()).toEqual([0, 2, 3, 9]);
+    // And the newcomer has nothing of the one that it replaced.
+    expect(learned.best(learned.entry(0, client(9), NOW + 12), ALL)).toBe(-1);
+    expect(learned.rttUs(learned.entry(0, client(0), NOW + 13), 1)).toBe(1000);
+  });
+
+  type Step =
+    | { what: 'note'; service: number; client: number; c: number; us: number }
+    | { what: 'forget' | 'won'; service: number; client: number; c: number }
+    | { what: 'raced'; service: number; client: number; live: number };
+  const where = { service: fc.nat(3), client: fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 }) };
+  const c = fc.nat(RECORDED + 1);
+  const live = fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 });
+  const step: fc.Arbitrary<Step> = fc.oneof(
+    fc.record({ what: fc.constant('note' as const), ...where, c, us: fc.nat(3_000_000) }),
+    fc.record({ what: fc.constantFrom('forget' as const, 'won' as const), ...where, c }),
+    fc.record({ what: fc.constant('raced' as const), ...where, live }),
+  );
+
+  it('chooses only who is live, was asked in the last race and has been measured', () => {
+    fc.assert(
+      fc.property(
+        fc.array(step, { maxLength: 60 }),
+        fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { minLength: RECORDED, maxLength: RECORDED }),
+        live,
+        fc.nat(0xffffffff),
+        (steps, loads, now, hash) => {
+          const learned = fresh(8);
+          let at = NOW;
+          for (const s of steps) {
+            const entry = learned.entry(s.service, s.client, ++at);
+            if (s.what === 'raced') learned.raced(entry, s.live, at);
+            else if (s.what === 'note') learned.note(entry, s.c, s.us);
+            else learned[s.what](entry, s.c);
+          }
+          for (const s of steps) {
+            const entry = learned.entry(s.service, s.client, ++at);
+            const chosen = learned.choose(entry, now, Float64Array.from(loads), hash, at);
+            if (chosen < 0) continue;
+            expect((now >>> chosen) & 1).toBe(1);
+            expect(learned.samples(entry, chosen)).toBeGreaterThan(0);
+            const best = learned.best(entry, now);
+            const apart = learned.rttUs(entry, chosen) - learned.rttUs(entry, best);
+            expect(apart).toBeLessThanOrEqual(learned.jitterUs(entry, best, chosen));
+            expect(learned.hedgeUs(entry, chosen)).toBeGreaterThanOrEqual(10_000);
+            expect(learned.hedgeUs(entry, chosen)).toBeLessThanOrEqual(2_000_000);
+          }
+        },
+      ),
+      { numRuns: 300 },
+    );
+  });
+});
