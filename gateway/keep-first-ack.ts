@@ -62,9 +62,8 @@ function onSynAck(state: GatewayState, batch: Batch, i: number): void {
 /** In a race of the gateway's own every acknowledgement, a loser's too, measures a round trip. */
 function measure(state: GatewayState, batch: Batch, i: number, e: number, candidate: number): void {
   if (state.race === RACE_ORIGIN) return;
-  const nowUs = batch.clock.nowUs;
   const took = state.races.roundTripUs(state.flows.record[e], candidate);
-  const entry = state.learned.entry(batch.service[i], ipv4.daddr(batch.view, batch.at[i]), nowUs);
+  const entry = state.learned.entry(batch.service[i], ipv4.daddr(batch.view, batch.at[i]));
   if (took >= 0) state.learned.note(entry, candidate, took);
   if (state.flows.state[e] === RACING) state.learned.won(entry, candidate);
 }
@@ -104,7 +103,7 @@ function onRefusal(state: GatewayState, batch: Batch, i: number): void {
   state.races.refused(flows.record[e], candidate);
   if (state.race !== RACE_ORIGIN) {
     const client = ipv4.daddr(batch.view, batch.at[i]);
-    state.learned.forget(state.learned.entry(batch.service[i], client, batch.clock.nowUs), candidate);
+    state.learned.forget(state.learned.entry(batch.service[i], client), candidate);
   }
   const pending = state.serviceLive[batch.service[i]] & ~flows.refused[e];
   // The origin's word counts on a retransmission even if a replica stays silent: nobody waits for ever.

@@ -81,28 +81,28 @@ function address(state: GatewayState, batch: Batch, i: number, endpoint: number)
  */
 export function choose(state: GatewayState, batch: Batch, i: number, e: number): number {
   const { learned } = state;
-  const nowUs = batch.clock.nowUs;
   const service = batch.service[i];
   const live = state.serviceLive[service];
-  const entry = learned.entry(service, ipv4.saddr(batch.view, batch.at[i]), nowUs);
+  const entry = learned.entry(service, ipv4.saddr(batch.view, batch.at[i]));
   // Random per connection, the same for every SYN of it.
   const hash = mix(state.flows.isn[e]);
-  const one = hash % RACE_AGAIN === 0 ? -1 : learned.choose(entry, live, state.loads, mix(hash), nowUs);
+  const one = (hash >>> 1) % RACE_AGAIN === 0 ? -1 : learned.choose(entry, live, state.loads, mix(hash));
   if (one >= 0) {
-    const due = nowUs + learned.hedgeUs(entry, one);
-    if (state.hold.push(batch.arena, batch.at[i], batch.length[i], due, e) >= 0) {
+    const waitUs = learned.hedgeUs(entry, one);
+    if (state.hold.pushIn(batch.arena, batch.at[i], batch.length[i], batch.clock, waitUs, e) >= 0) {
       batch.counters[reasons.queuedHedge]++;
       return 1 << one;
     }
   }
-  learned.raced(entry, live, nowUs);
+  learned.raced(entry, live);
   return live;
 }
 
 function mix(word: number): number {
   let h = Math.imul(word ^ (word >>> 16), 0x7feb352d);
   h = Math.imul(h ^ (h >>> 15), 0x846ca68b);
-  return (h ^ (h >>> 16)) >>> 0;
+  // Signed: a word above 2^31 would be boxed.
+  return h ^ (h >>> 16);
 }
 
 /**
@@ -146,10 +146,9 @@ export function askOthers(state: GatewayState, batch: Batch, i: number, e: numbe
   const live = state.serviceLive[service];
   const asked = races.asking(record);
   if ((live & ~asked) === 0) return 0;
-  const nowUs = batch.clock.nowUs;
-  const entry = learned.entry(service, ipv4.saddr(batch.view, batch.at[i]), nowUs);
+  const entry = learned.entry(service, ipv4.saddr(batch.view, batch.at[i]));
   for (let c = 0; c < RECORDED; c++) if (((asked >>> c) & 1) !== 0) learned.forget(entry, c);
-  learned.raced(entry, live, nowUs);
+  learned.raced(entry, live);
   races.asked(record, live, HEDGED);
   return live & ~asked;
 }

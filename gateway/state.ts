@@ -144,7 +144,7 @@ export class GatewayState {
     this.flows = FlowTable.seeded(flows.max);
     this.idle = idleTicks(flows, TICK_US / 1000);
     this.races = new RaceWriter(context.races, context.clock);
-    this.learned = new Learned(context.learned);
+    this.learned = new Learned(context.learned, context.clock);
     this.hold = context.hold;
     this.gatewayId = context.options.gatewayId;
     this.keyId = context.options.keyId;

@@ -4,6 +4,7 @@
  * others too, and when to race again. Pure; times in microseconds. The table lies in memory that the
  * control plane reads; one writer.
  */
+import type { Clock } from '../device/clock.js';
 import { RECORDED } from './record.js';
 
 // One entry, in doubles.
@@ -53,7 +54,11 @@ export class Learned {
   /** What others have measured from the same site. */
   seeds: readonly { service: number; candidate: number; rttUs: number; variationUs: number }[] = [];
 
-  constructor(readonly table: Float64Array) {
+  /** @param clock read here, as a time handed over would be boxed: garbage, for each connection */
+  constructor(
+    readonly table: Float64Array,
+    readonly clock: Clock,
+  ) {
     let buckets = 1;
     while (buckets * 2 * WAYS * STRIDE <= table.length) buckets *= 2;
     this.#mask = table.length < WAYS * STRIDE ? -1 : buckets - 1;
@@ -61,7 +66,7 @@ export class Learned {
   }
 
   /** The entry's place, made if it is not there; -1 when there is no table. */
-  entry(service: number, client: number, nowUs: number): number {
+  entry(service: number, client: number): number {
     if (this.#mask < 0) return -1;
     const prefix = client >>> (32 - PREFIX_BITS);
     const { table } = this;
@@ -71,7 +76,7 @@ export class Learned {
     for (let way = 0; way < WAYS; way++) {
       const base = bucket + way * STRIDE;
       if (table[base + SERVICE] === service && table[base + PREFIX] === prefix) {
-        table[base + USED] = nowUs;
+        table[base + USED] = this.clock.nowUs;
         return base;
       }
       if (table[base + USED] < table[oldest + USED]) oldest = base;
@@ -79,13 +84,13 @@ export class Learned {
     table.fill(0, oldest, oldest + STRIDE);
     table[oldest + SERVICE] = service;
     table[oldest + PREFIX] = prefix;
-    table[oldest + USED] = nowUs;
-    this.#plant(oldest, service, nowUs);
+    table[oldest + USED] = this.clock.nowUs;
+    this.#plant(oldest, service);
     return oldest;
   }
 
   /** A new entry begins with what others of the site have measured. */
-  #plant(entry: number, service: number, nowUs: number): void {
+  #plant(entry: number, service: number): void {
     for (let k = 0; k < this.seeds.length; k++) {
       const s = this.seeds[k];
       if (s.service !== service || s.candidate >= RECORDED) continue;
@@ -94,7 +99,7 @@ export class Learned {
       this.table[c + VARIATION] = s.variationUs;
       this.table[c + SAMPLES] = 1;
       this.table[entry + ATTEMPTED] |= 1 << s.candidate;
-      this.table[entry + RACED] = nowUs;
+      this.table[entry + RACED] = this.clock.nowUs;
     }
   }
 
@@ -126,9 +131,9 @@ export class Learned {
   }
 
   /** Notes that every candidate in `live` is being asked now. */
-  raced(entry: number, live: number, nowUs: number): void {
+  raced(entry: number, live: number): void {
     if (entry < 0) return;
-    this.table[entry + RACED] = nowUs;
+    this.table[entry + RACED] = this.clock.nowUs;
     this.table[entry + ATTEMPTED] = live;
   }
 
@@ -136,12 +141,12 @@ export class Learned {
    * Whom to ask alone, or -1: race.
    * @param live bit per candidate that may be asked
    * @param loads 0 … 1 per candidate; those too close to call share by what they have left
-   * @param hash of the flow: the choice is the same for every SYN of it
+   * @param hash of the flow, a word: the choice is the same for every SYN of it
    */
-  choose(entry: number, live: number, loads: Float64Array, hash: number, nowUs: number): number {
+  choose(entry: number, live: number, loads: Float64Array, hash: number): number {
     if (entry < 0) return -1;
     const { table } = this;
-    if (table[entry + RACED] === 0 || nowUs - table[entry + RACED] > STALE_US) return -1;
+    if (table[entry + RACED] === 0 || this.clock.nowUs - table[entry + RACED] > STALE_US) return -1;
     // Somebody new has not been heard yet.
     if ((live & ~table[entry + ATTEMPTED]) !== 0) return -1;
     const best = this.best(entry, live);
@@ -187,11 +192,11 @@ export class Learned {
     return this.table[entry + CANDIDATES + measured * PER_CANDIDATE + VARIATION];
   }
 
-  /** How long to wait for a candidate before the others are asked too. */
+  /** How long to wait for a candidate before the others are asked too, in whole µs. */
   hedgeUs(entry: number, candidate: number): number {
     const c = entry + CANDIDATES + candidate * PER_CANDIDATE;
     const expected = this.table[c + RTT] * HEDGE_FACTOR + 4 * this.table[c + VARIATION];
-    return Math.min(HEDGE_MOST_US, Math.max(HEDGE_LEAST_US, expected));
+    return Math.min(HEDGE_MOST_US, Math.max(HEDGE_LEAST_US, expected)) | 0;
   }
 
   rttUs(entry: number, candidate: number): number {

@@ -179,13 +179,13 @@ export class RaceWriter {
     if (base >= 0) this.ring[base + MANNER] = REPEATED;
   }
 
-  /** µs that a candidate took to acknowledge, as of now; -1 when that cannot be told. */
+  /** Whole µs that a candidate took to acknowledge, as of now; -1 when that cannot be told. */
   roundTripUs(n: number, candidate: number): number {
     const base = this.#find(n);
     if (base < 0 || candidate >= RECORDED || this.ring[base + MANNER] === REPEATED) return -1;
     // A second acknowledgement of the same machine measures nothing.
     if (this.ring[base + REPLIES + candidate] !== 0) return -1;
-    return this.clock.nowUs - this.ring[base + SENT] - this.ring[base + SENDS + candidate];
+    return (this.clock.nowUs - this.ring[base + SENT] - this.ring[base + SENDS + candidate]) | 0;
   }
 
   won(n: number, candidate: number): void {

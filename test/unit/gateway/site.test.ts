@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { Fleet } from '../../../gateway/fleet.js';
 import { proximityRecord, seedsOf } from '../../../gateway/site.js';
 import { validate } from '../../../src/config.js';
+import { ManualClock } from '../../../src/device/clock.js';
 import { Learned, learnedBytes } from '../../../src/race/learned.js';
 import { type ReplicaRecord, type ServiceRecord, schemas, type View } from '../../../src/registry/records.js';
 
@@ -40,9 +41,9 @@ function fleets(): [Fleet, Fleet] {
   return [a, b];
 }
 function learnedBy(...notes: [client: number, candidate: number, us: number, times: number][]): Float64Array {
-  const learned = new Learned(new Float64Array(learnedBytes(64) / 8));
+  const learned = new Learned(new Float64Array(learnedBytes(64) / 8), new ManualClock());
   for (const [client, candidate, us, times] of notes)
-    for (let n = 0; n < times; n++) learned.note(learned.entry(0, client, 1e6), candidate, us);
+    for (let n = 0; n < times; n++) learned.note(learned.entry(0, client), candidate, us);
   return learned.table;
 }
 
@@ -65,12 +66,12 @@ describe('gateways of a site', () => {
 
   it('tell nothing of what failed, or of services that they do not know', () => {
     const [a] = fleets();
-    const learned = new Learned(new Float64Array(learnedBytes(64) / 8));
-    const entry = learned.entry(0, 0x0a010000, 1e6);
+    const learned = new Learned(new Float64Array(learnedBytes(64) / 8), new ManualClock());
+    const entry = learned.entry(0, 0x0a010000);
     learned.note(entry, 1, 30_000);
     learned.won(entry, 1);
     learned.forget(entry, 1);
-    learned.note(learned.entry(5, 0x0a010000, 1e6), 1, 1);
+    learned.note(learned.entry(5, 0x0a010000), 1, 1);
     expect(proximityRecord(7, 'zurich', learned.table, a).entries).toEqual([]);
   });
 

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { ManualClock } from '../../../src/device/clock.js';
 import { Learned, learnedBytes, readLearned } from '../../../src/race/learned.js';
 import { RECORDED } from '../../../src/race/record.js';
 
@@ -9,12 +10,21 @@ const IDLE = new Float64Array(RECORDED);
 const bits = (...candidates: number[]): number => candidates.reduce((all, c) => all | (1 << c), 0);
 const ALL = bits(0, 1, 2);
 
-const fresh = (entries = 64): Learned => new Learned(new Float64Array(learnedBytes(entries) / 8));
+const clock = new ManualClock(NOW);
+beforeEach(() => {
+  clock.nowUs = NOW;
+});
+const fresh = (entries = 64): Learned => new Learned(new Float64Array(learnedBytes(entries) / 8), clock);
+/** What `call` gives at another time. */
+function at<T>(us: number, call: () => T): T {
+  clock.nowUs = us;
+  return call();
+}
 
 /** An entry whose candidates have been measured thus, in a full race. */
 function raced(learned: Learned, rttMs: Record<number, number>, live = ALL, times = 1): number {
-  const entry = learned.entry(0, CLIENT, NOW);
-  learned.raced(entry, live, NOW);
+  const entry = learned.entry(0, CLIENT);
+  learned.raced(entry, live);
   for (let n = 0; n < times; n++)
     for (const [c, ms] of Object.entries(rttMs)) learned.note(entry, Number(c), ms * 1000);
   return entry;
@@ -25,7 +35,7 @@ function shares(learned: Learned, entry: number, loads = IDLE, live = ALL): Reco
   const counts: Record<number, number> = {};
   const of = 4096;
   for (let n = 0; n < of; n++) {
-    const c = learned.choose(entry, live, loads, (n * (2 ** 32 / of)) >>> 0, NOW);
+    const c = learned.choose(entry, live, loads, (n * (2 ** 32 / of)) | 0);
     counts[c] = (counts[c] ?? 0) + 1 / of;
   }
   return counts;
@@ -34,10 +44,10 @@ function shares(learned: Learned, entry: number, loads = IDLE, live = ALL): Reco
 describe('what was learned', () => {
   it('is nothing at first: race', () => {
     const learned = fresh();
-    const entry = learned.entry(0, CLIENT, NOW);
-    expect(learned.choose(entry, ALL, IDLE, 1, NOW)).toBe(-1);
-    learned.raced(entry, ALL, NOW);
-    expect(learned.choose(entry, ALL, IDLE, 1, NOW)).toBe(-1);
+    const entry = learned.entry(0, CLIENT);
+    expect(learned.choose(entry, ALL, IDLE, 1)).toBe(-1);
+    learned.raced(entry, ALL);
+    expect(learned.choose(entry, ALL, IDLE, 1)).toBe(-1);
   });
 
   it('is who acknowledged soonest, alone, after a race', () => {
@@ -68,8 +78,8 @@ describe('what was learned', () => {
   it('does not choose one that is not live, and is worth nothing when none is', () => {
     const learned = fresh();
     const entry = raced(learned, { 0: 120, 1: 30 });
-    expect(learned.choose(entry, bits(0, 2), IDLE, 1, NOW)).toBe(0);
-    expect(learned.choose(entry, bits(2), IDLE, 1, NOW)).toBe(-1);
+    expect(learned.choose(entry, bits(0, 2), IDLE, 1)).toBe(0);
+    expect(learned.choose(entry, bits(2), IDLE, 1)).toBe(-1);
   });
 
   it('forgets one that failed, until it has proved itself', () => {
@@ -78,9 +88,9 @@ describe('what was learned', () => {
     learned.forget(entry, 1);
     expect(shares(learned, entry)).toEqual({ 0: 1 });
     learned.forget(entry, 0);
-    expect(learned.choose(entry, ALL, IDLE, 1, NOW)).toBe(-1);
+    expect(learned.choose(entry, ALL, IDLE, 1)).toBe(-1);
     learned.note(entry, 1, 31_000);
-    expect(learned.choose(entry, ALL, IDLE, 1, NOW)).toBe(1);
+    expect(learned.choose(entry, ALL, IDLE, 1)).toBe(1);
     // The first measurement after that counts in full.
     expect(learned.rttUs(entry, 1)).toBe(31_000);
   });
@@ -88,19 +98,19 @@ describe('what was learned', () => {
   it('goes stale', () => {
     const learned = fresh();
     const entry = raced(learned, { 1: 30 });
-    expect(learned.choose(entry, ALL, IDLE, 1, NOW + 600e6)).toBe(1);
-    expect(learned.choose(entry, ALL, IDLE, 1, NOW + 600e6 + 1)).toBe(-1);
-    learned.raced(entry, ALL, NOW + 700e6);
-    expect(learned.choose(entry, ALL, IDLE, 1, NOW + 700e6)).toBe(1);
+    expect(at(NOW + 600e6, () => learned.choose(entry, ALL, IDLE, 1))).toBe(1);
+    expect(at(NOW + 600e6 + 1, () => learned.choose(entry, ALL, IDLE, 1))).toBe(-1);
+    at(NOW + 700e6, () => learned.raced(entry, ALL));
+    expect(at(NOW + 700e6, () => learned.choose(entry, ALL, IDLE, 1))).toBe(1);
   });
 
   it('makes room for somebody new: that one has not been heard yet', () => {
     const learned = fresh();
     const entry = raced(learned, { 1: 30 }, bits(0, 1));
-    expect(learned.choose(entry, bits(0, 1), IDLE, 1, NOW)).toBe(1);
-    expect(learned.choose(entry, bits(0, 1, 31), IDLE, 1, NOW)).toBe(-1);
-    learned.raced(entry, bits(0, 1, 31), NOW);
-    expect(learned.choose(entry, bits(0, 1, 31), IDLE, 1, NOW)).toBe(1);
+    expect(learned.choose(entry, bits(0, 1), IDLE, 1)).toBe(1);
+    expect(learned.choose(entry, bits(0, 1, 31), IDLE, 1)).toBe(-1);
+    learned.raced(entry, bits(0, 1, 31));
+    expect(learned.choose(entry, bits(0, 1, 31), IDLE, 1)).toBe(1);
   });
 
   it('hedges after a multiple of the expected time, within bounds', () => {
@@ -119,10 +129,10 @@ describe('what was learned', () => {
   it('is of one service and one prefix', () => {
     const learned = fresh();
     raced(learned, { 1: 30 });
-    const same = learned.entry(0, CLIENT ^ 0xff, NOW);
+    const same = learned.entry(0, CLIENT ^ 0xff);
     expect(learned.best(same, ALL)).toBe(1);
-    expect(learned.best(learned.entry(1, CLIENT, NOW), ALL)).toBe(-1);
-    expect(learned.best(learned.entry(0, CLIENT ^ 0x100, NOW), ALL)).toBe(-1);
+    expect(learned.best(learned.entry(1, CLIENT), ALL)).toBe(-1);
+    expect(learned.best(learned.entry(0, CLIENT ^ 0x100), ALL)).toBe(-1);
   });
 
   it('is what the control plane reads', () => {
@@ -144,13 +154,13 @@ describe('what was learned', () => {
 
   it('is nowhere without a table: everything races', () => {
     const learned = fresh(0);
-    const entry = learned.entry(0, CLIENT, NOW);
+    const entry = learned.entry(0, CLIENT);
     expect(entry).toBe(-1);
-    learned.raced(entry, ALL, NOW);
+    learned.raced(entry, ALL);
     learned.note(entry, 1, 5);
     learned.won(entry, 1);
     learned.forget(entry, 1);
-    expect(learned.choose(entry, ALL, IDLE, 1, NOW)).toBe(-1);
+    expect(learned.choose(entry, ALL, IDLE, 1)).toBe(-1);
     expect(readLearned(learned.table)).toEqual([]);
   });
 
@@ -193,8 +203,9 @@ describe('candidates too close to call', () => {
     const learned = fresh();
     const entry = raced(learned, near, ALL, 5);
     for (const hash of [0, 1, 0x7fffffff, 0x80000000, 0xffffffff]) {
-      const once = learned.choose(entry, ALL, IDLE, hash, NOW);
-      for (let n = 0; n < 5; n++) expect(learned.choose(entry, ALL, IDLE, hash, NOW + n)).toBe(once);
+      const once = learned.choose(entry, ALL, IDLE, hash | 0);
+      for (let n = 0; n < 5; n++)
+        expect(at(NOW + n, () => learned.choose(entry, ALL, IDLE, hash | 0))).toBe(once);
     }
   });
 
@@ -229,23 +240,23 @@ describe('what others of the site have told', () => {
   it('is believed for a prefix never seen, without a race', () => {
     const learned = fresh();
     learned.seeds = [seed(0, 0, 120), seed(0, 1, 30), seed(0, 2, 60), seed(1, 2, 1)];
-    const entry = learned.entry(0, CLIENT, NOW);
-    expect(learned.choose(entry, ALL, IDLE, 1, NOW)).toBe(1);
+    const entry = learned.entry(0, CLIENT);
+    expect(learned.choose(entry, ALL, IDLE, 1)).toBe(1);
     expect(learned.rttUs(entry, 1)).toBe(30_000);
   });
 
   it('does not stand for somebody it does not name', () => {
     const learned = fresh();
     learned.seeds = [seed(0, 1, 30)];
-    expect(learned.choose(learned.entry(0, CLIENT, NOW), ALL, IDLE, 1, NOW)).toBe(-1);
+    expect(learned.choose(learned.entry(0, CLIENT), ALL, IDLE, 1)).toBe(-1);
   });
 
   it('changes nothing that was measured here', () => {
     const learned = fresh();
     raced(learned, { 0: 10, 1: 30, 2: 60 });
     learned.seeds = [seed(0, 2, 1), seed(0, RECORDED, 1)];
-    const entry = learned.entry(0, CLIENT, NOW);
-    expect(learned.choose(entry, ALL, IDLE, 1, NOW)).toBe(0);
+    const entry = learned.entry(0, CLIENT);
+    expect(learned.choose(entry, ALL, IDLE, 1)).toBe(0);
   });
 });
 
@@ -254,15 +265,26 @@ describe('the table', () => {
     // One bucket of four.
     const learned = fresh(4);
     const client = (n: number): number => (10 << 24) | (n << 8);
-    for (let n = 0; n < 4; n++) learned.note(learned.entry(0, client(n), NOW + n), 1, 1000 * (n + 1));
+    for (let n = 0; n < 4; n++)
+      at(NOW + n, () => learned.note(learned.entry(0, client(n)), 1, 1000 * (n + 1)));
     // The first is used again, so the second is the oldest.
-    learned.entry(0, client(0), NOW + 10);
-    learned.entry(0, client(9), NOW + 11);
+    at(NOW + 10, () => learned.entry(0, client(0)));
+    at(NOW + 11, () => learned.entry(0, client(9)));
     const known = readLearned(learned.table).map((e) => (e.prefix >>> 8) & 0xff);
     expect(known.sort()).toEqual([0, 2, 3, 9]);
     // And the newcomer has nothing of the one that it replaced.
-    expect(learned.best(learned.entry(0, client(9), NOW + 12), ALL)).toBe(-1);
-    expect(learned.rttUs(learned.entry(0, client(0), NOW + 13), 1)).toBe(1000);
+    expect(
+      learned.best(
+        at(NOW + 12, () => learned.entry(0, client(9))),
+        ALL,
+      ),
+    ).toBe(-1);
+    expect(
+      learned.rttUs(
+        at(NOW + 13, () => learned.entry(0, client(0))),
+        1,
+      ),
+    ).toBe(1000);
   });
 
   type Step =
@@ -287,16 +309,17 @@ describe('the table', () => {
         fc.nat(0xffffffff),
         (steps, loads, now, hash) => {
           const learned = fresh(8);
-          let at = NOW;
           for (const s of steps) {
-            const entry = learned.entry(s.service, s.client, ++at);
-            if (s.what === 'raced') learned.raced(entry, s.live, at);
+            clock.nowUs++;
+            const entry = learned.entry(s.service, s.client);
+            if (s.what === 'raced') learned.raced(entry, s.live);
             else if (s.what === 'note') learned.note(entry, s.c, s.us);
             else learned[s.what](entry, s.c);
           }
           for (const s of steps) {
-            const entry = learned.entry(s.service, s.client, ++at);
-            const chosen = learned.choose(entry, now, Float64Array.from(loads), hash, at);
+            clock.nowUs++;
+            const entry = learned.entry(s.service, s.client);
+            const chosen = learned.choose(entry, now, Float64Array.from(loads), hash | 0);
             if (chosen < 0) continue;
             expect((now >>> chosen) & 1).toBe(1);
             expect(learned.samples(entry, chosen)).toBeGreaterThan(0);
