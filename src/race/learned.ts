@@ -24,9 +24,14 @@ const STRIDE = CANDIDATES + RECORDED * PER_CANDIDATE;
 /** Entries share a bucket; the one unused for longest makes room. */
 const WAYS = 4;
 
-/** RFC 6298's gains. */
+/**
+ * Gains of round trip and variation, as RFC 6298 has them but slower for the variation, and with errors
+ * clipped: one late wake-up of a busy machine must not make two far machines look near each other. A path
+ * that really changed is followed all the same, since the variation that clips grows with each surprise.
+ */
 const ALPHA = 1 / 8;
-const BETA = 1 / 4;
+const BETA = 1 / 16;
+const CLIP = 3;
 
 /** Samples from which on a candidate's own variation means something. */
 const ENOUGH_SAMPLES = 4;
@@ -112,7 +117,8 @@ export class Learned {
       table[c + RTT] = rttUs;
       table[c + VARIATION] = LEAST_JITTER_US;
     } else {
-      const error = rttUs - table[c + RTT];
+      const most = CLIP * table[c + VARIATION] + LEAST_JITTER_US;
+      const error = Math.max(-most, Math.min(most, rttUs - table[c + RTT]));
       table[c + VARIATION] += BETA * (Math.abs(error) - table[c + VARIATION]);
       table[c + RTT] += ALPHA * error;
     }

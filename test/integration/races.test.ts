@@ -1,0 +1,270 @@
+// Must show 3 and 5 for the gateway's own races: the least round trip wins under A, B and C; under A no
+// software runs on the replicas, and the gateway may masquerade; what was learned costs no connection when
+// it no longer holds. And that a race explains itself, and distances are measured as is said.
+import { describe, expect, it } from 'vitest';
+import type { RoleStatus } from '../../src/lab/admin-client.js';
+import type { Lab } from '../../src/lab/lab.js';
+import { CLIENT_ADDRESS, wanAddress } from '../../src/lab/network.js';
+import { cliScript } from '../../src/lab/paths.js';
+import { type Output, run, waitUntil } from '../../src/lab/process.js';
+import { measure, type RequestResult, request, requestMany } from '../../src/lab/requests.js';
+import type { RoleOptions } from '../../src/lab/roles.js';
+import { loadTopology } from '../../src/lab/topology.js';
+import type { Explanation } from '../../src/race/explain.js';
+import { CONFIGURATIONS } from '../../src/registry/records.js';
+import { withLab } from './lab-support.js';
+
+const REQUESTS = 40;
+const OWN = ['gateway', 'learned'] as const;
+
+async function allServedBy(lab: Lab, race: RoleOptions['race'], winner: string): Promise<void> {
+  const m = await measure(lab, { requests: REQUESTS, concurrency: 4, release: 'synchronized', race });
+  expect(m.complaints).toEqual([]);
+  expect(m.expected).toBe(winner);
+  expect(m.servedBy).toEqual({ [winner]: REQUESTS });
+}
+
+function servers(results: RequestResult[]): string[] {
+  expect(results.filter((r) => !r.ok).map((r) => r.error)).toEqual([]);
+  return [...new Set(results.map((r) => r.servedBy))];
+}
+
+// By round trip r1 is nearest in the second; by the way back, which an origin race finds, it would be r3.
+describe.each([
+  ['replica-nearest', 'r2'],
+  ['asymmetric', 'r1'],
+])('topology %s', (topology, winner) => {
+  it.each(CONFIGURATIONS)(
+    'the least round trip wins the races of a gateway under %s',
+    async (configuration) => {
+      await withLab({ topology, roles: false }, async (lab) => {
+        for (const race of OWN) {
+          await lab.startRoles({ configuration, race });
+          await allServedBy(lab, race, winner);
+          await lab.stopRoles();
+        }
+      });
+    },
+  );
+});
+
+describe('configuration A', () => {
+  it.each(OWN)('race %s needs no software on the replicas', async (race) => {
+    await withLab({ topology: 'replica-nearest', roles: false }, async (lab) => {
+      await lab.startRoles({ configuration: 'A', race, registry: 'file' });
+      await Promise.all(lab.topology.replicas.map((r) => lab.stopRole(r)));
+      await allServedBy(lab, race, 'r2');
+    });
+  });
+
+  it.each(OWN)('race %s works where the gateway masquerades', async (race) => {
+    await withLab({ topology: 'replica-nearest', roles: false }, async (lab) => {
+      await nft(lab, masquerading());
+      await lab.startRoles({ configuration: 'A', race });
+      await allServedBy(lab, race, 'r2');
+      const clients = lab
+        .webServer('r2')
+        .accessLog()
+        .map((l) => l.client.split(':')[0]);
+      expect(new Set(clients)).toEqual(new Set([wanAddress('gateway')]));
+    });
+  });
+});
+
+const masquerading = (match = '') =>
+  `table ip nat { chain post { type nat hook postrouting priority 100; oifname "wan0" ${match} masquerade; }; }`;
+
+async function nft(lab: Lab, text: string): Promise<void> {
+  expect(await lab.exec('gateway', ['nft', '-f', '-'], { input: text })).toMatchObject({ status: 0 });
+}
+
+describe('masquerading', () => {
+  it('is refused where replicas answer the client itself; that of others does not matter', async () => {
+    await withLab({ topology: 'replica-nearest', roles: false }, async (lab) => {
+      const check = async (configuration: RoleOptions['configuration'], race: RoleOptions['race']) => {
+        await lab.roles.prepare({
+          configuration,
+          race,
+          release: 'synchronized',
+          registry: 'file',
+          log: 'info',
+        });
+        return lab.exec('gateway', [...lab.roles.argv('gateway'), '--check']);
+      };
+      const all = [
+        ...CONFIGURATIONS.map((c) => [c, 'origin'] as const),
+        ['B', 'gateway'],
+        ['C', 'learned'],
+      ] as const;
+      await nft(lab, masquerading('ip saddr 172.17.0.0/16'));
+      for (const [c, race] of all) expect((await check(c, race)).status, `${c} ${race}`).toBe(0);
+      await nft(lab, masquerading('ip saddr 192.0.2.0/24'));
+      for (const [c, race] of all) {
+        const o = await check(c, race);
+        expect(o.status, `${c} ${race}`).toBe(78);
+        expect(o.stderr).toContain('FSA_MASQUERADE');
+      }
+      expect((await check('A', 'gateway')).status).toBe(0);
+    });
+  });
+});
+
+describe.each(CONFIGURATIONS)('configuration %s: the one that was learned', (configuration) => {
+  const learned = { topology: 'replica-nearest', configuration, race: 'learned' } as const;
+
+  it('costs no connection when the paths to it are cut', async () => {
+    await withLab(learned, async (lab) => {
+      expect(servers(await requestMany(lab, 10, 2))).toEqual(['r2']);
+      await lab.wan.setPaths({ 'gateway>r2': { lossPct: 100 }, 'r2>gateway': { lossPct: 100 } });
+      const results = await requestMany(lab, 20, 4);
+      expect(servers(results)).toEqual(['r1']);
+      // The hedge comes before the client sends its SYN again: a bound of the protocol.
+      expect(await lab.roles.counter('gateway', 'fired.hedge')).toBeGreaterThan(0);
+      for (const r of results) expect(r.connectMs).toBeLessThan(1000);
+    });
+  });
+
+  it('nor when its server is killed', async () => {
+    await withLab(learned, async (lab) => {
+      expect(servers(await requestMany(lab, 10, 2))).toEqual(['r2']);
+      await lab.webServer('r2').kill();
+      expect(servers(await requestMany(lab, 20, 4))).toEqual(['r1']);
+    });
+  });
+});
+
+const cli = (...argv: string[]): Promise<Output> => run([process.execPath, cliScript, ...argv]);
+const admin = (lab: Lab, host = 'gateway') => `unix:${lab.roles.adminSocket(host)}`;
+
+async function explained(lab: Lab, which: string, ...more: string[]): Promise<Explanation> {
+  const o = await cli('explain', which, '--admin', admin(lab), '--json', ...more);
+  expect(o).toMatchObject({ status: 0, stderr: '' });
+  return JSON.parse(o.stdout);
+}
+
+/** What every candidate came to; all have answered by then. */
+async function settled(lab: Lab, which: string, answers: number): Promise<Explanation> {
+  const done = async () =>
+    (await explained(lab, which)).race.candidates.filter((c) => c.replyUs !== null).length === answers;
+  expect(await waitUntil(done, 5000)).toBe(true);
+  return explained(lab, which);
+}
+
+const verdicts = (e: Explanation) => Object.fromEntries(e.race.candidates.map((c) => [c.id, c.verdict]));
+
+describe('a race explains itself', () => {
+  it("an origin's, with the origin's own account", async () => {
+    await withLab({ topology: 'replica-nearest', configuration: 'A' }, async (lab) => {
+      const { clientPort } = await request(lab);
+      const which = `${CLIENT_ADDRESS}:${clientPort}`;
+      const e = await settled(lab, which, 4);
+      expect(verdicts(e)).toEqual({ r2: 'won', r1: 'reset', origin: 'reset', r3: 'reset' });
+      expect(e).toMatchObject({ leftOut: [], disagreements: [] });
+      expect(e.race).toMatchObject({ winner: 'r2', client: which, service: 'web', race: 'origin' });
+
+      const joined = await explained(lab, which, '--origin', admin(lab, 'origin'));
+      expect(joined.disagreements).toEqual([]);
+      // The farthest gets its copy at once, the others the later the nearer they are.
+      const held = joined.origin?.candidates.toSorted((a, b) => a.sentUs - b.sentUs).map((c) => c.id);
+      expect(held).toEqual(['r2', 'r1', 'r3', 'origin']);
+
+      const text = await cli('explain', 'last', '--admin', admin(lab), '--origin', admin(lab, 'origin'));
+      expect(text.stdout).toContain(`${which} → web: configuration A, race origin, synchronized release`);
+      expect(text.stdout).toMatch(/^r2 .* won: .*held \d+\.\d ms at the origin/m);
+      expect(text.stdout).toMatch(/^decided: r2: the first acknowledgement wins/m);
+    });
+  });
+
+  it("a gateway's: who was left out and why, who was asked alone, who wins for whom", async () => {
+    await withLab({ topology: 'replica-nearest', configuration: 'A', race: 'learned' }, async (lab) => {
+      await lab.webServer('r3').kill();
+      const gone = async () => (await lab.roles.status('r3'))?.state === 'inactive';
+      expect(await waitUntil(gone, 10_000)).toBe(true);
+      const known = async () => {
+        const all = (await status(lab, 'gateway')).replicas;
+        return all.find((r) => r.id === 'r3')?.state === 'inactive';
+      };
+      expect(await waitUntil(known, 10_000)).toBe(true);
+      const first = `${CLIENT_ADDRESS}:${(await request(lab)).clientPort}`;
+      const e = await settled(lab, first, 3);
+      expect(verdicts(e)).toEqual({ r2: 'won', r1: 'reset', origin: 'reset' });
+      expect(e.leftOut).toMatchObject([
+        { id: 'r3', why: expect.stringMatching(/^inactive: .*health check/) },
+      ]);
+      expect(e.race.marginUs).toBeGreaterThan(0);
+
+      // One in fifty races again: ten in a row do not.
+      servers(await requestMany(lab, 10, 1));
+      const alone = await cli('races', '--last', '10', '--json', '--admin', admin(lab));
+      const records = alone.stdout
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line));
+      expect(records).toHaveLength(10);
+      expect(records.every((r) => r.winner === 'r2')).toBe(true);
+      expect(records.some((r) => r.rule.startsWith('asked alone') && r.candidates.length === 1)).toBe(true);
+      const lines = await cli('races', '--last', '3', '--admin', admin(lab));
+      expect(lines.stdout).toMatch(/^(#\d+ 192\.0\.2\.2:\d+ → web: r2 \(.*ms\)\n){3}$/);
+
+      const table = await cli('proximity', '--json', '--admin', admin(lab));
+      const [entry, ...others] = JSON.parse(table.stdout);
+      expect(others).toEqual([]);
+      expect(entry).toMatchObject({ service: 'web', prefix: '192.0.2.0/24' });
+      const wins = Object.fromEntries(
+        entry.candidates.map((c: { id: string; wins: number }) => [c.id, c.wins]),
+      );
+      expect(wins).toEqual({ origin: 0, r1: 0, r2: 11 });
+      expect((await cli('proximity', '--admin', admin(lab))).stdout).toMatch(/^web +192\.0\.2\.0\/24 +r2 /m);
+    });
+  });
+
+  it('and says so when it cannot', async () => {
+    await withLab({ topology: 'replica-nearest', configuration: 'A' }, async (lab) => {
+      for (const which of ['last', '192.0.2.2:1']) {
+        const o = await cli('explain', which, '--admin', admin(lab));
+        expect(o).toMatchObject({ status: 1, stdout: '' });
+        expect(o.stderr).toContain('FSA_RACE_UNKNOWN');
+      }
+      for (const command of [['explain', 'last'], ['races'], ['proximity']]) {
+        const o = await cli(...command, '--admin', `unix:${lab.directory}/nobody.sock`);
+        expect(o).toMatchObject({ status: 69, stdout: '' });
+        expect(o.stderr).toContain('FSA_ADMIN_UNAVAILABLE');
+      }
+    });
+  });
+});
+
+type Status = Omit<RoleStatus, 'candidates'> & {
+  replicas: { id: string; state: string }[];
+  candidates: { id: string; distanceMs: number | null; measure: string }[];
+};
+const status = async (lab: Lab, host: string) => (await lab.roles.status(host)) as Status;
+
+describe('the distance to a replica', () => {
+  it('is one way where clocks are known to be synchronized, half a round trip where not', async () => {
+    const topology = loadTopology('replica-nearest');
+    topology.delaysMs.origin.r2 = 90;
+    topology.delaysMs.r2.origin = 50;
+    const synchronized = { clock: 'synchronized' };
+    const changes = { origin: synchronized, r2: synchronized };
+    const measured = async (lab: Lab, options: Partial<RoleOptions>, measure: string, ms: number) => {
+      await lab.startRoles({ configuration: 'A', ...options });
+      const near = async () => {
+        const r2 = (await status(lab, 'origin')).candidates.find((c) => c.id === 'r2');
+        return r2?.measure === measure && Math.abs((r2.distanceMs ?? 0) - ms) < 2;
+      };
+      expect(await waitUntil(near, 10_000), `${measure} ${ms} ms`).toBe(true);
+      // The others' clocks are not known to be right.
+      const { candidates } = await status(lab, 'origin');
+      expect(candidates.filter((c) => c.id !== 'r2').map((c) => c.measure)).toEqual(['rtt/2', 'rtt/2']);
+      await lab.stopRoles();
+    };
+    await withLab({ topology, roles: false }, async (lab) => {
+      await measured(lab, { changes }, 'one-way', 90);
+      await measured(lab, { clockOffsetsMs: { r2: 40 } }, 'rtt/2', 70);
+      // One end's word is not enough; and the laboratory's clocks do differ.
+      await measured(lab, { changes: { r2: synchronized }, clockOffsetsMs: { r2: 40 } }, 'rtt/2', 70);
+      await measured(lab, { changes, clockOffsetsMs: { r2: 40 } }, 'one-way', 130);
+    });
+  });
+});
