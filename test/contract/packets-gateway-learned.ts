@@ -142,6 +142,14 @@ function learned(c: Configuration): Row[] {
       counts: everybody,
     }),
     row({
+      name: 'learned: and so must candidate 31, the last that a word of bits tells apart',
+      world: { candidates: [1, 31] },
+      given: [[earlier()], [earlierOnWan(R2)], [syn(EARLIER)], []],
+      in: [syn()],
+      out: toAll,
+      counts: everybody,
+    }),
+    row({
       name: 'learned: a SYN sent again asks everybody, and the hedge asks nobody twice',
       given: [...knowsR1, [syn()]],
       in: [syn()],

@@ -116,11 +116,17 @@ describe.each<RoleName>(['gateway', 'origin', 'replica'])('the %s', (role) => {
       const clean = n % 2 === 0 ? frames.filter((f) => valid(f) === true) : frames;
       if (clean.length === 0) continue;
       h.batch.arena.fill(POISON);
+      const before = h.counts()['emit.syn-after-challenge'] ?? 0;
       const out = h.send(clean);
+      // A SYN that was kept from an earlier batch may have been bad then, and stays so.
+      const kept = (h.counts()['emit.syn-after-challenge'] ?? 0) - before;
       read += clean.length;
       written += out.length;
       expect(strays(h, clean)).toEqual([]);
-      if (n % 2 === 0) invalid += out.filter((f) => f[10] >> 4 === 4 && valid(f) !== true).length;
+      if (n % 2 === 0) {
+        const bad = out.filter((f) => f[10] >> 4 === 4 && valid(f) !== true).length;
+        invalid += Math.max(0, bad - kept);
+      }
       if (n % 7 === 0) written += h.advance(random.below(4000)).length;
       // Now and then so long that entries expire, with all that is held released.
       if (n % 40 === 0) written += h.advance(random.below(100) * 1e7).length;

@@ -1,6 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import { ManualClock } from '../../../src/device/clock.js';
-import { type RaceRecord, RaceWriter, RECORDED, readRaces, ringBytes } from '../../../src/race/record.js';
+import {
+  ALONE,
+  HEDGED,
+  type RaceRecord,
+  RaceWriter,
+  RECORDED,
+  readRaces,
+  ringBytes,
+} from '../../../src/race/record.js';
 
 const NAMES = {
   candidate: (slot: number): string => (slot === 0 ? 'origin' : `r${slot}`),
@@ -27,6 +35,29 @@ function ring(races = 4) {
     read: (count = 100): RaceRecord[] => readRaces(words, count, NAMES),
   };
 }
+
+describe('a round trip', () => {
+  it('counts from when that machine was asked, once', () => {
+    const { at, begin } = ring();
+    const n = begin(1_000_000, 40_000, 5, 0b10);
+    at(1_000_000).asked(n, 0b10, ALONE);
+    at(1_030_000).asked(n, 0b111, HEDGED);
+    expect(at(1_050_000).roundTripUs(n, 1)).toBe(50_000);
+    expect(at(1_050_000.75).roundTripUs(n, 2)).toBe(20_000);
+    at(1_050_000).won(n, 2);
+    expect(at(1_060_000).roundTripUs(n, 2)).toBe(-1);
+    expect(at(1_060_000).roundTripUs(n, RECORDED)).toBe(-1);
+  });
+
+  it('is not told once the SYN was sent again, whoever is asked then (Karn)', () => {
+    const { at, begin } = ring();
+    const n = begin(1_000_000, 40_000, 5, 0b10);
+    at(2_000_000).repeated(n);
+    expect(at(2_010_000).roundTripUs(n, 1)).toBe(-1);
+    at(2_010_000).asked(n, 0b111, HEDGED);
+    expect(at(2_010_500).roundTripUs(n, 2)).toBe(-1);
+  });
+});
 
 describe('race records', () => {
   it('tell who answered when, who won, and by how much', () => {
