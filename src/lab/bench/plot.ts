@@ -20,6 +20,7 @@ export function plot(title: string, panels: Panel[]): string {
   const height = HEIGHT + 62;
   const lines = [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="sans-serif" font-size="12">`,
+    `<title>${title}: cumulative, per mode</title>`,
     `<rect width="${width}" height="${height}" fill="white"/>`,
     `<text x="${MARGIN.left}" y="18" font-size="14" font-weight="bold">${title}</text>`,
   ];
