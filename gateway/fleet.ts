@@ -127,7 +127,13 @@ export class Fleet {
     return this.#services.some((s) => s.configuration === 'C');
   }
 
-  snapshot(wanMtu: number, tunnelMss: number, seeds: GatewaySnapshot['seeds'] = []): GatewaySnapshot {
+  /** @param suspects bits of the candidates that some connections should spare (`outliers.ts`) */
+  snapshot(
+    wanMtu: number,
+    tunnelMss: number,
+    suspects = 0,
+    seeds: GatewaySnapshot['seeds'] = [],
+  ): GatewaySnapshot {
     const words = (text: string): Address => parse(text) as Address;
     const endpoints: Endpoint[] = [...this.#endpoints.values()].map((e) => ({
       ...e,
@@ -137,6 +143,7 @@ export class Fleet {
     endpoints.sort((a, b) => Number(a.live) - Number(b.live));
     return {
       seeds,
+      suspects,
       race: RACE_NUMBERS[this.race],
       services: this.#services.map((s) => ({
         address: words(s.address),

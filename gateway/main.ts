@@ -56,6 +56,7 @@ class Gateway implements Role {
   readonly #warned = new Set<string>();
   readonly #outliers = new Outliers();
   #ejected: number[] = [];
+  #suspects: number[] = [];
   #timer: NodeJS.Timeout | undefined;
 
   constructor(readonly config: GatewayConfig) {
@@ -139,6 +140,7 @@ class Gateway implements Role {
       snapshot: this.#fleet.snapshot(
         wanMtu,
         inside - ipv4.MIN_HEADER - tcp.MIN_HEADER,
+        this.#suspects.reduce((bits, c) => bits | (1 << c), 0),
         seedsOf(view, this.config.tag.gatewayId, this.config.site, this.#fleet),
       ),
       offload: !tunnelled,
@@ -191,7 +193,9 @@ class Gateway implements Role {
           'serves slowly: not raced for a time',
         );
     this.#ejected = [...totals.keys()].filter((c) => this.#outliers.isEjected(c, now));
-    if (this.#ejected.join() !== ejectedBefore.join()) refresh();
+    const suspectsBefore = this.#suspects;
+    this.#suspects = this.#fleet.candidatesByService().flatMap((list) => this.#outliers.suspects(list, now));
+    if (`${this.#ejected}/${this.#suspects}` !== `${ejectedBefore}/${suspectsBefore}`) refresh();
   }
 
   status(): Record<string, unknown> {

@@ -2,7 +2,8 @@
  * A machine that acknowledges fast and serves slowly must not win for ever. The data plane adds up, per
  * candidate, the time from a client's first data to the first data back (A and C; under B it does not pass
  * here). Who is far above the others is taken out of the races for a time, a third of a service at most.
- * Pure: fed once a second.
+ * When one machine carries everything there is nobody to compare it with: then it is a suspect, and some of
+ * its connections go to the next nearest until that is known too. Pure: fed once a second.
  */
 
 /** Of each candidate: how many first bytes came, and the sum of the times they took (µs). */
@@ -56,6 +57,14 @@ export class Outliers {
       ejected.push(c);
     }
     return ejected;
+  }
+
+  /** Those that are slow as far as one can tell alone, while the others are not known well enough. */
+  suspects(candidates: readonly number[], nowMs: number): number[] {
+    const known = candidates.filter((c) => (this.#known.get(c)?.seen ?? 0) >= ENOUGH);
+    // Two that are known suffice for a verdict.
+    if (known.length !== 1 || known[0] === 0 || this.isEjected(known[0], nowMs)) return [];
+    return this.#known.get(known[0])!.meanUs >= LEAST_EXCESS_US ? known : [];
   }
 
   #take(c: number, total: FirstBytes): void {

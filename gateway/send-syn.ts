@@ -17,7 +17,7 @@ import * as tcp from '../src/wire/tcp.js';
 import * as virtio from '../src/wire/virtio.js';
 import { putTag } from './put-tag.js';
 import { reasons } from './reasons.js';
-import { type GatewayState, TRANSLATE } from './state.js';
+import { type GatewayState, RACE_GATEWAY, TRANSLATE } from './state.js';
 
 /** Sends SYN `i` to every candidate whose bit is set. The packet itself is the last one's. */
 export function sendSyn(
@@ -86,7 +86,14 @@ export function choose(state: GatewayState, batch: Batch, i: number, e: number):
   const entry = learned.entry(service, ipv4.saddr(batch.view, batch.at[i]));
   // Random per connection, the same for every SYN of it.
   const hash = mix(state.flows.isn[e]);
-  const one = (hash >>> 1) % RACE_AGAIN === 0 ? -1 : learned.choose(entry, live, state.loads, mix(hash));
+  // One that serves slowly must be compared with somebody: one connection in four spares it. The origin's
+  // data does not pass here, so it cannot be compared.
+  const others = live & ~state.suspects;
+  const spares = state.suspects !== 0 && (hash >>> 24) % 4 === 0 && (others & ~(1 << ORIGIN)) !== 0;
+  if (state.race === RACE_GATEWAY) return spares ? others : live;
+  let one = (hash >>> 1) % RACE_AGAIN === 0 ? -1 : learned.choose(entry, live, state.loads, mix(hash));
+  if (one >= 0 && spares && ((state.suspects >>> one) & 1) !== 0)
+    one = learned.best(entry, others & ~(1 << ORIGIN));
   if (one >= 0) {
     const waitUs = learned.hedgeUs(entry, one);
     if (state.hold.pushIn(batch.arena, batch.at[i], batch.length[i], batch.clock, waitUs, e) >= 0) {

@@ -57,6 +57,8 @@ export interface Endpoint {
 }
 
 export interface GatewaySnapshot {
+  /** Bits of the candidates that some connections spare, so that they can be compared with others. */
+  suspects: number;
   seeds: Seed[];
   race: Race;
   /** By service number, which is never given to another. */
@@ -130,6 +132,7 @@ export class GatewayState {
   /** By candidate. */
   loads = new Float64Array(RECORDED);
   race: Race = RACE_ORIGIN;
+  suspects = 0;
   readonly learned: Learned;
   readonly hold: HoldQueue;
 
@@ -157,6 +160,7 @@ export class GatewayState {
 
   load(s: GatewaySnapshot): void {
     this.race = s.race;
+    this.suspects = s.suspects;
     this.tunnelMss = s.tunnelMss;
     this.wanMtu = s.wanMtu;
     this.services.load(s.services.map(({ address, port }, value) => ({ address, port, value })));

@@ -105,7 +105,7 @@ function begin(state: GatewayState, batch: Batch, i: number): void {
   state.enter(e, RACING);
   // Before a hedge keeps it.
   makeRoom(state, batch, i);
-  const candidates = state.race === RACE_LEARNED ? choose(state, batch, i, e) : state.serviceLive[service];
+  const candidates = state.race === RACE_ORIGIN ? state.serviceLive[service] : choose(state, batch, i, e);
   // The key's first four words are the client's address.
   flows.record[e] = state.races.begin(flows.key, tcp.sport(view, l4), service, candidates);
   if (state.race === RACE_ORIGIN) {
@@ -113,7 +113,8 @@ function begin(state: GatewayState, batch: Batch, i: number): void {
     return batch.pass(i, reasons.passSynTagged);
   }
   state.races.keepSyn(flows.record[e], batch.arena, batch.at[i], batch.length[i]);
-  if (candidates !== state.serviceLive[service]) state.races.asked(flows.record[e], candidates, ALONE);
+  if (state.race === RACE_LEARNED && candidates !== state.serviceLive[service])
+    state.races.asked(flows.record[e], candidates, ALONE);
   sendSyn(state, batch, i, candidates, reasons.passSynRaced);
 }
 

@@ -177,6 +177,15 @@ export function configurationMismatches(
     }));
 }
 
+/** What the data plane and the kernel go by now, for /v1/status: the names of all that is known. */
+function namesOf(view: View): Record<string, (string | number)[]> {
+  return {
+    services: view.services.map((s) => s.name),
+    replicas: view.replicas.map((r) => r.id),
+    gateways: view.gateways.map((g) => g.id),
+  };
+}
+
 const REFRESH_MS = 20;
 
 /** Runs a role until it is told to stop. @returns the exit code */
@@ -232,14 +241,17 @@ async function serve(
   let loaded = '';
   let wanted = false;
   let working: Promise<void> | undefined;
+  let applied = namesOf(registry.view);
   const perform = async (): Promise<void> => {
-    const duty = role.duty(host, registry.view);
+    const { view } = registry;
+    const duty = role.duty(host, view);
     const text = JSON.stringify([duty.snapshot, duty.offload, duty.tunMtu]);
     if (text !== loaded) {
       await plane.load(duty.snapshot, { offload: duty.offload, mtu: duty.tunMtu });
       loaded = text;
     }
     await steerer.apply(duty.steering);
+    applied = namesOf(view);
   };
   const refresh = (): void => {
     wanted = true;
@@ -277,6 +289,7 @@ async function serve(
         connected: registry.connected,
         viewAgeMs: Math.round(registry.viewAgeMs),
       },
+      applied,
       ...role.status(),
     }),
     races: role.races === undefined ? undefined : (count) => role.races!(count),

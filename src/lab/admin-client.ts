@@ -9,6 +9,8 @@ export interface RoleStatus {
   counters: Record<string, number>;
   candidates?: { id: string; state: string; distanceMs: number | null }[];
   services: { name: string }[];
+  /** Names of all that the role's data plane goes by now. */
+  applied: { services: string[]; replicas: string[]; gateways: number[] };
   registry: { connected: boolean; viewAgeMs: number };
 }
 

@@ -38,6 +38,7 @@ export interface RoleOptions {
   log: string;
 }
 
+const GATEWAY_ID = 1;
 const READY_TIMEOUT_MS = 15_000;
 
 export class Roles {
@@ -219,6 +220,12 @@ export class Roles {
       const known = (await this.status('gateway'))?.services.map((s) => s.name) ?? [];
       const missing = this.topology.services.find((s) => !known.includes(s.name));
       if (missing !== undefined) return { host: 'gateway', why: `it does not know service ${missing.name}` };
+      // A gateway's first tags are refused by whoever has not heard of it yet.
+      for (const host of this.#processes.keys()) {
+        const applied = (await this.status(host))?.applied;
+        if (applied?.gateways.includes(GATEWAY_ID) !== true)
+          return { host, why: 'it does not know the gateway yet' };
+      }
     }
     return undefined;
   }
@@ -227,7 +234,7 @@ export class Roles {
     const key = (...args: string[]) => mustRun([process.execPath, cliScript, 'keygen', ...args]);
     const [master, gateway] = [`${this.#directory}/master.key`, `${this.#directory}/gateway.key`];
     await key('--out', master);
-    await key('--from', master, '--gateway', '1', '--out', gateway);
+    await key('--from', master, '--gateway', String(GATEWAY_ID), '--out', gateway);
   }
 
   #configOf(host: string): unknown {
@@ -245,7 +252,7 @@ export class Roles {
         lan: ['lan0'],
         tun: tun('fsgw'),
         prefixes: [CLIENT_PREFIX],
-        tag: { gatewayId: 1, keyFile: `${this.#directory}/gateway.key` },
+        tag: { gatewayId: GATEWAY_ID, keyFile: `${this.#directory}/gateway.key` },
       };
     }
     if (host === 'origin') {
@@ -293,7 +300,7 @@ export class Roles {
         address: wanAddress(id),
         services: this.#replicaServices(),
       })),
-      gateways: [{ id: 1, prefixes: [CLIENT_PREFIX] }],
+      gateways: [{ id: GATEWAY_ID, prefixes: [CLIENT_PREFIX] }],
     };
   }
 }

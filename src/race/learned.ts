@@ -14,6 +14,8 @@ const USED = 2;
 const RACED = 3;
 /** Bits of the candidates that took part in the last full race. */
 const ATTEMPTED = 4;
+/** Races in a row that somebody left unanswered. */
+const RETRIES = 5;
 const CANDIDATES = 8;
 const RTT = 0;
 const VARIATION = 1;
@@ -44,6 +46,9 @@ const HEDGE_LEAST_US = 10_000;
 const HEDGE_MOST_US = 2_000_000;
 /** One connection in so many races again, so that what was learned never goes stale. */
 export const RACE_AGAIN = 50;
+/** Somebody who did not answer a race may have lost its SYN: raced again soon, and ever more rarely. */
+const RETRY_US = 1e6;
+const MOST_DOUBLINGS = 6;
 /** Nothing older than this is believed. */
 const STALE_US = 600e6;
 
@@ -139,6 +144,9 @@ export class Learned {
   /** Notes that every candidate in `live` is being asked now. */
   raced(entry: number, live: number): void {
     if (entry < 0) return;
+    const unanswered =
+      this.#unheard(entry, live & this.table[entry + ATTEMPTED]) && this.table[entry + RACED] !== 0;
+    this.table[entry + RETRIES] = unanswered ? this.table[entry + RETRIES] + 1 : 0;
     this.table[entry + RACED] = this.clock.nowUs;
     this.table[entry + ATTEMPTED] = live;
   }
@@ -155,6 +163,12 @@ export class Learned {
     if (table[entry + RACED] === 0 || this.clock.nowUs - table[entry + RACED] > STALE_US) return -1;
     // Somebody new has not been heard yet.
     if ((live & ~table[entry + ATTEMPTED]) !== 0) return -1;
+    const waited = this.clock.nowUs - table[entry + RACED];
+    if (
+      this.#unheard(entry, live) &&
+      waited > RETRY_US * 2 ** Math.min(table[entry + RETRIES], MOST_DOUBLINGS)
+    )
+      return -1;
     const best = this.best(entry, live);
     if (best < 0) return -1;
     let total = 0;
@@ -176,6 +190,13 @@ export class Learned {
       if (best < 0 || this.rttUs(entry, c) < this.rttUs(entry, best)) best = c;
     }
     return best;
+  }
+
+  /** Whether one of these has never acknowledged, or must prove itself again. */
+  #unheard(entry: number, candidates: number): boolean {
+    for (let c = 0; c < RECORDED; c++)
+      if (((candidates >>> c) & 1) !== 0 && this.samples(entry, c) === 0) return true;
+    return false;
   }
 
   /** Whether candidate `c` cannot be told apart from the best by what was measured. */

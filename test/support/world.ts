@@ -85,6 +85,7 @@ export const replicaOptions = (w: World) => ({ flows: { max: w.maxFlows, ...FLOW
 export function gatewaySnapshot(w: World): GatewaySnapshot {
   return {
     seeds: [],
+    suspects: 0,
     race: w.race,
     services: [{ address: words(SERVICE), port: SERVICE_PORT, mode: MODE[w.configuration], raced: w.raced }],
     endpoints: [

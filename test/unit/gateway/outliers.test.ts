@@ -107,4 +107,26 @@ describe('a machine that serves slowly', () => {
       { numRuns: 200 },
     );
   });
+
+  it('is a suspect while it carries everything, until another is known', () => {
+    const w = new World();
+    const suspects = () => w.outliers.suspects(SERVICE, w.nowMs);
+    w.second({ 2: 400 }, 4);
+    expect(suspects()).toEqual([]);
+    w.second({ 2: 400 });
+    expect(suspects()).toEqual([2]);
+    w.second({ 2: 400, 1: 30 }, 5);
+    expect(suspects()).toEqual([]);
+    expect(w.ejected()).toEqual([2]);
+  });
+
+  it.each<[string, Record<number, number>]>([
+    ['it is quick', { 2: 40 }],
+    ['it is the origin', { 0: 900 }],
+    ['others are as slow', { 1: 400, 2: 410 }],
+  ])('is none when %s', (_, ms) => {
+    const w = new World();
+    w.second(ms, 20);
+    expect(w.outliers.suspects(SERVICE, w.nowMs)).toEqual([]);
+  });
 });

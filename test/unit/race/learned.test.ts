@@ -68,6 +68,26 @@ describe('what was learned', () => {
     expect(learned.rttUs(entry, 1)).toBeCloseTo(80_000, 0);
   });
 
+  it('races again for one that stayed silent, ever more rarely, until it is heard', () => {
+    const clock = new ManualClock(1e6);
+    const learned = new Learned(new Float64Array(learnedBytes(8) / 8), clock);
+    const entry = learned.entry(0, 0x0a000001);
+    const asksAlone = () => learned.choose(entry, 0b110, IDLE, 1) >= 0;
+    learned.raced(entry, 0b110);
+    learned.note(entry, 1, 40_000);
+    expect(asksAlone()).toBe(true);
+    for (const waitUs of [1e6, 2e6, 4e6, 8e6]) {
+      clock.nowUs += waitUs;
+      expect(asksAlone()).toBe(true);
+      clock.nowUs += 1;
+      expect(asksAlone()).toBe(false);
+      learned.raced(entry, 0b110);
+    }
+    learned.note(entry, 2, 30_000);
+    clock.nowUs += 100e6;
+    expect(learned.choose(entry, 0b110, IDLE, 1)).toBe(2);
+  });
+
   it('gives way to another that became nearer', () => {
     const learned = fresh();
     const entry = raced(learned, { 1: 30, 2: 40 });
@@ -98,11 +118,13 @@ describe('what was learned', () => {
 
   it('goes stale', () => {
     const learned = fresh();
-    const entry = raced(learned, { 1: 30 });
-    expect(at(NOW + 600e6, () => learned.choose(entry, ALL, IDLE, 1))).toBe(1);
-    expect(at(NOW + 600e6 + 1, () => learned.choose(entry, ALL, IDLE, 1))).toBe(-1);
-    at(NOW + 700e6, () => learned.raced(entry, ALL));
-    expect(at(NOW + 700e6, () => learned.choose(entry, ALL, IDLE, 1))).toBe(1);
+    // Everybody has been heard, so that nothing but age asks for a race.
+    const only = bits(1);
+    const entry = raced(learned, { 1: 30 }, only);
+    expect(at(NOW + 600e6, () => learned.choose(entry, only, IDLE, 1))).toBe(1);
+    expect(at(NOW + 600e6 + 1, () => learned.choose(entry, only, IDLE, 1))).toBe(-1);
+    at(NOW + 700e6, () => learned.raced(entry, only));
+    expect(at(NOW + 700e6, () => learned.choose(entry, only, IDLE, 1))).toBe(1);
   });
 
   it('makes room for somebody new: that one has not been heard yet', () => {
