@@ -10,6 +10,8 @@ import { hedge } from './send-syn.js';
 import { type GatewayPipelineOptions, type GatewaySnapshot, GatewayState } from './state.js';
 import { tagSyn } from './tag-syn.js';
 
+export { rehearse } from './rehearsal.js';
+
 export function createPipeline(context: PipelineContext<GatewayPipelineOptions>): Pipeline<GatewaySnapshot> {
   const state = new GatewayState(context);
   return {

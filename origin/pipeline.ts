@@ -7,6 +7,8 @@ import { forwardToServer } from './forward-to-server.js';
 import { reasons } from './reasons.js';
 import { type OriginPipelineOptions, type OriginSnapshot, OriginState } from './state.js';
 
+export { rehearse } from './rehearsal.js';
+
 export function createPipeline(context: PipelineContext<OriginPipelineOptions>): Pipeline<OriginSnapshot> {
   const state = new OriginState(context);
   return {

@@ -7,6 +7,8 @@ import { deliver } from './deliver.js';
 import { reasons } from './reasons.js';
 import { ReplicaFlows, type ReplicaPipelineOptions, type ReplicaSnapshot } from './state.js';
 
+export { rehearse } from './rehearsal.js';
+
 export function createPipeline(context: PipelineContext<ReplicaPipelineOptions>): Pipeline<ReplicaSnapshot> {
   const state = new ReplicaFlows(context);
   return {

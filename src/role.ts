@@ -182,6 +182,7 @@ function namesOf(view: View): Record<string, (string | number)[]> {
   return {
     services: view.services.map((s) => s.name),
     replicas: view.replicas.map((r) => r.id),
+    replicasUp: view.replicas.filter((r) => r.state === 'up').map((r) => r.id),
     gateways: view.gateways.map((g) => g.id),
   };
 }

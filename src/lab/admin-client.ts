@@ -10,7 +10,7 @@ export interface RoleStatus {
   candidates?: { id: string; state: string; distanceMs: number | null }[];
   services: { name: string }[];
   /** Names of all that the role's data plane goes by now. */
-  applied: { services: string[]; replicas: string[]; gateways: number[] };
+  applied: { services: string[]; replicas: string[]; replicasUp: string[]; gateways: number[] };
   registry: { connected: boolean; viewAgeMs: number };
 }
 

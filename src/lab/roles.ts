@@ -208,7 +208,7 @@ export class Roles {
     }
     if (this.#processes.has('origin')) {
       const candidates = (await this.status('origin'))?.candidates ?? [];
-      for (const id of this.topology.replicas.filter((r) => this.#processes.has(r))) {
+      for (const id of this.#runningReplicas()) {
         const candidate = candidates.find((c) => c.id === id);
         if (candidate?.state !== 'up' || candidate.distanceMs === null) {
           const seen = candidate === undefined ? 'not in its view' : JSON.stringify(candidate);
@@ -225,9 +225,17 @@ export class Roles {
         const applied = (await this.status(host))?.applied;
         if (applied?.gateways.includes(GATEWAY_ID) !== true)
           return { host, why: 'it does not know the gateway yet' };
+        // And its first races would be without a replica that came up this moment.
+        const late =
+          host === 'gateway' && this.#runningReplicas().find((r) => !applied.replicasUp.includes(r));
+        if (late) return { host, why: `it does not know yet that replica ${late} is up` };
       }
     }
     return undefined;
+  }
+
+  #runningReplicas(): string[] {
+    return this.topology.replicas.filter((r) => this.#processes.has(r));
   }
 
   async #makeKeys(): Promise<void> {

@@ -33,9 +33,13 @@ export interface Pipeline<Snapshot> {
   due?(batch: Batch, meta: number): void;
 }
 
+export type CreatePipeline<Options, Snapshot> = (context: PipelineContext<Options>) => Pipeline<Snapshot>;
+
 /** What a role's pipeline module exports. */
 export interface PipelineModule {
-  createPipeline(context: PipelineContext<unknown>): Pipeline<unknown>;
+  createPipeline: CreatePipeline<unknown, unknown>;
+  /** Goes through the role's work with packets of its own making (`rehearsal.ts`). */
+  rehearse(create: CreatePipeline<unknown, unknown>, options: unknown): void;
 }
 
 /** Reads of one wake-up at most, so that timers are not starved. */

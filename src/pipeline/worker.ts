@@ -47,7 +47,8 @@ const send = (message: FromWorker): void => port.postMessage(message);
 const clock = new MonotonicClock();
 const batch = new Batch(clock, new Float64Array(start.counters));
 const hold = new HoldQueue([{ slotBytes: EXTRA_SLOT, slots: start.holdSlots }]);
-const { createPipeline } = (await import(start.module)) as PipelineModule;
+const { createPipeline, rehearse } = (await import(start.module)) as PipelineModule;
+rehearse(createPipeline, start.options);
 const pipeline = createPipeline({
   options: start.options,
   clock,

@@ -154,8 +154,10 @@ async function explained(lab: Lab, which: string, ...more: string[]): Promise<Ex
 async function settled(lab: Lab, which: string, answers: number): Promise<Explanation> {
   const done = async () =>
     (await explained(lab, which)).race.candidates.filter((c) => c.replyUs !== null).length === answers;
-  expect(await waitUntil(done, 5000)).toBe(true);
-  return explained(lab, which);
+  const all = await waitUntil(done, 5000);
+  const e = await explained(lab, which);
+  expect(all, JSON.stringify(e)).toBe(true);
+  return e;
 }
 
 const verdicts = (e: Explanation) => Object.fromEntries(e.race.candidates.map((c) => [c.id, c.verdict]));
