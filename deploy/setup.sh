@@ -10,12 +10,18 @@ say() { printf 'setup: %s\n' "$*" >&2; }
 
 # command=package
 needs='ip=iproute2 nft=nftables redis-server=redis-server nginx=nginx curl=curl tcpdump=tcpdump
-ping=iputils-ping nsenter=util-linux sysctl=procps gcc=gcc make=make'
+ping=iputils-ping nsenter=util-linux sysctl=procps gcc=gcc make=make
+clang=clang bpftool=bpftool haproxy=haproxy'
+# file=package
+headers='/usr/include/bpf/bpf_helpers.h=libbpf-dev'
 
 install_debian() {
   missing=''
   for pair in $needs; do
     command -v "${pair%%=*}" >/dev/null 2>&1 || missing="$missing ${pair#*=}"
+  done
+  for pair in $headers; do
+    [ -e "${pair%%=*}" ] || missing="$missing ${pair#*=}"
   done
   [ -n "$missing" ] || return 0
   if [ "$(id -u)" != 0 ]; then
@@ -45,7 +51,7 @@ install_debian() {
   rm -f "$log" "$policy"
   [ -z "$kept" ] || mv "$kept" "$policy"
   trap - EXIT INT TERM
-  for service in redis-server nginx nftables; do
+  for service in redis-server nginx nftables haproxy; do
     case " $missing " in
       *" $service "*) update-rc.d "$service" disable >/dev/null 2>&1 || true ;;
     esac
@@ -68,5 +74,5 @@ case "${1:-}" in
   *) say "usage: setup.sh [--build-only]"; exit 2 ;;
 esac
 install_npm
-say 'build: addon (gcc) and TypeScript (tsc)'
+say 'build: addons (gcc), eBPF programs (clang) and TypeScript (tsc)'
 npm run -s build >&2

@@ -20,8 +20,12 @@ export function carry(state: GatewayState): Stage {
   return (batch) => {
     for (let i = 0; i < batch.count; i++) {
       if (batch.verdict[i] !== OPEN) continue;
-      if (batch.flow[i] < 0) batch.pass(i, reasons.passNoFlow);
-      else if (batch.side[i] === CLIENT) fromClient(state, batch, i);
+      if (batch.flow[i] < 0) {
+        batch.pass(i, reasons.passNoFlow);
+        continue;
+      }
+      if (state.pins?.isLate === true) state.pinLate(batch.flow[i], batch.service[i]);
+      if (batch.side[i] === CLIENT) fromClient(state, batch, i);
       else if (batch.side[i] === SERVER) fromServer(state, batch, i);
     }
   };
@@ -46,16 +50,11 @@ function fromClient(state: GatewayState, batch: Batch, i: number): void {
     return batch.pass(i, reasons.passToReplica);
   }
   // [656] The outer source is the client, as the source has it.
-  if (virtio.isGso(batch.view, batch.at[i])) return batch.drop(i, reasons.dropSuperPacket);
   if (syn) mss.clamp(batch.view, batch.l4[i], state.tunnelMss, virtio.needsCsum(batch.view, batch.at[i]));
   const client = ipv4.saddr(batch.view, batch.at[i]);
-  batch.at[i] = ipip.encapsulate(
-    batch.view,
-    batch.at[i],
-    client,
-    flows.target[e * 4 + 3],
-    state.ipId++ & 0xffff,
-  );
+  const id = state.ipId & 0xffff;
+  state.ipId = id + ipip.segments(batch.view, batch.at[i], batch.l4[i]);
+  batch.at[i] = ipip.encapsulate(batch.view, batch.at[i], client, flows.target[e * 4 + 3], id);
   batch.length[i] += ipip.OVERHEAD;
   batch.pass(i, reasons.passToReplica);
 }

@@ -56,6 +56,7 @@ function crack(state: GatewayState, batch: Batch, i: number): void {
   const opened = ipip.decapsulate(view, outer);
   if (opened === ipip.ECN_DROP) return batch.drop(i, reasons.dropEcn);
   batch.at[i] = opened;
+  batch.opened[i] = 1;
   batch.length[i] = ipv4.totalLength(view, opened);
   batch.l4[i] = l4;
   batch.protocol[i] = ipv4.PROTO_TCP;

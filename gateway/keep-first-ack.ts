@@ -80,6 +80,7 @@ function onFirst(state: GatewayState, batch: Batch, i: number, e: number, candid
   // A replica that answers did get a tag, late as it may be.
   state.judgePath(batch.service[i], candidate === ORIGIN && (flows.marks[e] & UNTAGGED) !== 0);
   state.races.won(flows.record[e], candidate);
+  if (state.pins?.isLate === false) state.pin(e, batch.service[i]);
   deliver(state, batch, i, e);
   batch.pass(i, candidate === ORIGIN ? reasons.passWonByOrigin : reasons.passWonByReplica);
 }

@@ -1,5 +1,8 @@
 /** The gateway role: tags clients' SYNs, keeps the first acknowledgement, carries the flow to the winner. */
+
 import { FirstackError, type Problem } from '../src/errors.js';
+import type { Attachment, ProgramName } from '../src/fastpath/kernel.js';
+import type { KernelMode } from '../src/fastpath/modes.js';
 import { readKeyFile } from '../src/keys.js';
 import { learnedBytes, PREFIX_BITS, readLearned } from '../src/race/learned.js';
 import { type RaceRecord, RECORDED, readRaces, ringBytes } from '../src/race/record.js';
@@ -124,18 +127,32 @@ class Gateway implements Role {
     return this.config.prefixes.map((p) => parsePrefix(p) as Prefix);
   }
 
-  duty(host: Host, view: View): Duty {
+  isMasqueraded(host: Host): boolean {
+    return checkMasquerade(host, this.config.wan, this.#prefixes()).length > 0;
+  }
+
+  attachments(host: Host): Attachment[] {
+    const on = (program: ProgramName) => (name: string) => ({
+      interface: name,
+      direction: 'ingress' as const,
+      program,
+      ethernet: host.interfaces.find((i) => i.name === name)?.ethernet !== false,
+    });
+    return [...this.config.lan.map(on('gateway_lan')), ...this.config.wan.map(on('gateway_wan'))];
+  }
+
+  duty(host: Host, view: View, kernel: KernelMode): Duty {
     const now = performance.now();
     const ejected = (candidate: number): boolean => this.#outliers.isEjected(candidate, now);
     this.#fleet.update(view, this.config.configuration, ejected);
     this.#sayMismatches(view);
     const wanMtu = this.config.tun.mtu ?? leastMtu(host, this.config.wan);
-    const tunnelled = this.#fleet.usesTunnel();
     const inside = wanMtu - OVERHEAD;
     return {
       steering: steering(this.config, this.#fleet, {
         tunnelMtu: inside,
-        masqueraded: checkMasquerade(host, this.config.wan, this.#prefixes()).length > 0,
+        masqueraded: this.isMasqueraded(host),
+        kernel,
       }),
       snapshot: this.#fleet.snapshot(
         wanMtu,
@@ -143,7 +160,7 @@ class Gateway implements Role {
         this.#suspects.reduce((bits, c) => bits | (1 << c), 0),
         seedsOf(view, this.config.tag.gatewayId, this.config.site, this.#fleet),
       ),
-      offload: !tunnelled,
+      offload: true,
       tunMtu: wanMtu,
     };
   }

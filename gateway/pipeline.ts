@@ -1,4 +1,6 @@
 /** The gateway's order of work, as in figures 2, 5 and 6 of the source. Reading it is reading them. */
+
+import { writePins } from '../src/fastpath/pins.js';
 import type { Pipeline, PipelineContext } from '../src/pipeline/pipeline.js';
 import { validate } from '../src/pipeline/validate.js';
 import { carry } from './carry.js';
@@ -26,6 +28,7 @@ export function createPipeline(context: PipelineContext<GatewayPipelineOptions>)
       tagSyn(state), //       204–214
       keepFirstAck(state), // 502–516
       carry(state), //        602–658
+      ...(state.pins === undefined ? [] : [writePins(state.pins)]), // the kernel carries the rest
     ],
   };
 }

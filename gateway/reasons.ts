@@ -35,7 +35,6 @@ export const reasons = defineReasons({
   dropTunnelForged: 'drop.tunnel-forged',
   dropTunnelNoFlow: 'drop.tunnel-no-flow',
   dropTunnelInner: 'drop.tunnel-inner',
-  dropSuperPacket: 'drop.super-packet',
   emitSyn: 'emit.syn-copy',
   emitSynAgain: 'emit.syn-after-challenge',
   queuedHedge: 'queued.hedge',

@@ -4,11 +4,13 @@
  */
 
 import type { HoldQueue } from '../src/device/hold-queue.js';
+import { Pins } from '../src/fastpath/pins.js';
 import { AddressMap } from '../src/flow/address-map.js';
-import { idleTicks } from '../src/flow/states.js';
+import { ESTABLISHED, idleTicks, PINNED } from '../src/flow/states.js';
 import { FlowTable, TICK_US, tickOf } from '../src/flow/table.js';
-import { type Mode, TUNNEL } from '../src/pipeline/modes.js';
+import { type Mode, TRANSLATE, TUNNEL } from '../src/pipeline/modes.js';
 import type { PipelineContext } from '../src/pipeline/pipeline.js';
+import { PINNED_FLOWS } from '../src/pipeline/reasons.js';
 import { ORIGIN } from '../src/race/candidates.js';
 import { Learned } from '../src/race/learned.js';
 import { RaceWriter, RECORDED } from '../src/race/record.js';
@@ -138,7 +140,10 @@ export class GatewayState {
 
   tunnelMss = 1440;
   wanMtu = 1500;
-  /** [0] flows; from {@link FIRST_BYTES} on two words per candidate: first bytes, and µs they took. */
+  /** The kernel's part in carrying flows, where it has one. */
+  readonly pins: Pins | undefined;
+  #adopting = true;
+  /** [0] flows, [1] pinned ones; from {@link FIRST_BYTES} on two words per candidate: first bytes, and µs they took. */
   readonly gauges: Float64Array;
   readonly #sweepBudget: number;
 
@@ -153,6 +158,11 @@ export class GatewayState {
     this.keyId = context.options.keyId;
     this.key = Int32Array.from(context.options.key);
     this.gauges = context.gauges;
+    if (context.pinFds !== undefined)
+      this.pins = new Pins(context.pinFds, this.flows, this.idle, context.clock, {
+        adopted: (e) => this.#adopt(e),
+        firstByte: (e, us) => this.#firstByte(e, us),
+      });
     // The whole table once in five seconds.
     this.#sweepBudget = Math.ceil(flows.max / 50);
     this.tick(context.clock.nowUs);
@@ -189,14 +199,60 @@ export class GatewayState {
     this.learned.seeds = s.seeds;
     this.loads.fill(0);
     for (const e of s.endpoints) if (e.candidate < RECORDED) this.loads[e.candidate] = e.load;
+    if (this.pins === undefined) return;
+    this.pins.endpoints(
+      s.endpoints.map(({ address, port, service }) => ({
+        address,
+        port,
+        service: s.services[service].address,
+        servicePort: s.services[service].port,
+        mode: s.services[service].mode,
+      })),
+    );
+    if (this.#adopting) this.pins.adoptAll();
+    this.#adopting = false;
+  }
+
+  /** Who carries a flow that a predecessor pinned: the endpoint that the kernel sends it to. */
+  #adopt(e: number): void {
+    const { flows } = this;
+    const service = this.services.getV4(flows.keyWord(e, 7), flows.keyWord(e, 8) & 0xffff);
+    if (service < 0) return;
+    const [address, port] = [flows.target[e * 4 + 3], flows.targetPort[e]];
+    const own = address === this.serviceAddress[service];
+    const tunnelled = !own && this.serviceMode[service] === TUNNEL;
+    const endpoint = this.endpoints.getV4(address, tunnelled ? tunnelPort(service) : port);
+    if (endpoint >= 0) flows.winner[e] = this.endpointCandidate[endpoint];
+  }
+
+  #firstByte(e: number, us: number): void {
+    const winner = this.flows.winner[e];
+    if (winner < 0 || winner >= RECORDED) return;
+    this.gauges[FIRST_BYTES + 2 * winner] += 1;
+    this.gauges[FIRST_BYTES + 2 * winner + 1] += us;
+  }
+
+  /** One more packet of a flow came through the TUN. */
+  pinLate(e: number, service: number): void {
+    if (this.flows.state[e] === ESTABLISHED && this.flows.winner[e] >= 0) this.pin(e, service);
+  }
+
+  /** A decided flow: from here on the kernel carries it. */
+  pin(e: number, service: number): void {
+    const { pins, flows } = this;
+    if (pins === undefined || (flows.marks[e] & PINNED) !== 0 || !pins.isDue(e)) return;
+    pins.pin(e, flows.winner[e] === ORIGIN ? TRANSLATE : (this.serviceMode[service] as Mode));
   }
 
   tick(nowUs: number): void {
     this.nowTick = tickOf(nowUs);
     this.epoch = tag.epochOf(Date.now() / 1000);
     this.lateResets = LATE_RESETS_PER_TICK;
-    this.flows.sweep(this.nowTick, this.#sweepBudget);
+    this.flows.sweep(this.nowTick, this.#sweepBudget, this.pins?.outlives);
     this.gauges[0] = this.flows.size;
+    if (this.pins === undefined) return;
+    this.pins.tick();
+    this.gauges[PINNED_FLOWS] = this.pins.live;
   }
 
   /** Notes whether a connection was opened by a SYN that went untagged at last. */

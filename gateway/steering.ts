@@ -1,8 +1,10 @@
 /** Which packets reach the gateway's TUN: those of registered services, from and to its clients. */
+import type { KernelMode } from '../src/fastpath/modes.js';
 import {
   chain,
   ICMP_ERRORS,
   interfaces,
+  letPinned,
   type Steering,
   set,
   steerIntoTunnel,
@@ -16,6 +18,8 @@ export interface GatewaySteering {
   tunnelMtu: number;
   /** The host translates its clients' sources on the WAN: only A, and only in races of the gateway's own. */
   masqueraded: boolean;
+  /** How pinned flows are carried. */
+  kernel: KernelMode;
 }
 
 export function steering(config: GatewayConfig, fleet: Fleet, how: GatewaySteering): Steering {
@@ -61,6 +65,7 @@ export function steering(config: GatewayConfig, fleet: Fleet, how: GatewaySteeri
     : [
         chain('prerouting', 'prerouting', 'filter', [
           `iifname "${tun.name}" notrack accept`,
+          ...(how.kernel === 'stack' ? [letPinned(config.steering)] : []),
           ...outward,
           `${fromWan} ${deciding} ${mark} notrack accept`,
           `${fromWan} ip saddr . tcp sport @services notrack accept`,

@@ -30,6 +30,8 @@ function onSyn(state: GatewayState, batch: Batch, i: number): void {
   // Looked up once more: a SYN before this one in the batch may have begun or ended the entry.
   const e = lookUp(state, batch, i);
   batch.flow[i] = e;
+  // What the kernel carries may have ended there.
+  if (e >= 0) state.pins?.refresh(e);
   if (e >= 0 && flows.state[e] !== CLOSING) {
     const again = flows.isn[e] === tcp.seq(batch.view, batch.l4[i]);
     // Once there is a winner, any SYN of this tuple is the winner's to answer: `carry.ts`.
@@ -37,7 +39,10 @@ function onSyn(state: GatewayState, batch: Batch, i: number): void {
     if (again) return onRetransmission(state, batch, i, e);
   }
   // Whatever becomes of this SYN, the connection that the entry stood for is over.
-  if (e >= 0) flows.remove(e);
+  if (e >= 0) {
+    state.pins?.release(e);
+    flows.remove(e);
+  }
   const refusal = whyNotRaced(state, batch, i);
   if (refusal >= 0) return batch.pass(i, refusal);
   begin(state, batch, i);

@@ -9,7 +9,6 @@ import { snat } from '../src/pipeline/translate.js';
 import * as ipip from '../src/wire/ipip.js';
 import * as ipv4 from '../src/wire/ipv4.js';
 import * as tcp from '../src/wire/tcp.js';
-import * as virtio from '../src/wire/virtio.js';
 import { reasons } from './reasons.js';
 import { type ReplicaFlows, SPOOF, TRANSLATE } from './state.js';
 
@@ -30,7 +29,6 @@ function send(state: ReplicaFlows, batch: Batch, i: number): void {
   state.flows.keyV4(client, tcp.dport(view, l4), ipv4.saddr(view, at), tcp.sport(view, l4));
   const flow = state.flows.find();
   if (flow < 0) return batch.drop(i, reasons.dropAnswerNoFlow);
-  if (virtio.isGso(view, at)) return batch.drop(i, reasons.dropSuperPacket);
 
   const flags = batch.tcpFlags[i];
   const spoof = state.serviceMode[service] === SPOOF;
@@ -41,7 +39,9 @@ function send(state: ReplicaFlows, batch: Batch, i: number): void {
     snat(batch, i, state.address, state.serviceLocalPort[service]);
     source = state.serviceAddress[service];
   }
-  batch.at[i] = ipip.encapsulate(view, at, source, client, state.ipId++ & 0xffff);
+  const id = state.ipId & 0xffff;
+  state.ipId = id + ipip.segments(view, at, l4);
+  batch.at[i] = ipip.encapsulate(view, at, source, client, id);
   batch.length[i] += ipip.OVERHEAD;
   batch.pass(i, reasons.passAnswer);
 }

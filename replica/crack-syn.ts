@@ -55,7 +55,10 @@ function crack(state: ReplicaFlows, batch: Batch, i: number): void {
   if (flow < 0) return batch.drop(i, reasons.dropTunnelNoFlow);
   if (ipv4.saddr(view, outer) !== ipv4.saddr(view, inner)) return batch.drop(i, reasons.dropTunnelForged);
   if (!open(batch, i, l4)) return;
-  if (!tcp.isSyn(flags)) advance(state.flows, flow, flags, true, state.nowTick, state.idle);
+  if (!tcp.isSyn(flags)) {
+    advance(state.flows, flow, flags, true, state.nowTick, state.idle);
+    state.pin(flow, service);
+  }
   batch.pass(i, reasons.passOpened);
 }
 
@@ -113,6 +116,7 @@ function begin(state: ReplicaFlows, known: number, isn: number): boolean {
   if (e < 0) return false;
   // A late copy of the SYN that began it: established it stays.
   if (e === known && flows.isn[e] === isn && flows.state[e] === ESTABLISHED) return true;
+  state.pins?.release(e);
   flows.isn[e] = isn;
   flows.state[e] = OPENING;
   flows.marks[e] = 0;
@@ -128,6 +132,7 @@ function open(batch: Batch, i: number, l4: number): boolean {
     return false;
   }
   batch.at[i] = opened;
+  batch.opened[i] = 1;
   batch.length[i] = ipv4.totalLength(batch.view, opened);
   batch.l4[i] = l4;
   return true;

@@ -25,8 +25,10 @@ export function deliver(state: ReplicaFlows): Stage {
         batch.pass(i, reasons.passDirect);
         continue;
       }
-      if (!tcp.isSyn(batch.tcpFlags[i]))
+      if (!tcp.isSyn(batch.tcpFlags[i])) {
         advance(state.flows, flow, batch.tcpFlags[i], true, state.nowTick, state.idle);
+        state.pin(flow, service);
+      }
       dnat(batch, i, address, port);
       batch.pass(i, reasons.passDelivered);
     }

@@ -1,5 +1,8 @@
 /** The replica role: opens copies of SYNs, and sends the local web server's answers as configured. */
+
 import type { Problem } from '../src/errors.js';
+import type { Attachment } from '../src/fastpath/kernel.js';
+import type { KernelMode } from '../src/fastpath/modes.js';
 import { gatewayKeys, type KeyFile, probeKey, readKeyFile } from '../src/keys.js';
 import { MODES } from '../src/pipeline/modes.js';
 import { ringBytes } from '../src/race/record.js';
@@ -124,11 +127,20 @@ class Replica implements Role {
     });
   }
 
-  duty(host: Host, view: View): Duty {
+  attachments(host: Host): Attachment[] {
+    return this.config.wan.flatMap((name) => {
+      const ethernet = host.interfaces.find((i) => i.name === name)?.ethernet !== false;
+      return [
+        { interface: name, direction: 'ingress' as const, program: 'replica_in' as const, ethernet },
+        { interface: name, direction: 'egress' as const, program: 'replica_out' as const, ethernet },
+      ];
+    });
+  }
+
+  duty(host: Host, view: View, kernel: KernelMode): Duty {
     this.#host = host;
     const carried = this.#carried(view);
     const words = (text: string): Address => parse(text) as Address;
-    const tunnelled = carried.some((s) => s.configuration === 'C');
     const wanMtu = this.config.tun.mtu ?? leastMtu(host, this.config.wan);
     this.#judge();
     const snapshot: ReplicaSnapshot = {
@@ -148,9 +160,9 @@ class Replica implements Role {
       })),
     };
     return {
-      steering: steering(this.config, carried, wanMtu - OVERHEAD),
+      steering: steering(this.config, carried, wanMtu - OVERHEAD, kernel),
       snapshot,
-      offload: !tunnelled,
+      offload: true,
       tunMtu: wanMtu,
     };
   }

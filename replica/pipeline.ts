@@ -1,4 +1,6 @@
 /** The replica's order of work, as in figures 4A, 4B and 4C of the source. */
+
+import { writePins } from '../src/fastpath/pins.js';
 import type { Pipeline, PipelineContext } from '../src/pipeline/pipeline.js';
 import { validate } from '../src/pipeline/validate.js';
 import { answer } from './answer.js';
@@ -20,6 +22,7 @@ export function createPipeline(context: PipelineContext<ReplicaPipelineOptions>)
       crackSyn(state), // 402–410
       deliver(state), //  the way in, under B
       answer(state), //   442, 462: the way out, under B and C
+      ...(state.pins === undefined ? [] : [writePins(state.pins)]), // the kernel carries the rest
     ],
   };
 }

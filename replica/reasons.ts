@@ -23,5 +23,4 @@ export const reasons = defineReasons({
   dropTunnelForged: 'drop.tunnel-forged',
   dropTunnelNoFlow: 'drop.tunnel-no-flow',
   dropAnswerNoFlow: 'drop.answer-no-flow',
-  dropSuperPacket: 'drop.super-packet',
 });

@@ -1,14 +1,17 @@
 /** What the replica's stages share: the services it carries, whether it takes SYNs, the flows it has. */
 import type { Clock } from '../src/device/clock.js';
 import type { HoldQueue } from '../src/device/hold-queue.js';
+import { Pins } from '../src/fastpath/pins.js';
 import { AddressMap } from '../src/flow/address-map.js';
-import { idleTicks } from '../src/flow/states.js';
+import { ESTABLISHED, idleTicks, PINNED } from '../src/flow/states.js';
 import { FlowTable, TICK_US, tickOf } from '../src/flow/table.js';
 import { Keyring, type KeyringGateway } from '../src/pipeline/keyring.js';
-import { type Mode, SPOOF } from '../src/pipeline/modes.js';
+import { type Mode, SPOOF, TRANSLATE } from '../src/pipeline/modes.js';
 import type { PipelineContext } from '../src/pipeline/pipeline.js';
+import { PINNED_FLOWS } from '../src/pipeline/reasons.js';
 import type { ReplicaState } from '../src/registry/records.js';
 import type { Address } from '../src/wire/address.js';
+import { V4_MAPPED } from '../src/wire/address.js';
 
 export { SPOOF, TRANSLATE, TUNNEL } from '../src/pipeline/modes.js';
 
@@ -57,6 +60,9 @@ export class ReplicaFlows {
   servicePort = new Uint16Array(0);
   serviceLocalPort = new Uint16Array(0);
   serviceMode = new Uint8Array(0);
+  /** The kernel's part in carrying flows, where it has one. */
+  readonly pins: Pins | undefined;
+  #adopting = true;
   readonly #sweepBudget: number;
   readonly #gauges: Float64Array;
 
@@ -68,6 +74,12 @@ export class ReplicaFlows {
     this.idle = idleTicks(flows, TICK_US / 1000);
     this.#sweepBudget = Math.ceil(flows.max / 50);
     this.#gauges = context.gauges;
+    const nothing = (): void => {};
+    if (context.pinFds !== undefined)
+      this.pins = new Pins(context.pinFds, this.flows, this.idle, context.clock, {
+        adopted: nothing,
+        firstByte: nothing,
+      });
     this.tick(context.clock.nowUs);
   }
 
@@ -86,12 +98,37 @@ export class ReplicaFlows {
     this.servicePort = Uint16Array.from(s.services, (x) => x.port);
     this.serviceLocalPort = Uint16Array.from(s.services, (x) => x.localPort);
     this.serviceMode = Uint8Array.from(s.services, (x) => x.mode);
+    this.pins?.endpoints(
+      s.services
+        .filter((x) => x.mode !== TRANSLATE)
+        .map(({ address, port, localPort, mode }) => ({
+          ...(mode === SPOOF ? { address: s.address, port: localPort } : { address, port }),
+          service: address,
+          servicePort: port,
+          mode,
+        })),
+    );
+    if (this.#adopting) this.pins?.adoptAll();
+    this.#adopting = false;
+  }
+
+  /** The client has answered: from here on the kernel carries the flow. */
+  pin(e: number, service: number): void {
+    const { pins, flows } = this;
+    if (pins === undefined || flows.state[e] !== ESTABLISHED || (flows.marks[e] & PINNED) !== 0) return;
+    if (!pins.isDue(e)) return;
+    flows.target[e * 4 + 2] = V4_MAPPED;
+    flows.target[e * 4 + 3] = this.address;
+    pins.pin(e, this.serviceMode[service] as Mode);
   }
 
   tick(nowUs: number): void {
     this.nowTick = tickOf(nowUs);
     this.keyring.tick();
-    this.flows.sweep(this.nowTick, this.#sweepBudget);
+    this.flows.sweep(this.nowTick, this.#sweepBudget, this.pins?.outlives);
     this.#gauges[0] = this.flows.size;
+    if (this.pins === undefined) return;
+    this.pins.tick();
+    this.#gauges[PINNED_FLOWS] = this.pins.live;
   }
 }

@@ -4,6 +4,7 @@
  * local table's.
  */
 
+import type { KernelMode } from '../src/fastpath/modes.js';
 import type { Configuration } from '../src/registry/records.js';
 import { chain, interfaces, type Steering, set, steerIntoTunnel, steerTo } from '../src/steer/plan.js';
 import type { ReplicaConfig } from './config.js';
@@ -17,8 +18,16 @@ export interface Carried {
   configuration: Configuration;
 }
 
-/** @param tunnelMtu the largest inner packet of a tunnel */
-export function steering(config: ReplicaConfig, carried: readonly Carried[], tunnelMtu: number): Steering {
+/**
+ * @param tunnelMtu the largest inner packet of a tunnel
+ * @param kernel how pinned flows are carried: with the fast path the way out to the wire sorts data, pinned or not
+ */
+export function steering(
+  config: ReplicaConfig,
+  carried: readonly Carried[],
+  tunnelMtu: number,
+  kernel: KernelMode,
+): Steering {
   const { tun, wan, address } = config;
   const mark = steerTo(config.steering);
   const fromWan = `iifname ${interfaces(wan)} ip daddr ${address}`;
@@ -27,6 +36,7 @@ export function steering(config: ReplicaConfig, carried: readonly Carried[], tun
   const spoofedPorts = carried
     .filter((s) => s.configuration === 'B')
     .map((s) => `${address} . ${s.localPort}`);
+  const deciding = 'tcp flags & (syn | rst) != 0';
   const body = [
     set('endpoints', 'ipv4_addr . inet_service', spoofedPorts),
     set('spoofed', 'ipv4_addr . inet_service', of('B')),
@@ -40,8 +50,8 @@ export function steering(config: ReplicaConfig, carried: readonly Carried[], tun
     ]),
     chain('output', 'output', 'route', [
       `oifname "lo" accept`,
-      `ip saddr . tcp sport @spoofed tcp flags & (syn | rst) != 0 ${mark}`,
-      `ip saddr . tcp sport @tunnelled ${steerIntoTunnel(config.steering)}`,
+      `ip saddr . tcp sport @spoofed ${deciding} ${mark}`,
+      `ip saddr . tcp sport @tunnelled ${kernel === 'off' ? '' : deciding} ${steerIntoTunnel(config.steering)}`,
     ]),
   ].join('');
   const answersAsService = carried.some((s) => s.configuration !== 'A');

@@ -5,6 +5,7 @@
  */
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { describeError, EXIT, FirstackError } from './errors.js';
+import { FASTPATHS } from './fastpath/modes.js';
 import { deriveGateway, newMaster, readKeyFile, writeKeyFile } from './keys.js';
 import { RACES, RELEASES } from './race/release.js';
 import { CONFIGURATIONS } from './registry/records.js';
@@ -33,8 +34,11 @@ const releaseOption = (): Option =>
     'hold copies so that all arrive at once, or send them as published',
   ).choices([...RELEASES]);
 
+const fastpathOption = (): Option =>
+  new Option('--fastpath <mode>', 'carry decided flows in the kernel (eBPF)').choices([...FASTPATHS]);
+
 function role(name: 'gateway' | 'origin' | 'replica', description: string): void {
-  program
+  const command = program
     .command(name)
     .description(description)
     .requiredOption('--config-file <file>', 'role file (YAML)')
@@ -48,6 +52,10 @@ function role(name: 'gateway' | 'origin' | 'replica', description: string): void
       const { main } = (await import(new URL(`../${name}/main.js`, import.meta.url).href)) as RoleModule;
       exitCode = await main(flags);
     });
+  if (name === 'origin') return;
+  command
+    .addOption(fastpathOption())
+    .option('--unpin', 'take away what a killed process left in the kernel: its connections end');
 }
 role('gateway', 'run on the gateway router of the clients');
 role('origin', 'run on the router or switch before the origin server');
@@ -143,6 +151,7 @@ lab
   .option('--json', 'print one JSON array', false)
   .addOption(raceOption().default('origin'))
   .addOption(releaseOption().default('synchronized'))
+  .addOption(fastpathOption().default('auto'))
   .addOption(registryOption())
   .addOption(nameOption())
   .action(async (options) => {
@@ -155,6 +164,7 @@ lab
   .option('--topology <file>', 'topology file (YAML)')
   .addOption(raceOption().default('origin'))
   .addOption(releaseOption().default('synchronized'))
+  .addOption(fastpathOption().default('auto'))
   .addOption(registryOption())
   .addOption(nameOption())
   .action(async (options) => {

@@ -12,8 +12,12 @@
 import { createAdmin } from './admin/server.js';
 import type { Schema } from './config.js';
 import { FirstackError, type Problem } from './errors.js';
+import { chooseFastpath, describeFastpath, type FastpathChoice } from './fastpath/choose.js';
+import { type Attachment, KernelPath, unavailable, unpin } from './fastpath/kernel.js';
+import { FASTPATHS, type Fastpath, type KernelMode } from './fastpath/modes.js';
 import { createLog, type Logger } from './log.js';
 import { DataPlane } from './pipeline/data-plane.js';
+import { PINNED_FLOWS } from './pipeline/reasons.js';
 import type { RaceRecord } from './race/record.js';
 import { openRegistry } from './registry/open.js';
 import { CONFIGURATIONS, type View } from './registry/records.js';
@@ -29,7 +33,9 @@ export interface RoleFlags {
   registry?: string;
   race?: string;
   release?: string;
+  fastpath?: string;
   check?: boolean;
+  unpin?: boolean;
 }
 
 /** The part of a role file that all roles share. */
@@ -43,9 +49,11 @@ export interface CommonConfig {
   tag: { keyFile: string };
   admin: { listen: string };
   flows: { max: number; openingTimeoutMs: number; establishedTimeoutMs: number; closingTimeoutMs: number };
+  fastpath: { mode: Fastpath; pinAfterPackets: number };
   steering: {
     mark: number;
     tunnelMark: number;
+    pinnedMark: number;
     mask: number;
     table: number;
     tunnelTable: number;
@@ -74,7 +82,12 @@ export interface Role {
   readonly learnedBytes: number;
   /** What stands against running here, with this registry. Changes nothing. */
   check(host: Host, view: View): Problem[];
-  duty(host: Host, view: View): Duty;
+  /** @param kernel how pinned flows are carried now */
+  duty(host: Host, view: View, kernel: KernelMode): Duty;
+  /** The programs that carry this role's flows; none where it has none to carry. */
+  attachments?(host: Host): Attachment[];
+  /** The host translates the clients' sources on the WAN. */
+  isMasqueraded?(host: Host): boolean;
   /** After the data plane is up: states its records, starts its probes and health checks. */
   start(context: RoleContext): Promise<void>;
   stop(): Promise<void>;
@@ -95,6 +108,7 @@ export interface RoleContext {
 
 /** Where the defaults for encapsulated traffic stand beside a role's own. */
 const TUNNEL_BIT = 0x04000000;
+const PINNED_BIT = 0x08000000;
 const TUNNEL_TABLES = 1000;
 
 const seconds = (n: number): number => n * 1000;
@@ -137,9 +151,14 @@ export function commonProperties(defaults: {
       establishedTimeoutMs: timeout(seconds(7440)),
       closingTimeoutMs: timeout(seconds(240)),
     }),
+    fastpath: group({
+      mode: { enum: [...FASTPATHS], default: 'auto' },
+      pinAfterPackets: { type: 'integer', minimum: 0, maximum: 65535, default: 0 },
+    }),
     steering: group({
       mark: { ...word, default: defaults.mark },
       tunnelMark: { ...word, default: defaults.mark | TUNNEL_BIT },
+      pinnedMark: { ...word, default: defaults.mark | PINNED_BIT },
       mask: { ...word, default: 0x0f000000 },
       table: { ...word, default: defaults.table },
       tunnelTable: { ...word, default: defaults.table + TUNNEL_TABLES },
@@ -153,12 +172,14 @@ export function commonProperties(defaults: {
 export function overrides(flags: RoleFlags): Record<string, unknown> {
   const env = process.env;
   const listen = env.FIRSTACK_ADMIN_LISTEN;
+  const fastpath = flags.fastpath ?? env.FIRSTACK_FASTPATH;
   return {
     instance: env.FIRSTACK_INSTANCE,
     configuration: flags.configuration ?? env.FIRSTACK_CONFIGURATION,
     registry: flags.registry ?? env.FIRSTACK_REGISTRY,
     log: env.FIRSTACK_LOG,
     ...(listen === undefined ? {} : { admin: { listen } }),
+    ...(fastpath === undefined ? {} : { fastpath: { mode: fastpath } }),
   };
 }
 
@@ -198,12 +219,20 @@ export async function runRole(role: Role, flags: RoleFlags): Promise<number> {
   const steerer = new Steerer(config.instance);
   const early = [...checkInterfaces(host, config.wan, 'wan'), ...checkInterfaces(host, config.lan, 'lan')];
   if (early.length > 0) throw FirstackError.ofProblems(early);
+  if (flags.unpin === true) {
+    await steerer.claim();
+    const left = await unpin(config.instance);
+    process.stdout.write(`${config.instance}: ${left ? 'what was pinned is gone' : 'nothing was pinned'}\n`);
+    return 0;
+  }
   await registry.start();
   try {
     const problems = role.check(host, registry.view);
     if (problems.length > 0) throw FirstackError.ofProblems(problems);
     if (flags.check === true) {
-      process.stdout.write(describe(role.duty(host, registry.view).steering));
+      const choice = await choose(role, host);
+      process.stdout.write(describe(role.duty(host, registry.view, choice?.how ?? 'off').steering));
+      if (choice !== undefined) process.stdout.write(`# ${describeFastpath(choice)}\n`);
       return 0;
     }
     await steerer.claim();
@@ -211,6 +240,45 @@ export async function runRole(role: Role, flags: RoleFlags): Promise<number> {
   } finally {
     await registry.stop();
   }
+}
+
+/** What `--fastpath` comes to on this host; undefined for a role that has no flows to carry. */
+async function choose(role: Role, host: Host): Promise<FastpathChoice | undefined> {
+  if (role.attachments === undefined) return undefined;
+  return chooseFastpath(role.config.fastpath.mode, host, role.isMasqueraded?.(host) === true);
+}
+
+interface KernelSide {
+  how: FastpathChoice['how'];
+  why: string;
+  path?: KernelPath;
+}
+
+/** Loads the programs, over the flows of a predecessor if there are any. Attaches nothing yet. */
+async function openKernelPath(role: Role, host: Host, log: Logger): Promise<KernelSide | undefined> {
+  const choice = await choose(role, host);
+  if (choice === undefined) return undefined;
+  const { config } = role;
+  const path = new KernelPath(config.instance, config.steering.priority);
+  if (choice.how !== 'off') {
+    try {
+      await path.load(config.flows.max);
+      log.info({ fastpath: choice.how, adopting: path.adopting }, describeFastpath(choice));
+      return { how: choice.how, why: choice.why, path };
+    } catch (error) {
+      await path.remove();
+      const why = `this kernel refuses: ${(error as Error).message.split('\n').slice(0, 3).join('; ')}`;
+      if (config.fastpath.mode !== 'auto') throw unavailable(why);
+      choice.how = 'off';
+      choice.why = why;
+    }
+  }
+  if (path.isLeft) {
+    await path.remove();
+    log.warn('the connections that a predecessor pinned are given up');
+  }
+  log.info({ fastpath: 'off' }, describeFastpath(choice));
+  return { how: 'off', why: choice.why };
 }
 
 async function serve(
@@ -225,6 +293,7 @@ async function serve(
   const ended = new Promise<number>((resolve) => {
     end = resolve;
   });
+  const kernel = await openKernelPath(role, host, log);
   const plane = await DataPlane.start({
     module: role.module,
     options: role.pipelineOptions,
@@ -232,6 +301,14 @@ async function serve(
     holdSlots: role.holdSlots,
     raceBytes: role.raceBytes,
     learnedBytes: role.learnedBytes,
+    pinFds:
+      kernel?.path === undefined
+        ? undefined
+        : {
+            flows: kernel.path.flows,
+            endpoints: kernel.path.endpoints,
+            after: config.fastpath.pinAfterPackets,
+          },
     onFailure: (error) => {
       log.fatal({ error: error.message }, 'the data plane failed');
       end(1);
@@ -243,15 +320,22 @@ async function serve(
   let wanted = false;
   let working: Promise<void> | undefined;
   let applied = namesOf(registry.view);
+  let attached = false;
   const perform = async (): Promise<void> => {
     const { view } = registry;
-    const duty = role.duty(host, view);
+    const duty = role.duty(host, view, kernel?.how ?? 'off');
     const text = JSON.stringify([duty.snapshot, duty.offload, duty.tunMtu]);
     if (text !== loaded) {
       await plane.load(duty.snapshot, { offload: duty.offload, mtu: duty.tunMtu });
       loaded = text;
     }
     await steerer.apply(duty.steering);
+    if (kernel?.path !== undefined && !attached) {
+      const { mask, pinnedMark: mark } = config.steering;
+      const settings = { stack: kernel.how === 'stack', mark, mask, tun: config.tun.name };
+      await kernel.path.attach(role.attachments!(host), settings);
+      attached = true;
+    }
     applied = namesOf(view);
   };
   const refresh = (): void => {
@@ -291,6 +375,10 @@ async function serve(
         viewAgeMs: Math.round(registry.viewAgeMs),
       },
       applied,
+      fastpath:
+        kernel === undefined
+          ? undefined
+          : { how: kernel.how, why: kernel.why, flows: plane.gauges[PINNED_FLOWS], ...kernel.path?.totals() },
       ...role.status(),
     }),
     races: role.races === undefined ? undefined : (count) => role.races!(count),
@@ -313,8 +401,11 @@ async function serve(
     wanted = false;
     await working;
     await role.stop();
+    await kernel?.path?.detach();
     await steerer.remove();
     await plane.stop();
+    // Not before: until now the data plane had its hands in the maps.
+    await kernel?.path?.remove();
     await admin.close();
     process.off('SIGTERM', onSignal);
     process.off('SIGINT', onSignal);

@@ -16,10 +16,19 @@ export interface Device {
    */
   readBatch(arena: Uint8Array, at: Int32Array, lengths: Int32Array, limit: number, slot: number): number;
   /**
-   * Writes `count` packets. One that the kernel refuses has its length replaced by -errno.
+   * Writes `count` packets. One that the kernel refuses has its length replaced by -errno. Super-packets
+   * in a tunnel are segmented on the way, since no virtio header can say what they are.
+   * @param opened not 0 for packets that have just come out of a tunnel: segments of one flow that follow
+   * each other may be written as one super-packet. Their headers may be changed.
    * @returns how many were accepted
    */
-  writeBatch(arena: Uint8Array, at: Int32Array, lengths: Int32Array, count: number): number;
+  writeBatch(
+    arena: Uint8Array,
+    at: Int32Array,
+    lengths: Int32Array,
+    count: number,
+    opened?: Uint8Array,
+  ): number;
   /** Calls back each time that packets can be read. One callback at most. */
   onReadable(callback: () => void): void;
   release(): void;

@@ -21,7 +21,17 @@ export interface Native {
     at: Int32Array,
     lengths: Int32Array,
     count: number,
-    header: number,
+    opened: Uint8Array,
+  ): number;
+  /** What `writeBatch` would hand to the kernel, virtio headers included. @returns how many packets */
+  writeMemory(
+    out: Uint8Array,
+    outLengths: Int32Array,
+    arena: Uint8Array,
+    at: Int32Array,
+    lengths: Int32Array,
+    count: number,
+    opened: Uint8Array,
   ): number;
   watch(fd: number, callback: (status: number) => void): number;
   unwatch(id: number): void;

@@ -38,9 +38,15 @@ export class PcapDevice implements Device {
     for (let i = 0; i < n; i++) this.#record(arena, at[i], lengths[i]);
     return n;
   }
-  writeBatch(arena: Uint8Array, at: Int32Array, lengths: Int32Array, count: number): number {
+  writeBatch(
+    arena: Uint8Array,
+    at: Int32Array,
+    lengths: Int32Array,
+    count: number,
+    opened?: Uint8Array,
+  ): number {
     for (let i = 0; i < count; i++) this.#record(arena, at[i], lengths[i]);
-    return this.inner.writeBatch(arena, at, lengths, count);
+    return this.inner.writeBatch(arena, at, lengths, count, opened);
   }
   onReadable(callback: () => void): void {
     this.inner.onReadable(callback);

@@ -6,6 +6,8 @@ import { networkInterfaces } from 'node:os';
 import { type Device, DeviceError, VNET_HEADER } from './device.js';
 import { native, OPEN_CSUM, OPEN_TSO, OPEN_VNET } from './native.js';
 
+const NONE_OPENED = new Uint8Array(0);
+
 export interface TunOptions {
   /** Take over checksums and segmentation: one read then carries up to 64 KiB of a flow. */
   offload?: boolean;
@@ -71,8 +73,14 @@ export class Tun implements Device {
     return n;
   }
 
-  writeBatch(arena: Uint8Array, at: Int32Array, lengths: Int32Array, count: number): number {
-    return native.writeBatch(this.#fd, arena, at, lengths, count, VNET_HEADER);
+  writeBatch(
+    arena: Uint8Array,
+    at: Int32Array,
+    lengths: Int32Array,
+    count: number,
+    opened: Uint8Array = NONE_OPENED,
+  ): number {
+    return native.writeBatch(this.#fd, arena, at, lengths, count, opened);
   }
 
   onReadable(callback: () => void): void {

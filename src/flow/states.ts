@@ -21,6 +21,8 @@ export const UNTAGGED = 8;
 /** The client has sent data; the server has. */
 export const REQUESTED = 16;
 export const ANSWERED = 32;
+/** The kernel carries it (`src/fastpath/`). */
+export const PINNED = 64;
 
 export interface FlowTimeouts {
   /** RFC 7857: transitory while opening. */

@@ -163,15 +163,16 @@ export class FlowTable {
 
   /**
    * Removes entries whose time has passed, looking at `budget` entries from where the last call ended.
+   * @param outlives asked of each entry whose time has passed: true when it has more, as somebody else knows
    * @returns how many went
    */
-  sweep(nowTick: number, budget: number): number {
+  sweep(nowTick: number, budget: number, outlives?: (e: number) => boolean): number {
     let gone = 0;
     const steps = Math.min(budget, this.capacity);
     for (let k = 0; k < steps; k++) {
       const e = this.#hand;
       this.#hand = e + 1 === this.capacity ? 0 : e + 1;
-      if (this.state[e] !== 0 && ((nowTick - this.expiresAt[e]) | 0) > 0) {
+      if (this.state[e] !== 0 && ((nowTick - this.expiresAt[e]) | 0) > 0 && outlives?.(e) !== true) {
         this.remove(e);
         gone++;
       }

@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { EXIT, FirstackError } from '../errors.js';
+import type { Fastpath } from '../fastpath/modes.js';
 import type { Race, Release } from '../race/release.js';
 import type { Configuration } from '../registry/records.js';
 import { type Calibration, calibrate, calibrationLine, calibrationTable } from './calibrate.js';
@@ -24,6 +25,7 @@ export interface LabRunOptions {
   release: Release;
   race: Race;
   registry: 'redis' | 'file';
+  fastpath: Fastpath;
 }
 
 export interface LabRunResult extends Omit<Measurement, 'complaints'> {
@@ -50,7 +52,13 @@ export async function labRun(o: LabRunOptions): Promise<number> {
         await lab.stopRoles();
         await lab.restartWebServers();
       }
-      await lab.startRoles({ configuration, race: o.race, release: o.release, registry: o.registry });
+      await lab.startRoles({
+        configuration,
+        race: o.race,
+        release: o.release,
+        registry: o.registry,
+        fastpath: o.fastpath,
+      });
       const { requests, concurrency, race, release } = o;
       const measurement = await measure(lab, { race, release, requests, concurrency }, (done) => {
         if (done % 50 === 0 || done === requests) progress(`${configuration}: ${done}/${requests} requests`);
@@ -113,6 +121,7 @@ export interface LabUpOptions {
   race: Race;
   release: Release;
   registry: 'redis' | 'file';
+  fastpath: Fastpath;
 }
 
 /** Leaves the laboratory running and prints its hosts and their addresses. */

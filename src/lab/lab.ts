@@ -103,6 +103,7 @@ export class Lab {
     this.#progress(`network: ${hosts.length} namespaces (${hosts.join(', ')}), topology ${topology.name}`);
     await createNetwork(this.name, topology);
     this.state.noteNamespaces();
+    await this.state.mountBpf();
     this.#progress(`WAN emulator: ${topology.wanHosts.length} hosts, seed ${this.wan.plan.seed}`);
     await this.wan.start();
     this.#progress('redis-server: private, on a Unix socket');
@@ -118,6 +119,7 @@ export class Lab {
       race: options.race ?? 'origin',
       release: options.release ?? 'synchronized',
       registry: options.registry ?? 'redis',
+      fastpath: options.fastpath ?? 'auto',
       log: options.log ?? 'info',
       changes: options.changes,
       clockOffsetsMs: options.clockOffsetsMs,

@@ -5,6 +5,7 @@
 import { rmSync, writeFileSync } from 'node:fs';
 import { stringify } from 'yaml';
 import { FirstackError } from '../errors.js';
+import type { Fastpath } from '../fastpath/modes.js';
 import type { RaceRecord } from '../race/record.js';
 import type { Race, Release } from '../race/release.js';
 import type { Configuration } from '../registry/records.js';
@@ -30,6 +31,7 @@ export interface RoleOptions {
   race: Race;
   release: Release;
   registry: 'redis' | 'file';
+  fastpath: Fastpath;
   /** Keys of a host's role file that differ from the laboratory's own. */
   changes?: Record<string, Record<string, unknown>>;
   /** By host: how far its wall clock is off. Namespaces share one clock, so this is the only way to differ. */
@@ -47,6 +49,7 @@ export class Roles {
     race: 'origin',
     release: 'synchronized',
     registry: 'redis',
+    fastpath: 'auto',
     log: 'info',
   };
   readonly hosts: string[];
@@ -98,12 +101,13 @@ export class Roles {
 
   /** The command line of a host's role, without the namespace. */
   argv(host: string): string[] {
-    const { configuration, race, release } = this.options;
+    const { configuration, race, release, fastpath } = this.options;
     const role = host === 'gateway' || host === 'origin' ? host : 'replica';
     const argv = [process.execPath, cliScript, role, '--config-file', this.configFile(host)];
     argv.push('--configuration', configuration, '--registry', this.registryUrl);
     // A replica answers in the same way to every race.
     if (role !== 'replica') argv.push('--race', race, '--release', release);
+    if (role !== 'origin') argv.push('--fastpath', fastpath);
     return argv;
   }
 
@@ -113,6 +117,7 @@ export class Roles {
     const argv = inNamespace(namespaceOf(this.#lab, host), [
       'env',
       `FIRSTACK_CLOCK_OFFSET_MS=${offset}`,
+      `FIRSTACK_BPF_DIR=${this.state.bpfDirectory}`,
       'nice',
       '-n',
       '-10',

@@ -7,7 +7,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, w
 import { FirstackError } from '../errors.js';
 import { deleteNamespaces, inodeOf } from './network.js';
 import { instanceRoot, labRoot, namespaceRoot } from './paths.js';
-import { endAll, identify, isAlive, type ProcessId, signal } from './process.js';
+import { endAll, identify, isAlive, type ProcessId, run, signal } from './process.js';
 
 export interface LabProcess extends ProcessId {
   /** What it is: `emulator`, `redis`, `gateway`, `nginx-r1`, or a command that was run. */
@@ -121,6 +121,17 @@ export class LabState {
     return this.record.processes.find((p) => p.what === what && isAlive(p));
   }
 
+  /** Where the roles pin their maps: a bpffs of the laboratory's own, gone with it. */
+  get bpfDirectory(): string {
+    return `${this.directory}/bpf`;
+  }
+
+  /** Without one, on a kernel that has none, the roles do without the fast path and say so. */
+  async mountBpf(): Promise<void> {
+    mkdirSync(this.bpfDirectory);
+    await run(['mount', '-t', 'bpf', 'bpf', this.bpfDirectory]);
+  }
+
   /** Ends and deletes everything that is recorded, and the record last. */
   async remove(): Promise<void> {
     const { processes, namespaces, instances, name } = this.record;
@@ -129,7 +140,7 @@ export class LabState {
     await endAll(processes.filter(isRole));
     await endAll(processes.filter((p) => !isRole(p)));
     await deleteNamespaces(namespaces);
-    for (const instance of instances) rmSync(`${instanceRoot}/${instance}`, { recursive: true, force: true });
+    forget(this, instances);
     rmSync(this.directory, { recursive: true, force: true });
   }
 }
@@ -141,8 +152,14 @@ export function removeAtOnce(state: LabState): void {
   for (const n of namespaces) {
     if (n.inode !== undefined && inodeOf(n.name) === n.inode) spawnSync('ip', ['netns', 'del', n.name]);
   }
-  for (const instance of instances) rmSync(`${instanceRoot}/${instance}`, { recursive: true, force: true });
+  forget(state, instances);
   rmSync(state.directory, { recursive: true, force: true });
+}
+
+/** What roles that were killed left behind. */
+function forget(state: LabState, instances: readonly string[]): void {
+  for (const instance of instances) rmSync(`${instanceRoot}/${instance}`, { recursive: true, force: true });
+  if (existsSync(state.bpfDirectory)) spawnSync('umount', ['-l', state.bpfDirectory]);
 }
 
 function directoryOf(name: string): string {

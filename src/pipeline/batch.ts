@@ -46,6 +46,8 @@ export class Batch {
   readonly l4 = new Int32Array(SLOTS);
   readonly protocol = new Uint8Array(SLOTS);
   readonly tcpFlags = new Uint8Array(SLOTS);
+  /** 1 for a packet that a stage took out of a tunnel; the device may join such segments. */
+  readonly opened = new Uint8Array(SLOTS);
 
   // What the roles' lookups find; -1 for none.
   readonly flow = new Int32Array(SLOTS);
@@ -82,6 +84,7 @@ export class Batch {
     this.service.fill(-1, 0, count);
     this.candidate.fill(-1, 0, count);
     this.side.fill(0, 0, count);
+    this.opened.fill(0, 0, count);
   }
 
   pass(i: number, reason: number): void {

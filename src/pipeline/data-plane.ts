@@ -1,6 +1,7 @@
 /** The control plane's side of the data plane: starts the thread, hands it snapshots, reads its counters. */
 import { Worker } from 'node:worker_threads';
 import { FirstackError } from '../errors.js';
+import type { PinFds } from '../fastpath/pins.js';
 import { GAUGES, MAX_REASONS } from './reasons.js';
 import type { FromWorker, ToWorker, TunOptions, WorkerStart } from './worker.js';
 
@@ -14,6 +15,8 @@ export interface DataPlaneOptions {
   /** Bytes of race records, and of what is learned from them. */
   raceBytes: number;
   learnedBytes: number;
+  /** The kernel's maps, where flows are pinned. */
+  pinFds?: PinFds;
   /** The device is gone, or the thread failed: the role cannot go on. */
   onFailure(error: Error): void;
 }
@@ -48,6 +51,7 @@ export class DataPlane {
       races,
       learned,
       gauges,
+      pinFds: options.pinFds,
     };
     this.#worker = new Worker(new URL('./worker.js', import.meta.url), { workerData });
   }

@@ -1,7 +1,9 @@
 /** What a role hands to the data plane: its stages in order, and how it takes news. */
+
 import type { Clock } from '../device/clock.js';
 import { type Device, DeviceError, VNET_HEADER } from '../device/device.js';
 import type { HoldQueue } from '../device/hold-queue.js';
+import type { PinFds } from '../fastpath/pins.js';
 import { BATCH, type Batch, DROP, HOLD, OPEN, SLOT, type Stage } from './batch.js';
 import { common } from './reasons.js';
 
@@ -16,6 +18,8 @@ export interface PipelineContext<Options> {
   learned: Float64Array;
   /** Gauges in shared memory, in the role's own terms. */
   gauges: Float64Array;
+  /** The kernel's maps, where flows are pinned. */
+  pinFds?: PinFds;
 }
 
 export interface Pipeline<Snapshot> {
@@ -44,6 +48,7 @@ export interface PipelineModule {
 
 /** Reads of one wake-up at most, so that timers are not starved. */
 const ROUNDS = 8;
+const NONE_OPENED = new Uint8Array(0);
 
 /**
  * Carries packets from a device through the stages and back to it.
@@ -52,6 +57,7 @@ const ROUNDS = 8;
 export class Runner {
   readonly #outAt = new Int32Array(1024);
   readonly #outLength = new Int32Array(1024);
+  readonly #outOpened = new Uint8Array(1024);
 
   constructor(
     readonly device: Device,
@@ -102,9 +108,10 @@ export class Runner {
       if (verdict === OPEN) batch.pass(i, common.passDefault);
       if (verdict === DROP || verdict === HOLD) continue;
       this.#outAt[out] = batch.at[i];
+      this.#outOpened[out] = batch.opened[i];
       this.#outLength[out++] = batch.length[i];
     }
-    if (out > 0) this.#write(batch.arena, out);
+    if (out > 0) this.#write(batch.arena, out, this.#outOpened);
     this.#writeExtras();
   }
 
@@ -117,7 +124,7 @@ export class Runner {
         this.#outAt[0] = hold.at(e);
         this.#outLength[0] = hold.lengthOf(e);
         this.batch.counters[common.release]++;
-        this.#write(hold.arena, 1);
+        this.#write(hold.arena, 1, NONE_OPENED);
         hold.free(e);
       } else this.#decideDue(e, this.due);
     }
@@ -152,11 +159,11 @@ export class Runner {
       this.#outLength[k] = batch.length[batch.count + k];
     }
     batch.total = batch.count;
-    this.#write(batch.arena, extras);
+    this.#write(batch.arena, extras, NONE_OPENED);
   }
 
-  #write(arena: Uint8Array, count: number): void {
-    const written = this.device.writeBatch(arena, this.#outAt, this.#outLength, count);
+  #write(arena: Uint8Array, count: number, opened: Uint8Array): void {
+    const written = this.device.writeBatch(arena, this.#outAt, this.#outLength, count, opened);
     if (written < count) this.batch.counters[common.writeError] += count - written;
   }
 }

@@ -36,3 +36,5 @@ export const common = defineReasons({});
 export const MAX_REASONS = 96;
 /** Room for gauges in shared memory, whatever the role. */
 export const GAUGES = 256;
+/** The gauge of flows that the kernel carries. */
+export const PINNED_FLOWS = 1;

@@ -7,6 +7,7 @@ import { MonotonicClock, PreciseTimer } from '../device/clock.js';
 import { HoldQueue } from '../device/hold-queue.js';
 import { PcapDevice } from '../device/pcap.js';
 import { Tun } from '../device/tun.js';
+import type { PinFds } from '../fastpath/pins.js';
 import { Batch, EXTRA_SLOT } from './batch.js';
 import { type PipelineModule, Runner } from './pipeline.js';
 
@@ -28,6 +29,7 @@ export interface WorkerStart {
   races: SharedArrayBuffer;
   learned: SharedArrayBuffer;
   gauges: SharedArrayBuffer;
+  pinFds?: PinFds;
 }
 
 export type ToWorker = { type: 'load'; snapshot: unknown; offload: boolean; mtu: number } | { type: 'stop' };
@@ -57,6 +59,7 @@ const pipeline = createPipeline({
   races: new Float64Array(start.races),
   learned: new Float64Array(start.learned),
   gauges: new Float64Array(start.gauges),
+  pinFds: start.pinFds,
 });
 
 const tun = new Tun(start.tun.name);

@@ -3,7 +3,16 @@
  * stop, or at the next start of an instance that was killed.
  */
 import { execFile } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { promisify } from 'node:util';
 import { FirstackError } from '../errors.js';
 import {
@@ -18,7 +27,7 @@ import {
 } from './plan.js';
 
 const run = promisify(execFile);
-const RUN_DIRECTORY = process.env.FIRSTACK_RUN_DIR ?? '/run/firstack';
+export const RUN_DIRECTORY = process.env.FIRSTACK_RUN_DIR ?? '/run/firstack';
 
 /** What is needed to take a steering back. */
 interface Applied {
@@ -135,7 +144,7 @@ export class Steerer {
         // The interface that it belonged to is gone.
       }
     }
-    rmSync(this.#directory, { recursive: true, force: true });
+    forgetRecord(this.instance, 'steering.json');
     this.#applied = undefined;
     this.#nft = '';
   }
@@ -161,6 +170,13 @@ export class Steerer {
     mkdirSync(this.#directory, { recursive: true, mode: 0o755 });
     writeFileSync(`${this.#directory}/steering.json`, JSON.stringify(applied));
   }
+}
+
+/** Removes a record of an instance, and its directory with the last one. */
+export function forgetRecord(instance: string, file: string): void {
+  const directory = `${RUN_DIRECTORY}/${instance}`;
+  rmSync(`${directory}/${file}`, { force: true });
+  if (existsSync(directory) && readdirSync(directory).length === 0) rmdirSync(directory);
 }
 
 function ownNamespace(): number {
@@ -227,7 +243,7 @@ export async function command(tool: string, args: string[], input?: string): Pro
   }
 }
 
-async function attempt(tool: string, args: string[]): Promise<boolean> {
+export async function attempt(tool: string, args: string[]): Promise<boolean> {
   try {
     await run(tool, args);
     return true;

@@ -8,6 +8,8 @@ import { forwardDrops, type Leg, masquerades, parseRuleset, type Ruleset } from 
 export interface HostInterface {
   name: string;
   mtu: number;
+  /** It has Ethernet headers. */
+  ethernet: boolean;
   addresses: string[];
 }
 
@@ -23,12 +25,14 @@ export async function inspectHost(): Promise<Host> {
   const links = JSON.parse(await command('ip', ['-j', 'address', 'show'])) as {
     ifname: string;
     mtu: number;
+    link_type: string;
     addr_info: { family: string; local: string }[];
   }[];
   return {
     interfaces: links.map((l) => ({
       name: l.ifname,
       mtu: l.mtu,
+      ethernet: l.link_type === 'ether',
       addresses: l.addr_info.filter((a) => a.family === 'inet').map((a) => a.local),
     })),
     forwarding: readSysctl('net.ipv4.ip_forward') === '1',

@@ -21,6 +21,8 @@ export interface Steering {
    * of {@link tunnelMtu}. What comes back encapsulated has the interface's whole MTU.
    */
   tunnelMark: number;
+  /** Of packets that are translated before the stack sees them: they are left alone. */
+  pinnedMark: number;
   tunnelTable: number;
   /** Undefined where nothing is encapsulated. */
   tunnelMtu: number | undefined;
@@ -73,6 +75,12 @@ export function steerIntoTunnel(s: { tunnelMark: number; mask: number }): string
 function setMark(mark: number, mask: number): string {
   const hex = (n: number): string => `0x${(n >>> 0).toString(16).padStart(8, '0')}`;
   return `meta mark set meta mark & ${hex(~mask)} | ${hex(mark)}`;
+}
+
+/** The rule that lets packets by which were translated before the stack saw them. */
+export function letPinned(s: { pinnedMark: number; mask: number }): string {
+  const hex = (n: number): string => `0x${(n >>> 0).toString(16).padStart(8, '0')}`;
+  return `meta mark & ${hex(s.mask)} == ${hex(s.pinnedMark)} notrack accept`;
 }
 
 /** A set of interface names for a rule. */

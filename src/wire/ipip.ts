@@ -1,8 +1,13 @@
 /**
  * IP-in-IP (RFC 2003): `[outer][inner]`, one deep. DF is copied outward; ECN per RFC 6040.
- * An encapsulated packet carries whole checksums and is no super-packet: virtio headers cannot say more.
+ *
+ * An encapsulated packet carries whole checksums. A super-packet stays one, with its virtio header moved in
+ * front and its offsets counted from the outer header: a form that no kernel knows, and that the device
+ * segments when it writes (`src/device/native/segment.h`). Its outer total length is that of the whole, or 0
+ * where that does not fit.
  */
 import * as ipv4 from './ipv4.js';
+import * as tcp from './tcp.js';
 import * as virtio from './virtio.js';
 
 /** Bytes that the tunnel costs. */
@@ -10,10 +15,11 @@ export const OVERHEAD = 20;
 export const OUTER_TTL = 64;
 
 /**
- * Writes an outer header before the packet at `at`, in the caller's headroom, and a clear virtio header
- * before that. Requires 30 bytes of headroom, `ipv4.checkLength`, a packet that is no super-packet and a
+ * Writes an outer header before the packet at `at`, in the caller's headroom, and a virtio header before
+ * that: a clear one, unless it is a super-packet. Requires 30 bytes of headroom, `ipv4.checkLength` and a
  * TTL above 0.
- * @param id identification of the outer header, used only when fragmentation is allowed
+ * @param id identification of the outer header, used only when fragmentation is allowed; the segments of
+ * a super-packet take this one and those that follow
  * @returns where the packet now starts
  */
 export function encapsulate(
@@ -24,15 +30,21 @@ export function encapsulate(
   id: number,
 ): number {
   const inner = ipv4.totalLength(view, at);
-  virtio.complete(view, at, inner);
+  const total = inner + OVERHEAD;
   const df = ipv4.dontFragment(view, at);
   const outer = at - OVERHEAD;
+  // Before the outer header is written: it stands where the virtio header stood.
+  if (virtio.isGso(view, at)) virtio.prepend(view, at, OVERHEAD);
+  else {
+    virtio.complete(view, at, inner);
+    virtio.clear(view, outer);
+  }
   // RFC 6040, 4.1, normal mode: the outer header takes the inner ECN field as it is; DSCP likewise.
   ipv4.write(
     view,
     outer,
     ipv4.tos(view, at),
-    inner + OVERHEAD,
+    total > 0xffff ? 0 : total,
     df ? 0 : id,
     df,
     OUTER_TTL,
@@ -40,8 +52,12 @@ export function encapsulate(
     outerSaddr,
     outerDaddr,
   );
-  virtio.clear(view, outer);
   return outer;
+}
+
+/** Outer headers that the packet at `at` needs, and identifications. Requires `tcp.checkLength` at `l4`. */
+export function segments(view: DataView, at: number, l4: number): number {
+  return virtio.segments(view, at, at + ipv4.totalLength(view, at) - l4 - tcp.dataOffset(view, l4));
 }
 
 /** Where the inner packet starts. Requires `ipv4.checkLength` of the outer header. */

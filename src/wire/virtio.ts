@@ -8,6 +8,7 @@ import { sum } from './checksum.js';
 export const HEADER = 10;
 const FLAGS = -10;
 const GSO_TYPE = -9;
+const HDR_LEN = -8;
 const GSO_SIZE = -6;
 const CSUM_START = -4;
 const CSUM_OFFSET = -2;
@@ -40,6 +41,25 @@ export function clear(view: DataView, at: number): void {
 /** Copies the header when the packet's first byte moves from `from` to `to` (overlap allowed). */
 export function move(bytes: Uint8Array, from: number, to: number): void {
   bytes.copyWithin(to - HEADER, from - HEADER, from);
+}
+
+/**
+ * Copies the header when `bytes` bytes are put before the packet: offsets are counted from further
+ * ahead, everything else stays. Requires `bytes` ≥ {@link HEADER}.
+ */
+export function prepend(view: DataView, at: number, bytes: number): void {
+  const to = at - bytes;
+  view.setInt32(to - 10, view.getInt32(at - 10));
+  view.setInt32(to - 6, view.getInt32(at - 6));
+  view.setInt16(to - 2, view.getInt16(at - 2));
+  view.setUint16(to + HDR_LEN, view.getUint16(at + HDR_LEN, true) + bytes, true);
+  view.setUint16(to + CSUM_START, csumStart(view, at) + bytes, true);
+}
+
+/** Segments that a packet of this payload becomes; 1 where it is no super-packet. */
+export function segments(view: DataView, at: number, payload: number): number {
+  const size = gsoSize(view, at);
+  return !isGso(view, at) || size === 0 || payload <= size ? 1 : Math.ceil(payload / size);
 }
 
 /** Whether the header's own offsets lie inside a packet of `length` bytes. */

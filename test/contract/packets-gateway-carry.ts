@@ -16,6 +16,7 @@ import {
   text,
   toReplica,
   tunnel,
+  withTcp,
 } from '../support/builder.js';
 import { frame, type Packet } from '../support/naive.js';
 import type { Configuration } from '../support/world.js';
@@ -191,11 +192,28 @@ function offload(c: Configuration): Row[] {
         counts: TO,
       }),
       row(c, {
-        name: 'a super-packet cannot be tunnelled',
+        name: 'a super-packet enters the tunnel as one, for the device to segment',
         given,
         in: [big],
-        out: [],
-        counts: { 'drop.super-packet': 1 },
+        out: [clientOnWan(c, R1, big)],
+        counts: TO,
+      }),
+      row(c, {
+        name: 'its open checksum stays as it is, an error in it too',
+        given,
+        in: [withTcp(big, { spoil: 0x1234 })],
+        out: [clientOnWan(c, R1, withTcp(big, { spoil: 0x1234 }))],
+        counts: TO,
+      }),
+      row(c, {
+        name: 'each segment has an identification of its own, where fragments are allowed [RFC 6864]',
+        given,
+        in: [{ ...big, df: false }, fromClient('A', {}, { df: false })],
+        out: [
+          tunnel(CLIENT, R1.address, { ...big, df: false }, { id: 0 }),
+          tunnel(CLIENT, R1.address, fromClient('A', {}, { df: false }), { id: 3 }),
+        ],
+        counts: { 'pass.to-replica': 2 },
       }),
     ];
   const back = asService('PA', { payload }, { open: { gsoSize: 1400 } });

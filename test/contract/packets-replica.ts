@@ -226,13 +226,6 @@ function answers(c: 'B' | 'C'): Row[] {
       out: [],
       counts: { 'drop.answer-no-flow': 1 },
     }),
-    row(c, {
-      name: 'a super-packet cannot be tunnelled',
-      given,
-      in: [asService('SA', { payload: page }, { open: { gsoSize: 10 } })],
-      out: [],
-      counts: { 'drop.super-packet': 1 },
-    }),
   ];
 }
 
@@ -284,6 +277,7 @@ function underB(): Row[] {
 
 function underC(): Row[] {
   const given = [[copy(tagged(syn()))]];
+  const big = asService('PA', { payload: page }, { open: { gsoSize: 10 } });
   const inward = (name: string, p: Packet): Row =>
     row('C', { name, given, in: [fromOutside(p)], out: [p], counts: { 'pass.opened': 1 } });
   return [
@@ -328,6 +322,16 @@ function underC(): Row[] {
         tunnel(R1.address, CLIENT, asService('A', {}, { df: false, id: 3 }), { id: 2 }),
       ],
       counts: { 'pass.answer-tunnelled': 3 },
+    }),
+    row('C', {
+      name: 'a super-packet leaves in the tunnel as one, for the device to segment',
+      given,
+      in: [big, asService('A', {}, { df: false })],
+      out: [
+        tunnel(R1.address, CLIENT, big),
+        tunnel(R1.address, CLIENT, asService('A', {}, { df: false }), { id: 2 }),
+      ],
+      counts: { 'pass.answer-tunnelled': 2 },
     }),
     row('C', {
       name: 'packets to R itself are its own',

@@ -45,6 +45,8 @@ const dist = process.env.FIRSTACK_TEST_DIST ?? fileURLToPath(new URL('../../dist
 /** The built pipeline looks at the wall clock. */
 const epoch = Math.floor(Date.now() / 64_000) % 16;
 const page = new Array<number>(500).fill(0x41);
+const long = [...page, ...page, ...page];
+const open = { open: { gsoSize: page.length } };
 const synAck = (): Packet => asService('SA', { options: linuxOptions() });
 
 interface Scenario {
@@ -71,6 +73,7 @@ function gateway(configuration: Configuration): Scenario {
     steady: [
       fromClient('A'),
       fromClient('PA', { payload: page }),
+      fromClient('PA', { payload: long }, open),
       configuration === 'B' ? data : answer(R1, data),
       // A loser, reset each time; and new races, tagged each time.
       answer(R2, synAck()),
@@ -95,7 +98,10 @@ function replica(configuration: Configuration): Scenario {
             },
           ]
         : [tunnel(CLIENT, R1.address, fromClient('PA', { payload: page }))];
-  const outward: Packet[] = configuration === 'A' ? [] : [synAck(), asService('PA', { payload: page })];
+  const outward: Packet[] =
+    configuration === 'A'
+      ? []
+      : [synAck(), asService('PA', { payload: page }), asService('PA', { payload: long }, open)];
   return {
     role: 'replica',
     configuration,

@@ -21,6 +21,7 @@ beforeAll(async () => {
     race: 'origin',
     release: 'synchronized',
     registry: 'redis',
+    fastpath: 'auto',
     log: 'warn',
   });
   // Links that have just been made settle for a second or two.

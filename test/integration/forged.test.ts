@@ -23,7 +23,7 @@ async function sendRaw(lab: Lab, host: string, packets: Buffer[]): Promise<void>
        const packet = Buffer.from(hex, 'hex');
        arena.fill(0);
        arena.set(packet, 10);
-       t.writeBatch(fd, arena, Int32Array.of(10), Int32Array.of(packet.length), 1, 10);
+       t.writeBatch(fd, arena, Int32Array.of(10), Int32Array.of(packet.length), 1, new Uint8Array(0));
      }
      setTimeout(() => process.exit(0), 200);`,
   );

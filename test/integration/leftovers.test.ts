@@ -20,7 +20,7 @@ async function fingerprint(lab: Lab, host: string): Promise<Record<string, strin
     filters: await look(
       'sh',
       '-c',
-      'for d in wan0 lan0; do tc filter show dev $d ingress 2>/dev/null; done; true',
+      'for d in wan0 lan0; do tc qdisc show dev $d; for w in ingress egress; do tc filter show dev $d $w; done; done 2>/dev/null; true',
     ),
     sysctls: await look(
       'sh',
@@ -35,6 +35,9 @@ function roleProcesses(lab: Lab): string[] {
   const names = ['gateway', 'origin', 'r1', 'r2', 'r3'];
   return names.filter((h) => lab.roles.isRunning(h));
 }
+
+/** What is pinned in the laboratory's bpffs; the kernel's own two files aside. */
+const pinned = (lab: Lab) => readdirSync(lab.state.bpfDirectory).filter((n) => !n.endsWith('.debug'));
 
 const INSTANCES = '/run/firstack';
 const instances = (lab: Lab) =>
@@ -56,11 +59,14 @@ describe.each(CONFIGURATIONS)('configuration %s', (configuration) => {
         expect(f.nftables).toContain('firstack');
         expect(f.rules).not.toBe(before[i].rules);
         expect(f.links).not.toBe(before[i].links);
+        // The origin has no flows to carry.
+        if (hosts[i] !== 'origin') expect(f.filters).toContain('direct-action');
       });
       await requestMany(lab, 3, 1);
       await lab.stopRoles();
       expect(await Promise.all(hosts.map((h) => fingerprint(lab, h)))).toEqual(before);
       expect(instances(lab)).toEqual([]);
+      expect(pinned(lab)).toEqual([]);
 
       await lab.startRoles({ configuration });
       for (const h of hosts) await lab.killRole(h);
@@ -72,6 +78,7 @@ describe.each(CONFIGURATIONS)('configuration %s', (configuration) => {
       expect(await Promise.all(hosts.map((h) => fingerprint(lab, h)))).toEqual(before);
       expect(instances(lab)).toEqual([]);
       expect(roleProcesses(lab)).toEqual([]);
+      expect(pinned(lab)).toEqual([]);
     });
   });
 

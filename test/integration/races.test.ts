@@ -95,6 +95,7 @@ describe('masquerading', () => {
           race,
           release: 'synchronized',
           registry: 'file',
+          fastpath: 'auto',
           log: 'info',
         });
         return lab.exec('gateway', [...lab.roles.argv('gateway'), '--check']);

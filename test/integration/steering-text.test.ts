@@ -47,8 +47,15 @@ describe('nft takes the steering', () => {
 
   it('of a gateway with services of every configuration, and with none', () => {
     const fleet = new Fleet();
-    expect(check(gatewaySteering(gateway, fleet, { tunnelMtu: 1480, masqueraded: false }))).toBe('');
-    expect(check(gatewaySteering(gateway, fleet, { tunnelMtu: 1480, masqueraded: true }))).toBe('');
+    expect(
+      check(gatewaySteering(gateway, fleet, { tunnelMtu: 1480, masqueraded: false, kernel: 'on' })),
+    ).toBe('');
+    expect(
+      check(gatewaySteering(gateway, fleet, { tunnelMtu: 1480, masqueraded: true, kernel: 'off' })),
+    ).toBe('');
+    expect(
+      check(gatewaySteering(gateway, fleet, { tunnelMtu: 1480, masqueraded: false, kernel: 'stack' })),
+    ).toBe('');
     fleet.update(
       {
         services: [0, 1, 2].map(service),
@@ -58,7 +65,9 @@ describe('nft takes the steering', () => {
       },
       undefined,
     );
-    expect(check(gatewaySteering(gateway, fleet, { tunnelMtu: 1480, masqueraded: false }))).toBe('');
+    expect(
+      check(gatewaySteering(gateway, fleet, { tunnelMtu: 1480, masqueraded: false, kernel: 'on' })),
+    ).toBe('');
   });
 
   it('of an origin', () => {
@@ -83,13 +92,13 @@ describe('nft takes the steering', () => {
       localPort: 8080 + n,
       configuration,
     }));
-    expect(check(replicaSteering(config, carried, 1480))).toBe('');
-    expect(check(replicaSteering(config, [], 1480))).toBe('');
+    expect(check(replicaSteering(config, carried, 1480, 'off'))).toBe('');
+    expect(check(replicaSteering(config, [], 1480, 'on'))).toBe('');
   });
 
   it('and refuses what is none', () => {
     const bad = {
-      ...gatewaySteering(gateway, new Fleet(), { tunnelMtu: 1480, masqueraded: false }),
+      ...gatewaySteering(gateway, new Fleet(), { tunnelMtu: 1480, masqueraded: false, kernel: 'on' }),
       body: '  chain x { type nonsense }\n',
     };
     expect(() => execFileSync('nft', ['-c', '-f', '-'], { input: nftText(bad), stdio: 'pipe' })).toThrow();

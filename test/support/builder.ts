@@ -87,9 +87,13 @@ export const raw = (protocol: number, bytes: number[]): Raw => ({ kind: 'raw', p
 
 export const text = (s: string): number[] => [...Buffer.from(s)];
 
-/** `[src→dst][inner]`, as this project writes outer headers: DF, DSCP and ECN copied, TTL 64. */
+/**
+ * `[src→dst][inner]`, as this project writes outer headers: DF, DSCP and ECN copied, TTL 64. A checksum is
+ * whole in there, unless it is a super-packet's.
+ */
 export function tunnel(src: string, dst: string, inner: Packet, more: Partial<Packet> = {}): Packet {
-  return ip(src, dst, { ...inner, open: undefined }, { ttl: 64, df: inner.df, tos: inner.tos, ...more });
+  const open = inner.open?.gsoSize === 0 ? undefined : inner.open;
+  return ip(src, dst, { ...inner, open }, { ttl: 64, df: inner.df, tos: inner.tos, ...more });
 }
 
 /** The TCP part of a packet, inner or not, with other fields. */

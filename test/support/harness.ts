@@ -5,6 +5,7 @@ import { createPipeline as createReplica } from '../../replica/pipeline.js';
 import { ManualClock } from '../../src/device/clock.js';
 import { HoldQueue } from '../../src/device/hold-queue.js';
 import { type MemoryDevice, memoryPair } from '../../src/device/memory.js';
+import type { PinFds } from '../../src/fastpath/pins.js';
 import { Batch, EXTRA_SLOT } from '../../src/pipeline/batch.js';
 import { Runner } from '../../src/pipeline/pipeline.js';
 import { GAUGES, MAX_REASONS } from '../../src/pipeline/reasons.js';
@@ -40,6 +41,7 @@ export class Harness {
   constructor(
     readonly role: RoleName,
     world: Partial<World> = {},
+    pinFds?: PinFds,
   ) {
     const w = { ...WORLD, ...world };
     this.#world = w;
@@ -52,6 +54,7 @@ export class Harness {
       races: this.races,
       gauges: this.gauges,
       learned: this.learned,
+      pinFds,
     };
     if (role === 'gateway') {
       const p = createGateway({ ...context, options: gatewayOptions(w) });

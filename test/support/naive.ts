@@ -115,13 +115,17 @@ export function encode(p: Packet): number[] {
   return [...header, ...body];
 }
 
-/** What a TUN with a virtio header hands over: ten bytes, then the packet. */
+/**
+ * What a TUN with a virtio header hands over: ten bytes, then the packet. A super-packet in a tunnel has the
+ * header of what it carries, its offsets counted from the outer header.
+ */
 export function frame(p: Packet): Uint8Array {
   const virtio = new Array<number>(10).fill(0);
-  const tcp = p.body;
-  if (p.open !== undefined && tcp.kind === 'tcp') {
-    const start = 20 + p.ipOptions.length;
-    const { gsoSize } = p.open;
+  const inner = p.body.kind === 'ip' ? p.body : p;
+  const tcp = inner.body;
+  if (inner.open !== undefined && tcp.kind === 'tcp') {
+    const start = (inner === p ? 0 : 20 + p.ipOptions.length) + 20 + inner.ipOptions.length;
+    const { gsoSize } = inner.open;
     const header = start + 20 + tcp.options.length;
     const little = (n: number): number[] => [n & 255, n >>> 8];
     virtio.splice(0, 10, 1, gsoSize > 0 ? 1 : 0, ...little(gsoSize > 0 ? header : 0), ...little(gsoSize));
@@ -157,7 +161,7 @@ export function parse(b: ArrayLike<number>, open = false): Parsed | undefined {
         : sum([...header, ...rest]) === 0xffff;
       body = tcp;
     } else if (bytes[9] === 4) {
-      const inner = parse(rest);
+      const inner = parse(rest, open);
       if (inner === undefined) return undefined;
       valid &&= inner.valid;
       body = inner.packet;

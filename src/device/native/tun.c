@@ -29,7 +29,8 @@
 #include <unistd.h>
 #include <uv.h>
 
-#define VNET_HEADER 10
+#include "segment.h"
+
 enum { OPEN_VNET = 1, OPEN_CSUM = 2, OPEN_TSO = 4 };
 
 typedef struct state state;
@@ -175,31 +176,88 @@ static napi_value read_batch(napi_env env, napi_callback_info info) {
   return result;
 }
 
-// writeBatch(fd, arena, at, lengths, count, header) -> packets written. A packet that the kernel
-// refused has its length replaced by -errno, so that the caller can count why.
+static int write_to_fd(void *context, const struct iovec *parts, int count) {
+  const int fd = *(const int32_t *)context;
+  ssize_t put;
+  do put = count == 1 ? write(fd, parts->iov_base, parts->iov_len) : writev(fd, parts, count);
+  while (put < 0 && errno == EINTR);
+  return put < 0 ? errno : 0;
+}
+
+typedef struct {
+  uint8_t *arena;
+  int32_t *at, *lengths;
+  const uint8_t *opened;
+  size_t arena_size, count, opened_size;
+} packets;
+
+// The arguments (arena, at, lengths, count, opened).
+static bool packets_argument(napi_env env, const napi_value *args, packets *out) {
+  int32_t count;
+  size_t at_size, lengths_size;
+  out->arena = array_argument(env, args[0], napi_uint8_array, &out->arena_size);
+  out->at = out->arena ? array_argument(env, args[1], napi_int32_array, &at_size) : NULL;
+  out->lengths = out->at ? array_argument(env, args[2], napi_int32_array, &lengths_size) : NULL;
+  if (!out->lengths || !int_argument(env, args[3], &count)) return false;
+  napi_typedarray_type type;
+  void *opened;
+  if (napi_get_typedarray_info(env, args[4], &type, &out->opened_size, &opened, NULL, NULL) != napi_ok ||
+      type != napi_uint8_array) {
+    napi_throw_type_error(env, "ERR_INVALID_ARG_TYPE", "a typed array is expected");
+    return false;
+  }
+  out->opened = opened;
+  const size_t limit = at_size < lengths_size ? at_size : lengths_size;
+  out->count = count < 0 ? 0 : (size_t)count < limit ? (size_t)count : limit;
+  return true;
+}
+
+// writeBatch(fd, arena, at, lengths, count, opened) -> packets written. A packet that the kernel refused
+// has its length replaced by -errno, so that the caller can count why. Encapsulated super-packets are
+// segmented, and packets with opened[i] coalesced (segment.h). `opened` may be shorter.
 static napi_value write_batch(napi_env env, napi_callback_info info) {
   napi_value args[6], result;
-  int32_t fd, count, header;
-  size_t arena_size, at_size, lengths_size;
-  if (!arguments(env, info, 6, args) || !int_argument(env, args[0], &fd)) return NULL;
-  uint8_t *arena = array_argument(env, args[1], napi_uint8_array, &arena_size);
-  int32_t *at = arena ? array_argument(env, args[2], napi_int32_array, &at_size) : NULL;
-  int32_t *lengths = at ? array_argument(env, args[3], napi_int32_array, &lengths_size) : NULL;
-  if (!lengths || !int_argument(env, args[4], &count) || !int_argument(env, args[5], &header)) return NULL;
-  int32_t written = 0;
-  for (int32_t i = 0; i < count && (size_t)i < at_size && (size_t)i < lengths_size; i++) {
-    int64_t start = (int64_t)at[i] - header;
-    if (lengths[i] <= 0 || start < 0 || (size_t)(start + header + lengths[i]) > arena_size) {
-      lengths[i] = -EFAULT;
-      continue;
-    }
-    ssize_t put;
-    do put = write(fd, arena + start, (size_t)(header + lengths[i]));
-    while (put < 0 && errno == EINTR);
-    if (put < 0) lengths[i] = -errno;
-    else written++;
-  }
+  int32_t fd;
+  packets p;
+  if (!arguments(env, info, 6, args) || !int_argument(env, args[0], &fd) || !packets_argument(env, args + 1, &p))
+    return NULL;
+  const int32_t written =
+      write_packets(p.arena, p.arena_size, p.at, p.lengths, p.count, p.opened, p.opened_size, write_to_fd, &fd);
   napi_create_int32(env, written, &result);
+  return result;
+}
+
+typedef struct {
+  uint8_t *memory;
+  int32_t *lengths;
+  size_t room, lengths_size, used, count;
+} memory_sink;
+
+static int write_to_memory(void *context, const struct iovec *parts, int count) {
+  memory_sink *m = context;
+  size_t length = 0;
+  for (int k = 0; k < count; k++) length += parts[k].iov_len;
+  if (m->count == m->lengths_size || length > m->room - m->used) return ENOBUFS;
+  for (int k = 0; k < count; k++) {
+    memcpy(m->memory + m->used, parts[k].iov_base, parts[k].iov_len);
+    m->used += parts[k].iov_len;
+  }
+  m->lengths[m->count++] = (int32_t)length;
+  return 0;
+}
+
+// writeMemory(out, outLengths, arena, at, lengths, count, opened) -> packets in `out`: what writeBatch would
+// hand to the kernel, virtio headers included, one behind the other. For tests.
+static napi_value write_memory(napi_env env, napi_callback_info info) {
+  napi_value args[7], result;
+  packets p;
+  memory_sink m = {0};
+  if (!arguments(env, info, 7, args)) return NULL;
+  m.memory = array_argument(env, args[0], napi_uint8_array, &m.room);
+  m.lengths = m.memory ? array_argument(env, args[1], napi_int32_array, &m.lengths_size) : NULL;
+  if (!m.lengths || !packets_argument(env, args + 2, &p)) return NULL;
+  write_packets(p.arena, p.arena_size, p.at, p.lengths, p.count, p.opened, p.opened_size, write_to_memory, &m);
+  napi_create_int32(env, (int32_t)m.count, &result);
   return result;
 }
 
@@ -464,7 +522,7 @@ static void on_environment_end(napi_async_cleanup_hook_handle hook, void *data) 
 NAPI_MODULE_INIT() {
   static const struct { const char *name; napi_callback function; } table[] = {
       {"openTun", open_tun},     {"offload", change_offload}, {"close", close_fd},         {"readBatch", read_batch},
-      {"writeBatch", write_batch}, {"watch", watch_fd},       {"unwatch", unwatch},
+      {"writeBatch", write_batch}, {"writeMemory", write_memory}, {"watch", watch_fd}, {"unwatch", unwatch},
       {"timer", timer},          {"armTimer", arm_timer},     {"clock", read_clock},
       {"interfaceSet", interface_set}, {"interfaceGet", interface_get}, {"setns", set_namespace},
   };

@@ -13,8 +13,8 @@ import { type Prefix, parsePrefix } from '../../../src/wire/address.js';
 
 const HOST: Host = {
   interfaces: [
-    { name: 'eth0', mtu: 1500, addresses: ['10.1.0.1'] },
-    { name: 'eth1', mtu: 1400, addresses: ['198.51.100.1', '198.51.100.2'] },
+    { name: 'eth0', mtu: 1500, ethernet: true, addresses: ['10.1.0.1'] },
+    { name: 'eth1', mtu: 1400, ethernet: true, addresses: ['198.51.100.1', '198.51.100.2'] },
   ],
   forwarding: true,
   ruleset: { chains: [], rules: [] },

@@ -9,6 +9,7 @@ const STEERING: plan.Steering = {
   table: 7411,
   priority: 7411,
   tunnelMark: 0x05000000,
+  pinnedMark: 0x09000000,
   tunnelTable: 8411,
   tunnelMtu: undefined,
   body: plan.set('clients', 'ipv4_addr', ['10.1.0.0/16']),

@@ -5,6 +5,7 @@ import * as ipv4 from '../../../src/wire/ipv4.js';
 import { anyPacket } from '../../support/arbitrary.js';
 import { fromClient, tunnel } from '../../support/builder.js';
 import { frame, type Packet, parseFrame } from '../../support/naive.js';
+import { segmentsOf } from '../../support/naive-segments.js';
 
 const HEADROOM = 40;
 const OUTER_SOURCE = 0x0a010007;
@@ -38,6 +39,21 @@ describe('IP-in-IP (RFC 2003)', () => {
     const { view, at, now } = place(frame({ ...p, open: { gsoSize: 0 } }));
     const outer = ipip.encapsulate(view, at, OUTER_SOURCE, OUTER_DESTINATION, 0);
     expect(now(outer)).toEqual(frame(tunnel('10.1.0.7', '198.51.100.11', p)));
+  });
+
+  it('leaves a super-packet one: its virtio header in front, offsets counted from there', () => {
+    fc.assert(
+      fc.property(anyPacket, fc.integer({ min: 1, max: 0xffff }), (p, gsoSize) => {
+        const open = { ...p, open: { gsoSize } };
+        const { view, at, now } = place(frame(open));
+        const l4 = at + ipv4.headerLength(view, at);
+        expect(ipip.segments(view, at, l4)).toBe(segmentsOf(open).length);
+        const outer = ipip.encapsulate(view, at, OUTER_SOURCE, OUTER_DESTINATION, 3);
+        expect(now(outer)).toEqual(frame(tunnel('10.1.0.7', '198.51.100.11', open, { id: p.df ? 0 : 3 })));
+        // What is no super-packet is one segment, whatever its virtio header says besides.
+        expect(ipip.segments(place(frame(p)).view, at, l4)).toBe(1);
+      }),
+    );
   });
 
   it('opens what it closed, byte for byte', () => {

@@ -1,0 +1,51 @@
+/** The typed face of the bpf(2) addon (`native/bpf.c`), loaded once per thread. */
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+
+/** Numbers of the kernel's map types. */
+export const HASH = 1;
+export const ARRAY = 2;
+export const PERCPU_ARRAY = 6;
+
+export interface NativeBpf {
+  createMap(type: number, keyBytes: number, valueBytes: number, entries: number, name: string): number;
+  pin(fd: number, path: string): void;
+  get(path: string): number;
+  close(fd: number): void;
+  /** Four words: type, key bytes, value bytes, entries. */
+  mapShape(fd: number, out: Uint8Array): void;
+  /** @returns how many were written before one failed */
+  update(
+    fd: number,
+    keys: Uint8Array,
+    keyBytes: number,
+    values: Uint8Array,
+    valueBytes: number,
+    count: number,
+  ): number;
+  /** @returns how many were there */
+  remove(fd: number, keys: Uint8Array, keyBytes: number, count: number): number;
+  lookup(fd: number, key: Uint8Array, value: Uint8Array): number;
+  /** @returns entries read; -1 - entries when those were the last */
+  scan(
+    fd: number,
+    cursor: Uint8Array,
+    first: number,
+    keys: Uint8Array,
+    values: Uint8Array,
+    limit: number,
+  ): number;
+  /** `context` is a `struct __sk_buff`; its first two words come back as output length and nanoseconds. */
+  testRun(fd: number, input: Uint8Array, output: Uint8Array, context: Uint8Array, repeat: number): number;
+}
+
+// This file runs as dist/src/fastpath/native.js, or from src/ in the tests.
+const here = fileURLToPath(new URL('.', import.meta.url));
+const root = here.includes('/dist/src/')
+  ? here.replace(/\/dist\/src\/.*/, '')
+  : here.replace(/\/src\/.*/, '');
+
+/** The compiled programs; absent where the package was built without clang. */
+export const PROGRAMS = `${root}/dist/bpf/firstack.bpf.o`;
+
+export const bpf: NativeBpf = createRequire(import.meta.url)(`${root}/dist/native/bpf.node`);

@@ -1,0 +1,86 @@
+import { describe, expect, it } from 'vitest';
+import { chooseFastpath, describeFastpath, rulesOnTheWay } from '../../../src/fastpath/choose.js';
+import type { Host } from '../../../src/steer/host.js';
+
+interface ChainText {
+  family?: string;
+  table?: string;
+  hook?: string;
+  policy?: string;
+  rules?: number;
+}
+
+/** A host with these chains, each with so many rules. */
+function host(...chains: ChainText[]): Host {
+  const named = chains.map((c, n) => ({
+    family: 'ip',
+    table: 'filter',
+    hook: 'forward',
+    policy: 'accept',
+    type: 'filter',
+    rules: 0,
+    ...c,
+    name: `chain${n}`,
+  }));
+  return {
+    interfaces: [],
+    forwarding: true,
+    ruleset: {
+      chains: named,
+      rules: named.flatMap((c) =>
+        Array.from({ length: c.rules }, () => ({
+          family: c.family,
+          table: c.table,
+          chain: c.name,
+          expr: [{ counter: {} }],
+        })),
+      ),
+    },
+  };
+}
+
+describe('rules that redirected packets pass over', () => {
+  it('are those of chains that forwarded packets meet', () => {
+    const h = host(
+      { rules: 1 },
+      { rules: 0 },
+      { policy: 'drop' },
+      { hook: 'postrouting', rules: 1 },
+      { hook: 'input', rules: 1 },
+      { hook: 'prerouting', rules: 1 },
+      { family: 'inet', rules: 2 },
+      { family: 'ip6', rules: 1 },
+      { table: 'firstack_gw1', rules: 1 },
+    );
+    expect(rulesOnTheWay(h)).toEqual([
+      'ip filter chain0',
+      'ip filter chain2',
+      'ip filter chain3',
+      'inet filter chain6',
+    ]);
+  });
+});
+
+describe('--fastpath', () => {
+  it('off is off', async () => {
+    const choice = await chooseFastpath('off', host({ rules: 1 }), true);
+    expect(choice).toEqual({ how: 'off', why: 'as asked', skipped: [] });
+    expect(describeFastpath(choice)).toBe('fastpath off: as asked');
+  });
+
+  it('is off on a host that masquerades its clients, or an error where it was asked for', async () => {
+    expect(await chooseFastpath('auto', host(), true)).toMatchObject({
+      how: 'off',
+      why: expect.stringContaining('translates sources'),
+    });
+    for (const asked of ['on', 'stack'] as const)
+      await expect(chooseFastpath(asked, host(), true)).rejects.toThrow(/translates sources/);
+  });
+
+  it('says what pinned flows pass over', () => {
+    const choice = { how: 'on', why: 'as asked', skipped: ['ip filter FORWARD', 'inet fw post'] } as const;
+    expect(describeFastpath({ ...choice, skipped: [...choice.skipped] })).toBe(
+      'fastpath on: as asked; pinned flows pass over ip filter FORWARD, inet fw post',
+    );
+  });
+});
