@@ -2,7 +2,7 @@
  * [502–516] Keeps the first acknowledgement of a race and resets every other, at once, for as long as it
  * comes. Refusals (RST) are kept from the client while another candidate may still answer.
  */
-import { CLOSING, OPENING, RACING, RETRANSMITTED, UNTAGGED } from '../src/flow/states.js';
+import { CLOSING, RACING, RETRANSMITTED, UNTAGGED } from '../src/flow/states.js';
 import { type Batch, OPEN, type Stage } from '../src/pipeline/batch.js';
 import { snat } from '../src/pipeline/translate.js';
 import { ORIGIN } from '../src/race/candidates.js';
@@ -72,11 +72,7 @@ function measure(state: GatewayState, batch: Batch, i: number, e: number, candid
 function onFirst(state: GatewayState, batch: Batch, i: number, e: number, candidate: number): void {
   const { flows } = state;
   const endpoint = batch.candidate[i];
-  flows.winner[e] = candidate;
-  flows.target[e * 4 + 2] = 0xffff;
-  flows.target[e * 4 + 3] = state.endpointAddress[endpoint];
-  flows.targetPort[e] = state.endpointPort[endpoint];
-  state.enter(e, OPENING);
+  state.decide(e, endpoint, candidate);
   // A replica that answers did get a tag, late as it may be.
   state.judgePath(batch.service[i], candidate === ORIGIN && (flows.marks[e] & UNTAGGED) !== 0);
   state.races.won(flows.record[e], candidate);
@@ -104,7 +100,7 @@ function onRefusal(state: GatewayState, batch: Batch, i: number): void {
   state.races.refused(flows.record[e], candidate);
   if (state.race !== RACE_ORIGIN) {
     const client = ipv4.daddr(batch.view, batch.at[i]);
-    state.learned.forget(state.learned.entry(batch.service[i], client), candidate);
+    state.forget(batch.service[i], client, candidate);
   }
   const pending = state.serviceLive[batch.service[i]] & ~flows.refused[e];
   // The origin's word counts on a retransmission even if a replica stays silent: nobody waits for ever.

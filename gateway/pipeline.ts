@@ -6,6 +6,7 @@ import { validate } from '../src/pipeline/validate.js';
 import { carry } from './carry.js';
 import { crackAck } from './crack-ack.js';
 import { findFlow } from './find-flow.js';
+import { Following, followOpenings } from './follow-openings.js';
 import { keepFirstAck } from './keep-first-ack.js';
 import { reasons } from './reasons.js';
 import { hedge } from './send-syn.js';
@@ -16,13 +17,16 @@ export { rehearse } from './rehearsal.js';
 
 export function createPipeline(context: PipelineContext<GatewayPipelineOptions>): Pipeline<GatewaySnapshot> {
   const state = new GatewayState(context);
+  const following = state.openings === undefined ? undefined : new Following(state.openings);
   return {
     reasons: reasons.names,
     load: (snapshot) => state.load(snapshot),
     tick: () => state.tick(context.clock.nowUs),
+    poll: following === undefined ? undefined : () => following.poll(state, context.batch),
     due: (batch, meta) => hedge(state, batch, meta),
     stages: [
       validate,
+      ...(following === undefined ? [] : [followOpenings(state, following)]), // SYNs that the kernel sent by itself
       crackAck(state), //     535, 554
       findFlow(state), //     606
       tagSyn(state), //       204–214

@@ -37,6 +37,7 @@ export const reasons = defineReasons({
   dropTunnelInner: 'drop.tunnel-inner',
   emitSyn: 'emit.syn-copy',
   emitSynAgain: 'emit.syn-after-challenge',
+  kernelOpened: 'kernel.opened',
   queuedHedge: 'queued.hedge',
   firedHedge: 'fired.hedge',
   cancelHedge: 'cancelled.hedge',

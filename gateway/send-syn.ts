@@ -98,6 +98,13 @@ export function choose(state: GatewayState, batch: Batch, i: number, e: number):
     const waitUs = learned.hedgeUs(entry, one);
     if (state.hold.pushIn(batch.arena, batch.at[i], batch.length[i], batch.clock, waitUs, e) >= 0) {
       batch.counters[reasons.queuedHedge]++;
+      // The next ones need not come here.
+      if (
+        state.suspects === 0 &&
+        state.serviceMode[service] === TRANSLATE &&
+        learned.isClear(entry, live, one)
+      )
+        state.lease(service, ipv4.saddr(batch.view, batch.at[i]), one);
       return 1 << one;
     }
   }
@@ -154,7 +161,8 @@ export function askOthers(state: GatewayState, batch: Batch, i: number, e: numbe
   const asked = races.asking(record);
   if ((live & ~asked) === 0) return 0;
   const entry = learned.entry(service, ipv4.saddr(batch.view, batch.at[i]));
-  for (let c = 0; c < RECORDED; c++) if (((asked >>> c) & 1) !== 0) learned.forget(entry, c);
+  const client = ipv4.saddr(batch.view, batch.at[i]);
+  for (let c = 0; c < RECORDED; c++) if (((asked >>> c) & 1) !== 0) state.forget(service, client, c);
   learned.raced(entry, live);
   races.asked(record, live, HEDGED);
   return live & ~asked;

@@ -4,17 +4,18 @@
  */
 
 import type { HoldQueue } from '../src/device/hold-queue.js';
+import { Openings } from '../src/fastpath/openings.js';
 import { Pins } from '../src/fastpath/pins.js';
 import { AddressMap } from '../src/flow/address-map.js';
-import { ESTABLISHED, idleTicks, PINNED } from '../src/flow/states.js';
+import { ESTABLISHED, idleTicks, OPENING, PINNED } from '../src/flow/states.js';
 import { FlowTable, TICK_US, tickOf } from '../src/flow/table.js';
 import { type Mode, TRANSLATE, TUNNEL } from '../src/pipeline/modes.js';
 import type { PipelineContext } from '../src/pipeline/pipeline.js';
 import { PINNED_FLOWS } from '../src/pipeline/reasons.js';
 import { ORIGIN } from '../src/race/candidates.js';
-import { Learned } from '../src/race/learned.js';
+import { Learned, PREFIX_BITS } from '../src/race/learned.js';
 import { RaceWriter, RECORDED } from '../src/race/record.js';
-import type { Address } from '../src/wire/address.js';
+import { type Address, V4_MAPPED } from '../src/wire/address.js';
 import type { SipKey } from '../src/wire/siphash.js';
 import * as tag from '../src/wire/tag.js';
 
@@ -91,6 +92,8 @@ export function tunnelPort(service: number): number {
 const UNTAGGED_IN_A_ROW = 3;
 const TRY_TAGS_AGAIN_TICKS = 6000;
 
+const PREFIX_MASK = -1 << (32 - PREFIX_BITS);
+
 /** Where the times to first byte begin among the gauges. */
 export const FIRST_BYTES = 64;
 
@@ -113,6 +116,7 @@ export class GatewayState {
   /** (S, port) → service number. */
   readonly services = new AddressMap();
   serviceAddress = new Int32Array(0);
+  serviceWords: Address[] = [];
   servicePort = new Uint16Array(0);
   serviceMode = new Uint8Array(0);
   serviceRaced = new Uint8Array(0);
@@ -142,6 +146,8 @@ export class GatewayState {
   wanMtu = 1500;
   /** The kernel's part in carrying flows, where it has one. */
   readonly pins: Pins | undefined;
+  /** Connections that the kernel opens with a learned winner. */
+  readonly openings: Openings | undefined;
   #adopting = true;
   /** [0] flows, [1] pinned ones; from {@link FIRST_BYTES} on two words per candidate: first bytes, and µs they took. */
   readonly gauges: Float64Array;
@@ -163,6 +169,8 @@ export class GatewayState {
         adopted: (e) => this.#adopt(e),
         firstByte: (e, us) => this.#firstByte(e, us),
       });
+    if (context.pinFds !== undefined && context.learned.length > 0)
+      this.openings = new Openings(context.pinFds);
     // The whole table once in five seconds.
     this.#sweepBudget = Math.ceil(flows.max / 50);
     this.tick(context.clock.nowUs);
@@ -175,9 +183,11 @@ export class GatewayState {
     this.wanMtu = s.wanMtu;
     this.services.load(s.services.map(({ address, port }, value) => ({ address, port, value })));
     this.serviceAddress = Int32Array.from(s.services, (x) => x.address[3]);
+    this.serviceWords = s.services.map((x) => x.address);
     this.servicePort = Uint16Array.from(s.services, (x) => x.port);
     this.serviceMode = Uint8Array.from(s.services, (x) => x.mode);
     this.serviceRaced = Uint8Array.from(s.services, (x) => (x.raced ? 1 : 0));
+    const liveBefore = this.serviceLive;
     this.serviceLive = new Int32Array(s.services.length).fill(1 << ORIGIN);
     for (const e of s.endpoints)
       if (e.live && e.candidate < RECORDED) this.serviceLive[e.service] |= 1 << e.candidate;
@@ -211,6 +221,48 @@ export class GatewayState {
     );
     if (this.#adopting) this.pins.adoptAll();
     this.#adopting = false;
+    if (this.serviceLive.some((bits, n) => bits !== liveBefore[n])) this.openings?.endAll();
+  }
+
+  /** The endpoint of a candidate for a service, or -1. */
+  endpointOf(service: number, candidate: number): number {
+    for (let k = 0; k < this.endpointCandidate.length; k++)
+      if (this.endpointService[k] === service && this.endpointCandidate[k] === candidate) return k;
+    return -1;
+  }
+
+  /** [506–512] The winner's address goes into the entry. */
+  decide(e: number, endpoint: number, candidate: number): void {
+    const { flows } = this;
+    flows.winner[e] = candidate;
+    flows.target[e * 4 + 2] = V4_MAPPED;
+    if (endpoint >= 0) {
+      flows.target[e * 4 + 3] = this.endpointAddress[endpoint];
+      flows.targetPort[e] = this.endpointPort[endpoint];
+    }
+    this.enter(e, OPENING);
+  }
+
+  /** SYNs of this client's prefix may go there alone, past this process, for a second. */
+  lease(service: number, client: number, candidate: number): void {
+    const endpoint = this.endpointOf(service, candidate);
+    // Where flows begin on the TUN, the kernel does not know which tuples live.
+    if (endpoint < 0 || this.pins?.isLate !== false) return;
+    this.openings?.lease(
+      client & PREFIX_MASK,
+      this.serviceWords[service],
+      this.servicePort[service],
+      this.endpointAddress[endpoint],
+      this.endpointPort[endpoint],
+      candidate,
+      this.learned.clock.nowUs,
+    );
+  }
+
+  /** A candidate failed: it must prove itself in a race again. */
+  forget(service: number, client: number, candidate: number): void {
+    this.learned.forget(this.learned.entry(service, client), candidate);
+    this.openings?.end(client & PREFIX_MASK, this.serviceWords[service], this.servicePort[service]);
   }
 
   /** Who carries a flow that a predecessor pinned: the endpoint that the kernel sends it to. */

@@ -58,6 +58,8 @@ function lookUp(state: GatewayState, batch: Batch, i: number): number {
 
 /** The first retransmission is tagged, later ones are not: the path may drop unknown options. */
 function onRetransmission(state: GatewayState, batch: Batch, i: number, e: number): void {
+  // The kernel sent it first: from here on it is raced as all others are.
+  state.pins?.release(e);
   state.enter(e, RACING);
   state.races.repeated(state.flows.record[e]);
   if (state.race !== RACE_ORIGIN) {

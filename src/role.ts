@@ -301,14 +301,7 @@ async function serve(
     holdSlots: role.holdSlots,
     raceBytes: role.raceBytes,
     learnedBytes: role.learnedBytes,
-    pinFds:
-      kernel?.path === undefined
-        ? undefined
-        : {
-            flows: kernel.path.flows,
-            endpoints: kernel.path.endpoints,
-            after: config.fastpath.pinAfterPackets,
-          },
+    pinFds: kernel?.path?.pinFds(config.fastpath.pinAfterPackets),
     onFailure: (error) => {
       log.fatal({ error: error.message }, 'the data plane failed');
       end(1);

@@ -9,12 +9,26 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statfsSync, w
 import { cpus } from 'node:os';
 import { FirstackError } from '../errors.js';
 import { attempt, command, forgetRecord, RUN_DIRECTORY } from '../steer/apply.js';
-import { ENDPOINT_KEY, ENDPOINT_VALUE, FLOW_KEY, FLOW_VALUE, SETTINGS, TOTALS, word64 } from './layout.js';
-import { ARRAY, bpf, HASH, PERCPU_ARRAY, PROGRAMS } from './native.js';
+import {
+  ENDPOINT_KEY,
+  ENDPOINT_VALUE,
+  FLOW_KEY,
+  FLOW_VALUE,
+  OPENING,
+  OPENINGS,
+  SETTINGS,
+  TICKETS,
+  TOTALS,
+  WINNER,
+  word64,
+} from './layout.js';
+import { ARRAY, bpf, HASH, MMAPABLE, PERCPU_ARRAY, PROGRAMS } from './native.js';
+import type { PinFds } from './pins.js';
 
 const BPF_DIRECTORY = process.env.FIRSTACK_BPF_DIR ?? '/sys/fs/bpf';
 const BPF_FS_MAGIC = 0xcafe4a11;
 const MAX_ENDPOINTS = 65_536;
+const MAX_WINNERS = 8192;
 /** One filter per program, interface and direction; instances differ by `pref`. */
 const HANDLE = '0x1';
 const RECORD = 'fastpath.json';
@@ -47,11 +61,12 @@ interface Attached {
 }
 
 interface MapShape {
-  name: 'flows' | 'endpoints' | 'settings' | 'totals';
+  name: 'flows' | 'endpoints' | 'settings' | 'totals' | 'winners' | 'openings' | 'tickets';
   type: number;
   key: number;
   value: number;
   entries: number;
+  flags?: number;
 }
 
 const shapes = (maxFlows: number): MapShape[] => [
@@ -59,6 +74,9 @@ const shapes = (maxFlows: number): MapShape[] => [
   { name: 'endpoints', type: HASH, key: ENDPOINT_KEY, value: ENDPOINT_VALUE, entries: MAX_ENDPOINTS },
   { name: 'settings', type: ARRAY, key: 4, value: SETTINGS, entries: 1 },
   { name: 'totals', type: PERCPU_ARRAY, key: 4, value: 8, entries: TOTALS.length },
+  { name: 'winners', type: HASH, key: FLOW_KEY, value: WINNER, entries: MAX_WINNERS },
+  { name: 'openings', type: ARRAY, key: 4, value: OPENING, entries: OPENINGS, flags: MMAPABLE },
+  { name: 'tickets', type: ARRAY, key: 4, value: TICKETS, entries: 1, flags: MMAPABLE },
 ];
 
 /** Why there can be no fast path here, or ''. */
@@ -94,8 +112,18 @@ export class KernelPath {
   get flows(): number {
     return this.#fds.get('flows')!;
   }
-  get endpoints(): number {
-    return this.#fds.get('endpoints')!;
+
+  /** What the data plane works with. */
+  pinFds(after: number): PinFds {
+    const fd = (name: MapShape['name']): number => this.#fds.get(name)!;
+    return {
+      flows: fd('flows'),
+      endpoints: fd('endpoints'),
+      winners: fd('winners'),
+      openings: fd('openings'),
+      tickets: fd('tickets'),
+      after,
+    };
   }
 
   /** Whether a predecessor left something. */
@@ -113,7 +141,7 @@ export class KernelPath {
     mkdirSync(`${this.#directory}/maps`, { recursive: true, mode: 0o700 });
     for (const s of shapes(maxFlows)) {
       if (this.#fds.has(s.name)) continue;
-      const fd = bpf.createMap(s.type, s.key, s.value, s.entries, s.name);
+      const fd = bpf.createMap(s.type, s.key, s.value, s.entries, s.flags ?? 0, s.name);
       bpf.pin(fd, this.#mapPath(s.name));
       this.#fds.set(s.name, fd);
     }

@@ -11,12 +11,19 @@ export const FLOW_VALUE = 48;
 export const ENDPOINT_KEY = 20;
 export const ENDPOINT_VALUE = 20;
 export const SETTINGS = 16;
+export const WINNER = 32;
+export const OPENING = 152;
+/** Slots for connections that the kernel opened. */
+export const OPENINGS = 4096;
+export const TICKETS = 16;
 
 /** Bits of a flow's `seen`. */
 export const SEEN_CLIENT_FIN = 1;
 export const SEEN_SERVER_FIN = 2;
 export const SEEN_RST = 4;
 export const SEEN_CLIENT_ACK = 8;
+/** The kernel sent the SYN, and nothing has come back: `first_byte_us` means something else. */
+export const WAITING = 32;
 
 const TARGET = 0;
 const PACKETS = 16;

@@ -6,9 +6,19 @@ import { fileURLToPath } from 'node:url';
 export const HASH = 1;
 export const ARRAY = 2;
 export const PERCPU_ARRAY = 6;
+export const MMAPABLE = 1 << 10;
 
 export interface NativeBpf {
-  createMap(type: number, keyBytes: number, valueBytes: number, entries: number, name: string): number;
+  createMap(
+    type: number,
+    keyBytes: number,
+    valueBytes: number,
+    entries: number,
+    flags: number,
+    name: string,
+  ): number;
+  /** The memory of an array that was made with {@link MMAPABLE}, shared with the kernel. */
+  map(fd: number, bytes: number): Uint8Array;
   pin(fd: number, path: string): void;
   get(path: string): number;
   close(fd: number): void;

@@ -33,14 +33,16 @@ import {
   seen,
   targetPort,
   targetWord,
+  WAITING,
   writeEndpoint,
   writeFlow,
   writeFlowKey,
 } from './layout.js';
 import { bpf } from './native.js';
+import type { OpeningFds } from './openings.js';
 
 /** What the control plane hands to the data plane: descriptors, which are the whole process's. */
-export interface PinFds {
+export interface PinFds extends OpeningFds {
   flows: number;
   endpoints: number;
   /** Packets of a decided flow that go through the TUN before it is pinned; 0: none. */
@@ -85,6 +87,7 @@ export class Pins {
   readonly #scanKeyView = new DataView(this.#scanKeys.buffer);
   readonly #scanValueView = new DataView(this.#scanValues.buffer);
   #scanning = false;
+  #adopting = false;
   /** Entries seen by the pass under way, and by the last whole one. */
   #seen = 0;
   live = 0;
@@ -199,14 +202,25 @@ export class Pins {
 
   /** Takes over all that a predecessor pinned. */
   adoptAll(): void {
+    this.#adopting = true;
     do this.tick();
     while (this.#scanning);
+    this.#adopting = false;
+  }
+
+  #forget(key: number): void {
+    this.#key.set(this.#scanKeys.subarray(key, key + FLOW_KEY));
+    bpf.remove(this.fds.flows, this.#key, FLOW_KEY, 1);
   }
 
   #meet(key: number, value: number): void {
     const flows = this.#flows;
     readFlowKey(this.#scanKeyView, key, flows);
     let e = flows.find();
+    // A predecessor's SYN that nobody answered: the client will send it again, and races.
+    const waiting = (seen(this.#scanValueView, value) & WAITING) !== 0;
+    if (e < 0 && waiting && this.#adopting) this.#forget(key);
+    if (e < 0 && waiting) return;
     if (e < 0) {
       e = flows.insert();
       if (e < 0) return;
@@ -224,6 +238,7 @@ export class Pins {
   #follow(e: number, view: DataView, at: number): void {
     const flows = this.#flows;
     const bits = seen(view, at);
+    if ((bits & WAITING) !== 0) return;
     const fins = SEEN_CLIENT_FIN | SEEN_SERVER_FIN;
     let state = flows.state[e];
     if ((bits & SEEN_CLIENT_FIN) !== 0) flows.marks[e] |= CLIENT_FIN;

@@ -30,6 +30,8 @@ export interface Pipeline<Snapshot> {
   load(snapshot: Snapshot): void;
   /** Runs ten times a second: expiry and gauges. */
   tick(): void;
+  /** Runs every few milliseconds, where something must be followed that no packet tells of. */
+  poll?(): void;
   /**
    * What becomes of held packets that are due. Without it they are written as they are; with it, each is
    * put into a batch of its own, `meta` being what it was held with, and what comes of it is written.

@@ -41,6 +41,7 @@ export type FromWorker =
 
 /** Expiry and gauges, in milliseconds. */
 const TICK_MS = 100;
+const POLL_MS = 5;
 
 const start = workerData as WorkerStart;
 const port = parentPort!;
@@ -93,8 +94,18 @@ const ticking = setInterval(() => {
   pipeline.tick();
 }, TICK_MS);
 
+const polling =
+  pipeline.poll === undefined
+    ? undefined
+    : setInterval(() => {
+        clock.update();
+        pipeline.poll!();
+        if (hold.size > 0) arm(hold.nextDueUs);
+      }, POLL_MS);
+
 function stop(): void {
   clearInterval(ticking);
+  clearInterval(polling);
   timer.release();
   device.release();
 }

@@ -182,6 +182,14 @@ export class Learned {
     return best;
   }
 
+  /** Whether nobody else is too close to this one to call. */
+  isClear(entry: number, live: number, candidate: number): boolean {
+    if (entry < 0 || this.best(entry, live) !== candidate) return false;
+    for (let c = 0; c < RECORDED; c++)
+      if (c !== candidate && this.#isNear(entry, live, candidate, c)) return false;
+    return true;
+  }
+
   /** The live candidate with the least expected round trip, or -1. */
   best(entry: number, live: number): number {
     let best = -1;

@@ -188,6 +188,20 @@ export class RaceWriter {
     return (this.clock.nowUs - this.ring[base + SENT] - this.ring[base + SENDS + candidate]) | 0;
   }
 
+  /** The SYN left earlier, at this time of the monotonic clock. */
+  began(n: number, atUs: number): void {
+    const base = this.#find(n);
+    if (base >= 0) this.ring[base + SENT] = atUs;
+  }
+
+  /** {@link won}, at an earlier time of the monotonic clock. */
+  wonAt(n: number, candidate: number, atUs: number): void {
+    const base = this.#find(n);
+    if (base < 0) return;
+    this.won(n, candidate);
+    if (candidate < RECORDED) this.ring[base + REPLIES + candidate] = atUs - this.ring[base + SENT];
+  }
+
   won(n: number, candidate: number): void {
     const base = this.#find(n);
     if (base < 0) return;

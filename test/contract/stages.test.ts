@@ -78,7 +78,14 @@ describe('the packet table', () => {
   });
 
   // Reasons of the runner (`test/unit`), which a row of packets cannot bring about.
-  const elsewhere = ['pass.unmatched', 'drop.no-room', 'release.held', 'error.write', 'error.read'];
+  const elsewhere = [
+    'pass.unmatched',
+    'drop.no-room',
+    'release.held',
+    'error.write',
+    'error.read',
+    'kernel.opened',
+  ];
   it.each([
     ['gateway', gatewayReasons.names],
     ['origin', originReasons.names],

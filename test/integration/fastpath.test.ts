@@ -122,6 +122,53 @@ describe.each(CONFIGURATIONS)('configuration %s', (configuration) => {
   });
 });
 
+describe('a learned winner', () => {
+  const learned = { topology: TOPOLOGY, configuration: 'A', race: 'learned', fastpath: 'on' } as const;
+  const count = (lab: Lab, name: string) => lab.roles.counter('gateway', name);
+  const servedBy = async (lab: Lab, requests: number, concurrency = 4) =>
+    (await requestMany(lab, requests, concurrency)).map((r) => (r.ok ? r.servedBy : r.error));
+
+  it('gets its SYNs from the kernel, and the race explains itself all the same', async () => {
+    await withLab(learned, async (lab) => {
+      expect(new Set(await servedBy(lab, 60))).toEqual(new Set(['r2']));
+      expect(await count(lab, 'kernel.opened')).toBeGreaterThan(30);
+      expect(await count(lab, 'fired.hedge')).toBe(0);
+      const races = await lab.roles.races(60);
+      expect(races).toHaveLength(60);
+      expect(new Set(races.map((r) => r.winner))).toEqual(new Set(['r2']));
+      // 15 ms there and 15 back, as the kernel itself saw them go and come.
+      for (const r of races) expect(r.candidates[0].replyUs).toBeGreaterThan(29_000);
+    });
+  });
+
+  it('that falls silent costs no connection: the SYN is taken back, and the others are asked', async () => {
+    await withLab(learned, async (lab) => {
+      expect(new Set(await servedBy(lab, 20))).toEqual(new Set(['r2']));
+      await lab.wan.setPaths({ 'gateway>r2': { lossPct: 100 }, 'r2>gateway': { lossPct: 100 } });
+      const opened = await count(lab, 'kernel.opened');
+      expect(new Set(await servedBy(lab, 20))).toEqual(new Set(['r1']));
+      expect(await count(lab, 'kernel.opened')).toBeGreaterThan(opened);
+      expect(await count(lab, 'fired.hedge')).toBeGreaterThan(0);
+    });
+  });
+
+  it('is reached for a second at most by nobody: a dead process sends to no dead winner', async () => {
+    await withLab(learned, async (lab) => {
+      expect(new Set(await servedBy(lab, 20))).toEqual(new Set(['r2']));
+      await lab.killRole('gateway');
+      await new Promise((resolve) => setTimeout(resolve, 1100));
+      expect(new Set(await servedBy(lab, 10))).toEqual(new Set(['origin']));
+    });
+  });
+
+  it('is not asked alone by the kernel where SYNs need a tag', async () => {
+    await withLab({ ...learned, configuration: 'C' }, async (lab) => {
+      expect(new Set(await servedBy(lab, 20))).toEqual(new Set(['r2']));
+      expect(await count(lab, 'kernel.opened')).toBe(0);
+    });
+  });
+});
+
 describe('what there is', () => {
   it.each(['A', 'C'] as const)('a host with rules of its own keeps them: %s by the stack', async (c) => {
     await withLab({ topology: TOPOLOGY, roles: false }, async (lab) => {

@@ -158,8 +158,7 @@ const CARRIED = new Set([
 let carried = 0;
 
 function run(kernel: Kernel, r: Row): number {
-  const fds = { flows: kernel.path.flows, endpoints: kernel.path.endpoints, after: 0 };
-  const h = new Harness(r.role, { configuration: r.configuration, ...r.world }, fds);
+  const h = new Harness(r.role, { configuration: r.configuration, ...r.world }, kernel.path.pinFds(0));
   for (const batch of r.given ?? []) {
     h.send(batch.map(frameOf));
     if (r.everyMs !== undefined) h.advance(r.everyMs * 1000);

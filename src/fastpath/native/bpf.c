@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -70,14 +71,15 @@ static napi_value number(napi_env env, int32_t value) {
   return result;
 }
 
-// createMap(type, keyBytes, valueBytes, entries, name) -> fd
+// createMap(type, keyBytes, valueBytes, entries, flags, name) -> fd
 static napi_value create_map(napi_env env, napi_callback_info info) {
   arguments a;
-  if (!take(env, info, "iiiis", &a)) return NULL;
+  if (!take(env, info, "iiiiis", &a)) return NULL;
   union bpf_attr attr = {.map_type = (uint32_t)a.number[0],
                          .key_size = (uint32_t)a.number[1],
                          .value_size = (uint32_t)a.number[2],
-                         .max_entries = (uint32_t)a.number[3]};
+                         .max_entries = (uint32_t)a.number[3],
+                         .map_flags = (uint32_t)a.number[4]};
   memcpy(attr.map_name, a.text[0], strnlen(a.text[0], sizeof attr.map_name - 1));
   int fd = bpf(BPF_MAP_CREATE, &attr);
   return fd < 0 ? fail(env, errno, "BPF_MAP_CREATE") : number(env, fd);
@@ -182,6 +184,27 @@ static napi_value scan(napi_env env, napi_callback_info info) {
   return number(env, status < 0 ? -1 - count : count);
 }
 
+static void unmap(napi_env env, void *memory, void *length) {
+  (void)env;
+  munmap(memory, (size_t)(uintptr_t)length);
+}
+
+// map(fd, bytes) -> Uint8Array over the memory of an array map, shared with the kernel.
+static napi_value map_memory(napi_env env, napi_callback_info info) {
+  arguments a;
+  if (!take(env, info, "ii", &a)) return NULL;
+  size_t length = (size_t)a.number[1];
+  void *memory = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, a.number[0], 0);
+  if (memory == MAP_FAILED) return fail(env, errno, "mmap");
+  napi_value buffer, result;
+  if (napi_create_external_arraybuffer(env, memory, length, unmap, (void *)(uintptr_t)length, &buffer) != napi_ok) {
+    munmap(memory, length);
+    return fail(env, ENOMEM, "mmap");
+  }
+  napi_create_typedarray(env, napi_uint8_array, length, buffer, 0, &result);
+  return result;
+}
+
 // testRun(fd, in, out, context, repeat) -> the program's verdict. `context` is a struct __sk_buff, changed in
 // place; its first 8 bytes come back as the length of what was written to `out` and the nanoseconds of a run.
 static napi_value test_run(napi_env env, napi_callback_info info) {
@@ -207,7 +230,7 @@ static napi_value test_run(napi_env env, napi_callback_info info) {
 NAPI_MODULE_INIT() {
   static const struct { const char *name; napi_callback function; } table[] = {
       {"createMap", create_map}, {"pin", pin},       {"get", get},       {"close", close_fd}, {"mapShape", map_shape},
-      {"update", update},        {"remove", remove_keys}, {"lookup", lookup}, {"scan", scan}, {"testRun", test_run},
+      {"update", update},        {"remove", remove_keys}, {"lookup", lookup}, {"scan", scan}, {"testRun", test_run}, {"map", map_memory},
   };
   for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
     napi_value function;
