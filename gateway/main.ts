@@ -160,7 +160,6 @@ class Gateway implements Role {
         this.#suspects.reduce((bits, c) => bits | (1 << c), 0),
         seedsOf(view, this.config.tag.gatewayId, this.config.site, this.#fleet),
       ),
-      offload: true,
       tunMtu: wanMtu,
     };
   }

@@ -131,7 +131,7 @@ class Origin implements Role {
       }),
     };
     const mtu = config.tun.mtu ?? leastMtu(host, config.wan);
-    return { steering: steering(config), snapshot, offload: true, tunMtu: mtu };
+    return { steering: steering(config), snapshot, tunMtu: mtu };
   }
 
   /** Why a replica takes no part in this service's races; '' when it does. */

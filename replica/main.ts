@@ -162,7 +162,6 @@ class Replica implements Role {
     return {
       steering: steering(this.config, carried, wanMtu - OVERHEAD, kernel),
       snapshot,
-      offload: true,
       tunMtu: wanMtu,
     };
   }

@@ -66,8 +66,6 @@ export interface CommonConfig {
 export interface Duty {
   steering: Steering;
   snapshot: unknown;
-  /** Super-packets may be read: no service is tunnelled. */
-  offload: boolean;
   tunMtu: number;
 }
 
@@ -317,9 +315,9 @@ async function serve(
   const perform = async (): Promise<void> => {
     const { view } = registry;
     const duty = role.duty(host, view, kernel?.how ?? 'off');
-    const text = JSON.stringify([duty.snapshot, duty.offload, duty.tunMtu]);
+    const text = JSON.stringify([duty.snapshot, duty.tunMtu]);
     if (text !== loaded) {
-      await plane.load(duty.snapshot, { offload: duty.offload, mtu: duty.tunMtu });
+      await plane.load(duty.snapshot, duty.tunMtu);
       loaded = text;
     }
     await steerer.apply(duty.steering);
@@ -345,6 +343,10 @@ async function serve(
     })();
   };
 
+  /** What the kernel carries, in numbers. */
+  const carried = (): Record<string, number> | undefined =>
+    kernel?.path === undefined ? undefined : { flows: plane.gauges[PINNED_FLOWS], ...kernel.path.totals() };
+
   let ready = false;
   const admin = createAdmin({
     ready: () => ({
@@ -358,6 +360,7 @@ async function serve(
       ],
     }),
     counters: () => plane.counters(),
+    fastpath: () => carried(),
     status: () => ({
       role: role.name,
       instance: config.instance,
@@ -368,10 +371,7 @@ async function serve(
         viewAgeMs: Math.round(registry.viewAgeMs),
       },
       applied,
-      fastpath:
-        kernel === undefined
-          ? undefined
-          : { how: kernel.how, why: kernel.why, flows: plane.gauges[PINNED_FLOWS], ...kernel.path?.totals() },
+      fastpath: kernel === undefined ? undefined : { how: kernel.how, why: kernel.why, ...carried() },
       ...role.status(),
     }),
     races: role.races === undefined ? undefined : (count) => role.races!(count),

@@ -10,6 +10,8 @@ import type { RaceRecord } from '../race/record.js';
 export interface AdminSource {
   ready(): { ready: boolean; reasons: string[] };
   counters(): Record<string, number>;
+  /** What the kernel carried; undefined where it carries nothing. */
+  fastpath(): Record<string, number> | undefined;
   status(): Record<string, unknown>;
   races: ((count: number) => RaceRecord[]) | undefined;
   proximity: (() => unknown[]) | undefined;
@@ -83,6 +85,18 @@ function metrics(source: AdminSource): string {
     lines.push(
       `firstack_packets_total{verdict="${name.slice(0, dot)}",reason="${name.slice(dot + 1)}"} ${value}`,
     );
+  }
+  const kernel = source.fastpath();
+  if (kernel !== undefined) {
+    lines.push(
+      '# HELP firstack_fastpath_flows Flows that the kernel carries.',
+      '# TYPE firstack_fastpath_flows gauge',
+      `firstack_fastpath_flows ${kernel.flows}`,
+      '# HELP firstack_fastpath_total What the kernel carried, out from clients and in to them, and left to the stack.',
+      '# TYPE firstack_fastpath_total counter',
+    );
+    for (const [name, value] of Object.entries(kernel))
+      if (name !== 'flows') lines.push(`firstack_fastpath_total{what="${name}"} ${value}`);
   }
   lines.push(
     '# HELP firstack_ready Whether the role is ready and sees its registry.',

@@ -4,7 +4,6 @@ import { fileURLToPath } from 'node:url';
 
 export interface Native {
   openTun(name: string, flags: number): number;
-  offload(fd: number, flags: number): void;
   close(fd: number): void;
   readBatch(
     fd: number,

@@ -26,11 +26,6 @@ export class Tun implements Device {
     this.#fd = native.openTun(name, OPEN_VNET | (options.offload ? OPEN_CSUM | OPEN_TSO : 0));
   }
 
-  /** Take over checksums and segmentation, from now on. */
-  set offload(on: boolean) {
-    native.offload(this.#fd, on ? OPEN_CSUM | OPEN_TSO : 0);
-  }
-
   get mtu(): number {
     return native.interfaceGet(this.name, 'mtu');
   }

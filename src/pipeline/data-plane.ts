@@ -80,10 +80,10 @@ export class DataPlane {
   }
 
   /** Resolves when the thread uses the snapshot. */
-  load(snapshot: unknown, tun: { offload: boolean; mtu: number }): Promise<void> {
+  load(snapshot: unknown, mtu: number): Promise<void> {
     return new Promise((resolve) => {
       this.#loaded.push(resolve);
-      this.#post({ type: 'load', snapshot, ...tun });
+      this.#post({ type: 'load', snapshot, mtu });
     });
   }
 

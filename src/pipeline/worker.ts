@@ -32,7 +32,7 @@ export interface WorkerStart {
   pinFds?: PinFds;
 }
 
-export type ToWorker = { type: 'load'; snapshot: unknown; offload: boolean; mtu: number } | { type: 'stop' };
+export type ToWorker = { type: 'load'; snapshot: unknown; mtu: number } | { type: 'stop' };
 
 export type FromWorker =
   | { type: 'ready'; reasons: readonly string[] }
@@ -63,7 +63,7 @@ const pipeline = createPipeline({
   pinFds: start.pinFds,
 });
 
-const tun = new Tun(start.tun.name);
+const tun = new Tun(start.tun.name, { offload: true });
 tun.queueLength = start.tun.queueLength;
 
 const device = start.tun.pcapFile === undefined ? tun : new PcapDevice(tun, start.tun.pcapFile);
@@ -112,7 +112,6 @@ function stop(): void {
 
 port.on('message', (message: ToWorker) => {
   if (message.type === 'load') {
-    tun.offload = message.offload;
     if (tun.mtu !== message.mtu) tun.mtu = message.mtu;
     pipeline.load(message.snapshot);
     send({ type: 'loaded' });

@@ -106,15 +106,6 @@ static int set_offload(int fd, int32_t flags) {
   return ioctl(fd, TUNSETOFFLOAD, offload);
 }
 
-// offload(fd, flags): what the kernel may leave to us, from now on.
-static napi_value change_offload(napi_env env, napi_callback_info info) {
-  napi_value args[2];
-  int32_t fd, flags;
-  if (!arguments(env, info, 2, args) || !int_argument(env, args[0], &fd) || !int_argument(env, args[1], &flags))
-    return NULL;
-  return set_offload(fd, flags) < 0 ? fail(env, errno, "TUNSETOFFLOAD") : NULL;
-}
-
 // openTun(name, flags) -> fd. An existing, unowned, persistent device of that name is taken over.
 static napi_value open_tun(napi_env env, napi_callback_info info) {
   napi_value args[2], result;
@@ -521,7 +512,7 @@ static void on_environment_end(napi_async_cleanup_hook_handle hook, void *data) 
 
 NAPI_MODULE_INIT() {
   static const struct { const char *name; napi_callback function; } table[] = {
-      {"openTun", open_tun},     {"offload", change_offload}, {"close", close_fd},         {"readBatch", read_batch},
+      {"openTun", open_tun},     {"close", close_fd},         {"readBatch", read_batch},
       {"writeBatch", write_batch}, {"writeMemory", write_memory}, {"watch", watch_fd}, {"unwatch", unwatch},
       {"timer", timer},          {"armTimer", arm_timer},     {"clock", read_clock},
       {"interfaceSet", interface_set}, {"interfaceGet", interface_get}, {"setns", set_namespace},
