@@ -1,7 +1,7 @@
 /**
  * A machine that acknowledges fast and serves slowly must not win for ever. The data plane adds up, per
- * candidate, the time from a client's first data to the first data back (A and C; under B it does not pass
- * here). Who is far above the others is taken out of the races for a time, a third of a service at most.
+ * candidate, the time from a client's first data to the first data back, and so does the fast path; without it,
+ * under B and from the origin, data does not pass here. Who is far above the others is taken out of the races for a time, a third of a service at most.
  * When one machine carries everything there is nobody to compare it with: then it is a suspect, and some of
  * its connections go to the next nearest until that is known too. Pure: fed once a second.
  */

@@ -29,11 +29,11 @@ const BPF_DIRECTORY = process.env.FIRSTACK_BPF_DIR ?? '/sys/fs/bpf';
 const BPF_FS_MAGIC = 0xcafe4a11;
 const MAX_ENDPOINTS = 65_536;
 const MAX_WINNERS = 8192;
-/** One filter per program, interface and direction; instances differ by `pref`. */
-const HANDLE = '0x1';
+/** Where two programs stand on one interface they follow each other by handle; instances differ by `pref`. */
+const HANDLES = { gateway_lan: '0x1', gateway_wan: '0x2', replica_in: '0x1', replica_out: '0x2' } as const;
 const RECORD = 'fastpath.json';
 
-export type ProgramName = 'gateway_lan' | 'gateway_wan' | 'replica_in' | 'replica_out';
+export type ProgramName = keyof typeof HANDLES;
 
 /** A program on an interface. */
 export interface Attachment {
@@ -55,7 +55,7 @@ export interface KernelSettings {
 
 interface Attached {
   pref: number;
-  filters: { interface: string; direction: string }[];
+  filters: { interface: string; direction: string; handle: string }[];
   /** Interfaces whose clsact is ours. */
   clsact: string[];
 }
@@ -185,28 +185,21 @@ export class KernelPath {
         this.#write(now);
         await command('tc', ['qdisc', 'add', 'dev', a.interface, 'clsact']);
       }
-      now.filters.push({ interface: a.interface, direction: a.direction });
+      const handle = HANDLES[a.program];
+      now.filters.push({ interface: a.interface, direction: a.direction, handle });
       this.#write(now);
-      await command('tc', [
-        ...[
-          'filter',
-          'replace',
-          'dev',
-          a.interface,
-          a.direction,
-          'pref',
-          String(this.pref),
-          'handle',
-          HANDLE,
-        ],
-        ...['protocol', 'ip', 'bpf', 'da', 'object-pinned'],
-        `${this.#directory}/programs/${a.program}_${a.ethernet ? 'l2' : 'l3'}`,
-      ]);
+      const place = [a.interface, a.direction, 'pref', String(this.pref), 'handle', handle];
+      const program = `${this.#directory}/programs/${a.program}_${a.ethernet ? 'l2' : 'l3'}`;
+      const what = ['protocol', 'ip', 'bpf', 'da', 'object-pinned', program];
+      await command('tc', ['filter', 'replace', 'dev', ...place, ...what]);
     }
     const gone = (before?.filters ?? []).filter(
-      (f) => !now.filters.some((n) => n.interface === f.interface && n.direction === f.direction),
+      (f) =>
+        !now.filters.some(
+          (n) => n.interface === f.interface && n.direction === f.direction && n.handle === f.handle,
+        ),
     );
-    for (const f of gone) await removeFilter(f.interface, f.direction, before!.pref);
+    for (const f of gone) await removeFilter(f, before!.pref);
   }
 
   async configure(settings: KernelSettings): Promise<void> {
@@ -236,7 +229,7 @@ export class KernelPath {
   /** Takes the programs off their interfaces, a predecessor's too. Harmless when there are none. */
   async detach(): Promise<void> {
     const left = this.#read();
-    for (const f of left?.filters ?? []) await removeFilter(f.interface, f.direction, left!.pref);
+    for (const f of left?.filters ?? []) await removeFilter(f, left!.pref);
     for (const name of left?.clsact ?? [])
       if (!(await hasFilters(name))) await attempt('tc', ['qdisc', 'del', 'dev', name, 'clsact']);
     forgetRecord(this.instance, RECORD);
@@ -296,10 +289,10 @@ async function hasFilters(name: string): Promise<boolean> {
   return false;
 }
 
-async function removeFilter(name: string, direction: string, pref: number): Promise<void> {
+async function removeFilter(f: Attached['filters'][number], pref: number): Promise<void> {
   await attempt('tc', [
-    ...['filter', 'del', 'dev', name, direction],
-    ...['pref', String(pref), 'protocol', 'ip', 'handle', HANDLE, 'bpf'],
+    ...['filter', 'del', 'dev', f.interface, f.direction],
+    ...['pref', String(pref), 'protocol', 'ip', 'handle', f.handle, 'bpf'],
   ]);
 }
 

@@ -17,6 +17,9 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+// For whatever else looks at this interface, and then the stack.
+#define LEFT TC_ACT_UNSPEC
+
 #define AF_INET 2
 #define IP_MF 0x2000
 #define IP_OFFSET 0x1fff
@@ -53,9 +56,15 @@ struct flow {
   __u32 last;             // monotonic clock >> 20
   __u32 asked_us;         // when the client's first data passed, low bits; 0: not yet
   __u32 first_byte_us;    // how long until the server's first data, plus one; 0: not yet
-  __be16 target_port;
-  __u8 mode, seen;
+  union {
+    struct {
+      __be16 target_port;
+      __u8 mode, seen;
+    };
+    __u32 word;           // for both ways may be noted at once, by two processors
+  };
 };
+#define SEEN(bits) ((__u32)(bits) << 24)
 
 struct endpoint_key {
   struct address address;
@@ -236,7 +245,7 @@ static __always_inline void note(struct __sk_buff *skb, struct flow *f, const st
     seen |= SERVER_DATA;
     if (f->asked_us) f->first_byte_us = (__u32)(bpf_ktime_get_ns() / 1000) - f->asked_us + 1;
   }
-  if (seen != f->seen) f->seen = seen;
+  if (seen != f->seen) __sync_fetch_and_or(&f->word, SEEN(seen));
   __u32 now = bpf_ktime_get_coarse_ns() >> 20;
   if (f->last != now) f->last = now;
   __u32 packets = skb->gso_segs ? skb->gso_segs : 1;
@@ -370,33 +379,33 @@ static __always_inline bool races_again(__u32 isn) {
 // where a SYN needs no tag.
 static __always_inline int gateway_syn(struct __sk_buff *skb, __u32 l2, const struct packet *p) {
   __u32 zero = 0;
-  if ((p->flags & (SYN | ACK | RST | FIN)) != SYN || p->total != p->header || p->ttl <= 1) return TC_ACT_OK;
+  if ((p->flags & (SYN | ACK | RST | FIN)) != SYN || p->total != p->header || p->ttl <= 1) return LEFT;
   struct flow_key key = {.service_port = p->dport};
   map_v4(&key.client, p->saddr & PREFIX_MASK);
   map_v4(&key.service, p->daddr);
   struct winner *w = bpf_map_lookup_elem(&winners, &key);
-  if (!w || w->until_ns < bpf_ktime_get_ns() || races_again(p->seq)) return TC_ACT_OK;
+  if (!w || w->until_ns < bpf_ktime_get_ns() || races_again(p->seq)) return LEFT;
   struct settings *how = configuration();
   struct tickets *t = bpf_map_lookup_elem(&tickets, &zero);
-  if (!how || !t || t->head - t->done >= OPENINGS - 64) return TC_ACT_OK;
+  if (!how || !t || t->head - t->done >= OPENINGS - 64) return LEFT;
   key.client_port = p->sport;
   key.client.word[3] = p->saddr;
   struct flow *before = bpf_map_lookup_elem(&flows, &key);
   __u8 fins = CLIENT_FIN | SERVER_FIN;
-  if (before && !(before->seen & ANY_RST) && (before->seen & fins) != fins) return TC_ACT_OK;
+  if (before && !(before->seen & ANY_RST) && (before->seen & fins) != fins) return LEFT;
   __u32 length = p->header;
-  if (length < 40 || length > sizeof(((struct opening *)0)->syn)) return TC_ACT_OK;
+  if (length < 40 || length > sizeof(((struct opening *)0)->syn)) return LEFT;
   bool stack = how->flags & FORWARD_BY_STACK;
   struct bpf_fib_lookup fib = {};
   __be32 target = w->target.word[3];
   __be16 port = w->port;
   int found = route(skb, p, p->saddr, target, 0, &fib);
-  if (found < 0) return TC_ACT_OK;
+  if (found < 0) return LEFT;
 
   __u64 n = __sync_fetch_and_add(&t->head, 1);
   __u32 at = n & (OPENINGS - 1);
   struct opening *o = bpf_map_lookup_elem(&openings, &at);
-  if (!o) return TC_ACT_OK;
+  if (!o) return LEFT;
   struct flow f = {.target = w->target, .target_port = port, .mode = TRANSLATE, .seen = WAITING};
   f.last = bpf_ktime_get_coarse_ns() >> 20;
   f.first_byte_us = at + 1;
@@ -407,13 +416,13 @@ static __always_inline int gateway_syn(struct __sk_buff *skb, __u32 l2, const st
   o->sent_ns = bpf_ktime_get_ns();
   // What could not be opened after all is a slot without a SYN.
   o->length = 0;
-  int verdict = TC_ACT_OK;
+  int verdict = LEFT;
   if (bpf_skb_load_bytes(skb, l2, o->syn, length) == 0 && bpf_map_update_elem(&flows, &key, &f, BPF_ANY) == 0) {
     o->length = length;
     verdict = TC_ACT_SHOT;
   }
   __sync_lock_test_and_set(&o->ticket, (__u32)n + 1);
-  if (verdict == TC_ACT_OK || !rewrite(skb, l2, p, true, target, port, !stack)) return verdict;
+  if (verdict == LEFT || !rewrite(skb, l2, p, true, target, port, !stack)) return verdict;
   return stack ? by_stack(skb, how) : forward(skb, l2, found, &fib);
 }
 
@@ -425,27 +434,27 @@ static __always_inline bool is_answer(struct flow *f, const struct packet *p) {
   if (!o || p->ack != o->isn + 1) return false;
   o->answered_ns = bpf_ktime_get_ns();
   f->first_byte_us = 0;
-  f->seen &= ~WAITING;
+  __sync_fetch_and_and(&f->word, ~SEEN(WAITING));
   return true;
 }
 
 // [602-612, 656] From a client: to the winner.
 static __always_inline int gateway_lan(struct __sk_buff *skb, __u32 l2) {
   struct packet p = {};
-  if (!readable(skb, l2) || !parse(skb, l2, &p) || p.protocol != IPPROTO_TCP) return TC_ACT_OK;
+  if (!readable(skb, l2) || !parse(skb, l2, &p) || p.protocol != IPPROTO_TCP) return LEFT;
   if (p.flags & SYN) return gateway_syn(skb, l2, &p);
   struct flow *f = find(p.saddr, p.sport, p.daddr, p.dport);
   struct settings *how = configuration();
-  if (!f || !how || (f->seen & WAITING)) return TC_ACT_OK;
+  if (!f || !how || (f->seen & WAITING)) return LEFT;
   __be32 target = f->target.word[3];
   bool tunnel = f->mode == TUNNEL, stack = how->flags & FORWARD_BY_STACK;
   struct bpf_fib_lookup fib = {};
   if (p.ttl <= 1) {
     count(LEFT_TTL, 1);
-    return TC_ACT_OK;
+    return LEFT;
   }
   int found = route(skb, &p, p.saddr, target, tunnel ? sizeof(struct iphdr) : 0, &fib);
-  if (found < 0) return TC_ACT_OK;
+  if (found < 0) return LEFT;
   note(skb, f, &p, true);
   if (tunnel) {
     // Past the stack the inner hop is counted here; the outer header begins its own life.
@@ -460,46 +469,46 @@ static __always_inline int gateway_lan(struct __sk_buff *skb, __u32 l2) {
 // [616, 636, 658] From a server: to the client, as the service.
 static __always_inline int gateway_wan(struct __sk_buff *skb, __u32 l2) {
   struct packet p = {};
-  if (!readable(skb, l2) || !parse(skb, l2, &p)) return TC_ACT_OK;
+  if (!readable(skb, l2) || !parse(skb, l2, &p)) return LEFT;
   struct settings *how = configuration();
-  if (!how) return TC_ACT_OK;
+  if (!how) return LEFT;
   bool tunnel = p.protocol == IPPROTO_IPIP, stack = how->flags & FORWARD_BY_STACK;
   __be32 outer_source = p.saddr, outer_client = p.daddr, service;
   __be16 service_port;
   __u8 outer_tos = p.tos;
   if (tunnel) {
-    if (!parse(skb, l2 + sizeof(struct iphdr), &p) || p.protocol != IPPROTO_TCP) return TC_ACT_OK;
+    if (!parse(skb, l2 + sizeof(struct iphdr), &p) || p.protocol != IPPROTO_TCP) return LEFT;
     service = p.saddr;
     service_port = p.sport;
   } else {
     struct endpoint *e = find_endpoint(p.saddr, p.sport);
-    if (!e) return TC_ACT_OK;
+    if (!e) return LEFT;
     service = e->service.word[3];
     service_port = e->port;
   }
   struct flow *f = find(p.daddr, p.dport, service, service_port);
-  if (!f) return TC_ACT_OK;
+  if (!f) return LEFT;
   bool waiting = f->seen & WAITING;
-  if ((p.flags & SYN) && !waiting) return TC_ACT_OK;
+  if ((p.flags & SYN) && !waiting) return LEFT;
   // Only the winner may speak, and only in its configuration's form; TypeScript knows what to do with others.
   if (tunnel) {
-    if (f->mode != TUNNEL || !is_v4(&f->target, outer_source) || outer_client != p.daddr) return TC_ACT_OK;
+    if (f->mode != TUNNEL || !is_v4(&f->target, outer_source) || outer_client != p.daddr) return LEFT;
     if ((outer_tos ^ p.tos) & ECN_MASK) {
       count(LEFT_ECN, 1);
-      return TC_ACT_OK;
+      return LEFT;
     }
   } else if (f->mode == SPOOF) {
-    if (p.saddr != service || (p.flags & RST)) return TC_ACT_OK;
+    if (p.saddr != service || (p.flags & RST)) return LEFT;
   } else if (f->mode != TRANSLATE || !is_v4(&f->target, p.saddr) || f->target_port != p.sport) {
-    return TC_ACT_OK;
+    return LEFT;
   }
   if (p.ttl <= 1) {
     count(LEFT_TTL, 1);
-    return TC_ACT_OK;
+    return LEFT;
   }
   struct bpf_fib_lookup fib = {};
   int found = route(skb, &p, service, p.daddr, 0, &fib);
-  if (found < 0 || (waiting && !is_answer(f, &p))) return TC_ACT_OK;
+  if (found < 0 || (waiting && !is_answer(f, &p))) return LEFT;
   note(skb, f, &p, false);
   if (tunnel) {
     if (!decapsulate(skb) || (!stack && !hop_at(skb, l2))) return TC_ACT_SHOT;
@@ -514,29 +523,29 @@ static __always_inline int gateway_wan(struct __sk_buff *skb, __u32 l2) {
 // The way in: B's packets are addressed to R, C's come in the tunnel; the local server knows itself as S.
 static __always_inline int replica_in(struct __sk_buff *skb, __u32 l2) {
   struct packet p = {};
-  if (!readable(skb, l2) || !parse(skb, l2, &p)) return TC_ACT_OK;
+  if (!readable(skb, l2) || !parse(skb, l2, &p)) return LEFT;
   struct settings *how = configuration();
-  if (!how) return TC_ACT_OK;
+  if (!how) return LEFT;
   if (p.protocol == IPPROTO_IPIP) {
     __be32 source = p.saddr, replica = p.daddr;
     __u8 tos = p.tos;
-    if (!parse(skb, l2 + sizeof(struct iphdr), &p) || p.protocol != IPPROTO_TCP || (p.flags & SYN)) return TC_ACT_OK;
+    if (!parse(skb, l2 + sizeof(struct iphdr), &p) || p.protocol != IPPROTO_TCP || (p.flags & SYN)) return LEFT;
     struct flow *f = find(p.saddr, p.sport, p.daddr, p.dport);
-    if (!f || f->mode != TUNNEL || !is_v4(&f->target, replica) || source != p.saddr) return TC_ACT_OK;
+    if (!f || f->mode != TUNNEL || !is_v4(&f->target, replica) || source != p.saddr) return LEFT;
     if ((tos ^ p.tos) & ECN_MASK) {
       count(LEFT_ECN, 1);
-      return TC_ACT_OK;
+      return LEFT;
     }
     note(skb, f, &p, true);
     return decapsulate(skb) ? by_stack(skb, how) : TC_ACT_SHOT;
   }
-  if (p.flags & SYN) return TC_ACT_OK;
+  if (p.flags & SYN) return LEFT;
   struct endpoint *e = find_endpoint(p.daddr, p.dport);
-  if (!e || e->mode != SPOOF) return TC_ACT_OK;
+  if (!e || e->mode != SPOOF) return LEFT;
   __be32 service = e->service.word[3];
   __be16 port = e->port;
   struct flow *f = find(p.saddr, p.sport, service, port);
-  if (!f || f->mode != SPOOF) return TC_ACT_OK;
+  if (!f || f->mode != SPOOF) return LEFT;
   note(skb, f, &p, true);
   return rewrite(skb, l2, &p, true, service, port, false) ? by_stack(skb, how) : TC_ACT_SHOT;
 }
@@ -545,17 +554,17 @@ static __always_inline int replica_in(struct __sk_buff *skb, __u32 l2) {
 // would leave as S without belonging to a flow is the TUN's to judge.
 static __always_inline int replica_out(struct __sk_buff *skb, __u32 l2) {
   struct packet p = {};
-  if (!readable(skb, l2) || !parse(skb, l2, &p) || p.protocol != IPPROTO_TCP) return TC_ACT_OK;
+  if (!readable(skb, l2) || !parse(skb, l2, &p) || p.protocol != IPPROTO_TCP) return LEFT;
   struct endpoint *e = find_endpoint(p.saddr, p.sport);
   // Under B the endpoint is R's, and S is no key: those are found among the flows.
   struct flow *f = find(p.daddr, p.dport, p.saddr, p.sport);
   if (f && f->mode == SPOOF) {
     note(skb, f, &p, false);
-    return TC_ACT_OK;
+    return LEFT;
   }
-  if (!e || e->mode != TUNNEL) return TC_ACT_OK;
+  if (!e || e->mode != TUNNEL) return LEFT;
   struct settings *how = configuration();
-  if (!how) return TC_ACT_OK;
+  if (!how) return LEFT;
   __u32 segment = skb->gso_size ? p.header + skb->gso_size : p.total, mtu = 0;
   bpf_check_mtu(skb, 0, &mtu, 0, 0);  // for what it says of the interface
   if (!f || f->mode != TUNNEL || (p.flags & SYN) || segment + sizeof(struct iphdr) > mtu)
