@@ -132,6 +132,39 @@ bench
     exitCode = await (await import('./lab/bench/race.js')).benchRace(options);
   });
 
+const loadSpeed = (): Promise<typeof import('./lab/bench/speed.js')> => import('./lab/bench/speed.js');
+const SPEED = {
+  throughput: 'bytes a second of one flow and of eight, beside plain routing, nftables, HAProxy and C',
+  connect: 'connections a second, beside nftables and HAProxy',
+  packets: 'minimum-size packets a second, and what the kernel programs take for one',
+  flows: 'a million flows; flows pinned in mid-transfer; flows whose gateway is killed',
+} as const;
+for (const [part, description] of [...Object.entries(SPEED), ['all', 'these four']]) {
+  bench
+    .command(part)
+    .description(description)
+    .option('--quick', 'fewer and shorter rounds: to see that it works', false)
+    .option('--svg <file>', 'draw the quotients')
+    .option('--markdown <file>', 'write the page')
+    .option('--json', 'print one JSON array', false)
+    .action(async (options) => {
+      const { benchSpeed, PARTS } = await loadSpeed();
+      exitCode = await benchSpeed(
+        PARTS.filter((p) => part === 'all' || p === part),
+        options,
+      );
+    });
+}
+bench
+  .command('draw')
+  .description('draw and describe what an earlier run printed with --json')
+  .argument('<file>')
+  .option('--svg <file>', 'draw the quotients')
+  .option('--markdown <file>', 'write the page')
+  .action(async (file: string, options) => {
+    exitCode = await (await loadSpeed()).benchDraw(file, options);
+  });
+
 const lab = program
   .command('lab')
   .enablePositionalOptions()
