@@ -73,7 +73,7 @@ const shapes = (maxFlows: number): MapShape[] => [
   { name: 'flows', type: HASH, key: FLOW_KEY, value: FLOW_VALUE, entries: maxFlows },
   { name: 'endpoints', type: HASH, key: ENDPOINT_KEY, value: ENDPOINT_VALUE, entries: MAX_ENDPOINTS },
   { name: 'settings', type: ARRAY, key: 4, value: SETTINGS, entries: 1 },
-  { name: 'totals', type: PERCPU_ARRAY, key: 4, value: 8, entries: TOTALS.length },
+  { name: 'totals', type: PERCPU_ARRAY, key: 4, value: 8 * TOTALS.length, entries: 1 },
   { name: 'winners', type: HASH, key: FLOW_KEY, value: WINNER, entries: MAX_WINNERS },
   { name: 'openings', type: ARRAY, key: 4, value: OPENING, entries: OPENINGS, flags: MMAPABLE },
   { name: 'tickets', type: ARRAY, key: 4, value: TICKETS, entries: 1, flags: MMAPABLE },
@@ -214,13 +214,14 @@ export class KernelPath {
   totals(): Record<string, number> {
     const fd = this.#fds.get('totals');
     if (fd === undefined) return {};
-    const values = new Uint8Array(8 * possibleCpus());
+    const size = 8 * TOTALS.length;
+    const values = new Uint8Array(size * possibleCpus());
     const view = new DataView(values.buffer);
+    bpf.lookup(fd, new Uint8Array(4), values);
     return Object.fromEntries(
       TOTALS.map((name, k) => {
-        bpf.lookup(fd, new Uint8Array(Uint32Array.of(k).buffer), values);
         let sum = 0;
-        for (let at = 0; at < values.length; at += 8) sum += word64(view, at);
+        for (let at = 8 * k; at < values.length; at += size) sum += word64(view, at);
         return [name, sum];
       }),
     );

@@ -34,7 +34,7 @@ const TARGET_PORT = 44;
 const MODE = 46;
 const SEEN = 47;
 
-/** What the programs count, one 64-bit word per CPU: the array's indices. */
+/** What the programs count, in one value per processor: its 64-bit words. */
 export const TOTALS = [
   'out.packets',
   'out.bytes',

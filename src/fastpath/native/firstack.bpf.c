@@ -110,6 +110,7 @@ struct tickets {
 };
 
 enum { OUT_PACKETS, OUT_BYTES, IN_PACKETS, IN_BYTES, LEFT_TTL, LEFT_ROUTE, LEFT_MTU, LEFT_ECN, TOTALS };
+struct totals { __u64 of[TOTALS]; };
 
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
@@ -158,14 +159,15 @@ struct {
 
 struct {
   __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-  __uint(max_entries, TOTALS);
+  __uint(max_entries, 1);
   __type(key, __u32);
-  __type(value, __u64);
+  __type(value, struct totals);
 } totals SEC(".maps");
 
 static __always_inline void count(__u32 which, __u64 n) {
-  __u64 *total = bpf_map_lookup_elem(&totals, &which);
-  if (total) *total += n;
+  __u32 zero = 0;
+  struct totals *t = bpf_map_lookup_elem(&totals, &zero);
+  if (t) t->of[which] += n;
 }
 
 static __always_inline void map_v4(struct address *a, __be32 v4) {
@@ -251,8 +253,11 @@ static __always_inline void note(struct __sk_buff *skb, struct flow *f, const st
   __u32 packets = skb->gso_segs ? skb->gso_segs : 1;
   __sync_fetch_and_add(&f->packets, packets);
   __sync_fetch_and_add(&f->bytes, p->total);
-  count(client ? OUT_PACKETS : IN_PACKETS, packets);
-  count(client ? OUT_BYTES : IN_BYTES, p->total);
+  __u32 zero = 0;
+  struct totals *t = bpf_map_lookup_elem(&totals, &zero);
+  if (!t) return;
+  t->of[client ? OUT_PACKETS : IN_PACKETS] += packets;
+  t->of[client ? OUT_BYTES : IN_BYTES] += p->total;
 }
 
 static __always_inline __u16 folded(__u32 sum) {

@@ -1,0 +1,92 @@
+/** `firstack bench connect`: connections a second, each with one byte both ways, by four clients at once. */
+import type { Arm, Figure, Rounds, Sample } from './rounds.js';
+import { rounded } from './rounds.js';
+import type { Testbed } from './testbed.js';
+import type { Timing } from './throughput.js';
+import type { World, WorldSpec } from './world.js';
+
+const CLIENTS = 4;
+const REPLICAS = 4;
+const LOSERS_GONE_MS = 100;
+const PATIENCE_MS = 2000;
+
+export function connectWorlds(): WorldSpec[] {
+  const ours = { kind: 'firstack', configuration: 'A', fastpath: 'on' } as const;
+  return [
+    { name: 'nft', carrier: { kind: 'nft' } },
+    { name: 'haproxy', carrier: { kind: 'haproxy', splice: false } },
+    { name: 'pinned-a', carrier: ours },
+    { name: 'learned-a', carrier: { ...ours, race: 'learned' } },
+    { name: 'race4-a', carrier: ours, replicas: REPLICAS },
+  ];
+}
+
+const NOTES: Record<string, string> = {
+  'pinned-a': '--race gateway, one replica: SYN and SYN-ACK through TypeScript, the rest pinned',
+  'learned-a':
+    '--race learned, as it is today: what was learned is asked alone, the flow is pinned once it answers',
+  'race4-a': `--race gateway, ${REPLICAS} replicas`,
+};
+
+export async function connectRate(
+  bed: Testbed,
+  rounds: Rounds,
+  timing: Timing,
+  say: (line: string) => void,
+): Promise<Figure[]> {
+  const goneMs: number[] = [];
+  const arms = connectWorlds().map(({ name }) => arm(bed.world(name), timing, goneMs));
+  await rounds.run(arms, timing.rounds, say);
+  const ratio = (id: string, ours: string, other: string, value: number): Figure =>
+    rounds.ratio(id, `crr:${ours}`, [`crr:${other}`], { kind: 'least', value }, { note: NOTES[ours] });
+  return [
+    ratio('crr/nft', 'pinned-a', 'nft', 0.7),
+    ratio('crr/nft:learned', 'learned-a', 'nft', 0.9),
+    ratio('crr/haproxy', 'learned-a', 'haproxy', 2),
+    ratio('race-crr/haproxy', 'race4-a', 'haproxy', 0.5),
+    // The slowest round tells, not the middle one: no interval.
+    {
+      ...rounds.figure('race-crr/haproxy:losers-ms', goneMs, { kind: 'most', value: LOSERS_GONE_MS }, [
+        rounds.report(
+          'crr:race4-a',
+          'ms from the end of a round until no SYN-RECEIVED is left; the slowest round',
+        ),
+      ]),
+      ...slowest(goneMs),
+    },
+  ];
+}
+
+function slowest(ms: readonly number[]): Pick<Figure, 'value' | 'low' | 'high' | 'met'> {
+  const value = rounded(Math.max(...ms));
+  return { value, low: value, high: value, met: value <= LOSERS_GONE_MS ? 'yes' : 'no' };
+}
+
+function arm(world: World, { warmMs, measureMs }: Timing, goneMs: number[]): Arm {
+  return {
+    name: `crr:${world.name}`,
+    unit: 'connections/s',
+    pids: () => world.pids(),
+    async measure(): Promise<Sample> {
+      const o = await world.load<{ count: number; failed: number; seconds: number }>(
+        ['crr'],
+        [CLIENTS, warmMs, measureMs].map(String),
+      );
+      if (world.replicas.length > 1) goneMs.push(await losersGone(world));
+      // A connection that failed took seconds of its client's time: it shows in the count.
+      if (o.failed > 0) world.bed.say(`${world.name}: ${o.failed} connections failed`);
+      return { value: o.count / o.seconds };
+    },
+  };
+}
+
+/** Milliseconds until no replica holds a connection that nobody will open. */
+async function losersGone(world: World): Promise<number> {
+  const began = performance.now();
+  // Asked of the kernel by state: /proc/net/tcp would list what is in TIME-WAIT too, tens of thousands.
+  const held = async (host: string): Promise<boolean> =>
+    (await world.exec(host, ['ss', '-Htn', 'state', 'syn-recv'])) !== '';
+  while (performance.now() - began < PATIENCE_MS)
+    if (!(await Promise.all(world.replicas.map(held))).includes(true)) break;
+  return performance.now() - began;
+}
