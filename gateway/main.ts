@@ -210,7 +210,11 @@ class Gateway implements Role {
         );
     this.#ejected = [...totals.keys()].filter((c) => this.#outliers.isEjected(c, now));
     const suspectsBefore = this.#suspects;
-    this.#suspects = this.#fleet.candidatesByService().flatMap((list) => this.#outliers.suspects(list, now));
+    const rtts = leastRoundTrips(plane.learned);
+    const rttUs = (c: number): number => rtts.get(c) ?? 0;
+    this.#suspects = this.#fleet
+      .candidatesByService()
+      .flatMap((list) => this.#outliers.suspects(list, now, rttUs));
     if (`${this.#ejected}/${this.#suspects}` !== `${ejectedBefore}/${suspectsBefore}`) refresh();
   }
 
@@ -268,4 +272,13 @@ class Gateway implements Role {
       })),
     }));
   }
+}
+
+/** The least round trip that was learned of each candidate, µs. */
+function leastRoundTrips(learned: Float64Array): Map<number, number> {
+  const out = new Map<number, number>();
+  for (const entry of readLearned(learned))
+    for (const { candidate, rttUs, samples } of entry.candidates)
+      if (samples > 0) out.set(candidate, Math.min(rttUs, out.get(candidate) ?? rttUs));
+  return out;
 }

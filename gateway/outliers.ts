@@ -59,12 +59,15 @@ export class Outliers {
     return ejected;
   }
 
-  /** Those that are slow as far as one can tell alone, while the others are not known well enough. */
-  suspects(candidates: readonly number[], nowMs: number): number[] {
+  /**
+   * Those that are slow as far as one can tell alone, while the others are not known well enough.
+   * @param rttUs what of a candidate's time is the way there and back: far is not slow
+   */
+  suspects(candidates: readonly number[], nowMs: number, rttUs: (c: number) => number = () => 0): number[] {
     const known = candidates.filter((c) => (this.#known.get(c)?.seen ?? 0) >= ENOUGH);
     // Two that are known suffice for a verdict.
     if (known.length !== 1 || known[0] === 0 || this.isEjected(known[0], nowMs)) return [];
-    return this.#known.get(known[0])!.meanUs >= LEAST_EXCESS_US ? known : [];
+    return this.#known.get(known[0])!.meanUs - rttUs(known[0]) >= LEAST_EXCESS_US ? known : [];
   }
 
   #take(c: number, total: FirstBytes): void {

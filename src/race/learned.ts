@@ -182,9 +182,9 @@ export class Learned {
     return best;
   }
 
-  /** Whether nobody else is too close to this one to call. */
+  /** Whether everybody has been heard and nobody else is too close to this one to call. */
   isClear(entry: number, live: number, candidate: number): boolean {
-    if (entry < 0 || this.best(entry, live) !== candidate) return false;
+    if (entry < 0 || this.best(entry, live) !== candidate || this.#unheard(entry, live)) return false;
     for (let c = 0; c < RECORDED; c++)
       if (c !== candidate && this.#isNear(entry, live, candidate, c)) return false;
     return true;

@@ -24,7 +24,7 @@ export function connectWorlds(): WorldSpec[] {
 const NOTES: Record<string, string> = {
   'pinned-a': '--race gateway, one replica: SYN and SYN-ACK through TypeScript, the rest pinned',
   'learned-a':
-    '--race learned: the SYN and its answer are the kernel\'s too, under a lease; one in fifty races again',
+    "--race learned: the SYN and its answer are the kernel's too, under a lease; one in fifty races again",
   'race4-a': `--race gateway, ${REPLICAS} replicas`,
 };
 

@@ -115,6 +115,8 @@ describe('a machine that serves slowly', () => {
     expect(suspects()).toEqual([]);
     w.second({ 2: 400 });
     expect(suspects()).toEqual([2]);
+    // Far is not slow.
+    expect(w.outliers.suspects(SERVICE, w.nowMs, () => 1e6)).toEqual([]);
     w.second({ 2: 400, 1: 30 }, 5);
     expect(suspects()).toEqual([]);
     expect(w.ejected()).toEqual([2]);
