@@ -103,9 +103,9 @@ export class Following {
     const answeredUs = this.openings.answeredUs(slot);
     const service = state.services.getV4(flows.keyWord(e, 7), flows.keyWord(e, 8) & 0xffff);
     races.wonAt(flows.record[e], candidate, answeredUs);
-    const entry = learned.entry(service, flows.keyWord(e, 3));
-    learned.note(entry, candidate, (answeredUs - this.openings.sentUs(slot)) | 0);
-    learned.won(entry, candidate);
+    // No round trip is learned from it: the kernel's clockings lack the TUN's share, which all others have, and
+    // would make the one that is asked alone look nearer than its equals.
+    learned.won(learned.entry(service, flows.keyWord(e, 3)), candidate);
     state.decide(e, state.endpointOf(service, candidate), candidate);
     if ((flows.marks[e] & PINNED) === 0) state.pins?.pin(e, TRANSLATE);
   }

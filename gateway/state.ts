@@ -148,7 +148,6 @@ export class GatewayState {
   readonly pins: Pins | undefined;
   /** Connections that the kernel opens with a learned winner. */
   readonly openings: Openings | undefined;
-  #adopting = true;
   /** [0] flows, [1] pinned ones; from {@link FIRST_BYTES} on two words per candidate: first bytes, and µs they took. */
   readonly gauges: Float64Array;
   readonly #sweepBudget: number;
@@ -219,8 +218,7 @@ export class GatewayState {
         mode: s.services[service].mode,
       })),
     );
-    if (this.#adopting) this.pins.adoptAll();
-    this.#adopting = false;
+    this.pins.adopt();
     if (this.serviceLive.some((bits, n) => bits !== liveBefore[n])) this.openings?.endAll();
   }
 

@@ -62,7 +62,6 @@ export class ReplicaFlows {
   serviceMode = new Uint8Array(0);
   /** The kernel's part in carrying flows, where it has one. */
   readonly pins: Pins | undefined;
-  #adopting = true;
   readonly #sweepBudget: number;
   readonly #gauges: Float64Array;
 
@@ -108,8 +107,7 @@ export class ReplicaFlows {
           mode,
         })),
     );
-    if (this.#adopting) this.pins?.adoptAll();
-    this.#adopting = false;
+    this.pins?.adopt();
   }
 
   /** The client has answered: from here on the kernel carries the flow. */

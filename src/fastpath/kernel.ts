@@ -195,6 +195,7 @@ export class KernelPath {
     }
     const gone = (before?.filters ?? []).filter(
       (f) =>
+        before!.pref !== now.pref ||
         !now.filters.some(
           (n) => n.interface === f.interface && n.direction === f.direction && n.handle === f.handle,
         ),

@@ -49,6 +49,8 @@ export class Openings {
     // What a predecessor did not come to is nobody's: its flows are among the pinned ones.
     this.read = word64(new DataView(tickets.buffer, tickets.byteOffset, TICKETS), 0);
     this.finish(this.read);
+    // Its leases name candidates by numbers that were its own.
+    this.endAll();
   }
 
   /** The slot of the next ticket, or -1 when the kernel has not written it. */

@@ -54,6 +54,9 @@ const QUEUE = 512;
 /** Entries that one tick looks at, so that a million are seen every 25 s and a few thousand ten times a second. */
 const SCANNED = 4096;
 
+/** A SYN that the kernel sent is followed within milliseconds, or not at all. */
+const UNFOLLOWED_US = 5e6;
+
 export interface PinEvents {
   /** A flow that the kernel carries and this process does not know: a predecessor's. Fills in its winner. */
   adopted(e: number): void;
@@ -87,14 +90,13 @@ export class Pins {
   readonly #scanKeyView = new DataView(this.#scanKeys.buffer);
   readonly #scanValueView = new DataView(this.#scanValues.buffer);
   #scanning = false;
+  #adopted = false;
   #adopting = false;
   /** Entries seen by the pass under way, and by the last whole one. */
   #seen = 0;
   live = 0;
   /** By entry: packets through the TUN so far, where pinning waits for some. */
   readonly #carried: Uint16Array;
-  /** Pins that the kernel's map had no room for. */
-  refused = 0;
 
   constructor(
     readonly fds: PinFds,
@@ -150,7 +152,6 @@ export class Pins {
       // One that found no room stays on the TUN.
       if (from < this.#queued) {
         this.#flows.marks[this.#entries[from++]] &= ~PINNED;
-        this.refused++;
       }
     }
     this.#queued = 0;
@@ -200,8 +201,10 @@ export class Pins {
     this.#seen = 0;
   }
 
-  /** Takes over all that a predecessor pinned. */
-  adoptAll(): void {
+  /** Takes over all that a predecessor pinned; once, when it is known who serves what. */
+  adopt(): void {
+    if (this.#adopted) return;
+    this.#adopted = true;
     this.#adopting = true;
     do this.tick();
     while (this.#scanning);
@@ -217,10 +220,13 @@ export class Pins {
     const flows = this.#flows;
     readFlowKey(this.#scanKeyView, key, flows);
     let e = flows.find();
-    // A predecessor's SYN that nobody answered: the client will send it again, and races.
-    const waiting = (seen(this.#scanValueView, value) & WAITING) !== 0;
-    if (e < 0 && waiting && this.#adopting) this.#forget(key);
-    if (e < 0 && waiting) return;
+    if (e < 0 && (seen(this.#scanValueView, value) & WAITING) !== 0) {
+      // A SYN that nobody answered and nobody follows, a predecessor's or one that the full table had no room
+      // for: the client will send it again, and it races.
+      const idle = idleUs(this.#scanValueView, value, this.clock.nowUs);
+      if (this.#adopting || idle > UNFOLLOWED_US) this.#forget(key);
+      return;
+    }
     if (e < 0) {
       e = flows.insert();
       if (e < 0) return;

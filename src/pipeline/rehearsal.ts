@@ -18,7 +18,7 @@ import { Batch, EXTRA_SLOT } from './batch.js';
 import { type CreatePipeline, type Pipeline, Runner } from './pipeline.js';
 import { GAUGES, MAX_REASONS } from './reasons.js';
 
-/** Flows of one rehearsal: enough for V8 to optimise what a packet passes, in 0.1 to 0.2 s. */
+/** Flows of one rehearsal: enough for V8 to optimise what a packet passes, in less than 0.1 s. */
 export const REHEARSED = 400;
 
 /** Addresses of documentation (RFC 5737): no packet leaves. */

@@ -16,6 +16,8 @@ const RACED = 3;
 const ATTEMPTED = 4;
 /** Races in a row that somebody left unanswered. */
 const RETRIES = 5;
+/** Full races since somebody was measured anew. */
+const RACES = 6;
 const CANDIDATES = 8;
 const RTT = 0;
 const VARIATION = 1;
@@ -37,9 +39,19 @@ const CLIP = 3;
 
 /** Samples from which on a candidate's own variation means something. */
 const ENOUGH_SAMPLES = 4;
+/**
+ * A first sample may be this much too long: neighbours to resolve, cold caches. Two that are closer are raced
+ * until both have enough samples, or {@link MOST_RACES} have not given them.
+ */
+const UNSURE_US = 5000;
+const MOST_RACES = 8;
 
 /** Below this, two round trips are not told apart whatever the variation says. */
 const LEAST_JITTER_US = 500;
+/** Two that are closer share the work: over a wide area nobody notices the difference. */
+const SHARE_US = 1000;
+/** One that nobody compares while it stands must be ahead by more than what passes by chance. */
+const CLEAR = 3;
 /** The hedge: k times the expected time, and bounds as Happy Eyeballs has them (RFC 8305, 8). */
 const HEDGE_FACTOR = 1.5;
 const HEDGE_LEAST_US = 10_000;
@@ -125,7 +137,8 @@ export class Learned {
       const most = CLIP * table[c + VARIATION] + LEAST_JITTER_US;
       const error = Math.max(-most, Math.min(most, rttUs - table[c + RTT]));
       table[c + VARIATION] += BETA * (Math.abs(error) - table[c + VARIATION]);
-      table[c + RTT] += ALPHA * error;
+      // The first few count alike.
+      table[c + RTT] += Math.max(ALPHA, 1 / (table[c + SAMPLES] + 1)) * error;
     }
     table[c + SAMPLES]++;
   }
@@ -139,6 +152,7 @@ export class Learned {
   forget(entry: number, candidate: number): void {
     if (entry < 0 || candidate >= RECORDED) return;
     this.table[entry + CANDIDATES + candidate * PER_CANDIDATE + SAMPLES] = 0;
+    this.table[entry + RACES] = 0;
   }
 
   /** Notes that every candidate in `live` is being asked now. */
@@ -149,6 +163,7 @@ export class Learned {
     this.table[entry + RETRIES] = unanswered ? this.table[entry + RETRIES] + 1 : 0;
     this.table[entry + RACED] = this.clock.nowUs;
     this.table[entry + ATTEMPTED] = live;
+    this.table[entry + RACES]++;
   }
 
   /**
@@ -170,7 +185,7 @@ export class Learned {
     )
       return -1;
     const best = this.best(entry, live);
-    if (best < 0) return -1;
+    if (best < 0 || this.#unsure(entry, live, best)) return -1;
     let total = 0;
     for (let c = 0; c < RECORDED; c++) if (this.#isNear(entry, live, best, c)) total += room(loads[c]);
     let left = ((hash >>> 8) / 0x1000000) * total;
@@ -182,11 +197,11 @@ export class Learned {
     return best;
   }
 
-  /** Whether everybody has been heard and nobody else is too close to this one to call. */
+  /** Whether everybody has been heard and nobody else comes anywhere near this one. */
   isClear(entry: number, live: number, candidate: number): boolean {
     if (entry < 0 || this.best(entry, live) !== candidate || this.#unheard(entry, live)) return false;
     for (let c = 0; c < RECORDED; c++)
-      if (c !== candidate && this.#isNear(entry, live, candidate, c)) return false;
+      if (c !== candidate && this.#isNear(entry, live, candidate, c, CLEAR)) return false;
     return true;
   }
 
@@ -195,7 +210,7 @@ export class Learned {
     let best = -1;
     for (let c = 0; c < RECORDED; c++) {
       if (((live >>> c) & 1) === 0 || this.samples(entry, c) === 0) continue;
-      if (best < 0 || this.rttUs(entry, c) < this.rttUs(entry, best)) best = c;
+      if (best < 0 || this.table[rttOf(entry, c)] < this.table[rttOf(entry, best)]) best = c;
     }
     return best;
   }
@@ -207,24 +222,40 @@ export class Learned {
     return false;
   }
 
-  /** Whether candidate `c` cannot be told apart from the best by what was measured. */
-  #isNear(entry: number, live: number, best: number, c: number): boolean {
-    if (((live >>> c) & 1) === 0 || this.samples(entry, c) === 0) return false;
-    return this.rttUs(entry, c) - this.rttUs(entry, best) <= this.jitterUs(entry, best, c);
+  /** Whether somebody may yet turn out to be as near as the best one, or nearer, once it is measured better. */
+  #unsure(entry: number, live: number, best: number): boolean {
+    const table = this.table;
+    if (table[entry + RACES] >= MOST_RACES) return false;
+    const bestHas = this.samples(entry, best);
+    for (let c = 0; c < RECORDED; c++) {
+      const has = this.samples(entry, c);
+      if (c === best || ((live >>> c) & 1) === 0 || has === 0) continue;
+      const close = table[rttOf(entry, c)] - table[rttOf(entry, best)] <= UNSURE_US;
+      if (close && Math.min(has, bestHas) < ENOUGH_SAMPLES) return true;
+    }
+    return false;
   }
 
-  /** What the difference of two candidates' round trips varies by. */
+  /** Whether candidate `c` cannot be told apart from the best by `times` what was measured to vary. */
+  #isNear(entry: number, live: number, best: number, c: number, times = 1): boolean {
+    if (((live >>> c) & 1) === 0 || this.samples(entry, c) === 0) return false;
+    const table = this.table;
+    const behind = table[rttOf(entry, c)] - table[rttOf(entry, best)];
+    return behind <= times * Math.max(SHARE_US, this.jitterUs(entry, best, c));
+  }
+
+  /** What the difference of two candidates' round trips varies by, in whole µs. */
   jitterUs(entry: number, a: number, b: number): number {
     if (a === b) return 0;
-    const va = this.#variationUs(entry, a, b);
-    const vb = this.#variationUs(entry, b, a);
-    return Math.max(LEAST_JITTER_US, Math.sqrt(va * va + vb * vb));
+    const va = this.table[this.#variationOf(entry, a, b)];
+    const vb = this.table[this.#variationOf(entry, b, a)];
+    return Math.ceil(Math.max(LEAST_JITTER_US, Math.sqrt(va * va + vb * vb))) | 0;
   }
 
-  /** A candidate's variation; while it is hardly measured, that of the one it is compared with. */
-  #variationUs(entry: number, candidate: number, other: number): number {
+  /** Where a candidate's variation stands; while it is hardly measured, that of the one it is compared with. */
+  #variationOf(entry: number, candidate: number, other: number): number {
     const measured = this.samples(entry, candidate) >= ENOUGH_SAMPLES ? candidate : other;
-    return this.table[entry + CANDIDATES + measured * PER_CANDIDATE + VARIATION];
+    return entry + CANDIDATES + measured * PER_CANDIDATE + VARIATION;
   }
 
   /** How long to wait for a candidate before the others are asked too, in whole µs. */
@@ -234,13 +265,17 @@ export class Learned {
     return Math.min(HEDGE_MOST_US, Math.max(HEDGE_LEAST_US, expected)) | 0;
   }
 
-  rttUs(entry: number, candidate: number): number {
-    return this.table[entry + CANDIDATES + candidate * PER_CANDIDATE + RTT];
-  }
   samples(entry: number, candidate: number): number {
     return this.table[entry + CANDIDATES + candidate * PER_CANDIDATE + SAMPLES];
   }
 }
+
+/**
+ * Where a candidate's round trip stands: what returns the number itself may be given it as an object, which
+ * the data plane does not allocate.
+ */
+export const rttOf = (entry: number, candidate: number): number =>
+  entry + CANDIDATES + candidate * PER_CANDIDATE + RTT;
 
 /** What a machine has left, never nothing: a full one would be busy, and not asked. */
 function room(load: number): number {

@@ -89,9 +89,11 @@ async function measure() {
   counters.fill(0);
   written = 0;
   globalThis.gc();
+  const before = process.memoryUsage().heapUsed;
   writeSync(1, 'BEGIN\n');
   send(steady, work.packets);
+  const allocated = process.memoryUsage().heapUsed - before;
   writeSync(1, 'END\n');
   const counted = pipeline.reasons.map((name, i) => [name, counters[i]]).filter(([, n]) => n > 0);
-  writeSync(1, `${JSON.stringify({ written, counts: Object.fromEntries(counted) })}\n`);
+  writeSync(1, `${JSON.stringify({ allocated, written, counts: Object.fromEntries(counted) })}\n`);
 }

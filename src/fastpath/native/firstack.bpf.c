@@ -315,7 +315,8 @@ static __always_inline bool encapsulate(struct __sk_buff *skb, __u32 l2, const s
       .version = 4,
       .ihl = 5,
       .tos = p->tos,
-      .tot_len = bpf_htons(p->total + sizeof outer),
+      // A super-packet's may be more than the field holds: the kernel has such as 0, and cuts by its own length.
+      .tot_len = p->total + sizeof outer > 0xffff ? 0 : bpf_htons(p->total + sizeof outer),
       .id = p->df ? 0 : (__u16)bpf_get_prandom_u32(),
       .frag_off = p->df ? bpf_htons(IP_DF) : 0,
       .ttl = OUTER_TTL,

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { ManualClock } from '../../../src/device/clock.js';
-import { Learned, learnedBytes, readLearned } from '../../../src/race/learned.js';
+import { Learned, learnedBytes, readLearned, rttOf } from '../../../src/race/learned.js';
 import { RECORDED } from '../../../src/race/record.js';
 
 const CLIENT = 0xc0000207 | 0;
@@ -15,6 +15,8 @@ beforeEach(() => {
   clock.nowUs = NOW;
 });
 const fresh = (entries = 64): Learned => new Learned(new Float64Array(learnedBytes(entries) / 8), clock);
+const rtt = (learned: Learned, entry: number, candidate: number): number =>
+  learned.table[rttOf(entry, candidate)];
 /** What `call` gives at another time. */
 function at<T>(us: number, call: () => T): T {
   clock.nowUs = us;
@@ -59,13 +61,18 @@ describe('what was learned', () => {
   it('follows the smoothed round trip, one surprise a little, a lasting change all the way', () => {
     const learned = fresh();
     const entry = raced(learned, { 1: 40 });
-    expect(learned.rttUs(entry, 1)).toBe(40_000);
-    // The error is clipped at three variations (of 0.5 ms at first) and 0.5 ms: an eighth of 2 ms.
+    expect(rtt(learned, entry, 1)).toBe(40_000);
+    // The error is clipped at three variations (of 0.5 ms at first) and 0.5 ms; the first few count alike.
     learned.note(entry, 1, 48_000);
-    expect(learned.rttUs(entry, 1)).toBe(40_250);
+    expect(rtt(learned, entry, 1)).toBe(41_000);
     expect(learned.samples(entry, 1)).toBe(2);
+    for (let n = 0; n < 100; n++) learned.note(entry, 1, 40_000);
+    expect(rtt(learned, entry, 1)).toBeCloseTo(40_000, 0);
+    // Later ones by an eighth.
+    learned.note(entry, 1, 40_400);
+    expect(rtt(learned, entry, 1)).toBeCloseTo(40_050, 0);
     for (let n = 0; n < 200; n++) learned.note(entry, 1, 80_000);
-    expect(learned.rttUs(entry, 1)).toBeCloseTo(80_000, 0);
+    expect(rtt(learned, entry, 1)).toBeCloseTo(80_000, 0);
   });
 
   it('races again for one that stayed silent, ever more rarely, until it is heard', () => {
@@ -113,7 +120,7 @@ describe('what was learned', () => {
     learned.note(entry, 1, 31_000);
     expect(learned.choose(entry, ALL, IDLE, 1)).toBe(1);
     // The first measurement after that counts in full.
-    expect(learned.rttUs(entry, 1)).toBe(31_000);
+    expect(rtt(learned, entry, 1)).toBe(31_000);
   });
 
   it('goes stale', () => {
@@ -238,9 +245,34 @@ describe('candidates too close to call', () => {
     expect(shares(learned, entry, loads(0, 1, 1))[0]).toBeUndefined();
   });
 
-  it('are told apart by what was measured: a first sample makes nobody near', () => {
+  it('are told apart by what was measured, after some samples', () => {
     const learned = fresh();
-    expect(shares(learned, raced(learned, { 1: 30, 2: 33 }))).toEqual({ 1: 1 });
+    expect(shares(learned, raced(learned, { 1: 30, 2: 33 }, ALL, 3))).toEqual({ '-1': 1 });
+    expect(shares(learned, raced(learned, { 1: 30, 2: 33 }, ALL))).toEqual({ 1: 1 });
+  });
+
+  it('are told apart at once where a first sample cannot be that wrong', () => {
+    const learned = fresh();
+    expect(shares(learned, raced(learned, { 1: 30, 2: 36 }))).toEqual({ 1: 1 });
+  });
+
+  it('are not raced for ever when one of them answers no more', () => {
+    const learned = fresh();
+    const entry = raced(learned, { 1: 30, 2: 33 });
+    for (let n = 0; n < 7; n++) {
+      expect(shares(learned, entry)).toEqual({ '-1': 1 });
+      learned.raced(entry, ALL);
+    }
+    expect(shares(learned, entry)).toEqual({ 1: 1 });
+  });
+
+  it('are clear only when ahead by three times what varies', () => {
+    const clear = (ms: number): boolean => {
+      const learned = fresh();
+      return learned.isClear(raced(learned, { 0: 90, 1: 30, 2: 30 + ms }, ALL, 8), ALL, 1);
+    };
+    expect(clear(1)).toBe(false);
+    expect(clear(4)).toBe(true);
   });
 
   it('are near where their paths vary by more', () => {
@@ -265,7 +297,7 @@ describe('what others of the site have told', () => {
     learned.seeds = [seed(0, 0, 120), seed(0, 1, 30), seed(0, 2, 60), seed(1, 2, 1)];
     const entry = learned.entry(0, CLIENT);
     expect(learned.choose(entry, ALL, IDLE, 1)).toBe(1);
-    expect(learned.rttUs(entry, 1)).toBe(30_000);
+    expect(rtt(learned, entry, 1)).toBe(30_000);
   });
 
   it('does not stand for somebody it does not name', () => {
@@ -303,7 +335,8 @@ describe('the table', () => {
       ),
     ).toBe(-1);
     expect(
-      learned.rttUs(
+      rtt(
+        learned,
         at(NOW + 13, () => learned.entry(0, client(0))),
         1,
       ),
@@ -347,7 +380,7 @@ describe('the table', () => {
             expect((now >>> chosen) & 1).toBe(1);
             expect(learned.samples(entry, chosen)).toBeGreaterThan(0);
             const best = learned.best(entry, now);
-            const apart = learned.rttUs(entry, chosen) - learned.rttUs(entry, best);
+            const apart = rtt(learned, entry, chosen) - rtt(learned, entry, best);
             expect(apart).toBeLessThanOrEqual(learned.jitterUs(entry, best, chosen));
             expect(learned.hedgeUs(entry, chosen)).toBeGreaterThanOrEqual(10_000);
             expect(learned.hedgeUs(entry, chosen)).toBeLessThanOrEqual(2_000_000);
