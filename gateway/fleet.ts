@@ -69,7 +69,10 @@ export class Fleet {
         this.#know(n, ORIGIN, record.address, port, true, 0);
         const live = this.#replicas(view, record.name, n, port);
         // A race of the gateway's own needs no origin role.
-        service.raced = (alive || this.race !== 'origin') && record.replicable && live;
+        // One that is not replicable may have a remote server: its origin's tagged SYN reaches it, no other does.
+        const remote =
+          this.race === 'origin' && record.servers?.some((x) => x.replica !== undefined) === true;
+        service.raced = (alive || this.race !== 'origin') && (record.replicable || remote) && live;
       }
     }
   }

@@ -9,7 +9,7 @@ import { RACING } from '../src/flow/states.js';
 import { type Batch, DROP } from '../src/pipeline/batch.js';
 import { dnat } from '../src/pipeline/translate.js';
 import { ORIGIN } from '../src/race/candidates.js';
-import { RACE_AGAIN } from '../src/race/learned.js';
+import { COMPARE, RACE, RACE_AGAIN } from '../src/race/learned.js';
 import { HEDGED, RECORDED } from '../src/race/record.js';
 import * as ipip from '../src/wire/ipip.js';
 import * as ipv4 from '../src/wire/ipv4.js';
@@ -77,7 +77,7 @@ function address(state: GatewayState, batch: Batch, i: number, endpoint: number)
 
 /**
  * Whom to ask for this new connection, a bit each: the nearest that was learned alone, with a hedge
- * arranged, or everybody.
+ * arranged, or those who are too near to be told apart yet, or everybody.
  */
 export function choose(state: GatewayState, batch: Batch, i: number, e: number): number {
   const { learned } = state;
@@ -91,13 +91,14 @@ export function choose(state: GatewayState, batch: Batch, i: number, e: number):
   const others = live & ~state.suspects;
   const spares = state.suspects !== 0 && (hash >>> 24) % 4 === 0 && (others & ~(1 << ORIGIN)) !== 0;
   if (state.race === RACE_GATEWAY) return spares ? others : live;
-  let one = (hash >>> 1) % RACE_AGAIN === 0 ? -1 : learned.choose(entry, live, state.loads, mix(hash));
+  let one = (hash >>> 1) % RACE_AGAIN === 0 ? RACE : learned.choose(entry, live, state.loads, mix(hash));
   if (one >= 0 && spares && ((state.suspects >>> one) & 1) !== 0)
     one = learned.best(entry, others & ~(1 << ORIGIN));
-  if (one >= 0) {
-    const waitUs = learned.hedgeUs(entry, one);
+  if (one !== RACE) {
+    const waitUs = learned.hedgeUs(entry, one >= 0 ? one : learned.best(entry, live));
     if (state.hold.pushIn(batch.arena, batch.at[i], batch.length[i], batch.clock, waitUs, e) >= 0) {
       batch.counters[reasons.queuedHedge]++;
+      if (one === COMPARE) return learned.compare(entry, live);
       // The next ones need not come here.
       if (
         state.suspects === 0 &&

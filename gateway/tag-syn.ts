@@ -5,7 +5,7 @@
  */
 import { CLOSING, RACING, RETRANSMITTED, UNTAGGED } from '../src/flow/states.js';
 import { type Batch, OPEN, type Stage } from '../src/pipeline/batch.js';
-import { ALONE } from '../src/race/record.js';
+import { ALONE, COMPARED } from '../src/race/record.js';
 import * as ipv4 from '../src/wire/ipv4.js';
 import * as mss from '../src/wire/mss.js';
 import * as options from '../src/wire/options.js';
@@ -121,7 +121,7 @@ function begin(state: GatewayState, batch: Batch, i: number): void {
   }
   state.races.keepSyn(flows.record[e], batch.arena, batch.at[i], batch.length[i]);
   if (state.race === RACE_LEARNED && candidates !== state.serviceLive[service])
-    state.races.asked(flows.record[e], candidates, ALONE);
+    state.races.asked(flows.record[e], candidates, (candidates & (candidates - 1)) === 0 ? ALONE : COMPARED);
   sendSyn(state, batch, i, candidates, reasons.passSynRaced);
 }
 

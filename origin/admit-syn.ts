@@ -1,6 +1,6 @@
 /**
- * [302–310] Which SYNs may go to replicas: tagged ones, whose tag is genuine, of a replicable service.
- * All others go on to the server at once, and without any tag.
+ * [302–310] Which SYNs may go to replicas: tagged ones, whose tag is genuine, of a replicable service; or of one
+ * whose server for them is remote. All others go on to the server at once, and without any tag.
  */
 import { tickOf } from '../src/flow/table.js';
 import { type Batch, OPEN, type Stage } from '../src/pipeline/batch.js';
@@ -41,7 +41,8 @@ function admit(state: OriginState, batch: Batch, i: number): void {
   const verdict = state.keyring.check(view, at, l4, p);
   const payload = at + batch.length[i] > l4 + tcp.dataOffset(view, l4);
   count(batch, verdict);
-  if (verdict !== GENUINE || payload || !state.plans[service].replicable) {
+  const wanted = state.plans[service].replicable || state.remoteServer(batch, i, service) >= 0;
+  if (verdict !== GENUINE || payload || !wanted) {
     strip(batch, i, p);
     return batch.pass(i, reasons.passStripped);
   }

@@ -1,9 +1,11 @@
 /** The origin's role file. */
 import { type Parsed, readYaml, type Schema } from '../src/config.js';
 import { FirstackError, type Problem } from '../src/errors.js';
+import { type HealthConfig, healthProblem, healthSchema } from '../src/health/health.js';
 import { RACES, type Race, RELEASES, type Release } from '../src/race/release.js';
-import { schemas } from '../src/registry/records.js';
+import { type OriginServer, schemas } from '../src/registry/records.js';
 import { type CommonConfig, commonProperties, overrides, type RoleFlags } from '../src/role.js';
+import { mostServers } from '../src/steer/next-hops.js';
 
 /** A service as its origin's file has it; its configuration defaults to the role's. */
 export interface OriginService {
@@ -13,9 +15,15 @@ export interface OriginService {
   configuration?: 'A' | 'B' | 'C';
   replicable: boolean;
   raceWindowMs: number;
+  /** Several servers; without any, the network leads to the one there is. */
+  servers?: OriginServer[];
+  /** Of each adjacent server; `{server}` stands for its address. */
+  health?: HealthConfig;
 }
 
 export interface OriginConfig extends CommonConfig {
+  /** Beside the role's own: bits of the mark, and the first routing table, of adjacent servers. */
+  steering: CommonConfig['steering'] & { serverMask: number; serverTable: number };
   /** O: the outer source of the copies. */
   address: string;
   services: OriginService[];
@@ -35,6 +43,14 @@ export const schema: Schema = {
   required: ['instance', 'wan', 'lan', 'registry', 'tag', 'address', 'services'],
   properties: {
     ...common,
+    steering: {
+      ...common.steering,
+      properties: {
+        ...(common.steering.properties as Record<string, Schema>),
+        serverMask: { type: 'integer', minimum: 1, maximum: 0xffffffff, default: 0x000000ff },
+        serverTable: { type: 'integer', minimum: 256, maximum: 0x7fffff00, default: 17412 },
+      },
+    },
     address: { type: 'string', format: 'ipv4' },
     services: {
       type: 'array',
@@ -43,7 +59,7 @@ export const schema: Schema = {
         type: 'object',
         additionalProperties: false,
         required: ['name', 'address', 'ports'],
-        properties: serviceProperties,
+        properties: { ...serviceProperties, health: healthSchema },
       },
     },
     race: { enum: [...RACES], default: 'origin' },
@@ -83,6 +99,8 @@ export function readOriginConfig(flags: RoleFlags): OriginConfig {
         code: 'FSA_CONFIGURATION_MISMATCH',
         message: `${locate(['services', i, 'configuration'])}: service ${service.name} has configuration ${service.configuration}, --configuration says ${flags.configuration}`,
       });
+    for (const message of serverProblems(service, value.steering.serverMask))
+      problems.push({ code: 'FSA_CONFIG_VALUE', message: `${locate(['services', i])}: ${message}` });
     for (const port of service.ports) {
       const endpoint = `${service.address}:${port}`;
       const owner = owners.get(endpoint);
@@ -96,4 +114,26 @@ export function readOriginConfig(flags: RoleFlags): OriginConfig {
   });
   if (problems.length > 0) throw FirstackError.ofProblems(problems);
   return value;
+}
+
+/** What is wrong with the servers of a service, beyond the schema. */
+function serverProblems({ name, servers = [], health }: OriginService, mask: number): string[] {
+  const problems: string[] = [];
+  const known = new Set<string>();
+  for (const { address, replica } of servers) {
+    if ((address === undefined) === (replica === undefined))
+      problems.push(`a server of ${name} needs an address (adjacent) or a replica (remote), one of both`);
+    const server = address ?? replica ?? '';
+    if (known.has(server)) problems.push(`server ${server} of ${name} is there twice`);
+    known.add(server);
+  }
+  if (servers.length > 0 && servers.every((s) => s.weight === 0))
+    problems.push(`no server of ${name} has a weight`);
+  if (servers.length > mostServers(mask))
+    problems.push(`steering.serverMask numbers ${mostServers(mask)} servers, ${name} has ${servers.length}`);
+  const wrong = health === undefined ? '' : healthProblem(health);
+  if (wrong !== '') problems.push(wrong);
+  if (health !== undefined && !servers.some((s) => s.address !== undefined))
+    problems.push(`'health' is about adjacent servers, and ${name} has none`);
+  return problems;
 }

@@ -17,22 +17,18 @@ export function copyToReplicas(state: OriginState): Stage {
 }
 
 function copy(state: OriginState, batch: Batch, i: number): void {
-  const { copies } = state.plans[batch.service[i]];
+  const { copies, replicable, remote } = state.plans[batch.service[i]];
   const race = record(state, batch, i);
-  const length = batch.length[i];
+  // Of one that is not replicable, its remote server alone gets the SYN.
+  const server = replicable ? -1 : state.remoteServer(batch, i, batch.service[i]);
+  if (server >= 0) {
+    state.races.leaves(race, remote!.servers[server].candidate, 0);
+    emitCopy(state, batch, i, remote!.servers[server].address[3]);
+    return;
+  }
   for (let r = 0; r < copies.length; r++) {
     state.races.leaves(race, copies[r].candidate, copies[r].delayUs);
-    const k = batch.emit(length, reasons.emitCopy);
-    // The virtio header travels along: it says whether the checksum is still open.
-    batch.arena.copyWithin(batch.at[k] - 10, batch.at[i] - 10, batch.at[i] + length);
-    batch.at[k] = ipip.encapsulate(
-      batch.view,
-      batch.at[k],
-      state.address,
-      copies[r].address[3],
-      state.ipId++ & 0xffff,
-    );
-    batch.length[k] = length + ipip.OVERHEAD;
+    const k = emitCopy(state, batch, i, copies[r].address[3]);
     if (copies[r].delayUs <= 0) continue;
     const { clock, arena } = batch;
     // A full queue sends it now: too early is better than never.
@@ -43,6 +39,17 @@ function copy(state: OriginState, batch: Batch, i: number): void {
       batch.counters[reasons.holdCopy]++;
     }
   }
+}
+
+/** @returns its place in the batch */
+function emitCopy(state: OriginState, batch: Batch, i: number, replica: number): number {
+  const length = batch.length[i];
+  const k = batch.emit(length, reasons.emitCopy);
+  // The virtio header travels along: it says whether the checksum is still open.
+  batch.arena.copyWithin(batch.at[k] - 10, batch.at[i] - 10, batch.at[i] + length);
+  batch.at[k] = ipip.encapsulate(batch.view, batch.at[k], state.address, replica, state.ipId++ & 0xffff);
+  batch.length[k] = length + ipip.OVERHEAD;
+  return k;
 }
 
 /** The origin's account of this race: to whom a copy went, and when. */

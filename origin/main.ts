@@ -1,5 +1,6 @@
 /** The origin role: copies tagged SYNs to the live replicas, in time, and on to its own server. */
-import type { Problem } from '../src/errors.js';
+import { createHash } from 'node:crypto';
+import { FirstackError, type Problem } from '../src/errors.js';
 import { gatewayKeys, type KeyFile, probeKey, readKeyFile } from '../src/keys.js';
 import { Candidates, ORIGIN } from '../src/race/candidates.js';
 import { type RaceRecord, RECORDED, readRaces, ringBytes } from '../src/race/record.js';
@@ -12,16 +13,19 @@ import {
 } from '../src/registry/records.js';
 import { type Duty, type Role, type RoleContext, type RoleFlags, runRole } from '../src/role.js';
 import {
+  checkAdjacent,
   checkForwardChains,
   checkForwarding,
   checkLocalAddress,
   type Host,
   leastMtu,
 } from '../src/steer/host.js';
+import type { NextHops } from '../src/steer/next-hops.js';
 import { type Address, type Prefix, parse, parsePrefix } from '../src/wire/address.js';
-import { type OriginConfig, readOriginConfig } from './config.js';
+import { type OriginConfig, type OriginService, readOriginConfig } from './config.js';
 import { Prober } from './prober.js';
-import type { OriginPipelineOptions, OriginSnapshot } from './state.js';
+import { Servers } from './servers.js';
+import type { OriginPipelineOptions, OriginServicePlan, OriginSnapshot } from './state.js';
 import { steering } from './steering.js';
 
 /** How often distances are looked at, and how much one must change to be told. */
@@ -32,6 +36,8 @@ const HOLD_SLOTS = 16384;
 /** Race records that are kept. */
 const RACES_KEPT = 4096;
 
+const remoteSlots = (remote: OriginServicePlan['remote']): number[] =>
+  remote?.servers.map((s) => s.candidate) ?? [];
 const bit = (candidate: number): number => (candidate < RECORDED ? 1 << candidate : 0);
 
 export async function main(flags: RoleFlags): Promise<number> {
@@ -50,13 +56,27 @@ class Origin implements Role {
   readonly #prober: Prober;
   /** By replica id; as used in the present schedule. */
   readonly #distancesUs = new Map<string, number>();
+  readonly #servers: Servers;
+  /** Of the hash that spreads connections over servers: the same in every origin that has the master key. */
+  readonly #seed: number;
+  /** The services of the file, with the servers that they have now. */
+  #ours: readonly OriginService[];
   #context: RoleContext | undefined;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(readonly config: OriginConfig) {
+    this.#ours = config.services;
     this.#master = readKeyFile(config.tag.keyFile, 'master');
     this.#prober = new Prober(config.address, probeKey(this.#master));
-    this.pipelineOptions = { flows: { max: Math.min(config.flows.max, 65536) } };
+    this.#seed = seedOf(this.#master);
+    this.pipelineOptions = { flows: { max: Math.min(config.flows.max, 65536) }, seed: this.#seed };
+    this.#servers = new Servers((service, server, reason) => {
+      this.#context?.log.info(
+        { service, server, reason },
+        reason === '' ? 'a server is up' : 'a server is down',
+      );
+      this.#context?.refresh();
+    });
   }
 
   check(host: Host, view: View): Problem[] {
@@ -65,6 +85,7 @@ class Origin implements Role {
     return [
       ...this.#conflicts(view),
       ...checkLocalAddress(host, address, 'copies could not be sent from it'),
+      ...this.#adjacent().servers.flatMap((server) => checkAdjacent(host, lan, server)),
       ...checkForwarding(host),
       ...checkForwardChains(host, [...legs, ...wan.map((w) => ({ iif: w, oif: tun.name }))]),
     ];
@@ -87,7 +108,7 @@ class Origin implements Role {
   }
 
   #services(): ServiceRecord[] {
-    return this.config.services.map((s) => ({
+    return this.#ours.map((s) => ({
       v: 1,
       name: s.name,
       address: s.address,
@@ -95,6 +116,7 @@ class Origin implements Role {
       configuration: (s.configuration ?? this.config.configuration)!,
       replicable: s.replicable,
       raceWindowMs: s.raceWindowMs,
+      ...(s.servers === undefined ? {} : { servers: s.servers }),
     }));
   }
 
@@ -110,7 +132,9 @@ class Origin implements Role {
         keys: gatewayKeys(this.#master, g.id),
       })),
       services: this.#services().flatMap((service) => {
-        const live = view.replicas.filter((r) => this.#whyNotRaced(view, service, r) === '');
+        const able = view.replicas.filter((r) => this.#whyNotRaced(view, service, r) === '');
+        const live = service.replicable ? able : [];
+        const remote = this.#remote(service, able);
         const plan = schedule(
           config.release,
           live.map((r) => this.#distancesUs.get(r.id) ?? 0),
@@ -126,12 +150,67 @@ class Origin implements Role {
             delayUs: plan.delayUs[i],
             candidate: this.#candidates.slotOf(r.id),
           })),
-          candidates: live.reduce((bits, r) => bits | bit(this.#candidates.slotOf(r.id)), bit(ORIGIN)),
+          candidates: [...live.map((r) => this.#candidates.slotOf(r.id)), ...remoteSlots(remote)].reduce(
+            (bits, candidate) => bits | bit(candidate),
+            bit(ORIGIN),
+          ),
+          ...(remote === undefined ? {} : { remote }),
         }));
       }),
     };
     const mtu = config.tun.mtu ?? leastMtu(host, config.wan);
-    return { steering: steering(config), snapshot, tunMtu: mtu };
+    return { steering: steering(config, this.#adjacent()), snapshot, tunMtu: mtu };
+  }
+
+  /** The remote servers of a service, and which connections fall to them. */
+  #remote(service: ServiceRecord, able: readonly ReplicaRecord[]): OriginServicePlan['remote'] {
+    const ours = this.#ours.find((s) => s.name === service.name)!;
+    const servers = ours.servers ?? [];
+    const remote = servers.filter((s) => able.some((r) => r.id === s.replica));
+    if (remote.length === 0) return undefined;
+    const place = servers.map((s) => remote.indexOf(s));
+    const slots = this.#servers.allSlots(ours, (id) => able.some((r) => r.id === id));
+    return {
+      slots: slots.map((server) => (server < 0 ? -1 : place[server])),
+      servers: remote.map(({ replica }) => ({
+        address: parse(able.find((r) => r.id === replica)!.address) as Address,
+        candidate: this.#candidates.slotOf(replica!),
+      })),
+    };
+  }
+
+  /** The adjacent servers of all services, and which connections fall to each. */
+  #adjacent(): Pick<NextHops, 'servers' | 'services' | 'seed'> {
+    const services = this.#ours;
+    const addresses = services.flatMap((s) => (s.servers ?? []).flatMap((x) => x.address ?? []));
+    const servers = [...new Set(addresses)];
+    return {
+      seed: this.#seed,
+      servers,
+      services: services.flatMap((service) => {
+        const own = service.servers ?? [];
+        if (!own.some((s) => s.address !== undefined)) return [];
+        const place = own.map((s) => (s.address === undefined ? -1 : servers.indexOf(s.address)));
+        const slots = this.#servers.slots(service).map((server) => (server < 0 ? -1 : place[server]));
+        return service.ports.map((port) => ({ address: service.address, port, slots }));
+      }),
+    };
+  }
+
+  /**
+   * Takes over the servers that the role's file has now: weights, new ones, ones no longer there.
+   * @throws FirstackError FSA_CONFIG_*; then nothing has changed
+   */
+  async reload(flags: RoleFlags): Promise<void> {
+    const { services } = readOriginConfig(flags);
+    const told = (s: OriginService): string =>
+      JSON.stringify({ ...s, servers: undefined, health: undefined });
+    if (services.map(told).join() !== this.#ours.map(told).join())
+      throw new FirstackError('FSA_CONFIG_VALUE', 'only servers and their health change without a restart');
+    await this.#servers.watch(services);
+    this.#ours = services;
+    for (const service of this.#services()) this.#context!.registry.publish('service', service);
+    this.#context!.refresh();
   }
 
   /** Why a replica takes no part in this service's races; '' when it does. */
@@ -147,6 +226,7 @@ class Origin implements Role {
   async start(context: RoleContext): Promise<void> {
     this.#context = context;
     await this.#prober.start();
+    await this.#servers.watch(this.#ours);
     for (const service of this.#services()) context.registry.publish('service', service);
     this.#publish();
     this.#timer = setInterval(() => this.#followDistances(), DISTANCES_MS);
@@ -189,7 +269,7 @@ class Origin implements Role {
       v: 1,
       id: config.instance,
       address: config.address,
-      services: config.services.map((s) => s.name),
+      services: this.#ours.map((s) => s.name),
       release: config.release,
       distancesMs: Object.fromEntries([...this.#distancesUs].map(([id, us]) => [id, Math.round(us) / 1000])),
     });
@@ -197,6 +277,7 @@ class Origin implements Role {
 
   async stop(): Promise<void> {
     clearInterval(this.#timer);
+    this.#servers.stop();
     if (this.#context !== undefined) this.#prober.stop();
   }
 
@@ -224,8 +305,18 @@ class Origin implements Role {
       release,
       held: this.#context?.plane.gauges[0] ?? 0,
       services: this.#services(),
+      /** Of the hash that spreads connections: with it anybody can tell where one goes. */
+      serverSeed: this.#seed,
+      servers: this.#servers.status(this.#ours, (id) => this.#whyRemoteIsNot(view, id)),
       candidates: this.#services().flatMap((s) => (view?.replicas ?? []).map((r) => candidate(r, s))),
     };
+  }
+
+  #whyRemoteIsNot(view: View | undefined, id: string): string {
+    const replica = view?.replicas.find((r) => r.id === id);
+    if (view === undefined || replica === undefined) return 'the registry does not know it';
+    const service = this.#services().find((s) => s.servers?.some((x) => x.replica === id))!;
+    return this.#whyNotRaced(view, service, replica);
   }
 
   /** The origin's account of races: when each copy left. Who answered, only the gateway knows. */
@@ -239,4 +330,8 @@ class Origin implements Role {
       viewAgeMs: Math.round(this.#context.registry.viewAgeMs),
     });
   }
+}
+
+function seedOf(master: KeyFile): number {
+  return createHash('sha256').update('servers').update(probeKey(master)).digest().readUInt32LE(0);
 }

@@ -11,6 +11,7 @@ export const reasons = defineReasons({
   holdServer: 'hold.syn-for-server',
   holdCopy: 'queued.copy',
   dropHeldAlready: 'drop.syn-held-already',
+  dropServedRemotely: 'drop.syn-to-remote-server',
   emitCopy: 'emit.copy',
   tagForeign: 'tag.foreign',
   tagStale: 'tag.stale',

@@ -1,8 +1,17 @@
-/** Which packets reach the origin's TUN: SYNs of its services. Established traffic never leaves the kernel. */
+/**
+ * Which packets reach the origin's TUN: SYNs of its services. Established traffic never leaves the kernel, which also
+ * spreads it over several servers.
+ */
+
+import type { NextHops } from '../src/steer/next-hops.js';
 import { chain, ICMP_ERRORS, interfaces, type Steering, set, steerTo } from '../src/steer/plan.js';
 import type { OriginConfig } from './config.js';
 
-export function steering(config: OriginConfig): Steering {
+/** @param served where there are several adjacent servers: those, and the slots of each service */
+export function steering(
+  config: OriginConfig,
+  served: Pick<NextHops, 'servers' | 'services' | 'seed'>,
+): Steering {
   const { tun, wan, lan } = config;
   const fromWan = `iifname ${interfaces(wan)}`;
   const body = [
@@ -33,5 +42,21 @@ export function steering(config: OriginConfig): Steering {
     body,
     beforeLocal: false,
     sysctls: [],
+    nextHops: served.servers.length === 0 ? undefined : nextHops(config, served),
+  };
+}
+
+function nextHops(config: OriginConfig, served: Pick<NextHops, 'servers' | 'services' | 'seed'>): NextHops {
+  const { mark, mask, priority, serverMask, serverTable } = config.steering;
+  return {
+    ...served,
+    wan: config.wan,
+    tun: config.tun.name,
+    mask: serverMask,
+    steer: { mark, mask },
+    table: serverTable,
+    // A SYN has both marks: the TUN comes first, and without it the server.
+    priority: priority + 1,
+    flows: config.flows,
   };
 }

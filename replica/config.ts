@@ -1,20 +1,9 @@
 /** The replica's role file. */
 import { type Parsed, readYaml, type Schema } from '../src/config.js';
 import { FirstackError, type Problem } from '../src/errors.js';
+import { type HealthConfig, healthProblem, healthSchema } from '../src/health/health.js';
 import { type ReplicaService, schemas } from '../src/registry/records.js';
 import { type CommonConfig, commonProperties, overrides, type RoleFlags } from '../src/role.js';
-
-export interface HealthConfig {
-  /** URL that must answer 2xx or 3xx. */
-  http?: string;
-  /** HOST:PORT that must accept a connection. */
-  tcp?: string;
-  intervalMs: number;
-  timeoutMs: number;
-  /** Successes in a row that make it healthy, failures in a row that make it not. */
-  rise: number;
-  fall: number;
-}
 
 export interface ReplicaConfig extends CommonConfig {
   id: string;
@@ -50,18 +39,7 @@ export const schema: Schema = {
     id: record.id,
     address: record.address,
     services: record.services,
-    health: {
-      type: 'object',
-      additionalProperties: false,
-      properties: {
-        http: { type: 'string', pattern: '^https?://[^/]+' },
-        tcp: { type: 'string', pattern: '^.+:[0-9]{1,5}$' },
-        intervalMs: { type: 'integer', minimum: 50, default: 1000 },
-        timeoutMs: { type: 'integer', minimum: 10, default: 900 },
-        rise: { type: 'integer', minimum: 1, default: 1 },
-        fall: { type: 'integer', minimum: 1, default: 2 },
-      },
-    },
+    health: healthSchema,
     loadPenaltyMs: { type: 'number', minimum: 0, maximum: 1000, default: 10 },
     clock: { enum: ['free', 'synchronized'], default: 'free' },
     limits: {
@@ -90,11 +68,8 @@ export function readReplicaConfig(flags: RoleFlags): ReplicaConfig {
       });
   });
   const { health } = value;
-  if (health !== undefined && (health.http === undefined) === (health.tcp === undefined))
-    problems.push({
-      code: 'FSA_CONFIG_VALUE',
-      message: `${locate(['health'])}: 'health' needs one of http, tcp`,
-    });
+  const wrong = health === undefined ? '' : healthProblem(health);
+  if (wrong !== '') problems.push({ code: 'FSA_CONFIG_VALUE', message: `${locate(['health'])}: ${wrong}` });
   if (problems.length > 0) throw FirstackError.ofProblems(problems);
   return value;
 }

@@ -3,6 +3,7 @@
 import type { Problem } from '../src/errors.js';
 import type { Attachment } from '../src/fastpath/kernel.js';
 import type { KernelMode } from '../src/fastpath/modes.js';
+import { Health } from '../src/health/health.js';
 import { gatewayKeys, type KeyFile, probeKey, readKeyFile } from '../src/keys.js';
 import { MODES } from '../src/pipeline/modes.js';
 import { ringBytes } from '../src/race/record.js';
@@ -31,7 +32,6 @@ import {
 import { type Address, type Prefix, parse, parsePrefix } from '../src/wire/address.js';
 import { OVERHEAD } from '../src/wire/ipip.js';
 import { type ReplicaConfig, readReplicaConfig } from './config.js';
-import { Health } from './health.js';
 import { CpuMeter, countConnections } from './load.js';
 import { ProbeResponder } from './probe-responder.js';
 import type { ReplicaPipelineOptions, ReplicaSnapshot } from './state.js';

@@ -38,6 +38,7 @@ const CATALOGUE = {
   FSA_INTERFACE_MISSING: EXIT.configuration,
   FSA_INTERFACE_TAKEN: EXIT.configuration,
   FSA_ADDRESS_NOT_LOCAL: EXIT.configuration,
+  FSA_SERVER_NOT_ADJACENT: EXIT.configuration,
   FSA_FASTPATH_UNAVAILABLE: EXIT.configuration,
   FSA_INSTANCE_RUNNING: EXIT.configuration,
   FSA_TOOL_MISSING: EXIT.configuration,

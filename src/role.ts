@@ -11,7 +11,7 @@
  */
 import { createAdmin } from './admin/server.js';
 import type { Schema } from './config.js';
-import { FirstackError, type Problem } from './errors.js';
+import { describeError, FirstackError, type Problem } from './errors.js';
 import { chooseFastpath, describeFastpath, type FastpathChoice } from './fastpath/choose.js';
 import { type Attachment, KernelPath, unavailable, unpin } from './fastpath/kernel.js';
 import { FASTPATHS, type Fastpath, type KernelMode } from './fastpath/modes.js';
@@ -89,6 +89,11 @@ export interface Role {
   /** After the data plane is up: states its records, starts its probes and health checks. */
   start(context: RoleContext): Promise<void>;
   stop(): Promise<void>;
+  /**
+   * On SIGHUP: takes over what of its file may change while it runs.
+   * @throws FirstackError FSA_CONFIG_*; then nothing has changed
+   */
+  reload?(flags: RoleFlags): Promise<void>;
   /** For /v1/status. */
   status(): Record<string, unknown>;
   races?(count: number): RaceRecord[];
@@ -234,7 +239,7 @@ export async function runRole(role: Role, flags: RoleFlags): Promise<number> {
       return 0;
     }
     await steerer.claim();
-    return await serve(role, host, registry, steerer, log);
+    return await serve(role, flags, host, registry, steerer, log);
   } finally {
     await registry.stop();
   }
@@ -281,6 +286,7 @@ async function openKernelPath(role: Role, host: Host, log: Logger): Promise<Kern
 
 async function serve(
   role: Role,
+  flags: RoleFlags,
   host: Host,
   registry: Registry,
   steerer: Steerer,
@@ -378,6 +384,10 @@ async function serve(
     proximity: role.proximity === undefined ? undefined : () => role.proximity!(),
   });
   const onSignal = (): void => end(0);
+  const onHangUp = (): void => {
+    if (ready) void reload(role, flags, log);
+  };
+  process.on('SIGHUP', onHangUp);
   process.on('SIGTERM', onSignal);
   process.on('SIGINT', onSignal);
   try {
@@ -400,8 +410,19 @@ async function serve(
     // Not before: until now the data plane had its hands in the maps.
     await kernel?.path?.remove();
     await admin.close();
+    process.off('SIGHUP', onHangUp);
     process.off('SIGTERM', onSignal);
     process.off('SIGINT', onSignal);
     log.info('stopped');
+  }
+}
+
+async function reload(role: Role, flags: RoleFlags, log: Logger): Promise<void> {
+  if (role.reload === undefined) return log.warn('SIGHUP: nothing of this role changes without a restart');
+  try {
+    await role.reload(flags);
+    log.info('the role file was read again');
+  } catch (error) {
+    log.error({ error: describeError(error) }, 'the role file was not taken over: nothing has changed');
   }
 }

@@ -43,7 +43,7 @@ export class Lab {
   readonly wan: Wan;
   readonly redis: PrivateRedis;
   readonly roles: Roles;
-  /** By host: `server`, `r1` … */
+  /** By host: `server`, `s2` …, `r1` … */
   readonly webServers = new Map<string, WebServer>();
   readonly #progress: (line: string) => void;
   #forget = () => {};
@@ -59,7 +59,7 @@ export class Lab {
     this.wan = new Wan(state, topology, seed);
     this.redis = new PrivateRedis(state);
     this.roles = new Roles(state, topology, this.redis.url);
-    for (const host of ['server', ...topology.replicas]) {
+    for (const host of [...topology.servers, ...topology.replicas]) {
       this.webServers.set(host, new WebServer(state, host, topology));
     }
   }

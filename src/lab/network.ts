@@ -50,7 +50,17 @@ export function namespaceOf(lab: string, host: string): string {
 }
 
 export function hostsOf(topology: Topology): string[] {
-  return ['client', 'gateway', 'wan', 'origin', 'server', ...topology.replicas];
+  return ['client', 'gateway', 'wan', 'origin', ...topology.servers, ...topology.replicas];
+}
+
+/** A server's own address on its LAN with the origin, whose side is .1. */
+export function serverAddress(host: string): string {
+  return `10.203.${host === 'server' ? 1 : Number(host.slice(1))}.2`;
+}
+
+/** The origin's interface towards a server. */
+export function serverLan(host: string): string {
+  return host === 'server' ? 'lan0' : `lan-${host}`;
 }
 
 /**
@@ -87,7 +97,8 @@ export async function createNetwork(lab: string, topology: Topology): Promise<vo
   for (const host of hosts) setSysctls(namespaceOf(lab, host), host);
   const commands = plan(lab, topology);
   // The wan's half first, which makes all the WAN's veth pairs; the hosts' own halves are then independent.
-  for (const first of ['wan', 'client', 'server']) await ipBatch(namespaceOf(lab, first), commands[first]);
+  for (const first of ['wan', 'client', ...topology.servers])
+    await ipBatch(namespaceOf(lab, first), commands[first]);
   await Promise.all(topology.wanHosts.map((host) => ipBatch(namespaceOf(lab, host), commands[host])));
 }
 
@@ -130,7 +141,24 @@ export function plan(lab: string, topology: Topology): Record<string, string[]> 
   const services = topology.services.map((s, n) => `${s.address}/${n === 0 ? 24 : 32}`);
   commands.server = lan(namespaceOf(lab, 'origin'), services, '203.0.113.1');
   commands.origin.push('addr add 203.0.113.1/24 dev lan0', 'link set lan0 up');
+  if (topology.servers.length > 1) several(lab, topology, commands);
   return commands;
+}
+
+/** Each server has an address of its own on a LAN of its own; all but the first have the services' on `lo`. */
+function several(lab: string, topology: Topology, commands: Record<string, string[]>): void {
+  for (const host of topology.servers) {
+    const own = serverAddress(host);
+    const router = own.replace(/2$/, '1');
+    if (host === 'server') commands.server.push(`addr add ${own}/24 dev lan0`);
+    else {
+      const pair = `link add lan0 type veth peer name ${serverLan(host)} netns ${namespaceOf(lab, 'origin')}`;
+      const addresses = topology.services.map((s) => `addr add ${s.address}/32 dev lo`);
+      const up = [`addr add ${own}/24 dev lan0`, 'link set lan0 up', `route add default via ${router}`];
+      commands[host] = ['link set lo up', ...addresses, pair, ...up];
+    }
+    commands.origin.push(`addr add ${router}/24 dev ${serverLan(host)}`, `link set ${serverLan(host)} up`);
+  }
 }
 
 function lan(peer: string, addresses: string[], router: string): string[] {
@@ -159,7 +187,7 @@ function mtuRoutes(path: string, options: PathOptions): string[] {
  * each that matters is set: the laboratory is the same everywhere. `default` comes before any device.
  */
 function setSysctls(namespace: string, host: string): void {
-  const routes = host !== 'client' && host !== 'server';
+  const routes = host !== 'client' && !/^s(erver|\d+)$/.test(host);
   within(namespace, () => {
     const set = (key: string, value: number) =>
       writeFileSync(`/proc/sys/net/ipv4/${key}`, String(value), { flag: 'r+' });

@@ -10,7 +10,7 @@ import type { RaceRecord } from '../race/record.js';
 import type { Race, Release } from '../race/release.js';
 import type { Configuration } from '../registry/records.js';
 import { ask, askJson, type RoleStatus } from './admin-client.js';
-import { CLIENT_PREFIX, namespaceOf, wanAddress } from './network.js';
+import { CLIENT_PREFIX, namespaceOf, serverAddress, serverLan, wanAddress } from './network.js';
 import { cliScript } from './paths.js';
 import {
   endAll,
@@ -24,7 +24,7 @@ import {
   waitUntil,
 } from './process.js';
 import type { LabState } from './state.js';
-import type { Topology } from './topology.js';
+import type { Service, Topology } from './topology.js';
 
 export interface RoleOptions {
   configuration: Configuration;
@@ -271,11 +271,11 @@ export class Roles {
     if (host === 'origin') {
       return {
         ...common,
-        lan: ['lan0'],
+        lan: this.topology.servers.map(serverLan),
         tun: tun('fsor'),
         address: wanAddress(host),
         tag: masterKey,
-        services: this.topology.services.map((s) => ({ ...s, replicable: true })),
+        services: this.topology.services.map((s) => ({ ...s, replicable: true, ...this.#servers(s) })),
       };
     }
     const services = this.#replicaServices();
@@ -294,6 +294,15 @@ export class Roles {
         fall: 2,
       },
       limits: this.topology.limits[host],
+    };
+  }
+
+  /** Where there are several servers: those, and how they are looked at. */
+  #servers({ ports }: Service): object {
+    if (this.topology.servers.length === 1) return {};
+    return {
+      servers: this.topology.servers.map((host) => ({ address: serverAddress(host) })),
+      health: { http: `http://{server}:${ports[0]}/healthz`, intervalMs: 500, timeoutMs: 400 },
     };
   }
 

@@ -38,6 +38,8 @@ export interface Topology {
   replicas: string[];
   /** gateway, origin and the replicas: what the WAN connects. */
   wanHosts: string[];
+  /** The servers behind the origin: `server`, then `s2` …, each on a LAN of its own. */
+  servers: string[];
   limits: Record<string, Limits>;
   services: Service[];
   /** One-way, in ms, for each ordered pair of WAN hosts. */
@@ -47,6 +49,7 @@ export interface Topology {
 }
 
 interface TopologyFile {
+  servers: number;
   hosts: Record<string, { limits?: Limits }>;
   services: Service[];
   delaysMs: Record<string, Record<string, number>>;
@@ -72,11 +75,14 @@ const host = {
   },
 };
 
+const MOST_SERVERS = 32;
+
 const SCHEMA: Schema = {
   type: 'object',
   additionalProperties: false,
   required: ['hosts', 'delaysMs'],
   properties: {
+    servers: { type: 'integer', minimum: 1, maximum: MOST_SERVERS, default: 1 },
     hosts: {
       type: 'object',
       additionalProperties: false,
@@ -177,6 +183,7 @@ export function loadTopology(nameOrFile = DEFAULT_TOPOLOGY): Topology {
     name: file.replace(/^.*\//, '').replace(/\.ya?ml$/, ''),
     replicas,
     wanHosts,
+    servers: serversOf(value.servers),
     limits: Object.fromEntries(
       replicas.map((r) => [r, value.hosts[r].limits ?? { connections: 10_000, cpuPct: 100 }]),
     ),
@@ -184,6 +191,10 @@ export function loadTopology(nameOrFile = DEFAULT_TOPOLOGY): Topology {
     delaysMs: completed(value.delaysMs, wanHosts),
     paths: value.paths,
   };
+}
+
+export function serversOf(count: number): string[] {
+  return Array.from({ length: count }, (_, n) => (n === 0 ? 'server' : `s${n + 1}`));
 }
 
 /** A direction that the file leaves out takes the opposite one; a pair it leaves out has no delay. */

@@ -16,7 +16,7 @@ const RACED = 3;
 const ATTEMPTED = 4;
 /** Races in a row that somebody left unanswered. */
 const RETRIES = 5;
-/** Full races since somebody was measured anew. */
+/** Races and comparisons since somebody was measured anew. */
 const RACES = 6;
 const CANDIDATES = 8;
 const RTT = 0;
@@ -70,6 +70,10 @@ export const PREFIX_BITS = 24;
 export function learnedBytes(entries: number): number {
   return entries * STRIDE * 8;
 }
+
+/** Answers of {@link Learned.choose}: ask everybody; ask those who are too near to be told apart yet. */
+export const RACE = -1;
+export const COMPARE = -2;
 
 export class Learned {
   readonly #mask: number;
@@ -167,25 +171,26 @@ export class Learned {
   }
 
   /**
-   * Whom to ask alone, or -1: race.
+   * Whom to ask alone, or {@link RACE}, or {@link COMPARE}.
    * @param live bit per candidate that may be asked
    * @param loads 0 … 1 per candidate; those too close to call share by what they have left
    * @param hash of the flow, a word: the choice is the same for every SYN of it
    */
   choose(entry: number, live: number, loads: Float64Array, hash: number): number {
-    if (entry < 0) return -1;
+    if (entry < 0) return RACE;
     const { table } = this;
-    if (table[entry + RACED] === 0 || this.clock.nowUs - table[entry + RACED] > STALE_US) return -1;
+    if (table[entry + RACED] === 0 || this.clock.nowUs - table[entry + RACED] > STALE_US) return RACE;
     // Somebody new has not been heard yet.
-    if ((live & ~table[entry + ATTEMPTED]) !== 0) return -1;
+    if ((live & ~table[entry + ATTEMPTED]) !== 0) return RACE;
     const waited = this.clock.nowUs - table[entry + RACED];
     if (
       this.#unheard(entry, live) &&
       waited > RETRY_US * 2 ** Math.min(table[entry + RETRIES], MOST_DOUBLINGS)
     )
-      return -1;
+      return RACE;
     const best = this.best(entry, live);
-    if (best < 0 || this.#unsure(entry, live, best)) return -1;
+    if (best < 0) return RACE;
+    if (this.#unsure(entry, live, best)) return COMPARE;
     let total = 0;
     for (let c = 0; c < RECORDED; c++) if (this.#isNear(entry, live, best, c)) total += room(loads[c]);
     let left = ((hash >>> 8) / 0x1000000) * total;
@@ -224,16 +229,28 @@ export class Learned {
 
   /** Whether somebody may yet turn out to be as near as the best one, or nearer, once it is measured better. */
   #unsure(entry: number, live: number, best: number): boolean {
-    const table = this.table;
-    if (table[entry + RACES] >= MOST_RACES) return false;
-    const bestHas = this.samples(entry, best);
-    for (let c = 0; c < RECORDED; c++) {
-      const has = this.samples(entry, c);
-      if (c === best || ((live >>> c) & 1) === 0 || has === 0) continue;
-      const close = table[rttOf(entry, c)] - table[rttOf(entry, best)] <= UNSURE_US;
-      if (close && Math.min(has, bestHas) < ENOUGH_SAMPLES) return true;
-    }
+    if (this.table[entry + RACES] >= MOST_RACES) return false;
+    const close = this.#close(entry, live, best);
+    for (let c = 0; c < RECORDED; c++)
+      if (((close >>> c) & 1) !== 0 && this.samples(entry, c) < ENOUGH_SAMPLES) return close !== 1 << best;
     return false;
+  }
+
+  /** Bits of those that may be as near as the best one, itself among them. */
+  #close(entry: number, live: number, best: number): number {
+    const table = this.table;
+    let bits = 0;
+    for (let c = 0; c < RECORDED; c++) {
+      if (((live >>> c) & 1) === 0 || this.samples(entry, c) === 0) continue;
+      if (table[rttOf(entry, c)] - table[rttOf(entry, best)] <= UNSURE_US) bits |= 1 << c;
+    }
+    return bits;
+  }
+
+  /** Whom to ask when they are to be compared, a bit each; they count as having been. */
+  compare(entry: number, live: number): number {
+    this.table[entry + RACES]++;
+    return this.#close(entry, live, this.best(entry, live));
   }
 
   /** Whether candidate `c` cannot be told apart from the best by `times` what was measured to vary. */

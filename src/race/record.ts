@@ -67,6 +67,8 @@ const STRIDE = SYN + SYN_BYTES / 8;
 export const RACED = 0;
 export const ALONE = 1;
 export const HEDGED = 2;
+/** Asked with the others that are too near to be told apart by what was learned. */
+export const COMPARED = 3;
 const REPEATED = 3;
 
 const REFUSED = 1;
@@ -300,10 +302,15 @@ function decode(words: Float64Array, names: RaceNames): RaceRecord {
   };
 }
 
+const PREFACES: Record<number, string> = {
+  [HEDGED]: 'hedged: the one that was learned was late; ',
+  [COMPARED]: 'asked those that are near, to tell them apart; ',
+};
+
 function ruleOf(words: Float64Array, margin: number | null, jitter: number | null): string {
   if (words[WINNER] < 0) return 'undecided: no acknowledgement yet';
   if (words[MANNER] === ALONE) return 'asked alone, as the nearest that was learned';
-  const first = words[MANNER] === HEDGED ? 'hedged: the one that was learned was late; ' : '';
+  const first = PREFACES[words[MANNER]] ?? '';
   const close = margin !== null && jitter !== null && margin < jitter ? '; too close to call' : '';
   return `${first}the first acknowledgement wins [504]${close}`;
 }

@@ -18,6 +18,16 @@ export interface ProximityRecord {
   entries: { service: string; candidate: string; rttUs: number; variationUs: number }[];
 }
 
+/** One of several servers behind an origin. */
+export interface OriginServer {
+  /** Of an adjacent server: its own address on the origin's LAN. */
+  address?: string;
+  /** Of a remote one: the id of the replica role that it runs. */
+  replica?: string;
+  /** Relative; 0 takes no new connections. */
+  weight: number;
+}
+
 /** Published by an origin. Has no TTL: flows outlive the role. */
 export interface ServiceRecord {
   v: 1;
@@ -30,6 +40,8 @@ export interface ServiceRecord {
   replicable: boolean;
   /** Cap of Dmax, the time that a synchronized release may hold a SYN. */
   raceWindowMs: number;
+  /** Where the origin stands before several; else the network leads to the one there is. */
+  servers?: OriginServer[];
 }
 
 /** up: takes flows. busy: over a limit [406]. draining: keeps its flows. inactive: dead to the race [404]. */
@@ -114,6 +126,18 @@ export const schemas: Record<Kind, Schema> = {
       configuration: { enum: [...CONFIGURATIONS] },
       replicable: { type: 'boolean', default: true },
       raceWindowMs: { type: 'number', minimum: 0, maximum: 2000, default: 500 },
+      servers: {
+        type: 'array',
+        items: {
+          type: 'object',
+          additionalProperties: false,
+          properties: {
+            address: ipv4,
+            replica: name,
+            weight: { type: 'number', minimum: 0, maximum: 1000, default: 1 },
+          },
+        },
+      },
     },
     ['name', 'address', 'ports', 'configuration'],
   ),

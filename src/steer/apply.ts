@@ -15,6 +15,7 @@ import {
 } from 'node:fs';
 import { promisify } from 'node:util';
 import { FirstackError } from '../errors.js';
+import { mostServers, type NextHops, nextHopArguments, nextHopsTable, nextHopsText } from './next-hops.js';
 import {
   LOCAL_RULE_MOVED,
   nftText,
@@ -45,13 +46,20 @@ interface Applied {
   priority: number;
   movedLocal: boolean;
   sysctls: { key: string; before: string }[];
+  /** Adjacent servers: their numbers by address, and where those stand. */
+  hops?: Hops;
 }
+
+type Hops = Pick<NextHops, 'mask' | 'table' | 'priority'> & { numbers: Record<string, number> };
 
 export class Steerer {
   readonly #directory: string;
   #applied: Applied | undefined;
   #nft = '';
   #routes = '';
+  #hopsText = '';
+  /** What a killed predecessor left of its servers: connections go on by it. */
+  #left: Hops | undefined;
 
   constructor(readonly instance: string) {
     this.#directory = `${RUN_DIRECTORY}/${instance}`;
@@ -69,14 +77,18 @@ export class Steerer {
         'FSA_INSTANCE_RUNNING',
         `instance ${this.instance} is running already (pid ${left.pid})`,
       );
-    this.#applied = left;
+    this.#applied = { ...left, hops: undefined };
     await this.remove();
+    this.#left = left.hops;
+    // Until it is known whether they are still wanted.
+    if (left.hops !== undefined) this.#write({ ...left, sysctls: [], movedLocal: false });
   }
 
   /** First call: everything. Later ones: the nftables table, if it changed. The TUN must exist. */
   async apply(steering: Steering): Promise<void> {
     if (this.#applied === undefined) await this.#begin(steering);
     else if (routeArguments(steering).join() !== this.#routes) await this.#route(steering);
+    await this.#applyHops(steering.instance, steering.nextHops);
     const text = nftText(steering);
     if (text === this.#nft) return;
     await command('nft', ['-f', '-'], text);
@@ -98,7 +110,9 @@ export class Steerer {
       priority: s.priority,
       movedLocal: s.beforeLocal,
       sysctls,
+      hops: this.#left,
     };
+    this.#left = undefined;
     this.#write(this.#applied);
     try {
       for (const { key, value } of tunSysctls(s.tun).concat(s.sysctls)) writeSysctl(key, value);
@@ -116,6 +130,55 @@ export class Steerer {
     } catch (error) {
       await this.remove();
       throw error;
+    }
+  }
+
+  /** Servers keep their numbers, also those that are no longer among them: their connections go on. */
+  async #applyHops(instance: string, n: NextHops | undefined): Promise<void> {
+    const a = this.#applied!;
+    if (a.hops !== undefined && (n === undefined || !sameHops(a.hops, n))) {
+      await this.#removeHops(a.hops);
+      a.hops = undefined;
+      this.#write(a);
+    }
+    if (n === undefined) return;
+    a.hops ??= { mask: n.mask, table: n.table, priority: n.priority, numbers: {} };
+    const { numbers } = a.hops;
+    for (const address of n.servers) {
+      if (numbers[address] !== undefined) continue;
+      numbers[address] = leastFree(Object.values(numbers), mostServers(n.mask));
+      this.#write(a);
+      const { rule, route } = nextHopArguments(n, numbers[address], address);
+      await command('ip', ['route', 'replace', ...route]);
+      await command('ip', ['rule', 'add', ...rule]);
+    }
+    const text = nextHopsText(instance, n, new Map(Object.entries(numbers)));
+    if (text === this.#hopsText) return;
+    // One of another size cannot be changed: what it remembers is lost then, and said to be in the manual.
+    if (!(await this.#load(text))) {
+      await attempt('nft', ['delete', 'table', 'inet', nextHopsTable(instance)]);
+      await command('nft', ['-f', '-'], text);
+    }
+    this.#hopsText = text;
+  }
+
+  async #load(text: string): Promise<boolean> {
+    return command('nft', ['-f', '-'], text).then(
+      () => true,
+      (error: Error) => {
+        if (/File exists/.test(error.message)) return false;
+        throw error;
+      },
+    );
+  }
+
+  async #removeHops(hops: Hops | undefined): Promise<void> {
+    if (hops === undefined) return;
+    await attempt('nft', ['delete', 'table', 'inet', nextHopsTable(this.instance)]);
+    for (const [address, number] of Object.entries(hops.numbers)) {
+      const { rule, table } = nextHopArguments(hops, number, address);
+      while (await attempt('ip', ['rule', 'del', ...rule]));
+      await attempt('ip', ['route', 'flush', 'table', table]);
     }
   }
 
@@ -144,9 +207,11 @@ export class Steerer {
         // The interface that it belonged to is gone.
       }
     }
+    await this.#removeHops(a.hops);
     forgetRecord(this.instance, 'steering.json');
     this.#applied = undefined;
     this.#nft = '';
+    this.#hopsText = '';
   }
 
   #othersMovedLocal(namespace: number): boolean {
@@ -170,6 +235,18 @@ export class Steerer {
     mkdirSync(this.#directory, { recursive: true, mode: 0o755 });
     writeFileSync(`${this.#directory}/steering.json`, JSON.stringify(applied));
   }
+}
+
+type HopsPlace = Pick<Hops, 'mask' | 'table' | 'priority'>;
+
+function sameHops(a: HopsPlace, b: HopsPlace): boolean {
+  return a.mask === b.mask && a.table === b.table && a.priority === b.priority;
+}
+
+/** @throws FirstackError FSA_CONFIG_VALUE when every number is taken */
+function leastFree(taken: readonly number[], most: number): number {
+  for (let n = 1; n <= most; n++) if (!taken.includes(n)) return n;
+  throw new FirstackError('FSA_CONFIG_VALUE', `steering.serverMask numbers ${most} servers at most`);
 }
 
 /** Removes a record of an instance, and its directory with the last one. */

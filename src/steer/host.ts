@@ -1,7 +1,7 @@
 /** What is true of this host before a role changes anything: the questions of `--check`. */
 import { readFileSync } from 'node:fs';
 import { FirstackError, type Problem } from '../errors.js';
-import type { Prefix } from '../wire/address.js';
+import { overlaps, type Prefix, parsePrefix } from '../wire/address.js';
 import { command, readSysctl } from './apply.js';
 import { forwardDrops, type Leg, masquerades, parseRuleset, type Ruleset } from './ruleset.js';
 
@@ -11,6 +11,8 @@ export interface HostInterface {
   /** It has Ethernet headers. */
   ethernet: boolean;
   addresses: string[];
+  /** The same with their lengths, as `a.b.c.d/n`. */
+  networks: string[];
 }
 
 export interface Host {
@@ -26,7 +28,7 @@ export async function inspectHost(): Promise<Host> {
     ifname: string;
     mtu: number;
     link_type: string;
-    addr_info: { family: string; local: string }[];
+    addr_info: { family: string; local: string; prefixlen: number }[];
   }[];
   return {
     interfaces: links.map((l) => ({
@@ -34,6 +36,7 @@ export async function inspectHost(): Promise<Host> {
       mtu: l.mtu,
       ethernet: l.link_type === 'ether',
       addresses: l.addr_info.filter((a) => a.family === 'inet').map((a) => a.local),
+      networks: l.addr_info.filter((a) => a.family === 'inet').map((a) => `${a.local}/${a.prefixlen}`),
     })),
     forwarding: readSysctl('net.ipv4.ip_forward') === '1',
     ruleset: parseRuleset(await command('nft', ['-j', 'list', 'ruleset'])),
@@ -98,6 +101,20 @@ export function checkLocalAddress(host: Host, address: string, mend: string): Pr
   return host.interfaces.some((i) => i.addresses.includes(address))
     ? []
     : [{ code: 'FSA_ADDRESS_NOT_LOCAL', message: `${address} is not an address of this host: ${mend}` }];
+}
+
+/** A packet can be handed plainly only to who stands on one of these networks. */
+export function checkAdjacent(host: Host, names: readonly string[], address: string): Problem[] {
+  const networks = host.interfaces.filter((i) => names.includes(i.name)).flatMap((i) => i.networks);
+  const own = parsePrefix(`${address}/32`) as Prefix;
+  return networks.some((n) => overlaps(parsePrefix(n) as Prefix, own))
+    ? []
+    : [
+        {
+          code: 'FSA_SERVER_NOT_ADJACENT',
+          message: `server ${address} is on no network of ${names.join(', ')}: a remote server runs the replica role (servers: [{replica: ID}])`,
+        },
+      ];
 }
 
 /** The least MTU of the interfaces; 1500 when none is known. */

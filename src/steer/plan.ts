@@ -6,6 +6,8 @@
  * Roles fill in {@link Steering}; `apply.ts` carries it out.
  */
 
+import { type NextHops, nextHopArguments, nextHopsText } from './next-hops.js';
+
 /** What a role asks for. */
 export interface Steering {
   instance: string;
@@ -31,6 +33,8 @@ export interface Steering {
   /** Steered packets are addressed to this host: our rule must stand before the local table's. */
   beforeLocal: boolean;
   sysctls: { key: string; value: string }[];
+  /** Where connections are spread over several adjacent servers. */
+  nextHops?: NextHops;
 }
 
 /** An address on the TUN, so that `rp_filter` in loose mode passes there (RFC 7600's dummy address). */
@@ -128,9 +132,23 @@ export function describe(s: Steering): string {
   ];
   if (s.beforeLocal)
     lines.push(`ip rule add pref ${LOCAL_RULE_MOVED} lookup local`, `ip rule del pref 0 lookup local`);
+  if (s.nextHops !== undefined) lines.push(...describeNextHops(s.instance, s.nextHops));
   lines.push('# sysctls');
   for (const { key, value } of tunSysctls(s.tun).concat(s.sysctls)) lines.push(`${key} = ${value}`);
   return `${lines.join('\n')}\n`;
+}
+
+function describeNextHops(instance: string, n: NextHops): string[] {
+  const numbers = new Map(n.servers.map((address, i) => [address, i + 1]));
+  // Thousands of slots say nothing to a reader.
+  const text = nextHopsText(instance, n, numbers).replace(/ map \{ [^}]{80,}\}/g, ' map { … }');
+  const hops = [...numbers].map(([address, number]) => nextHopArguments(n, number, address));
+  return [
+    `# servers (nft -f)`,
+    text.trimEnd(),
+    ...hops.map((h) => `ip route add ${h.route.join(' ')}`),
+    ...hops.map((h) => `ip rule add ${h.rule.join(' ')}`),
+  ];
 }
 
 /** On the TUN itself; they go with it. A packet with a local source comes back through it: accept_local. */

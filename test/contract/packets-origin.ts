@@ -257,9 +257,35 @@ const held: Omit<Row, 'role' | 'configuration'>[] = [
   },
 ];
 
+/** Connections whose server is a remote one, which runs the replica role. */
+const remote: Omit<Row, 'role' | 'configuration'>[] = [
+  {
+    name: 'a tagged SYN of a service that is not replicable goes to its remote server alone [310]',
+    world: { remoteServer: true, replicable: false },
+    in: [tagged(syn())],
+    out: [copy(R2, tagged(syn()))],
+    counts: { 'drop.syn-to-remote-server': 1, 'emit.copy': 1, ...GENUINE },
+  },
+  {
+    name: 'a remote server of a replicable service gets one copy, as a replica',
+    world: { remoteServer: true },
+    in: [tagged(syn())],
+    out: [copy(R1, tagged(syn())), copy(R2, tagged(syn()))],
+    counts: { 'drop.syn-to-remote-server': 1, 'emit.copy': 2, ...GENUINE },
+  },
+  {
+    name: 'an untagged SYN, and one with payload, have an adjacent server, as no remote one would open them',
+    world: { remoteServer: true, replicable: false },
+    in: [syn(), tagged(syn({ payload: text('GET') }))],
+    out: [syn(), syn({ payload: text('GET') })],
+    counts: { 'pass.syn-untagged': 1, 'pass.syn-tag-refused': 1, ...GENUINE },
+  },
+];
+
 /** The origin does the same under every configuration. */
 export const origin: Row[] = CONFIGURATIONS.flatMap((configuration) =>
-  (configuration === 'A' ? [...immediate, ...refusals, ...others, ...held] : immediate.slice(0, 1)).map(
-    (r): Row => ({ role: 'origin', configuration, ...r }),
-  ),
+  (configuration === 'A'
+    ? [...immediate, ...refusals, ...others, ...held, ...remote]
+    : immediate.slice(0, 1)
+  ).map((r): Row => ({ role: 'origin', configuration, ...r })),
 );

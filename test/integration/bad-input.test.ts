@@ -223,6 +223,20 @@ describe('the host', () => {
     expectOne(o, 78, 'FSA_ADDRESS_NOT_LOCAL', /198\.18\.99\.9 is not an address of this host/);
   });
 
+  it('a server that is not adjacent', async () => {
+    const o = await refused('origin', (f) => {
+      (f.services as { servers?: object[] }[])[0].servers = [{ address: '198.18.99.9' }];
+    });
+    expectOne(o, 78, 'FSA_SERVER_NOT_ADJACENT', /server 198\.18\.99\.9 is on no network of lan0/);
+  });
+
+  it('servers that contradict themselves', async () => {
+    const o = await refused('origin', (f) => {
+      (f.services as { servers?: object[] }[])[0].servers = [{ address: '203.0.113.10', replica: 'r1' }];
+    });
+    expectOne(o, 78, 'FSA_CONFIG_VALUE', /needs an address \(adjacent\) or a replica \(remote\)/);
+  });
+
   it('no permission', async () => {
     const o = await refused('gateway', same, { prefix: ['setpriv', '--bounding-set', '-net_admin'] });
     expectOne(o, 77, 'FSA_PERMISSION', /CAP_NET_ADMIN/);

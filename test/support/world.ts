@@ -29,6 +29,8 @@ export interface World {
   holdSlots: number;
   replicable: boolean;
   replicaState: 'up' | 'busy' | 'draining' | 'inactive';
+  /** The origin's server for every connection is the second replica. */
+  remoteServer: boolean;
   /** What a replica's acknowledgement waits under load. */
   penaltyUs: number;
 }
@@ -46,6 +48,7 @@ export const WORLD: World = {
   holdSlots: 64,
   replicable: true,
   replicaState: 'up',
+  remoteServer: false,
   penaltyUs: 0,
 };
 
@@ -79,7 +82,7 @@ export function gatewayOptions(w: World): GatewayPipelineOptions {
     key: keyWords(gatewayKey(MASTER, GATEWAY_ID)),
   };
 }
-export const originOptions = (w: World) => ({ flows: { max: w.maxFlows } });
+export const originOptions = (w: World) => ({ flows: { max: w.maxFlows }, seed: 7 });
 export const replicaOptions = (w: World) => ({ flows: { max: w.maxFlows, ...FLOWS } });
 
 export function gatewaySnapshot(w: World): GatewaySnapshot {
@@ -120,6 +123,14 @@ export function originSnapshot(w: World): OriginSnapshot {
           delayUs: w.delaysUs[i],
           candidate: w.candidates[i],
         })),
+        ...(w.remoteServer
+          ? {
+              remote: {
+                slots: new Int16Array(7),
+                servers: [{ address: words(REPLICAS[1].address), candidate: w.candidates[1] }],
+              },
+            }
+          : {}),
       },
     ],
   };

@@ -78,6 +78,7 @@ export function blankTopology(replicas: number): Topology {
     name: 'random',
     replicas: names,
     wanHosts,
+    servers: ['server'],
     limits: Object.fromEntries(names.map((r) => [r, { connections: 10_000, cpuPct: 100 }])),
     services: [{ name: 'web', address: '203.0.113.10', ports: [80], raceWindowMs: 500 }],
     delaysMs: Object.fromEntries(wanHosts.map((from) => [from, row(from)])),

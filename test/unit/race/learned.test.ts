@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { ManualClock } from '../../../src/device/clock.js';
-import { Learned, learnedBytes, readLearned, rttOf } from '../../../src/race/learned.js';
+import { COMPARE, Learned, learnedBytes, readLearned, rttOf } from '../../../src/race/learned.js';
 import { RECORDED } from '../../../src/race/record.js';
 
 const CLIENT = 0xc0000207 | 0;
@@ -247,7 +247,8 @@ describe('candidates too close to call', () => {
 
   it('are told apart by what was measured, after some samples', () => {
     const learned = fresh();
-    expect(shares(learned, raced(learned, { 1: 30, 2: 33 }, ALL, 3))).toEqual({ '-1': 1 });
+    expect(shares(learned, raced(learned, { 0: 90, 1: 30, 2: 33 }, ALL, 3))).toEqual({ [COMPARE]: 1 });
+    expect(learned.compare(learned.entry(0, CLIENT), ALL)).toBe(bits(1, 2));
     expect(shares(learned, raced(learned, { 1: 30, 2: 33 }, ALL))).toEqual({ 1: 1 });
   });
 
@@ -260,7 +261,7 @@ describe('candidates too close to call', () => {
     const learned = fresh();
     const entry = raced(learned, { 1: 30, 2: 33 });
     for (let n = 0; n < 7; n++) {
-      expect(shares(learned, entry)).toEqual({ '-1': 1 });
+      expect(shares(learned, entry)).toEqual({ [COMPARE]: 1 });
       learned.raced(entry, ALL);
     }
     expect(shares(learned, entry)).toEqual({ 1: 1 });

@@ -46,7 +46,7 @@ describe("the replica's file", () => {
       rise: 1,
       fall: 2,
     });
-    const one = "FSA_CONFIG_VALUE 8:1: 'health' needs one of http, tcp";
+    const one = "FSA_CONFIG_VALUE 8:1: 'health' needs one of http, tcp, command";
     expect(lines(`${FILE}health: {}\n`)).toEqual([one]);
     expect(lines(`${FILE}health: {http: 'http://x/', tcp: '127.0.0.1:80'}\n`)).toEqual([one]);
     expect(lines(`${FILE}health: {http: 'ftp://x'}\n`)[0]).toMatch(/^FSA_CONFIG_VALUE 8:10: /);

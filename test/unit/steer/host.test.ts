@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { isAlive, startTime } from '../../../src/steer/apply.js';
 import {
+  checkAdjacent,
   checkForwardChains,
   checkForwarding,
   checkInterfaces,
@@ -13,8 +14,14 @@ import { type Prefix, parsePrefix } from '../../../src/wire/address.js';
 
 const HOST: Host = {
   interfaces: [
-    { name: 'eth0', mtu: 1500, ethernet: true, addresses: ['10.1.0.1'] },
-    { name: 'eth1', mtu: 1400, ethernet: true, addresses: ['198.51.100.1', '198.51.100.2'] },
+    { name: 'eth0', mtu: 1500, ethernet: true, addresses: ['10.1.0.1'], networks: ['10.1.0.1/24'] },
+    {
+      name: 'eth1',
+      mtu: 1400,
+      ethernet: true,
+      addresses: ['198.51.100.1', '198.51.100.2'],
+      networks: ['198.51.100.1/24', '198.51.100.2/24'],
+    },
   ],
   forwarding: true,
   ruleset: { chains: [], rules: [] },
@@ -54,6 +61,12 @@ describe('the questions of --check', () => {
     expect(checkLocalAddress(HOST, '9.9.9.9', 'add it')).toMatchObject([
       { code: 'FSA_ADDRESS_NOT_LOCAL', message: expect.stringContaining('add it') },
     ]);
+  });
+
+  it('tell a server that is on none of the networks given', () => {
+    const [near] = HOST.interfaces[0].addresses;
+    expect(checkAdjacent(HOST, ['eth0'], near.replace(/\d+$/, '77'))).toEqual([]);
+    expect(checkAdjacent(HOST, ['eth0'], '9.9.9.9')).toMatchObject([{ code: 'FSA_SERVER_NOT_ADJACENT' }]);
   });
 
   it('tell a chain that drops once, however many legs it stands in the way of', () => {

@@ -1,11 +1,46 @@
 /**
- * Asks the replica's own application, as a client would. A stopped application still has a kernel that
+ * Asks an application, as a client would, or a command about it. A stopped application still has a kernel that
  * answers SYNs: only this tells whether it would serve.
  */
+import { execFile } from 'node:child_process';
 import { get } from 'node:http';
 import { get as getTls } from 'node:https';
 import { connect } from 'node:net';
-import type { HealthConfig } from './config.js';
+import type { Schema } from '../config.js';
+
+export interface HealthConfig {
+  /** URL that must answer 2xx or 3xx. */
+  http?: string;
+  /** HOST:PORT that must accept a connection. */
+  tcp?: string;
+  /** Program and arguments; exit code 0 is health. Runs with the role's rights, through no shell. */
+  command?: string[];
+  intervalMs: number;
+  timeoutMs: number;
+  /** Successes in a row that make it healthy, failures in a row that make it not. */
+  rise: number;
+  fall: number;
+}
+
+export const healthSchema: Schema = {
+  type: 'object',
+  additionalProperties: false,
+  properties: {
+    http: { type: 'string', pattern: '^https?://[^/]+' },
+    tcp: { type: 'string', pattern: '^.+:[0-9]{1,5}$' },
+    command: { type: 'array', minItems: 1, items: { type: 'string', minLength: 1 } },
+    intervalMs: { type: 'integer', minimum: 50, default: 1000 },
+    timeoutMs: { type: 'integer', minimum: 10, default: 900 },
+    rise: { type: 'integer', minimum: 1, default: 1 },
+    fall: { type: 'integer', minimum: 1, default: 2 },
+  },
+};
+
+/** What is wrong with it beyond its schema; '' when nothing is. */
+export function healthProblem(config: HealthConfig): string {
+  const kinds = [config.http, config.tcp, config.command].filter((kind) => kind !== undefined);
+  return kinds.length === 1 ? '' : "'health' needs one of http, tcp, command";
+}
 
 export class Health {
   /** Why it is not healthy; '' when it is. Unhealthy until the first success. */
@@ -34,8 +69,7 @@ export class Health {
   }
 
   async #check(): Promise<void> {
-    const { http, tcp, timeoutMs } = this.config;
-    const problem = http !== undefined ? await checkHttp(http, timeoutMs) : await checkTcp(tcp!, timeoutMs);
+    const problem = await check(this.config);
     if (this.#stopped) return;
     this.#judge(problem);
     this.#timer = setTimeout(() => void this.#check(), this.config.intervalMs);
@@ -54,6 +88,11 @@ export class Health {
     this.reason = problem;
     this.onChange();
   }
+}
+
+function check({ http, tcp, command, timeoutMs }: HealthConfig): Promise<string> {
+  if (http !== undefined) return checkHttp(http, timeoutMs);
+  return tcp !== undefined ? checkTcp(tcp, timeoutMs) : checkCommand(command!, timeoutMs);
 }
 
 function checkHttp(url: string, timeoutMs: number): Promise<string> {
@@ -88,5 +127,19 @@ function checkTcp(target: string, timeoutMs: number): Promise<string> {
       socket.destroy();
     });
     socket.on('error', (error) => resolve(`health check: ${error.message}`));
+  });
+}
+
+function checkCommand([program, ...args]: string[], timeoutMs: number): Promise<string> {
+  return new Promise((resolve) => {
+    const options = { timeout: timeoutMs, killSignal: 'SIGKILL' as const };
+    execFile(program, args, options, (error, stdout, stderr) => {
+      const said = `${stderr}${stdout}`.trim().split('\n')[0].slice(0, 200);
+      if (error === null) resolve('');
+      else if (error.killed) resolve(`health check: ${program} did not end in ${timeoutMs} ms`);
+      else if (typeof error.code === 'number')
+        resolve(`health check: ${program} ended with ${error.code}${said === '' ? '' : `: ${said}`}`);
+      else resolve(`health check: ${program}: ${error.code ?? error.signal}`);
+    });
   });
 }
