@@ -11,7 +11,8 @@ export interface ReplicaConfig extends CommonConfig {
   address: string;
   services: ReplicaService[];
   health?: HealthConfig;
-  limits: { connections: number; cpuPct: number };
+  /** `newPerSecond`: SYNs that are let in, evenly, with a second's worth at once; without it, all. */
+  limits: { connections: number; cpuPct: number; newPerSecond?: number };
   /** A replica under load waits so long × its load (0 … 1) before it lets its kernel acknowledge. */
   loadPenaltyMs: number;
   /** Whether this host's clock is known to be synchronized (PTP, NTP with a bound). */
@@ -50,6 +51,7 @@ export const schema: Schema = {
         connections: { type: 'integer', minimum: 1, default: 100_000 },
         /** 100 switches the limit off: a machine is never busier than that. */
         cpuPct: { type: 'number', minimum: 1, maximum: 100, default: 95 },
+        newPerSecond: { type: 'integer', minimum: 1, maximum: 10_000_000 },
       },
     },
   },

@@ -74,6 +74,7 @@ function onTaggedSyn(
   const { view } = batch;
   // [404] dead or inactive: nothing happens. [408] busy: dropped.
   if (state.state === 'busy') return batch.drop(i, reasons.dropBusy);
+  if (state.state === 'draining') return batch.drop(i, reasons.dropDraining);
   if (state.state !== 'up') return batch.drop(i, reasons.dropInactive);
   const verdict = state.keyring.check(view, inner, l4, p);
   if (verdict === FOREIGN) return batch.drop(i, reasons.dropTagForeign);
@@ -81,6 +82,7 @@ function onTaggedSyn(
   if (verdict !== GENUINE) return batch.drop(i, reasons.dropTagForged);
   if (inner + ipv4.totalLength(view, inner) > l4 + tcp.dataOffset(view, l4))
     return batch.drop(i, reasons.dropSynPayload);
+  if (!state.admits()) return batch.drop(i, reasons.dropOverRate);
 
   const mode = state.serviceMode[batch.service[i]];
   // Under A the replica's own address answers, and nothing more passes through here.

@@ -32,6 +32,7 @@ import {
 import { type Address, type Prefix, parse, parsePrefix } from '../src/wire/address.js';
 import { OVERHEAD } from '../src/wire/ipip.js';
 import { type ReplicaConfig, readReplicaConfig } from './config.js';
+import { Drain } from './drain.js';
 import { CpuMeter, countConnections } from './load.js';
 import { ProbeResponder } from './probe-responder.js';
 import type { ReplicaPipelineOptions, ReplicaSnapshot } from './state.js';
@@ -68,11 +69,14 @@ class Replica implements Role {
   #connections = 0;
   #cpuPct = 0;
   #penaltyTold = 0;
+  readonly #drain: Drain;
+  readonly actions = { drain: () => this.#setDrain(true), resume: () => this.#setDrain(false) };
 
   constructor(readonly config: ReplicaConfig) {
     this.#master = readKeyFile(config.tag.keyFile, 'master');
+    this.#drain = new Drain(config.instance);
     this.#responder = new ProbeResponder(config.address, probeKey(this.#master));
-    this.pipelineOptions = { flows: config.flows };
+    this.pipelineOptions = { flows: config.flows, newPerSecond: config.limits.newPerSecond ?? 0 };
     if (config.health !== undefined) this.#health = new Health(config.health, () => this.#judge());
   }
 
@@ -170,19 +174,28 @@ class Replica implements Role {
     this.#context = context;
     await this.#responder.start();
     await this.#health?.start();
+    this.#measure();
     this.#judge();
     this.#publish();
     this.#timer = setInterval(() => {
+      this.#measure();
       this.#judge();
       this.#publish();
     }, LOAD_MS);
+  }
+
+  /** By an operator: no new connections from now on, or in service again. */
+  #setDrain(wanted: boolean): void {
+    if (wanted) this.#drain.begin();
+    else this.#drain.end();
+    this.#judge();
   }
 
   /** [404, 406] inactive, busy or up, and why. Asks for a new duty when that changes. */
   #judge(): void {
     if (this.#context === undefined) return;
     const [state, reason] = this.#assess(this.#context.registry.view);
-    const changed = state !== this.#state;
+    const changed = state !== this.#state || (reason !== this.#reason && this.#drain.progress !== undefined);
     this.#state = state;
     this.#reason = reason;
     if (!changed) return;
@@ -200,6 +213,9 @@ class Replica implements Role {
       .flatMap((s) => this.#checkService(this.#host!, s));
     if (absent.length > 0) return ['inactive', absent[0].message];
     if (this.#health !== undefined && !this.#health.healthy) return ['inactive', this.#health.reason];
+    const { progress } = this.#drain;
+    if (progress === 'draining') return ['draining', 'asked to drain'];
+    if (progress === 'drained') return ['inactive', 'drained: its last connection has ended'];
     const relax = this.#state === 'busy' ? RELAX : 1;
     if (this.#connections >= limits.connections * relax)
       return ['busy', `${this.#connections} connections, the limit is ${limits.connections}`];
@@ -230,15 +246,20 @@ class Replica implements Role {
       reason: this.#reason,
       connections: this.#connections,
       load: Math.round(this.#load() * 100) / 100,
+      capacity: this.config.limits.connections,
       clock: this.config.clock,
     };
   }
 
+  #measure(): void {
+    const ports = new Set(this.#carried(this.#context!.registry.view).map((s) => s.localPort));
+    this.#connections = countConnections(ports);
+    this.#drain.observe(this.#connections);
+    this.#cpuPct = this.#cpu.read();
+  }
+
   #publish(): void {
     if (this.#context === undefined) return;
-    const ports = new Set(this.#carried(this.#context.registry.view).map((s) => s.localPort));
-    this.#connections = countConnections(ports);
-    this.#cpuPct = this.#cpu.read();
     this.#context.registry.publish('replica', this.#record());
     if (this.#penaltyUs() !== this.#penaltyTold) this.#context.refresh();
     this.#penaltyTold = this.#penaltyUs();
@@ -248,12 +269,16 @@ class Replica implements Role {
     clearInterval(this.#timer);
     this.#health?.stop();
     this.#responder.stop();
+    this.#drain.end();
   }
 
   status(): Record<string, unknown> {
     return {
+      id: this.config.id,
       state: this.#state,
       reason: this.#reason,
+      drain: this.#drain.progress ?? null,
+      load: Math.round(this.#load() * 100) / 100,
       connections: this.#connections,
       cpuPct: Math.round(this.#cpuPct),
       flows: this.#context?.plane.gauges[0] ?? 0,

@@ -13,6 +13,8 @@ export const reasons = defineReasons({
   passTunnelNotOurs: 'pass.tunnel-not-ours',
   dropInactive: 'drop.inactive',
   dropBusy: 'drop.busy',
+  dropDraining: 'drop.draining',
+  dropOverRate: 'drop.over-rate',
   dropUntagged: 'drop.syn-untagged',
   dropTagForeign: 'drop.tag-foreign',
   dropTagStale: 'drop.tag-stale',

@@ -36,6 +36,8 @@ export interface ReplicaSnapshot {
 
 export interface ReplicaPipelineOptions {
   flows: { max: number; openingTimeoutMs: number; establishedTimeoutMs: number; closingTimeoutMs: number };
+  /** SYNs that are let in; 0 is no limit. */
+  newPerSecond: number;
 }
 
 export class ReplicaFlows {
@@ -62,11 +64,17 @@ export class ReplicaFlows {
   serviceMode = new Uint8Array(0);
   /** The kernel's part in carrying flows, where it has one. */
   readonly pins: Pins | undefined;
+  readonly #newPerSecond: number;
+  #admissions: number;
+  #admittedUs: number;
   readonly #sweepBudget: number;
   readonly #gauges: Float64Array;
 
   constructor(context: PipelineContext<ReplicaPipelineOptions>) {
-    const { flows } = context.options;
+    const { flows, newPerSecond } = context.options;
+    this.#newPerSecond = newPerSecond;
+    this.#admissions = newPerSecond;
+    this.#admittedUs = context.clock.nowUs;
     this.hold = context.hold;
     this.clock = context.clock;
     this.flows = FlowTable.seeded(flows.max);
@@ -108,6 +116,18 @@ export class ReplicaFlows {
         })),
     );
     this.pins?.adopt();
+  }
+
+  /** Whether one more connection may begin now: a bucket of a second's worth, filled evenly. */
+  admits(): boolean {
+    const rate = this.#newPerSecond;
+    if (rate === 0) return true;
+    const { nowUs } = this.clock;
+    this.#admissions = Math.min(rate, this.#admissions + ((nowUs - this.#admittedUs) * rate) / 1e6);
+    this.#admittedUs = nowUs;
+    if (this.#admissions < 1) return false;
+    this.#admissions--;
+    return true;
   }
 
   /** The client has answered: from here on the kernel carries the flow. */

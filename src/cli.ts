@@ -37,29 +37,33 @@ const releaseOption = (): Option =>
 const fastpathOption = (): Option =>
   new Option('--fastpath <mode>', 'carry decided flows in the kernel (eBPF)').choices([...FASTPATHS]);
 
-function role(name: 'gateway' | 'origin' | 'replica', description: string): void {
+function role(name: 'gateway' | 'origin' | 'replica', description: string): Command {
   const command = program
     .command(name)
+    .enablePositionalOptions()
     .description(description)
-    .requiredOption('--config-file <file>', 'role file (YAML)')
+    .option('--config-file <file>', 'role file (YAML); required')
     .addOption(configurationOption())
     .option('--registry <url>', 'redis://HOST:PORT, rediss://…, redis+unix:///PATH or file:PATH')
     .addOption(raceOption())
     .addOption(releaseOption())
     .option('--check', 'validate, print what would be steered, change nothing')
-    .action(async (flags: RoleFlags) => {
+    .action(async (flags: Partial<RoleFlags>) => {
+      // Not by commander: it would ask a subcommand for it too.
+      if (flags.configFile === undefined)
+        throw new FirstackError('FSA_USAGE', "required option '--config-file <file>' not specified");
       // By a computed path: the compiler follows none of the roles from here.
       const { main } = (await import(new URL(`../${name}/main.js`, import.meta.url).href)) as RoleModule;
-      exitCode = await main(flags);
+      exitCode = await main({ ...flags, configFile: flags.configFile });
     });
-  if (name === 'origin') return;
-  command
+  if (name === 'origin') return command;
+  return command
     .addOption(fastpathOption())
     .option('--unpin', 'take away what a killed process left in the kernel: its connections end');
 }
 role('gateway', 'run on the gateway router of the clients');
 role('origin', 'run on the router or switch before the origin server');
-role('replica', 'run on each replica web server');
+const replica = role('replica', 'run on each replica web server');
 
 const integer =
   (least: number, most: number) =>
@@ -90,6 +94,27 @@ const adminOption = (): Option =>
   new Option('--admin <address>', "the gateway's admin.listen: HOST:PORT or unix:PATH").default(
     '127.0.0.1:7411',
   );
+
+const loadReplica = (): Promise<typeof import('./admin/replica-commands.js')> =>
+  import('./admin/replica-commands.js');
+const replicaCommand = (name: string, description: string): Command =>
+  replica
+    .command(name)
+    .description(description)
+    .option('--admin <address>', "the replica's admin.listen: HOST:PORT or unix:PATH", '127.0.0.1:7413')
+    .option('--json', 'print JSON', false);
+replicaCommand('drain', 'no new connections; those that it has go on')
+  .option('--wait', 'return when the last connection has ended', false)
+  .option('--timeout <s>', 'seconds to wait at most', integer(1, 1_000_000), 3600)
+  .action(async (options) => {
+    exitCode = await (await loadReplica()).drain(options);
+  });
+replicaCommand('resume', 'back in service').action(async (options) => {
+  exitCode = await (await loadReplica()).resume(options);
+});
+replicaCommand('status', 'what it says of itself').action(async (options) => {
+  exitCode = await (await loadReplica()).status(options);
+});
 
 program
   .command('explain')

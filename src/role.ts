@@ -97,6 +97,8 @@ export interface Role {
   /** For /v1/status. */
   status(): Record<string, unknown>;
   races?(count: number): RaceRecord[];
+  /** What an operator may ask for, by name; see the admin API. */
+  readonly actions?: Record<string, () => void>;
   /** For /v1/proximity: who wins for whom. */
   proximity?(): unknown[];
 }
@@ -382,6 +384,7 @@ async function serve(
     }),
     races: role.races === undefined ? undefined : (count) => role.races!(count),
     proximity: role.proximity === undefined ? undefined : () => role.proximity!(),
+    actions: role.actions ?? {},
   });
   const onSignal = (): void => end(0);
   const onHangUp = (): void => {

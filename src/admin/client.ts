@@ -6,13 +6,13 @@ import { parseListen } from './server.js';
 const TIMEOUT_MS = 3000;
 
 /** @throws FirstackError FSA_ADMIN_UNAVAILABLE when nobody answers, or not with 200 */
-export function askAdmin<T>(address: string, path: string): Promise<T> {
+export function askAdmin<T>(address: string, path: string, method: 'GET' | 'POST' = 'GET'): Promise<T> {
   const at = parseListen(address);
   const target = 'path' in at ? { socketPath: at.path } : at;
   return new Promise((resolve, reject) => {
     const fail = (why: string): void =>
       reject(new FirstackError('FSA_ADMIN_UNAVAILABLE', `${address}${path}: ${why}`));
-    const outgoing = request({ ...target, path, timeout: TIMEOUT_MS }, (response) => {
+    const outgoing = request({ ...target, path, method, timeout: TIMEOUT_MS }, (response) => {
       let text = '';
       response.setEncoding('utf8');
       response.on('data', (part: string) => {

@@ -15,6 +15,8 @@ export interface AdminSource {
   status(): Record<string, unknown>;
   races: ((count: number) => RaceRecord[]) | undefined;
   proximity: (() => unknown[]) | undefined;
+  /** What an operator may ask of the role, by name: `POST /v1/NAME`, answered with the status. */
+  actions: Record<string, () => void>;
 }
 
 export interface Admin {
@@ -48,6 +50,11 @@ export function createAdmin(source: AdminSource): Admin {
     }));
   const proximity = source.proximity;
   if (proximity !== undefined) app.get('/v1/proximity', async () => ({ proximity: proximity() }));
+  for (const [name, act] of Object.entries(source.actions))
+    app.post(`/v1/${name}`, async () => {
+      act();
+      return source.status();
+    });
   return {
     listen: async (address) => {
       const at = parseListen(address);

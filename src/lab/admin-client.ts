@@ -5,6 +5,7 @@ export interface RoleStatus {
   role: string;
   instance: string;
   state?: string;
+  connections?: number;
   reason?: string;
   counters: Record<string, number>;
   candidates?: { id: string; state: string; distanceMs: number | null }[];

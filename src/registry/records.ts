@@ -65,6 +65,8 @@ export interface ReplicaRecord {
   connections: number;
   /** Share of its most limited resource in use, 0 … 1. */
   load: number;
+  /** Connections that it takes at most; absent where nobody said. */
+  capacity?: number;
   /** Whether its clock is known to be synchronized: then an origin measures one way. */
   clock: 'free' | 'synchronized';
 }
@@ -159,6 +161,7 @@ export const schemas: Record<Kind, Schema> = {
       reason: { type: 'string', default: '' },
       connections: { type: 'number', minimum: 0, default: 0 },
       load: { type: 'number', minimum: 0, default: 0 },
+      capacity: { type: 'number', minimum: 1 },
       clock: { enum: ['free', 'synchronized'], default: 'free' },
     },
     ['id', 'address', 'services'],

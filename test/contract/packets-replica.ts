@@ -104,7 +104,10 @@ function cracking(c: Configuration): Row[] {
     dropped('[404] an inactive replica does nothing', copy(tagged(syn())), 'drop.inactive', {
       replicaState: 'inactive',
     }),
-    dropped('[404] nor one that is draining', copy(tagged(syn())), 'drop.inactive', {
+    dropped('a replica over its rate of new connections drops', copy(tagged(syn())), 'drop.over-rate', {
+      newPerSecond: 0.5,
+    }),
+    dropped('[404] nor one that is draining', copy(tagged(syn())), 'drop.draining', {
       replicaState: 'draining',
     }),
     dropped('[408] a busy replica drops', copy(tagged(syn())), 'drop.busy', { replicaState: 'busy' }),

@@ -33,6 +33,8 @@ export interface World {
   remoteServer: boolean;
   /** What a replica's acknowledgement waits under load. */
   penaltyUs: number;
+  /** SYNs that a replica lets in; 0 is no limit. */
+  newPerSecond: number;
 }
 
 export const WORLD: World = {
@@ -50,6 +52,7 @@ export const WORLD: World = {
   replicaState: 'up',
   remoteServer: false,
   penaltyUs: 0,
+  newPerSecond: 0,
 };
 
 export const TUNNEL_MSS = 1440;
@@ -83,7 +86,10 @@ export function gatewayOptions(w: World): GatewayPipelineOptions {
   };
 }
 export const originOptions = (w: World) => ({ flows: { max: w.maxFlows }, seed: 7 });
-export const replicaOptions = (w: World) => ({ flows: { max: w.maxFlows, ...FLOWS } });
+export const replicaOptions = (w: World) => ({
+  flows: { max: w.maxFlows, ...FLOWS },
+  newPerSecond: w.newPerSecond,
+});
 
 export function gatewaySnapshot(w: World): GatewaySnapshot {
   return {

@@ -1,0 +1,107 @@
+// Drain and admission: a replica out of service keeps its connections and says when the last has ended; a rate of new
+// connections; a health check by command.
+import { writeFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import type { Lab } from '../../src/lab/lab.js';
+import { cliScript } from '../../src/lab/paths.js';
+import { waitUntil } from '../../src/lab/process.js';
+import { request, requestMany } from '../../src/lab/requests.js';
+import { CONFIGURATIONS } from '../../src/registry/records.js';
+import { withLab } from './lab-support.js';
+
+async function replicaCommand(lab: Lab, ...args: string[]) {
+  const socket = `unix:${lab.roles.adminSocket('r2')}`;
+  return lab.exec('r2', [process.execPath, cliScript, 'replica', ...args, '--admin', socket], {
+    timeoutMs: 30_000,
+  });
+}
+
+/** A download that takes some seconds. */
+function slowDownload(lab: Lab) {
+  const path = `${lab.directory}/slow`;
+  const url = 'http://203.0.113.10/blob/slow';
+  const child = lab.spawnIn(
+    'client',
+    ['curl', '-s', '--limit-rate', '60k', '-D', path, '-o', `${path}.body`, url],
+    {
+      stdio: 'ignore',
+    },
+  );
+  return new Promise<number | null>((resolve) => child.once('exit', resolve));
+}
+
+const servedBy = async (lab: Lab, n: number): Promise<string[]> => {
+  const all = await requestMany(lab, n, 5);
+  expect(all.filter((r) => !r.ok).map((r) => r.error)).toEqual([]);
+  return [...new Set(all.map((r) => r.servedBy))];
+};
+
+describe.each(CONFIGURATIONS)('configuration %s', (configuration) => {
+  it('drain keeps what there is, takes nothing new, ends with the last flow; resume', async () => {
+    await withLab({ topology: 'replica-nearest', configuration, race: 'learned' }, async (lab) => {
+      expect((await request(lab)).servedBy).toBe('r2');
+      writeFileSync(`${lab.webServer('r2').blobDirectory}/slow`, Buffer.alloc(400_000, 'x'));
+      const download = slowDownload(lab);
+      const open = async () => Number((await lab.roles.status('r2'))?.connections ?? 0) > 0;
+      expect(await waitUntil(open, 5000)).toBe(true);
+
+      const at = await replicaCommand(lab, 'drain', '--json');
+      expect(JSON.parse(at.stdout)).toMatchObject({ id: 'r2', state: 'draining', drain: 'draining' });
+      expect(at.status).toBe(0);
+      const seen = async () =>
+        (await lab.roles.status('gateway'))?.applied.replicasUp.includes('r2') === false;
+      expect(await waitUntil(seen, 4000)).toBe(true);
+      expect(await servedBy(lab, 10)).toEqual(['r1']);
+
+      const waited = await replicaCommand(lab, 'drain', '--wait', '--timeout', '25');
+      expect(waited.status).toBe(0);
+      expect(waited.stdout).toMatch(/r2: inactive \(drained: its last connection has ended\), 0 connections/);
+      expect(await download).toBe(0);
+
+      // Killed and started again it is out of service still.
+      await lab.killRole('r2');
+      lab.startRole('r2');
+      const stillOut = async () => (await lab.roles.status('r2'))?.state === 'inactive';
+      expect(await waitUntil(stillOut, 8000)).toBe(true);
+      expect((await replicaCommand(lab, 'status')).stdout).toContain('drained');
+
+      expect((await replicaCommand(lab, 'resume', '--json')).stdout).toContain('"state":"up"');
+      const back = async () => (await request(lab)).servedBy === 'r2';
+      expect(await waitUntil(back, 10_000)).toBe(true);
+    });
+  });
+});
+
+describe('admission', () => {
+  it('lets so many new connections in a second; the others are served elsewhere', async () => {
+    const changes = { r2: { limits: { connections: 10_000, cpuPct: 100, newPerSecond: 5 } } };
+    await withLab(
+      { topology: 'replica-nearest', configuration: 'C', race: 'origin', changes },
+      async (lab) => {
+        const all = await requestMany(lab, 60, 30);
+        expect(all.filter((r) => !r.ok).map((r) => r.error)).toEqual([]);
+        const limited = all.filter((r) => r.servedBy === 'r2').length;
+        expect(limited).toBeGreaterThanOrEqual(5);
+        expect(limited).toBeLessThan(40);
+        expect(await lab.roles.counter('r2', 'drop.over-rate')).toBeGreaterThan(0);
+      },
+    );
+  });
+
+  it('asks a command for health', async () => {
+    const health = { command: ['test', '-e', ''], intervalMs: 200, timeoutMs: 1000, rise: 2, fall: 2 };
+    await withLab({ topology: 'replica-nearest', race: 'learned', roles: false }, async (lab) => {
+      const here = `${lab.directory}/healthy`;
+      health.command[2] = here;
+      writeFileSync(here, '');
+      await lab.startRoles({ race: 'learned', changes: { r2: { health } } });
+      expect(await servedBy(lab, 5)).toEqual(['r2']);
+      await lab.exec('r2', ['rm', here]);
+      const down = async () => (await lab.roles.status('r2'))?.state === 'inactive';
+      expect(await waitUntil(down, 5000)).toBe(true);
+      expect((await lab.roles.status('r2'))?.reason).toBe('health check: test ended with 1');
+      await new Promise((resolve) => setTimeout(resolve, 1500));
+      expect(await servedBy(lab, 5)).toEqual(['r1']);
+    });
+  });
+});
