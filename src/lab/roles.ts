@@ -275,7 +275,7 @@ export class Roles {
         tun: tun('fsor'),
         address: wanAddress(host),
         tag: masterKey,
-        services: this.topology.services.map((s) => ({ ...s, replicable: true })),
+        services: this.#originServices(),
       };
     }
     const services = this.#replicaServices();
@@ -297,17 +297,23 @@ export class Roles {
     };
   }
 
+  #originServices() {
+    return this.topology.services.map(({ name, address, ports, raceWindowMs }) => ({
+      name,
+      address,
+      ports,
+      raceWindowMs,
+      replicable: true,
+    }));
+  }
+
   #replicaServices(): { name: string; port: number }[] {
     return this.topology.services.map((s) => ({ name: s.name, port: s.ports[0] }));
   }
 
   #registryFile(): unknown {
     return {
-      services: this.topology.services.map((s) => ({
-        ...s,
-        configuration: this.options.configuration,
-        replicable: true,
-      })),
+      services: this.#originServices().map((s) => ({ ...s, configuration: this.options.configuration })),
       replicas: this.topology.replicas.map((id) => ({
         id,
         address: wanAddress(id),
