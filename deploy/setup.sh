@@ -11,7 +11,7 @@ say() { printf 'setup: %s\n' "$*" >&2; }
 # command=package
 needs='ip=iproute2 nft=nftables redis-server=redis-server nginx=nginx curl=curl tcpdump=tcpdump
 ping=iputils-ping nsenter=util-linux sysctl=procps gcc=gcc make=make
-clang=clang bpftool=bpftool haproxy=haproxy'
+clang=clang bpftool=bpftool haproxy=haproxy wrk=wrk h2load=nghttp2-client iperf3=iperf3'
 # file=package
 headers='/usr/include/bpf/bpf_helpers.h=libbpf-dev'
 
@@ -51,7 +51,7 @@ install_debian() {
   rm -f "$log" "$policy"
   [ -z "$kept" ] || mv "$kept" "$policy"
   trap - EXIT INT TERM
-  for service in redis-server nginx nftables haproxy; do
+  for service in redis-server nginx nftables haproxy iperf3; do
     case " $missing " in
       *" $service "*) update-rc.d "$service" disable >/dev/null 2>&1 || true ;;
     esac

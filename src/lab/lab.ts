@@ -77,6 +77,7 @@ export class Lab {
       instances: [],
       topology: topology.name,
       hosts: addressesOf(topology),
+      services: topology.services,
     });
     const lab = new Lab(state, topology, options);
     lab.#forget = onEnd({ orderly: () => lab.down(), atOnce: () => removeAtOnce(state) });

@@ -24,7 +24,7 @@ import {
   waitUntil,
 } from './process.js';
 import type { LabState } from './state.js';
-import type { Service, Topology } from './topology.js';
+import type { Topology } from './topology.js';
 
 export interface RoleOptions {
   configuration: Configuration;
@@ -275,7 +275,7 @@ export class Roles {
         tun: tun('fsor'),
         address: wanAddress(host),
         tag: masterKey,
-        services: this.topology.services.map((s) => ({ ...s, replicable: true, ...this.#servers(s) })),
+        services: this.#originServices().map((s) => ({ ...s, ...this.#servers(s.ports) })),
       };
     }
     const services = this.#replicaServices();
@@ -298,12 +298,22 @@ export class Roles {
   }
 
   /** Where there are several servers: those, and how they are looked at. */
-  #servers({ ports }: Service): object {
+  #servers(ports: number[]): object {
     if (this.topology.servers.length === 1) return {};
     return {
       servers: this.topology.servers.map((host) => ({ address: serverAddress(host) })),
       health: { http: `http://{server}:${ports[0]}/healthz`, intervalMs: 500, timeoutMs: 400 },
     };
+  }
+
+  #originServices() {
+    return this.topology.services.map(({ name, address, ports, raceWindowMs }) => ({
+      name,
+      address,
+      ports,
+      raceWindowMs,
+      replicable: true,
+    }));
   }
 
   #replicaServices(): { name: string; port: number }[] {
@@ -312,11 +322,7 @@ export class Roles {
 
   #registryFile(): unknown {
     return {
-      services: this.topology.services.map((s) => ({
-        ...s,
-        configuration: this.options.configuration,
-        replicable: true,
-      })),
+      services: this.#originServices().map((s) => ({ ...s, configuration: this.options.configuration })),
       replicas: this.topology.replicas.map((id) => ({
         id,
         address: wanAddress(id),

@@ -8,6 +8,7 @@ import { FirstackError } from '../errors.js';
 import { deleteNamespaces, inodeOf } from './network.js';
 import { instanceRoot, labRoot, namespaceRoot } from './paths.js';
 import { endAll, identify, isAlive, type ProcessId, run, signal } from './process.js';
+import type { Service } from './topology.js';
 
 export interface LabProcess extends ProcessId {
   /** What it is: `emulator`, `redis`, `gateway`, `nginx-r1`, or a command that was run. */
@@ -25,6 +26,7 @@ export interface LabRecord {
   topology: string;
   /** The hosts with their WAN or LAN address, for `lab up` and for a person who reads this file. */
   hosts: Record<string, string>;
+  services: Service[];
 }
 
 const NAME = /^[a-z0-9-]{1,20}$/;

@@ -31,6 +31,8 @@ export interface Service {
   address: string;
   ports: number[];
   raceWindowMs: number;
+  /** False: no nginx listens on its ports; whoever uses the laboratory starts a server of another kind. */
+  webServer?: boolean;
 }
 
 export interface Topology {
@@ -113,6 +115,7 @@ const SCHEMA: Schema = {
             items: { type: 'integer', minimum: 1, maximum: 65_535 },
           },
           raceWindowMs: { ...number(1, 10_000), default: 500 },
+          webServer: { type: 'boolean' },
         },
       },
     },
@@ -173,7 +176,7 @@ export function loadTopology(nameOrFile = DEFAULT_TOPOLOGY): Topology {
     );
   }
   const { value, locate } = readYaml<TopologyFile>(file, SCHEMA);
-  const problems = [...strangers(value, locate), ...doubles(value, locate)];
+  const problems = [...strangers(value, locate), ...doubles(value, locate), ...unhealthy(value, locate)];
   if (problems.length > 0) throw FirstackError.ofProblems(problems);
   const replicas = Object.keys(value.hosts)
     .filter((h) => h.startsWith('r'))
@@ -245,6 +248,13 @@ function doubles(file: TopologyFile, locate: Locate): Problem[] {
     }
   });
   return problems;
+}
+
+/** The replicas' health is asked of the first service's web server. */
+function unhealthy(file: TopologyFile, locate: Locate): Problem[] {
+  if (file.services[0].webServer !== false) return [];
+  const message = `${locate(['services', '0', 'webServer'])}: the first service needs a web server`;
+  return [{ code: 'FSA_CONFIG_VALUE', message }];
 }
 
 /** When a candidate's acknowledgement reaches the gateway, after the tagged SYN reached the origin. */

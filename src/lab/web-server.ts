@@ -59,7 +59,7 @@ export class WebServer {
     const child = spawnLogged(argv, log);
     const id = this.state.noteProcess(`nginx-${this.host}`, child.pid);
     this.#process = id;
-    const ports = this.topology.services.flatMap((s) => s.ports);
+    const ports = this.#servicePorts();
     const listening = () => ports.every((p) => isListening(namespace, p));
     await waitUntil(() => listening() || !isAlive(id), 5000);
     if (!isAlive(id) || !listening()) {
@@ -101,9 +101,13 @@ export class WebServer {
       });
   }
 
+  #servicePorts(): number[] {
+    return this.topology.services.filter((s) => s.webServer !== false).flatMap((s) => s.ports);
+  }
+
   // One process and no master: a test that kills it has then killed all of it.
   #configuration(): string {
-    const ports = [...this.topology.services.flatMap((s) => s.ports), DIRECT_PORT];
+    const ports = [...this.#servicePorts(), DIRECT_PORT];
     const listens = [...new Set(ports)].map((p) => `    listen ${p};`);
     const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
     return `# Written by firstack's laboratory.

@@ -52,6 +52,7 @@ export class Testbed {
       instances: specs.flatMap((s) => World.instancesOf(s)),
       topology: 'worlds',
       hosts: {},
+      services: [],
     });
     const bed = new Testbed(state, say);
     bed.#forget = onEnd({ orderly: () => bed.down(), atOnce: () => removeAtOnce(state) });

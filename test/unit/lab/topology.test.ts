@@ -57,6 +57,11 @@ describe('the topology file', () => {
 
   it.each([
     ['a host that is not there', 'delaysMs: {gateway: {r3: 1}}', "'r3' is not among the hosts"],
+    [
+      'no web server to ask for health',
+      'delaysMs: {}\nservices: [{name: a, address: 203.0.113.10, webServer: false}]',
+      'the first service needs a web server',
+    ],
     ['a path to nowhere', 'delaysMs: {}\npaths: {"r1>r4": {lossPct: 1}}', "'r4' is not among the hosts"],
     [
       'one port for two services',

@@ -1,0 +1,89 @@
+/**
+ * The rate profile: stages of so many arrivals a second, and the moments at which arrivals are due. Pure.
+ *
+ * N(t) is the area under the rate: how many arrivals are due by t. Uniform arrivals stand where N passes
+ * ½, 1½, 2½ …; Poisson arrivals stand where N passes a unit Poisson process (time change), so both follow
+ * a ramp exactly and the number of arrivals has the same mean.
+ */
+
+export interface Stage {
+  /** Arrivals a second when it begins, and when it ends; linear between. */
+  fromPerS: number;
+  toPerS: number;
+  lastsS: number;
+}
+
+export const ARRIVALS = ['uniform', 'poisson'] as const;
+export type Arrivals = (typeof ARRIVALS)[number];
+
+const UNIT_S: Record<string, number> = { ms: 0.001, s: 1, m: 60, h: 3600 };
+
+/** Seconds in `500ms`, `30s`, `2m`, `1h` or a plain number of seconds. @returns undefined for anything else */
+export function parseDuration(text: string): number | undefined {
+  const parts = /^(\d+(?:\.\d+)?)(ms|s|m|h)?$/.exec(text);
+  return parts === null ? undefined : Number(parts[1]) * UNIT_S[parts[2] ?? 's'];
+}
+
+/** `from:to:duration`, several joined by comma. @returns undefined when it is anything else */
+export function parseRamp(text: string): Stage[] | undefined {
+  const stages = text.split(',').map((part) => {
+    const fields = part.split(':');
+    const [fromPerS, toPerS] = fields.slice(0, 2).map(parseRate);
+    const lastsS = parseDuration(fields[2] ?? '');
+    if (fields.length !== 3 || fromPerS === undefined || toPerS === undefined || !lastsS) return undefined;
+    return { fromPerS, toPerS, lastsS };
+  });
+  return stages.every((s) => s !== undefined) ? stages : undefined;
+}
+
+/** Arrivals a second. @returns undefined when it is no number from 0 */
+export function parseRate(text: string): number | undefined {
+  return /^\d+(\.\d+)?$/.test(text) ? Number(text) : undefined;
+}
+
+export const durationS = (stages: readonly Stage[]): number => stages.reduce((sum, s) => sum + s.lastsS, 0);
+
+const areaOf = (s: Stage): number => ((s.fromPerS + s.toPerS) / 2) * s.lastsS;
+
+/** How many arrivals the profile asks for, on the average for Poisson ones. */
+export const expectedArrivals = (stages: readonly Stage[]): number =>
+  stages.reduce((sum, s) => sum + areaOf(s), 0);
+
+/**
+ * When arrivals are due, in ms from the beginning, ascending.
+ * @param seed of Poisson arrivals; the same seed gives the same moments
+ */
+export function dueTimes(stages: readonly Stage[], arrivals: Arrivals, seed: number): Float64Array {
+  const random = generator(seed);
+  const uniform = arrivals === 'uniform';
+  const step = uniform ? () => 1 : () => -Math.log(1 - random());
+  const due: number[] = [];
+  let at = uniform ? 0.5 : step();
+  let before = 0;
+  let beganS = 0;
+  for (const stage of stages) {
+    const area = areaOf(stage);
+    for (; at - before < area; at += step()) due.push((beganS + whenArea(stage, at - before)) * 1000);
+    before += area;
+    beganS += stage.lastsS;
+  }
+  return Float64Array.from(due);
+}
+
+/** Seconds into the stage at which the area under its rate is `area`: the root of a quadratic, stably. */
+function whenArea({ fromPerS, toPerS, lastsS }: Stage, area: number): number {
+  const slope = (toPerS - fromPerS) / lastsS;
+  const root = Math.sqrt(Math.max(0, fromPerS * fromPerS + 2 * slope * area));
+  return Math.min(lastsS, (2 * area) / (fromPerS + root));
+}
+
+/** Mulberry32, from 0 to below 1. */
+function generator(seed: number): () => number {
+  let state = seed | 0;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
