@@ -10,6 +10,8 @@ export interface GatewayConfig extends CommonConfig {
   /** Clients behind this gateway. */
   prefixes: string[];
   race: Race;
+  /** This host's own connections are a client's too: the gateway on the client host itself. */
+  local: boolean;
   /** Gateways of one site share what they learn. */
   site?: string;
 }
@@ -19,7 +21,7 @@ const common = commonProperties({ tun: 'fsgw0', admin: 7411, mark: 0x01000000, t
 export const schema: Schema = {
   type: 'object',
   additionalProperties: false,
-  required: ['instance', 'lan', 'wan', 'registry', 'tag', 'prefixes'],
+  required: ['instance', 'wan', 'registry', 'tag', 'prefixes'],
   properties: {
     ...common,
     tag: {
@@ -33,6 +35,8 @@ export const schema: Schema = {
     },
     prefixes: { type: 'array', minItems: 1, items: { type: 'string', format: 'ipv4-cidr' } },
     race: { enum: [...RACES], default: 'learned' },
+    lan: { ...common.lan, minItems: 0, default: [] },
+    local: { type: 'boolean', default: false },
     site: { type: 'string', pattern: '^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$' },
   },
 };
@@ -41,7 +45,13 @@ export const schema: Schema = {
 export function readGatewayConfig(flags: RoleFlags): GatewayConfig {
   const race = flags.race ?? process.env.FIRSTACK_RACE;
   const parsed: Parsed<GatewayConfig> = readYaml(flags.configFile, schema, { ...overrides(flags), race });
-  const problems = overlapping(parsed.value.prefixes, (i) => parsed.locate(['prefixes', i]));
+  const { value, locate } = parsed;
+  const problems = overlapping(value.prefixes, (i) => locate(['prefixes', i]));
+  if (value.lan.length === 0 && !value.local)
+    problems.push({
+      code: 'FSA_CONFIG_MISSING',
+      message: `${locate([])}: 'lan' is needed, or 'local: true' where this host is the client`,
+    });
   if (problems.length > 0) throw FirstackError.ofProblems(problems);
   return parsed.value;
 }

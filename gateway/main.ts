@@ -127,6 +127,14 @@ class Gateway implements Role {
     return this.config.prefixes.map((p) => parsePrefix(p) as Prefix);
   }
 
+  whyNoFastpath(host: Host): string {
+    if (this.config.local)
+      return "the programs see what routers forward, and this host's own sockets are clients (local: true)";
+    return this.isMasqueraded(host)
+      ? 'this host translates sources on the WAN, which only its own stack can do'
+      : '';
+  }
+
   isMasqueraded(host: Host): boolean {
     return checkMasquerade(host, this.config.wan, this.#prefixes()).length > 0;
   }

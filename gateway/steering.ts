@@ -1,6 +1,7 @@
 /** Which packets reach the gateway's TUN: those of registered services, from and to its clients. */
 import type { KernelMode } from '../src/fastpath/modes.js';
 import {
+  beforeLocal,
   chain,
   ICMP_ERRORS,
   interfaces,
@@ -35,10 +36,11 @@ export function steering(config: GatewayConfig, fleet: Fleet, how: GatewaySteeri
   const fromLan = `iifname ${interfaces(lan)} ip saddr @clients`;
   const fromWan = `iifname ${interfaces(wan)} ip daddr @clients`;
   const mark = steerTo(config.steering);
-  const outward = [
-    `${fromLan} ip daddr . tcp dport @tunnelled ${steerIntoTunnel(config.steering)} notrack accept`,
-    `${fromLan} ip daddr . tcp dport @services ${mark} notrack`,
+  const outwardFrom = (source: string): string[] => [
+    `${source} ip daddr . tcp dport @tunnelled ${steerIntoTunnel(config.steering)} notrack accept`,
+    `${source} ip daddr . tcp dport @services ${mark} notrack`,
   ];
+  const outward = lan.length === 0 ? [] : outwardFrom(fromLan);
   // Of the service's own packets only those that decide: the origin's data stays in the kernel, and under
   // B that of the replicas, which spoof it.
   const deciding = 'ip saddr . tcp sport @services tcp flags & (fin | syn | rst) != 0';
@@ -79,10 +81,16 @@ export function steering(config: GatewayConfig, fleet: Fleet, how: GatewaySteeri
     tun: tun.name,
     ...config.steering,
     tunnelMtu: fleet.usesTunnel() ? how.tunnelMtu : undefined,
-    body: [...sets, ...chains].join(''),
-    beforeLocal: false,
-    sysctls: [],
+    body: [...sets, ...chains, ...(config.local ? [own(outwardFrom('ip saddr @clients'))] : [])].join(''),
+    ...beforeLocal(config),
+    // Else a socket takes an answer before anybody has looked at it.
+    sysctls: config.local ? [{ key: 'net.ipv4.tcp_early_demux', value: '0' }] : [],
   };
+}
+
+/** What this host's own sockets send. */
+function own(rules: string[]): string {
+  return chain('output', 'output', 'route', ['oifname "lo" accept', ...rules]);
 }
 
 /** An nftables priority between destination translation (-100) and filtering (0). */

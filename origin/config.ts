@@ -29,6 +29,8 @@ export interface OriginConfig extends CommonConfig {
   services: OriginService[];
   /** The gateway's affair; named here so that one set of flags fits every role. */
   race: Race;
+  /** The web server is this host itself. */
+  local: boolean;
   release: Release;
   /** Whether this host's clock is known to be synchronized (PTP, NTP with a bound). */
   clock: 'free' | 'synchronized';
@@ -40,7 +42,7 @@ const { v: _v, ...serviceProperties } = schemas.service.properties as Record<str
 export const schema: Schema = {
   type: 'object',
   additionalProperties: false,
-  required: ['instance', 'wan', 'lan', 'registry', 'tag', 'address', 'services'],
+  required: ['instance', 'wan', 'registry', 'tag', 'address', 'services'],
   properties: {
     ...common,
     steering: {
@@ -62,6 +64,8 @@ export const schema: Schema = {
         properties: { ...serviceProperties, health: healthSchema },
       },
     },
+    lan: { ...common.lan, minItems: 0, default: [] },
+    local: { type: 'boolean', default: false },
     race: { enum: [...RACES], default: 'origin' },
     release: { enum: [...RELEASES], default: 'synchronized' },
     clock: { enum: ['free', 'synchronized'], default: 'free' },
@@ -78,6 +82,11 @@ export function readOriginConfig(flags: RoleFlags): OriginConfig {
   const { value, locate } = parsed;
   const problems: Problem[] = [];
   const owners = new Map<string, string>();
+  if (value.lan.length === 0 && !value.local)
+    problems.push({
+      code: 'FSA_CONFIG_MISSING',
+      message: `${locate([])}: 'lan' is needed, or 'local: true' where this host is the web server`,
+    });
   value.services.forEach((service, i) => {
     if (value.services.findIndex((s) => s.name === service.name) !== i)
       problems.push({
@@ -99,8 +108,18 @@ export function readOriginConfig(flags: RoleFlags): OriginConfig {
         code: 'FSA_CONFIGURATION_MISMATCH',
         message: `${locate(['services', i, 'configuration'])}: service ${service.name} has configuration ${service.configuration}, --configuration says ${flags.configuration}`,
       });
+    if (value.local && service.servers?.some((s) => s.address !== undefined))
+      problems.push({
+        code: 'FSA_CONFIG_VALUE',
+        message: `${locate(['services', i])}: service ${service.name} has adjacent servers, and 'local: true' says that this host is its server`,
+      });
     for (const message of serverProblems(service, value.steering.serverMask))
       problems.push({ code: 'FSA_CONFIG_VALUE', message: `${locate(['services', i])}: ${message}` });
+    if (service.address === value.address && (service.configuration ?? value.configuration) !== 'A')
+      problems.push({
+        code: 'FSA_CONFIG_VALUE',
+        message: `${locate(['address'])}: ${value.address} is service ${service.name}'s own, which its replicas have too under B and C: copies and probes need another address of this host`,
+      });
     for (const port of service.ports) {
       const endpoint = `${service.address}:${port}`;
       const owner = owners.get(endpoint);

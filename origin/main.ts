@@ -86,6 +86,7 @@ class Origin implements Role {
       ...this.#conflicts(view),
       ...checkLocalAddress(host, address, 'copies could not be sent from it'),
       ...this.#adjacent().servers.flatMap((server) => checkAdjacent(host, lan, server)),
+      ...(this.config.local ? this.#services().flatMap((s) => checkService(host, s)) : []),
       ...checkForwarding(host),
       ...checkForwardChains(host, [...legs, ...wan.map((w) => ({ iif: w, oif: tun.name }))]),
     ];
@@ -330,6 +331,14 @@ class Origin implements Role {
       viewAgeMs: Math.round(this.#context.registry.viewAgeMs),
     });
   }
+}
+
+function checkService(host: Host, { address }: ServiceRecord): Problem[] {
+  return checkLocalAddress(
+    host,
+    address,
+    `this host is its server (local: true): ip address add ${address}/32 dev lo`,
+  );
 }
 
 function seedOf(master: KeyFile): number {

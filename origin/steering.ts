@@ -4,7 +4,15 @@
  */
 
 import type { NextHops } from '../src/steer/next-hops.js';
-import { chain, ICMP_ERRORS, interfaces, type Steering, set, steerTo } from '../src/steer/plan.js';
+import {
+  beforeLocal,
+  chain,
+  ICMP_ERRORS,
+  interfaces,
+  type Steering,
+  set,
+  steerTo,
+} from '../src/steer/plan.js';
 import type { OriginConfig } from './config.js';
 
 /** @param served where there are several adjacent servers: those, and the slots of each service */
@@ -30,9 +38,14 @@ export function steering(
       `${fromWan} ip daddr . tcp dport @services tcp flags & (syn | ack | rst) == syn ${steerTo(config.steering)} notrack accept`,
       // Conntrack saw no SYN of these: it would call the rest invalid.
       `${fromWan} ip daddr . tcp dport @services notrack accept`,
-      `iifname ${interfaces(lan)} ip saddr . tcp sport @services notrack accept`,
+      ...(lan.length === 0
+        ? []
+        : [`iifname ${interfaces(lan)} ip saddr . tcp sport @services notrack accept`]),
       `${fromWan} ${ICMP_ERRORS} ip daddr @servers ${steerTo(config.steering)}`,
     ]),
+    ...(config.local
+      ? [chain('output', 'output', 'filter', ['ip saddr . tcp sport @services notrack accept'])]
+      : []),
   ].join('');
   return {
     instance: config.instance,
@@ -40,7 +53,7 @@ export function steering(
     ...config.steering,
     tunnelMtu: undefined,
     body,
-    beforeLocal: false,
+    ...beforeLocal(config),
     sysctls: [],
     nextHops: served.servers.length === 0 ? undefined : nextHops(config, served),
   };

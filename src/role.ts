@@ -84,8 +84,8 @@ export interface Role {
   duty(host: Host, view: View, kernel: KernelMode): Duty;
   /** The programs that carry this role's flows; none where it has none to carry. */
   attachments?(host: Host): Attachment[];
-  /** The host translates the clients' sources on the WAN. */
-  isMasqueraded?(host: Host): boolean;
+  /** Why this role's flows cannot be carried by those here; '' when they can. */
+  whyNoFastpath?(host: Host): string;
   /** After the data plane is up: states its records, starts its probes and health checks. */
   start(context: RoleContext): Promise<void>;
   stop(): Promise<void>;
@@ -250,7 +250,7 @@ export async function runRole(role: Role, flags: RoleFlags): Promise<number> {
 /** What `--fastpath` comes to on this host; undefined for a role that has no flows to carry. */
 async function choose(role: Role, host: Host): Promise<FastpathChoice | undefined> {
   if (role.attachments === undefined) return undefined;
-  return chooseFastpath(role.config.fastpath.mode, host, role.isMasqueraded?.(host) === true);
+  return chooseFastpath(role.config.fastpath.mode, host, role.whyNoFastpath?.(host) ?? '');
 }
 
 interface KernelSide {

@@ -12,18 +12,12 @@ export interface FastpathChoice {
 
 /**
  * @param asked what the operator asked for
- * @param masqueraded the host translates the clients' sources on the WAN
+ * @param against why the role's flows cannot be carried in the kernel here; '' when they can
  * @throws FirstackError FSA_FASTPATH_UNAVAILABLE when that cannot be had
  */
-export async function chooseFastpath(
-  asked: Fastpath,
-  host: Host,
-  masqueraded: boolean,
-): Promise<FastpathChoice> {
+export async function chooseFastpath(asked: Fastpath, host: Host, against: string): Promise<FastpathChoice> {
   if (asked === 'off') return { how: 'off', why: 'as asked', skipped: [] };
-  const missing = masqueraded
-    ? 'this host translates sources on the WAN, which only its own stack can do'
-    : await whyUnavailable();
+  const missing = against !== '' ? against : await whyUnavailable();
   if (missing !== '') {
     if (asked !== 'auto') throw unavailable(missing);
     return { how: 'off', why: missing, skipped: [] };

@@ -42,6 +42,19 @@ export const TUN_ADDRESS = '192.0.0.8/32';
 /** Where the local table's rule stands while a role needs to look before it. */
 export const LOCAL_RULE_MOVED = 10;
 
+/** Of a role before whose rule the local table's stood: any preference before where that goes. */
+const BEFORE_LOCAL = 5;
+
+/** Where steered packets are addressed to this host, our rule must stand before the local table's. */
+export function beforeLocal(config: {
+  local: boolean;
+  steering: { priority: number };
+}): Pick<Steering, 'beforeLocal' | 'priority'> {
+  const { priority } = config.steering;
+  const late = config.local && priority >= LOCAL_RULE_MOVED;
+  return { beforeLocal: config.local, priority: late ? BEFORE_LOCAL : priority };
+}
+
 /** The name of an instance's nftables table. */
 export function tableName(instance: string): string {
   return `firstack_${instance.replaceAll('-', '_')}`;

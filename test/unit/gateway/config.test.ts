@@ -62,7 +62,6 @@ describe("the gateway's file", () => {
     ).map((l) => l.split(' ')[0]);
     expect(codes.sort()).toEqual([
       'FSA_CONFIG_INVALID',
-      'FSA_CONFIG_INVALID',
       'FSA_CONFIG_MISSING',
       'FSA_CONFIG_MISSING',
       'FSA_CONFIG_TYPE',
@@ -70,6 +69,14 @@ describe("the gateway's file", () => {
       'FSA_CONFIG_VALUE',
       'FSA_CONFIG_VALUE',
     ]);
+  });
+
+  it('has a LAN, or is the client itself', () => {
+    const none = FILE.replace(/lan: .*\n/, '');
+    expect(lines(none)).toEqual([
+      "FSA_CONFIG_MISSING 1:1: 'lan' is needed, or 'local: true' where this host is the client",
+    ]);
+    expect(read(`${none}local: true\n`)).toMatchObject({ lan: [], local: true });
   });
 
   it('has prefixes that do not overlap, each pair told with its place', () => {

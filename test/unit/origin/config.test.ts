@@ -59,6 +59,27 @@ describe("the origin's file", () => {
     ]);
   });
 
+  it('has servers that make sense, each problem told', () => {
+    const service = (servers: string): string[] =>
+      lines(more(`name: w, address: 203.0.113.12, ports: [80], configuration: B, servers: ${servers}`)).map(
+        (l) => l.replace(/^.*?: /, ''),
+      );
+    expect(service('[{address: 10.0.0.1}, {replica: r9, weight: 3}]')).toEqual([]);
+    expect(service('[{weight: 3}]')).toEqual([
+      'a server of w needs an address (adjacent) or a replica (remote), one of both',
+    ]);
+    expect(service('[{address: 10.0.0.1}, {address: 10.0.0.1}]')).toEqual([
+      'server 10.0.0.1 of w is there twice',
+    ]);
+    expect(service('[{address: 10.0.0.1, weight: 0}]')).toEqual(['no server of w has a weight']);
+    expect(service('[], health: {tcp: "{server}:80"}')).toEqual([
+      "'health' is about adjacent servers, and w has none",
+    ]);
+    expect(service('[{address: 10.0.0.1}], health: {}')).toEqual([
+      "'health' needs one of http, tcp, command",
+    ]);
+  });
+
   it('is told all of its problems at once', () => {
     expect(
       lines(`${more('name: W, address: 1.2.3, prots: [80]')}release: soon\n`)
