@@ -64,7 +64,13 @@ describe("the origin's file", () => {
       lines(more(`name: w, address: 203.0.113.12, ports: [80], configuration: B, servers: ${servers}`)).map(
         (l) => l.replace(/^.*?: /, ''),
       );
-    expect(service('[{address: 10.0.0.1}, {replica: r9, weight: 3}]')).toEqual([]);
+    const good = 'name: w, address: 203.0.113.12, ports: [80], configuration: B';
+    expect(
+      read(more(`${good}, servers: [{address: 10.0.0.1}, {replica: r9, weight: 3}]`)).services[1].servers,
+    ).toEqual([
+      { address: '10.0.0.1', weight: 1 },
+      { replica: 'r9', weight: 3 },
+    ]);
     expect(service('[{weight: 3}]')).toEqual([
       'a server of w needs an address (adjacent) or a replica (remote), one of both',
     ]);
