@@ -91,7 +91,7 @@ export function choose(state: GatewayState, batch: Batch, i: number, e: number):
   const others = live & ~state.suspects;
   const spares = state.suspects !== 0 && (hash >>> 24) % 4 === 0 && (others & ~(1 << ORIGIN)) !== 0;
   if (state.race === RACE_GATEWAY) return spares ? others : live;
-  let one = (hash >>> 1) % RACE_AGAIN === 0 ? RACE : learned.choose(entry, live, state.loads, mix(hash));
+  let one = racesAgain(hash) ? RACE : learned.choose(entry, live, state.loads, mix(hash));
   if (one >= 0 && spares && ((state.suspects >>> one) & 1) !== 0)
     one = learned.best(entry, others & ~(1 << ORIGIN));
   if (one !== RACE) {
@@ -113,7 +113,13 @@ export function choose(state: GatewayState, batch: Batch, i: number, e: number):
   return live;
 }
 
-function mix(word: number): number {
+/** Whether a connection races again, by lot: `races_again` of the programs in the kernel draws the same. */
+export function racesAgain(hash: number): boolean {
+  return (hash >>> 1) % RACE_AGAIN === 0;
+}
+
+/** Spreads an initial sequence number over all bits. */
+export function mix(word: number): number {
   let h = Math.imul(word ^ (word >>> 16), 0x7feb352d);
   h = Math.imul(h ^ (h >>> 15), 0x846ca68b);
   // Signed: a word above 2^31 would be boxed.

@@ -4,13 +4,17 @@
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { mix, racesAgain } from '../../gateway/send-syn.js';
+import { MonotonicClock } from '../../src/device/clock.js';
 import { native } from '../../src/device/native.js';
 import type { KernelPath } from '../../src/fastpath/kernel.js';
 import { FLOW_KEY, FLOW_VALUE } from '../../src/fastpath/layout.js';
 import { bpf } from '../../src/fastpath/native.js';
+import { Openings } from '../../src/fastpath/openings.js';
+import { parse } from '../../src/wire/address.js';
 import { PACKETS } from '../contract/packets.js';
 import { CONFIGURATIONS, type Given, type Row } from '../contract/row.js';
-import { NOW_SECONDS } from '../support/builder.js';
+import { CLIENT, NOW_SECONDS, R1, SERVICE, SERVICE_PORT, syn } from '../support/builder.js';
 import { Harness } from '../support/harness.js';
 import { frame, parseFrame } from '../support/naive.js';
 
@@ -236,6 +240,32 @@ describe.each(['gateway', 'replica'] as const)('%s', (role) => {
       const kept = Object.keys(r.counts).every((name) => CARRIED.has(name));
       if (role === 'gateway' && plain && kept) expect(byKernel).toBe(r.in.length);
     });
+  });
+});
+
+describe('the lot', () => {
+  it('is drawn alike in the kernel and in TypeScript: who races again, and who goes to the learned winner', async () => {
+    const instance = 'table-lot';
+    const kernel = new Kernel(new kernelModule.KernelPath(instance, 1), instance);
+    await kernel.path.load(8192);
+    const fds = kernel.path.pinFds(0);
+    const openings = new Openings(fds);
+    const word = (text: string): number => parse(text)![3];
+    let again = 0;
+    for (let n = 0; n < 3000; n++) {
+      const seq = Math.imul(n + 1, 0x9e3779b1) >>> 0;
+      // The lease must not run out meanwhile; slots are given back as they are read.
+      const now = new MonotonicClock().nowUs;
+      openings.lease(word(CLIENT) & -256, parse(SERVICE)!, SERVICE_PORT, word(R1.address), R1.port, 1, now);
+      const made = kernel.run('gateway_lan_l2', 'lan0', frameOf(syn({ seq, sport: 1024 + n })).subarray(10));
+      const wanted = racesAgain(mix(seq | 0));
+      expect(made === undefined, `seq ${seq}`).toBe(wanted);
+      if (wanted) again++;
+      while (openings.next() >= 0) openings.finish(openings.read);
+    }
+    expect(again).toBeGreaterThan(30);
+    expect(again).toBeLessThan(90);
+    await kernel.close();
   });
 });
 

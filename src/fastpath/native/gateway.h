@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: (MIT OR GPL-2.0-only)
+//
+// The gateway: SYNs to a learned winner, clients' packets to the one that carries them, answers as the service.
+#pragma once
+#include "packet.h"
+
+// The lot of `gateway/send-syn.ts`: the same for every SYN of a connection, and for both sides of this boundary.
+static __always_inline bool races_again(__u32 isn) {
+  __u32 h = (isn ^ (isn >> 16)) * 0x7feb352d;
+  h = (h ^ (h >> 15)) * 0x846ca68b;
+  h ^= h >> 16;
+  return (h >> 1) % RACE_AGAIN == 0;
+}
+
+// A client's SYN whose winner is known: there and nowhere else, and a note for TypeScript, which hedges. Only under A,
+// where a SYN needs no tag.
+static __always_inline int gateway_syn(struct __sk_buff *skb, __u32 l2, const struct packet *p) {
+  __u32 zero = 0;
+  if ((p->flags & (SYN | ACK | RST | FIN)) != SYN || p->total != p->header || p->ttl <= 1) return LEFT;
+  struct flow_key key = {.service_port = p->dport};
+  map_v4(&key.client, p->saddr & PREFIX_MASK);
+  map_v4(&key.service, p->daddr);
+  struct winner *w = bpf_map_lookup_elem(&winners, &key);
+  if (!w || w->until_ns < bpf_ktime_get_ns() || races_again(p->seq)) return LEFT;
+  struct settings *how = configuration();
+  struct tickets *t = bpf_map_lookup_elem(&tickets, &zero);
+  if (!how || !t || t->head - t->done >= OPENINGS - 64) return LEFT;
+  key.client_port = p->sport;
+  key.client.word[3] = p->saddr;
+  struct flow *before = bpf_map_lookup_elem(&flows, &key);
+  __u8 fins = CLIENT_FIN | SERVER_FIN;
+  if (before && !(before->seen & ANY_RST) && (before->seen & fins) != fins) return LEFT;
+  __u32 length = p->header;
+  if (length < 40 || length > sizeof(((struct opening *)0)->syn)) return LEFT;
+  bool stack = how->flags & FORWARD_BY_STACK;
+  struct bpf_fib_lookup fib = {};
+  __be32 target = w->target.word[3];
+  __be16 port = w->port;
+  int found = route(skb, p, p->saddr, target, 0, &fib);
+  if (found < 0) return LEFT;
+
+  __u64 n = __sync_fetch_and_add(&t->head, 1);
+  __u32 at = n & (OPENINGS - 1);
+  struct opening *o = bpf_map_lookup_elem(&openings, &at);
+  if (!o) return LEFT;
+  struct flow f = {.target = w->target, .target_port = port, .mode = TRANSLATE, .seen = WAITING};
+  f.last = bpf_ktime_get_coarse_ns() >> 20;
+  f.first_byte_us = at + 1;
+  o->key = key;
+  o->candidate = w->candidate;
+  o->isn = p->seq;
+  o->answered_ns = 0;
+  o->sent_ns = bpf_ktime_get_ns();
+  // What could not be opened after all is a slot without a SYN.
+  o->length = 0;
+  int verdict = LEFT;
+  if (bpf_skb_load_bytes(skb, l2, o->syn, length) == 0 && bpf_map_update_elem(&flows, &key, &f, BPF_ANY) == 0) {
+    o->length = length;
+    verdict = TC_ACT_SHOT;
+  }
+  __sync_lock_test_and_set(&o->ticket, (__u32)n + 1);
+  if (verdict == LEFT || !rewrite(skb, l2, p, true, target, port, !stack)) return verdict;
+  return stack ? by_stack(skb, how) : forward(skb, l2, found, &fib);
+}
+
+// The learned winner's SYN-ACK.
+static __always_inline bool is_answer(struct flow *f, const struct packet *p) {
+  if ((p->flags & (SYN | ACK | RST | FIN)) != (SYN | ACK)) return false;
+  __u32 at = f->first_byte_us - 1;
+  struct opening *o = bpf_map_lookup_elem(&openings, &at);
+  if (!o || p->ack != o->isn + 1) return false;
+  o->answered_ns = bpf_ktime_get_ns();
+  f->first_byte_us = 0;
+  __sync_fetch_and_and(&f->word, ~SEEN(WAITING));
+  return true;
+}
+
+// [602-612, 656] From a client: to the winner.
+static __always_inline int gateway_lan(struct __sk_buff *skb, __u32 l2) {
+  struct packet p = {};
+  if (!readable(skb, l2) || !parse(skb, l2, &p) || p.protocol != IPPROTO_TCP) return LEFT;
+  if (p.flags & SYN) return gateway_syn(skb, l2, &p);
+  struct flow *f = find(p.saddr, p.sport, p.daddr, p.dport);
+  struct settings *how = configuration();
+  if (!f || !how || (f->seen & WAITING)) return LEFT;
+  __be32 target = f->target.word[3];
+  bool tunnel = f->mode == TUNNEL, stack = how->flags & FORWARD_BY_STACK;
+  struct bpf_fib_lookup fib = {};
+  if (p.ttl <= 1) {
+    count(LEFT_TTL, 1);
+    return LEFT;
+  }
+  int found = route(skb, &p, p.saddr, target, tunnel ? sizeof(struct iphdr) : 0, &fib);
+  if (found < 0) return LEFT;
+  note(skb, f, &p, true);
+  if (tunnel) {
+    // Past the stack the inner hop is counted here; the outer header begins its own life.
+    if (!stack && !hop_at(skb, l2)) return TC_ACT_SHOT;
+    if (!encapsulate(skb, l2, &p, p.saddr, target)) return TC_ACT_SHOT;
+  } else if (!rewrite(skb, l2, &p, true, target, f->target_port, !stack)) {
+    return TC_ACT_SHOT;
+  }
+  return stack ? by_stack(skb, how) : forward(skb, l2, found, &fib);
+}
+
+// [616, 636, 658] From a server: to the client, as the service.
+static __always_inline int gateway_wan(struct __sk_buff *skb, __u32 l2) {
+  struct packet p = {};
+  if (!readable(skb, l2) || !parse(skb, l2, &p)) return LEFT;
+  struct settings *how = configuration();
+  if (!how) return LEFT;
+  bool tunnel = p.protocol == IPPROTO_IPIP, stack = how->flags & FORWARD_BY_STACK;
+  __be32 outer_source = p.saddr, outer_client = p.daddr, service;
+  __be16 service_port;
+  __u8 outer_tos = p.tos;
+  if (tunnel) {
+    if (!parse(skb, l2 + sizeof(struct iphdr), &p) || p.protocol != IPPROTO_TCP) return LEFT;
+    service = p.saddr;
+    service_port = p.sport;
+  } else {
+    struct endpoint *e = find_endpoint(p.saddr, p.sport);
+    if (!e) return LEFT;
+    service = e->service.word[3];
+    service_port = e->port;
+  }
+  struct flow *f = find(p.daddr, p.dport, service, service_port);
+  if (!f) return LEFT;
+  bool waiting = f->seen & WAITING;
+  if ((p.flags & SYN) && !waiting) return LEFT;
+  // Only the winner may speak, and only in its configuration's form; TypeScript knows what to do with others.
+  if (tunnel) {
+    if (f->mode != TUNNEL || !is_v4(&f->target, outer_source) || outer_client != p.daddr) return LEFT;
+    if ((outer_tos ^ p.tos) & ECN_MASK) {
+      count(LEFT_ECN, 1);
+      return LEFT;
+    }
+  } else if (f->mode == SPOOF) {
+    if (p.saddr != service || (p.flags & RST)) return LEFT;
+  } else if (f->mode != TRANSLATE || !is_v4(&f->target, p.saddr) || f->target_port != p.sport) {
+    return LEFT;
+  }
+  if (p.ttl <= 1) {
+    count(LEFT_TTL, 1);
+    return LEFT;
+  }
+  struct bpf_fib_lookup fib = {};
+  int found = route(skb, &p, service, p.daddr, 0, &fib);
+  if (found < 0 || (waiting && !is_answer(f, &p))) return LEFT;
+  note(skb, f, &p, false);
+  if (tunnel) {
+    if (!decapsulate(skb) || (!stack && !hop_at(skb, l2))) return TC_ACT_SHOT;
+  } else if (!rewrite(skb, l2, &p, false, service, service_port, !stack)) {
+    return TC_ACT_SHOT;
+  }
+  return stack ? by_stack(skb, how) : forward(skb, l2, found, &fib);
+}

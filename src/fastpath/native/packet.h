@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: (MIT OR GPL-2.0-only)
+//
+// One IPv4 packet: read, rewritten, put into a tunnel or taken out, routed, handed on.
+#pragma once
+#include "maps.h"
+
+static __always_inline void count(__u32 which, __u64 n) {
+  __u32 zero = 0;
+  struct totals *t = bpf_map_lookup_elem(&totals, &zero);
+  if (t) t->of[which] += n;
+}
+
+static __always_inline void map_v4(struct address *a, __be32 v4) {
+  a->word[0] = a->word[1] = 0;
+  a->word[2] = bpf_htonl(0xffff);
+  a->word[3] = v4;
+}
+
+static __always_inline bool is_v4(const struct address *a, __be32 v4) {
+  return a->word[3] == v4 && a->word[2] == bpf_htonl(0xffff);
+}
+
+// One IPv4 header and what follows it, at an offset of the packet.
+struct packet {
+  __be32 saddr, daddr;
+  __be16 sport, dport;
+  __u32 seq, ack;
+  __u16 total, header;  // bytes of the IP packet; of IP and TCP headers
+  __u8 protocol, ttl, tos, flags;
+  bool df;
+};
+
+// False for what is not ours to carry: other protocols, fragments, IP options.
+static __always_inline bool parse(struct __sk_buff *skb, __u32 at, struct packet *p) {
+  void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+  struct iphdr *ip = data + at;
+  if ((void *)(ip + 1) > end) return false;
+  if (ip->version != 4 || ip->ihl != 5 || (ip->frag_off & bpf_htons(IP_MF | IP_OFFSET))) return false;
+  p->saddr = ip->saddr;
+  p->daddr = ip->daddr;
+  p->total = bpf_ntohs(ip->tot_len);
+  p->protocol = ip->protocol;
+  p->ttl = ip->ttl;
+  p->tos = ip->tos;
+  p->df = ip->frag_off & bpf_htons(IP_DF);
+  if (ip->protocol != IPPROTO_TCP) return ip->protocol == IPPROTO_IPIP;
+  struct tcphdr *tcp = (void *)(ip + 1);
+  if ((void *)(tcp + 1) > end) return false;
+  p->sport = tcp->source;
+  p->dport = tcp->dest;
+  p->seq = bpf_ntohl(tcp->seq);
+  p->ack = bpf_ntohl(tcp->ack_seq);
+  p->flags = ((__u8 *)tcp)[13];
+  p->header = sizeof *ip + tcp->doff * 4;
+  return tcp->doff >= 5 && p->header <= p->total && at + p->total <= skb->len;
+}
+
+static __always_inline bool readable(struct __sk_buff *skb, __u32 l2) {
+  if (skb->protocol != bpf_htons(ETH_P_IP) || skb->vlan_present) return false;
+  __u32 want = l2 + 2 * sizeof(struct iphdr) + sizeof(struct tcphdr);
+  void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+  if (data + want <= end) return true;
+  return bpf_skb_pull_data(skb, want < skb->len ? want : skb->len) == 0;
+}
+
+static __always_inline struct flow *find(__be32 client, __be16 client_port, __be32 service, __be16 service_port) {
+  struct flow_key key = {.client_port = client_port, .service_port = service_port};
+  map_v4(&key.client, client);
+  map_v4(&key.service, service);
+  return bpf_map_lookup_elem(&flows, &key);
+}
+
+static __always_inline struct endpoint *find_endpoint(__be32 address, __be16 port) {
+  struct endpoint_key key = {.port = port};
+  map_v4(&key.address, address);
+  return bpf_map_lookup_elem(&endpoints, &key);
+}
+
+static __always_inline void note(struct __sk_buff *skb, struct flow *f, const struct packet *p, bool client) {
+  __u8 seen = f->seen;
+  if (p->flags & FIN) seen |= client ? CLIENT_FIN : SERVER_FIN;
+  if (p->flags & RST) seen |= ANY_RST;
+  if (client && (p->flags & ACK)) seen |= CLIENT_ACK;
+  bool data = p->total > p->header;
+  if (data && client && !f->asked_us) f->asked_us = (__u32)(bpf_ktime_get_ns() / 1000) | 1;
+  if (data && !client && !(seen & SERVER_DATA)) {
+    seen |= SERVER_DATA;
+    if (f->asked_us) f->first_byte_us = (__u32)(bpf_ktime_get_ns() / 1000) - f->asked_us + 1;
+  }
+  if (seen != f->seen) __sync_fetch_and_or(&f->word, SEEN(seen));
+  __u32 now = bpf_ktime_get_coarse_ns() >> 20;
+  if (f->last != now) f->last = now;
+  __u32 packets = skb->gso_segs ? skb->gso_segs : 1;
+  __sync_fetch_and_add(&f->packets, packets);
+  __sync_fetch_and_add(&f->bytes, p->total);
+  __u32 zero = 0;
+  struct totals *t = bpf_map_lookup_elem(&totals, &zero);
+  if (!t) return;
+  t->of[client ? OUT_PACKETS : IN_PACKETS] += packets;
+  t->of[client ? OUT_BYTES : IN_BYTES] += p->total;
+}
+
+static __always_inline __u16 folded(__u32 sum) {
+  sum = (sum & 0xffff) + (sum >> 16);
+  return (sum & 0xffff) + (sum >> 16);
+}
+
+static __always_inline void update16(__u16 *check, __u16 from, __u16 to) {
+  *check = ~folded((__u16)~*check + (__u16)~from + to);
+}
+
+// Gives the packet another source or destination, and both checksums what follows from it (RFC 1624).
+static __always_inline bool rewrite(struct __sk_buff *skb, __u32 l2, const struct packet *p, bool destination,
+                                    __be32 to, __be16 to_port, bool hop) {
+  __be32 from = destination ? p->daddr : p->saddr;
+  __be16 from_port = destination ? p->dport : p->sport;
+  __u32 check = l2 + sizeof(struct iphdr) + offsetof(struct tcphdr, check);
+  if (from != to && bpf_l4_csum_replace(skb, check, from, to, BPF_F_PSEUDO_HDR | sizeof to)) return false;
+  if (from_port != to_port && bpf_l4_csum_replace(skb, check, from_port, to_port, sizeof to_port)) return false;
+  void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+  struct iphdr *ip = data + l2;
+  struct tcphdr *tcp = (void *)(ip + 1);
+  if ((void *)(tcp + 1) > end) return false;
+  if (from != to) {
+    update16(&ip->check, from & 0xffff, to & 0xffff);
+    update16(&ip->check, from >> 16, to >> 16);
+  }
+  if (destination) {
+    ip->daddr = to;
+    tcp->dest = to_port;
+  } else {
+    ip->saddr = to;
+    tcp->source = to_port;
+  }
+  if (hop) {
+    ip->ttl--;
+    update16(&ip->check, bpf_htons(0x0100), 0);
+  }
+  return true;
+}
+
+static __always_inline bool hop_at(struct __sk_buff *skb, __u32 at) {
+  void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+  struct iphdr *ip = data + at;
+  if ((void *)(ip + 1) > end) return false;
+  ip->ttl--;
+  update16(&ip->check, bpf_htons(0x0100), 0);
+  return true;
+}
+
+// Puts `[source -> destination]` before the packet. DF and DSCP are copied outward, ECN per RFC 6040.
+static __always_inline bool encapsulate(struct __sk_buff *skb, __u32 l2, const struct packet *p, __be32 source,
+                                        __be32 destination) {
+  struct iphdr outer = {
+      .version = 4,
+      .ihl = 5,
+      .tos = p->tos,
+      // A super-packet's may be more than the field holds: the kernel has such as 0, and cuts by its own length.
+      .tot_len = p->total + sizeof outer > 0xffff ? 0 : bpf_htons(p->total + sizeof outer),
+      .id = p->df ? 0 : (__u16)bpf_get_prandom_u32(),
+      .frag_off = p->df ? bpf_htons(IP_DF) : 0,
+      .ttl = OUTER_TTL,
+      .protocol = IPPROTO_IPIP,
+      .saddr = source,
+      .daddr = destination,
+  };
+  outer.check = ~folded(bpf_csum_diff(0, 0, (__be32 *)&outer, sizeof outer, 0));
+  return bpf_skb_adjust_room(skb, sizeof outer, BPF_ADJ_ROOM_MAC,
+                             BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_FIXED_GSO) == 0 &&
+         bpf_skb_store_bytes(skb, l2, &outer, sizeof outer, 0) == 0;
+}
+
+static __always_inline bool decapsulate(struct __sk_buff *skb) {
+  return bpf_skb_adjust_room(skb, -(int)sizeof(struct iphdr), BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO) == 0;
+}
+
+static __always_inline struct settings *configuration(void) {
+  __u32 zero = 0;
+  return bpf_map_lookup_elem(&settings, &zero);
+}
+
+// Where a packet that will have these addresses and `extra` bytes more goes; negative: the stack knows better.
+static __always_inline int route(struct __sk_buff *skb, const struct packet *p, __be32 source, __be32 destination,
+                                 __u32 extra, struct bpf_fib_lookup *fib) {
+  fib->family = AF_INET;
+  fib->l4_protocol = extra ? IPPROTO_IPIP : IPPROTO_TCP;
+  fib->tot_len = (skb->gso_size ? p->header + skb->gso_size : p->total) + extra;
+  fib->ifindex = skb->ingress_ifindex;
+  fib->tos = p->tos;
+  fib->ipv4_src = source;
+  fib->ipv4_dst = destination;
+  int found = bpf_fib_lookup(skb, fib, sizeof *fib, 0);
+  if (found == BPF_FIB_LKUP_RET_SUCCESS || found == BPF_FIB_LKUP_RET_NO_NEIGH) return found;
+  count(found == BPF_FIB_LKUP_RET_FRAG_NEEDED ? LEFT_MTU : LEFT_ROUTE, 1);
+  return -1;
+}
+
+// Hands a finished packet to the way out, past the host's own netfilter.
+static __always_inline int forward(struct __sk_buff *skb, __u32 l2, int found, const struct bpf_fib_lookup *fib) {
+  void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+  struct ethhdr *eth = data;
+  if (l2 == 0 || found != BPF_FIB_LKUP_RET_SUCCESS) return bpf_redirect_neigh(fib->ifindex, 0, 0, 0);
+  if ((void *)(eth + 1) > end) return TC_ACT_SHOT;
+  __builtin_memcpy(eth->h_dest, fib->dmac, ETH_ALEN);
+  __builtin_memcpy(eth->h_source, fib->smac, ETH_ALEN);
+  return bpf_redirect(fib->ifindex, 0);
+}
+
+static __always_inline int by_stack(struct __sk_buff *skb, const struct settings *how) {
+  skb->mark = (skb->mark & ~how->mask) | how->mark;
+  return TC_ACT_OK;
+}
