@@ -185,6 +185,7 @@ bench
   .option('--topologies <n>', 'random topologies', integer(2, 1000), 40)
   .option('--seed <n>', 'seed of the topologies', integer(0, 2 ** 31), 1)
   .option('--svg <file>', 'draw a plot')
+  .option('--markdown <file>', 'write the page')
   .option('--json', 'print one JSON array', false)
   .action(async (options) => {
     exitCode = await (await import('./lab/bench/race.js')).benchRace(options);

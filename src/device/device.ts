@@ -6,6 +6,9 @@
  * Packets live in the caller's arena. Packet `i` has its first IP byte at `arena[at[i]]`; the
  * {@link VNET_HEADER} bytes before it hold its virtio header (`src/wire/virtio.ts`), on both ways.
  */
+/** So many bytes are read at the most before they are written again: a part of a processor's second cache. */
+export const BATCH_BYTES = 256 * 1024;
+
 export interface Device {
   readonly name: string;
   /**

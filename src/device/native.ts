@@ -13,6 +13,7 @@ export interface Native {
     limit: number,
     slot: number,
     header: number,
+    bytes: number,
   ): number;
   writeBatch(
     fd: number,

@@ -1,7 +1,7 @@
 /** What a role hands to the data plane: its stages in order, and how it takes news. */
 
 import type { Clock } from '../device/clock.js';
-import { type Device, DeviceError, VNET_HEADER } from '../device/device.js';
+import { BATCH_BYTES, type Device, DeviceError, VNET_HEADER } from '../device/device.js';
 import type { HoldQueue } from '../device/hold-queue.js';
 import type { PinFds } from '../fastpath/pins.js';
 import { BATCH, type Batch, DROP, HOLD, OPEN, SLOT, type Stage } from './batch.js';
@@ -89,9 +89,16 @@ export class Runner {
       read += n;
       this.clock.update();
       this.process(n);
-      if (n < BATCH) break;
+      if (n < BATCH && !this.#isFull(n)) break;
     }
     return read;
+  }
+
+  /** Whether the device ended this batch for its bytes: there may be more. */
+  #isFull(n: number): boolean {
+    let bytes = 0;
+    for (let i = 0; i < n; i++) bytes += this.batch.length[i];
+    return bytes >= BATCH_BYTES;
   }
 
   /** Takes the first `n` packets of the batch through the stages and writes what comes of them. */

@@ -25,8 +25,21 @@ const MODES = ['origin/immediate', 'origin/synchronized', 'gateway', 'learned'];
 it('bench race prints every figure of every mode, with its target and command, and draws', async () => {
   const directory = mkdtempSync(join(tmpdir(), 'firstack-bench-'));
   const svg = join(directory, 'race.svg');
+  const page = join(directory, 'race.md');
   try {
-    const args = ['bench', 'race', '--topologies', '2', '--seed', '5', '--json', '--svg', svg];
+    const args = [
+      'bench',
+      'race',
+      '--topologies',
+      '2',
+      '--seed',
+      '5',
+      '--json',
+      '--svg',
+      svg,
+      '--markdown',
+      page,
+    ];
     const child = spawn(process.execPath, [cliScript, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
     let stdout = '';
     let stderr = '';
@@ -49,6 +62,10 @@ it('bench race prints every figure of every mode, with its target and command, a
     }
     const failed = figures.filter((f) => f.id === 'failed');
     expect(failed.map((f) => [f.mode, f.value])).toEqual(MODES.map((m) => [m, 0]));
+    const text = readFileSync(page, 'utf8');
+    for (const mode of ['origin/immediate', 'origin/synchronized', 'gateway', 'learned'])
+      expect(text).toMatch(new RegExp(`^\\| ${mode} \\| .*%.* ms \\| \\d+ \\|$`, 'm'));
+    expect(text).toContain('](race.svg)');
     const drawing = readFileSync(svg, 'utf8');
     for (const mode of MODES) expect(drawing).toContain(`>${mode}<`);
     expect(drawing.match(/<polyline /g)?.length).toBe(2 * MODES.length);

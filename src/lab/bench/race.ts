@@ -5,6 +5,7 @@
  */
 
 import { writeFileSync } from 'node:fs';
+import { basename } from 'node:path';
 import { median } from '../../race/distance.js';
 import type { Race, Release } from '../../race/release.js';
 import { Lab } from '../lab.js';
@@ -13,6 +14,7 @@ import { pause, waitUntil } from '../process.js';
 import { DIRECT_PORT } from '../web-server.js';
 import { Client, type Connection } from './connect.js';
 import { plot } from './plot.js';
+import { raceReport } from './race-report.js';
 import { blankTopology, generator, meanMs, type RandomTopology, randomTopology } from './random-topology.js';
 import { type Figure, scenarios } from './scenarios.js';
 
@@ -32,6 +34,8 @@ export interface BenchRaceOptions {
   json: boolean;
   /** File for a plot. */
   svg?: string;
+  /** File for a page. */
+  markdown?: string;
 }
 
 export interface Mode {
@@ -83,6 +87,7 @@ export async function benchRace(o: BenchRaceOptions): Promise<number> {
   figures.push(...figuresOf(samples, command));
   figures.push(...(await scenarios(command, say)));
   if (o.svg !== undefined) writeFileSync(o.svg, drawing(samples, o));
+  if (o.markdown !== undefined) writeFileSync(o.markdown, raceReport(figures, basename(o.svg ?? 'race.svg')));
   if (o.json) process.stdout.write(`${JSON.stringify(figures, null, 2)}\n`);
   else for (const f of figures) process.stdout.write(`${line(f)}\n`);
   return figures.every((f) => f.met !== 'no') ? 0 : 1;
