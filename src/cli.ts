@@ -43,7 +43,10 @@ function role(name: 'gateway' | 'origin' | 'replica', description: string): void
     .description(description)
     .requiredOption('--config-file <file>', 'role file (YAML)')
     .addOption(configurationOption())
-    .option('--registry <url>', 'redis://HOST:PORT, rediss://…, redis+unix:///PATH or file:PATH')
+    .option(
+      '--registry <url>',
+      'redis://HOST:PORT, rediss://…, redis+unix:///PATH, redis+sentinel://HOST:PORT,…/MASTER or file:PATH',
+    )
     .addOption(raceOption())
     .addOption(releaseOption())
     .option('--check', 'validate, print what would be steered, change nothing')
