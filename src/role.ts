@@ -150,7 +150,7 @@ export function commonProperties(defaults: {
       type: 'object',
       additionalProperties: false,
       properties: { caFile: { type: 'string' }, certFile: { type: 'string' }, keyFile: { type: 'string' } },
-      dependentRequired: { certFile: ['keyFile'], keyFile: ['certFile'] },
+      dependencies: { certFile: ['keyFile'], keyFile: ['certFile'] },
     },
     tag: group({ keyFile: { type: 'string' } }, ['keyFile']),
     admin: group({ listen: { type: 'string', default: `127.0.0.1:${defaults.admin}` } }),

@@ -32,6 +32,8 @@ export class Follower {
   /** Nobody is forgotten before (ms, `performance.now`). */
   graceUntil = 0;
   readonly #last = new Map<Topic, string>();
+  /** Announced as withdrawn, and not read yet. */
+  readonly #withdrawn = new Set<string>();
   #epoch: string | null | undefined;
   #resyncAt = 0;
   #askedAt = 0;
@@ -84,6 +86,7 @@ export class Follower {
       for (const key of this.known.missing) keys.add(key);
     }
     await this.#read([...keys]);
+    this.#withdrawn.clear();
     this.#askedAt = now;
     if (now >= this.#resyncAt) await this.#resync();
   }
@@ -92,7 +95,8 @@ export class Follower {
   sawEpoch(value: string | null): void {
     const before = this.#epoch;
     this.#epoch = value;
-    if (before === undefined || before === value) return;
+    // The first sweeper there ever was gives an empty Redis its epoch; that is no loss.
+    if (before === undefined || before === null || before === value) return;
     this.graceUntil = performance.now() + GRACE_MS;
     for (const topic of this.#last.keys()) this.#last.set(topic, '0-0');
     this.#resyncSoon();
@@ -127,7 +131,10 @@ export class Follower {
         const topic = topics.find((t) => changesOf(t) === name)!;
         for (const [id, fields] of entries) {
           this.#last.set(topic, id);
-          keys.add(keyOf(kindOf(topic), fields[1]));
+          const key = keyOf(kindOf(topic), fields[1]);
+          keys.add(key);
+          if (fields[2] === 'withdrawn') this.#withdrawn.add(key);
+          else this.#withdrawn.delete(key);
         }
         more ||= entries.length === AT_ONCE;
       }
@@ -147,7 +154,9 @@ export class Follower {
       this.sawEpoch(epoch as string | null);
       const now = performance.now();
       some.forEach((key, i) => {
-        this.known.take(key, (values as (Buffer | null)[])[i], now, this.graceUntil);
+        // Who took leave is not waited for.
+        const until = this.#withdrawn.has(key) ? 0 : this.graceUntil;
+        this.known.take(key, (values as (Buffer | null)[])[i], now, until);
       });
     }
   }

@@ -44,5 +44,4 @@ export function parseKey(key: string): { kind: string; id: string } | undefined 
   return match === null ? undefined : { kind: match[1], id: match[2] };
 }
 
-export const keyOfRecord = (kind: Kind, record: Records[Kind]): string =>
-  keyOf(kind, idOf(kind, record));
+export const keyOfRecord = (kind: Kind, record: Records[Kind]): string => keyOf(kind, idOf(kind, record));

@@ -293,7 +293,7 @@ export class RedisRegistry implements Registry {
         const [id, topic] = [idOf(kind, value), topicOf(kind, value)];
         batch.del(key);
         batch.srem(indexOf(topic), id);
-        batch.xadd(changesOf(topic), 'MAXLEN', '~', CHANGES_KEPT, '*', 'id', id);
+        batch.xadd(changesOf(topic), 'MAXLEN', '~', CHANGES_KEPT, '*', 'id', id, 'withdrawn', '1');
       }
       await batch.exec();
       await this.#sweep.end();
