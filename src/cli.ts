@@ -134,6 +134,17 @@ bench
   .action(async (options) => {
     exitCode = await (await import('./lab/bench/race.js')).benchRace(options);
   });
+bench
+  .command('registry')
+  .description('what fleets of three sizes, or of one, ask of one Redis')
+  .option('--replicas <n>', 'size of the fleet', integer(10, 15_000))
+  .option('--gateways <n>', 'size of the fleet', integer(1, 4000))
+  .option('--seconds <n>', 'how long each is measured', integer(3, 3600), 20)
+  .option('--markdown <file>', 'write the table')
+  .option('--json', 'print one JSON array', false)
+  .action(async (options) => {
+    exitCode = await (await import('./lab/bench/registry.js')).benchRegistry(options);
+  });
 
 const loadSpeed = (): Promise<typeof import('./lab/bench/speed.js')> => import('./lab/bench/speed.js');
 const SPEED = {

@@ -177,19 +177,23 @@ export class Follower {
       .filter((_, i) => ['gateway', 'origin'].includes(this.topics[i]))
       .reduce((n, ids) => n + ids.length, 0);
     this.#readers = this.isKeen ? keen : replicas;
-    const every = Math.max(RESYNC_LEAST_MS, this.#windowMs() / RESYNC_SHARE);
-    this.#resyncAt = performance.now() + every * (0.5 + Math.random());
-  }
-
-  /** As long as it takes all who read what we read, one after another. */
-  #windowMs(): number {
-    return (this.known.count * RECORD_BYTES * this.#readers) / RESYNC_BYTES_PER_MS;
+    this.#resyncAt =
+      performance.now() + resyncEveryMs(this.known.count, this.#readers) * (0.5 + Math.random());
   }
 
   #resyncSoon(): void {
-    this.#resyncAt = Math.min(this.#resyncAt, performance.now() + Math.random() * this.#windowMs());
+    const window = windowMs(this.known.count, this.#readers);
+    this.#resyncAt = Math.min(this.#resyncAt, performance.now() + Math.random() * window);
   }
 }
+
+/** As long as it takes all who read so many records, one after another. */
+const windowMs = (records: number, readers: number): number =>
+  (records * RECORD_BYTES * readers) / RESYNC_BYTES_PER_MS;
+
+/** How often one of so many readers reads everything again, on average. */
+export const resyncEveryMs = (records: number, readers: number): number =>
+  Math.max(RESYNC_LEAST_MS, windowMs(records, readers) / RESYNC_SHARE);
 
 /** The replies of a pipeline. @throws the first error among them */
 export async function results(executed: Promise<[Error | null, unknown][] | null>): Promise<unknown[]> {

@@ -35,9 +35,6 @@ export class Known {
   keys(kinds: readonly Kind[]): string[] {
     return kinds.flatMap((kind) => [...this.#kinds.get(kind)!.keys()].map((id) => keyOf(kind, id)));
   }
-  ids(kind: Kind): Iterable<string> {
-    return this.#kinds.get(kind)!.keys();
-  }
   has(key: string): boolean {
     const at = parseKey(key);
     return at !== undefined && this.#kinds.get(at.kind as Kind)!.has(at.id);

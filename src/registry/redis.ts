@@ -75,7 +75,7 @@ export class RedisRegistry implements Registry {
     this.#redis = redisClient(url, tls, () => this.#started);
     this.#known = new Known(log);
     this.#follower = new Follower(this.#redis, this.#known, () => this.#stateAgain());
-    this.#sweep = new Sweep(this.#redis, this.#known);
+    this.#sweep = new Sweep(this.#redis);
     this.#clock = new ClockCheck(log);
     // Without a listener ioredis prints; what matters is said by us.
     this.#redis.on('error', (error: Error) => this.#onError(error));

@@ -1,22 +1,12 @@
 /**
  * Whoever dies is silent: their records expire, and nobody announces it. So one role at a time, by a lease,
- * looks through the keys each heartbeat, and announces what went and what was never announced. The others
+ * compares the keys with the index each heartbeat, mends the index, and announces what it mended. The others
  * need not look: a fleet costs one scan a second, whatever its size.
  */
 import { randomUUID } from 'node:crypto';
 import type { Redis } from 'ioredis';
-import {
-  CHANGES_KEPT,
-  changesOf,
-  EPOCH,
-  indexOf,
-  keyOf,
-  LEASE_MS,
-  PREFIX,
-  parseKey,
-  SWEEPER,
-} from './keys.js';
-import type { Known } from './known.js';
+import { results } from './follow.js';
+import { CHANGES_KEPT, changesOf, EPOCH, indexOf, LEASE_MS, PREFIX, parseKey, SWEEPER } from './keys.js';
 import type { Kind } from './records.js';
 
 /** These come one key at a time; proximities are hints, and die by themselves. */
@@ -24,15 +14,10 @@ const SWEPT: Kind[] = ['service', 'replica', 'gateway', 'origin'];
 
 export class Sweep {
   readonly #name = randomUUID();
-  /** Keys that nobody announced and that we did, while they last. */
-  readonly #strays = new Set<string>();
   #under = false;
   holds = false;
 
-  constructor(
-    readonly redis: Redis,
-    readonly known: Known,
-  ) {}
+  constructor(readonly redis: Redis) {}
 
   /** The arguments of the SET that asks for the lease; its reply goes to {@link heard}. */
   get asking(): [string, string, 'PX', number, 'NX', 'GET'] {
@@ -54,26 +39,29 @@ export class Sweep {
       const epoch = randomUUID();
       await this.redis.pexpire(SWEEPER, LEASE_MS);
       if ((await this.redis.set(EPOCH, epoch, 'NX', 'GET')) === null) return epoch;
+      // The index first: who comes in between is in both, or a stray that is announced twice.
+      const indexes = this.redis.pipeline();
+      for (const kind of SWEPT) indexes.smembers(indexOf(kind));
+      const listed = (await results(indexes.exec())) as string[][];
       const found = await this.#scan();
       const batch = this.redis.pipeline();
-      const announce = (kind: string, id: string): void =>
-        void batch.xadd(changesOf(kind), 'MAXLEN', '~', CHANGES_KEPT, '*', 'id', id);
-      for (const key of this.#strays) if (!found.has(key)) this.#strays.delete(key);
-      for (const key of found) {
-        const { kind, id } = parseKey(key)!;
-        if (this.known.has(key) || this.#strays.has(key) || !SWEPT.includes(kind as Kind)) continue;
-        this.#strays.add(key);
-        announce(kind, id);
-        batch.sadd(indexOf(kind), id);
-      }
-      if (!inGrace())
-        for (const kind of SWEPT)
-          for (const id of this.known.ids(kind)) {
-            if (found.has(keyOf(kind, id))) continue;
-            announce(kind, id);
-            // A service's place is kept: its origin may be about to state it again.
-            if (kind !== 'service') batch.srem(indexOf(kind), id);
-          }
+      SWEPT.forEach((kind, i) => {
+        const ids = found.get(kind) ?? new Set();
+        const announce = (id: string): void =>
+          void batch.xadd(changesOf(kind), 'MAXLEN', '~', CHANGES_KEPT, '*', 'id', id);
+        const known = new Set(listed[i]);
+        for (const id of ids) {
+          if (known.has(id)) continue;
+          batch.sadd(indexOf(kind), id);
+          announce(id);
+        }
+        if (inGrace()) return;
+        for (const id of known) {
+          if (ids.has(id)) continue;
+          batch.srem(indexOf(kind), id);
+          announce(id);
+        }
+      });
       if (batch.length > 0) await batch.exec();
       return undefined;
     } finally {
@@ -81,12 +69,16 @@ export class Sweep {
     }
   }
 
-  async #scan(): Promise<Set<string>> {
-    const found = new Set<string>();
+  /** The ids of each kind that have a record. */
+  async #scan(): Promise<Map<string, Set<string>>> {
+    const found = new Map<string, Set<string>>(SWEPT.map((kind) => [kind, new Set()]));
     let cursor = '0';
     do {
       const [next, keys] = await this.redis.scan(cursor, 'MATCH', `${PREFIX}*`, 'COUNT', 1000);
-      for (const key of keys) if (parseKey(key) !== undefined) found.add(key);
+      for (const key of keys) {
+        const at = parseKey(key);
+        if (at !== undefined) found.get(at.kind)?.add(at.id);
+      }
       cursor = next;
     } while (cursor !== '0');
     return found;
