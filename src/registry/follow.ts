@@ -25,7 +25,7 @@ const RESYNC_BYTES_PER_MS = 100_000;
 const RECORD_BYTES = 200;
 const RESYNC_LEAST_MS = 10_000;
 /** Of the time, that is spent in reading everything again, fleet-wide. */
-const RESYNC_SHARE = 0.1;
+const RESYNC_SHARE = 0.05;
 
 export class Follower {
   topics: readonly Topic[] = ['service', 'replica', 'gateway', 'origin'];

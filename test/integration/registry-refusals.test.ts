@@ -96,7 +96,9 @@ describe('a registry with a user per role', () => {
       // Nobody needed more than the page gives, but for what was taken away.
       const log = (await admin.acl('LOG')) as unknown as string[][];
       const denials = log.map((e) => `${e[e.indexOf('username') + 1]} ${e[e.indexOf('object') + 1]}`);
-      expect(denials.filter((d) => d !== 'firstack-replica set' && d !== 'firstack-gateway auth')).toEqual([]);
+      expect(denials.filter((d) => d !== 'firstack-replica set' && d !== 'firstack-gateway auth')).toEqual(
+        [],
+      );
 
       const attempts: [string, string, boolean][] = [
         ['replica', 'service:web', false],

@@ -1,11 +1,13 @@
 /**
  * A process of `firstack bench registry`, told over IPC what part of the fleet it is:
  *
- *   observed  the origins, a few replicas that change on purpose, and a few gateways that are watched: all whole
+ *   origins   all of them, whole; the first keeps the sweeper's lease, since light roles do not sweep
+ *   observed  a few replicas that change on purpose, and a few gateways that are watched: all whole
  *   rest      everybody else: whole registries in a small fleet, light ones in a large one
  *   one       one whole gateway alone, for its processor time
  */
 import { createLog, type Logger } from '../../log.js';
+import { resyncEveryMs } from '../../registry/follow.js';
 import { HEARTBEAT_MS } from '../../registry/keys.js';
 import { RedisRegistry } from '../../registry/redis.js';
 import {
@@ -17,17 +19,21 @@ import {
   replicaRecord,
   SILENT,
   STATE_CHANGES,
+  servicesOf,
   servicesOfOrigin,
 } from './registry-fleet.js';
 import { LightRole } from './registry-light.js';
+import { Line } from './registry-line.js';
 
 export interface AgentPart {
-  part: 'observed' | 'rest' | 'one';
+  part: 'origins' | 'observed' | 'rest' | 'one';
   path: string;
   size: FleetSize;
   /** How many of each, from the first, are the observed ones. */
   observed: FleetSize;
   light: boolean;
+  /** Light roles that share a connection. */
+  perLine: number;
   /** Of `rest`: which kind; the other half is another process's. */
   kind?: 'replica' | 'gateway';
 }
@@ -97,13 +103,13 @@ async function wholeReplica(path: string, n: number): Promise<void> {
   replicas.push(replica);
 }
 
-async function lightReplica(path: string, n: number): Promise<void> {
+async function lightReplica(line: Line, n: number, everyMs: number): Promise<void> {
   const replica = fresh(n);
   const record = (): ReturnType<typeof replicaRecord> => {
     replica.connections++;
     return recordOf(replica);
   };
-  replica.light = new LightRole(path, 'replica', `replica-${n}`, record);
+  replica.light = new LightRole(line, 'replica', `replica-${n}`, record, everyMs);
   replica.changed = () => replica.light!.announce();
   await replica.light.start();
   replicas.push(replica);
@@ -165,31 +171,42 @@ function observe(gateways: RedisRegistry[]): void {
   }
 }
 
-async function start({ part, path, size, observed, light, kind }: AgentPart): Promise<void> {
+async function start({ part, path, size, observed, light, perLine, kind }: AgentPart): Promise<void> {
   if (part === 'one') {
     await wholeGateway(path, size.gateways);
     return;
   }
-  if (part === 'observed') {
+  if (part === 'origins') {
     for (let n = 0; n < originsOf(size); n++) {
       const registry = await open(path, KEEN);
       for (const service of servicesOfOrigin(n, size)) registry.publish('service', service);
       registry.publish('origin', originRecord(n, size));
     }
+    return;
+  }
+  if (part === 'observed') {
     await inTurn(0, observed.replicas, (n) => wholeReplica(path, n));
     const gateways: RedisRegistry[] = [];
     await inTurn(0, observed.gateways, async (n) => void gateways.push(await wholeGateway(path, n)));
     observe(gateways);
     return;
   }
+  // Of the whole fleet: while it starts, the first ones would take it for a small one.
+  const records = servicesOf(size) + size.gateways;
+  const calmMs = resyncEveryMs(records, size.replicas);
+  const keenMs = resyncEveryMs(records + size.replicas + originsOf(size), size.gateways + originsOf(size));
+  const lines: Line[] = [];
+  const lineOf = (n: number): Line => (lines[Math.floor(n / perLine)] ??= new Line(path));
   if (kind === 'replica') {
     const whole = (n: number): boolean => !light && n < size.replicas - SILENT;
-    await inTurn(observed.replicas, size.replicas, (n) => (whole(n) ? wholeReplica : lightReplica)(path, n));
+    await inTurn(observed.replicas, size.replicas, (n) =>
+      whole(n) ? wholeReplica(path, n) : lightReplica(lineOf(n), n, calmMs),
+    );
     churn();
     return;
   }
   await inTurn(observed.gateways, size.gateways, async (n) => {
-    if (light) await new LightRole(path, 'gateway', String(n), () => gatewayRecord(n)).start();
+    if (light) await new LightRole(lineOf(n), 'gateway', String(n), () => gatewayRecord(n), keenMs).start();
     else await wholeGateway(path, n);
   });
 }

@@ -6,9 +6,9 @@ export interface FleetSize {
   gateways: number;
 }
 
-/** As sites are: a service has ten replicas, an origin a hundred services. */
+/** As sites are: a service has ten replicas, an origin 250 services. */
 export const REPLICAS_PER_SERVICE = 10;
-const SERVICES_PER_ORIGIN = 100;
+const SERVICES_PER_ORIGIN = 250;
 /** Of all replicas, each second: so many go up or busy, and so many have a load that is worth telling. */
 export const STATE_CHANGES = 0.001;
 export const LOAD_CHANGES = 0.01;

@@ -29,9 +29,11 @@ const SIZES: FleetSize[] = [
   { replicas: 1000, gateways: 100 },
   { replicas: 10_000, gateways: 1000 },
 ];
-const OBSERVED: FleetSize = { replicas: 20, gateways: 10 };
+const OBSERVED: FleetSize = { replicas: 20, gateways: 5 };
 /** Fleets up to this are whole registries throughout. */
 const WHOLE_AT_MOST = 1100;
+/** In larger ones that many light roles share a connection, or two processors could not play them all. */
+const PER_LINE = 20;
 const SETTLE_MS = 5000;
 /** Redis keeps some descriptors for itself. */
 const SPARE_CLIENTS = 64;
@@ -83,9 +85,11 @@ async function run(
   const after = await look(redis, children[0].pid!);
   const reports = await Promise.all(agents.all.map((a) => tell(a, 'report') as Promise<AgentReport>));
   redis.disconnect();
-  const { convergenceMs, gone } = reports[0];
+  const { convergenceMs, gone } = reports.at(-2)!;
   const silent = Object.assign({}, ...reports.map((r) => r.silent)) as Record<string, number>;
-  const deaths = Object.entries(silent).flatMap(([id, at]) => (gone[id] ?? []).map((t) => t - at));
+  const deaths = Object.entries(silent).flatMap(([id, at]) =>
+    (gone[id] ?? []).map((t) => t - at).filter((ms) => ms > 0),
+  );
   if (Object.keys(silent).some((id) => gone[id] === undefined))
     say('a replica that fell silent was still known at the end');
   const span = (after.at - before.at) / 1000;
@@ -156,19 +160,20 @@ async function startFleet(size: FleetSize, path: string, children: ChildProcess[
     gateways: Math.min(OBSERVED.gateways, size.gateways),
   };
   const light = size.replicas + size.gateways > WHOLE_AT_MOST;
+  const perLine = light ? PER_LINE : 1;
   const all: ChildProcess[] = [];
   const part = async (how: Pick<AgentPart, 'part' | 'kind'>): Promise<void> => {
     const agent = fork(agentScript, { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
     children.push(agent);
     all.push(agent);
-    await tell(agent, { ...how, path, size, observed, light });
+    await tell(agent, { ...how, path, size, observed, light, perLine });
   };
-  // Origins first: whoever has the lease of the sweeper keeps it, and light roles do not sweep.
-  await part({ part: 'observed' });
+  await part({ part: 'origins' });
   say('replicas');
   await part({ part: 'rest', kind: 'replica' });
   say('gateways');
   await part({ part: 'rest', kind: 'gateway' });
+  await part({ part: 'observed' });
   await part({ part: 'one' });
   const some = observed.replicas + observed.gateways;
   return { all, whole: originsOf(size) + 1 + (light ? some : size.replicas + size.gateways - SILENT) };
