@@ -6,6 +6,16 @@ import type { Kind, OriginRecord, ProximityRecord, Records, ReplicaRecord } from
 
 export type News = 'now' | 'later' | 'none';
 
+/** A record of a role's own, and what others have heard of it. */
+export interface Own {
+  kind: Kind;
+  value: Records[Kind];
+  /** As it was announced last; undefined when it must be. */
+  told: Records[Kind] | undefined;
+  toldAt: number;
+  indexed: boolean;
+}
+
 /** Less of a change in load is nobody's news. */
 export const LOAD_STEP = 0.1;
 /** News that can wait is told at most so often. */

@@ -29,19 +29,10 @@ import {
   topicOf,
 } from './keys.js';
 import { Known } from './known.js';
-import { LATER_MS, newsOf } from './news.js';
+import { LATER_MS, newsOf, type Own } from './news.js';
 import { idOf, type Kind, type Records, type View } from './records.js';
 import type { Registry } from './registry.js';
 import { Sweep } from './sweep.js';
-
-interface Own {
-  kind: Kind;
-  value: Records[Kind];
-  /** As it was announced last; undefined when it must be. */
-  told: Records[Kind] | undefined;
-  toldAt: number;
-  indexed: boolean;
-}
 
 export class RedisRegistry implements Registry {
   readonly kind = 'redis';

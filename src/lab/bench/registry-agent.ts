@@ -185,9 +185,10 @@ async function start({ part, path, size, observed, light, perLine, kind }: Agent
     return;
   }
   if (part === 'observed') {
-    await inTurn(0, observed.replicas, (n) => wholeReplica(path, n));
+    // One by one: each reads the whole fleet, and they share a process.
+    for (let n = 0; n < observed.replicas; n++) await wholeReplica(path, n);
     const gateways: RedisRegistry[] = [];
-    await inTurn(0, observed.gateways, async (n) => void gateways.push(await wholeGateway(path, n)));
+    for (let n = 0; n < observed.gateways; n++) gateways.push(await wholeGateway(path, n));
     observe(gateways);
     return;
   }
