@@ -9,6 +9,7 @@ import {
   type Configuration,
   endpointConflict,
   type ReplicaRecord,
+  type ReplicaService,
   replicaPort,
   type View,
 } from '../src/registry/records.js';
@@ -35,6 +36,23 @@ interface KnownEndpoint {
   load: number;
 }
 
+/** What a replica carries of a service. */
+interface Offer {
+  replica: ReplicaRecord;
+  offer: ReplicaService;
+}
+
+function offersByService(view: View): Map<string, Offer[]> {
+  const offers = new Map<string, Offer[]>();
+  for (const replica of view.replicas)
+    for (const offer of replica.services) {
+      const list = offers.get(offer.name);
+      if (list === undefined) offers.set(offer.name, [{ replica, offer }]);
+      else if (list.at(-1)!.replica !== replica) list.push({ replica, offer });
+    }
+  return offers;
+}
+
 /** Loads are told in steps: not every flicker is news for the data plane. */
 const LOAD_STEP = 0.05;
 
@@ -58,6 +76,7 @@ export class Fleet {
     this.#ejected = ejected;
     for (const s of this.#services) s.raced = false;
     for (const e of this.#endpoints.values()) e.live = false;
+    const offers = offersByService(view);
     for (const record of view.services) {
       if (told !== undefined && record.configuration !== told) continue;
       const origin = view.origins?.find((o) => o.services.includes(record.name));
@@ -67,7 +86,7 @@ export class Fleet {
         const service = this.#services[n];
         service.release = origin?.release ?? null;
         this.#know(n, ORIGIN, record.address, port, true, 0);
-        const live = this.#replicas(view, record.name, n, port);
+        const live = this.#replicas(view, offers.get(record.name) ?? [], n, port);
         // A race of the gateway's own needs no origin role.
         // One that is not replicable may have a remote server: its origin's tagged SYN reaches it, no other does.
         const remote =
@@ -78,11 +97,10 @@ export class Fleet {
   }
 
   /** Makes the replicas of a service known. @returns whether one of them takes part in races */
-  #replicas(view: View, name: string, n: number, port: number): boolean {
+  #replicas(view: View, offers: readonly Offer[], n: number, port: number): boolean {
     let any = false;
-    for (const replica of view.replicas) {
-      const offer = replica.services.find((s) => s.name === name);
-      if (offer === undefined || endpointConflict(view, replica) !== undefined) continue;
+    for (const { replica, offer } of offers) {
+      if (endpointConflict(view, replica) !== undefined) continue;
       const live = replica.state === 'up' && !this.#ejected(this.candidates.slotOf(replica.id));
       const load = Math.round(Math.min(1, replica.load) / LOAD_STEP) * LOAD_STEP;
       const slot = this.candidates.slotOf(replica.id);
@@ -121,9 +139,9 @@ export class Fleet {
 
   /** The machines of each service, the origin among them. */
   candidatesByService(): number[][] {
-    return this.#services.map((_, n) =>
-      [...this.#endpoints.values()].filter((e) => e.service === n).map((e) => e.candidate),
-    );
+    const lists: number[][] = this.#services.map(() => []);
+    for (const e of this.#endpoints.values()) lists[e.service].push(e.candidate);
+    return lists;
   }
 
   usesTunnel(): boolean {

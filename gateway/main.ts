@@ -54,6 +54,7 @@ class Gateway implements Role {
   readonly holdSlots: number;
   readonly raceBytes = ringBytes(RACES_KEPT);
   readonly learnedBytes: number;
+  readonly topics: readonly string[];
   readonly #fleet: Fleet;
   #context: RoleContext | undefined;
   readonly #warned = new Set<string>();
@@ -66,6 +67,8 @@ class Gateway implements Role {
     this.#fleet = new Fleet(config.race);
     this.holdSlots = config.race === 'learned' ? HEDGES : 1;
     this.learnedBytes = config.race === 'origin' ? 0 : learnedBytes(LEARNED_ENTRIES);
+    const site = config.site === undefined ? [] : [`proximity:${config.site}`];
+    this.topics = ['service', 'replica', 'gateway', 'origin', ...site];
     const file = readKeyFile(config.tag.keyFile, 'gateway');
     if (file.gatewayId !== config.tag.gatewayId)
       throw new FirstackError(

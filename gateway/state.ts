@@ -4,6 +4,7 @@
  */
 
 import type { HoldQueue } from '../src/device/hold-queue.js';
+import { wallMs } from '../src/device/wall-clock.js';
 import { Openings } from '../src/fastpath/openings.js';
 import { Pins } from '../src/fastpath/pins.js';
 import { AddressMap } from '../src/flow/address-map.js';
@@ -296,7 +297,7 @@ export class GatewayState {
 
   tick(nowUs: number): void {
     this.nowTick = tickOf(nowUs);
-    this.epoch = tag.epochOf(Date.now() / 1000);
+    this.epoch = tag.epochOf(wallMs() / 1000);
     this.lateResets = LATE_RESETS_PER_TICK;
     this.flows.sweep(this.nowTick, this.#sweepBudget, this.pins?.outlives);
     this.gauges[0] = this.flows.size;

@@ -52,6 +52,7 @@ class Origin implements Role {
   readonly raceBytes = ringBytes(RACES_KEPT);
   readonly #candidates = new Candidates();
   readonly learnedBytes = 0;
+  readonly topics = ['service', 'replica', 'gateway', 'origin'];
   readonly #master: KeyFile;
   readonly #prober: Prober;
   /** By replica id; as used in the present schedule. */
@@ -123,7 +124,8 @@ class Origin implements Role {
 
   duty(host: Host, view: View): Duty {
     const { config } = this;
-    this.#prober.setTargets(view.replicas);
+    const ours = new Set(config.services.map((s) => s.name));
+    this.#prober.setTargets(view.replicas.filter((r) => r.services.some((s) => ours.has(s.name))));
     const words = (text: string): Address => parse(text) as Address;
     const snapshot: OriginSnapshot = {
       address: words(config.address),

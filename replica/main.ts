@@ -57,6 +57,8 @@ class Replica implements Role {
   readonly holdSlots = HOLD_SLOTS;
   readonly raceBytes = ringBytes(1);
   readonly learnedBytes = 0;
+  // Who else is there matters at the start only: whether our address and port are taken.
+  readonly topics = ['service', 'gateway'];
   readonly #master: KeyFile;
   readonly #responder: ProbeResponder;
   readonly #health: Health | undefined;

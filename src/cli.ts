@@ -44,7 +44,10 @@ function role(name: 'gateway' | 'origin' | 'replica', description: string): Comm
     .description(description)
     .option('--config-file <file>', 'role file (YAML); required')
     .addOption(configurationOption())
-    .option('--registry <url>', 'redis://HOST:PORT, rediss://…, redis+unix:///PATH or file:PATH')
+    .option(
+      '--registry <url>',
+      'redis://HOST:PORT, rediss://…, redis+unix:///PATH, redis+sentinel://HOST:PORT,…/MASTER or file:PATH',
+    )
     .addOption(raceOption())
     .addOption(releaseOption())
     .option('--check', 'validate, print what would be steered, change nothing')
@@ -189,6 +192,17 @@ bench
   .option('--json', 'print one JSON array', false)
   .action(async (options) => {
     exitCode = await (await import('./lab/bench/race.js')).benchRace(options);
+  });
+bench
+  .command('registry')
+  .description('what fleets of three sizes, or of one, ask of one Redis')
+  .option('--replicas <n>', 'size of the fleet', integer(10, 15_000))
+  .option('--gateways <n>', 'size of the fleet', integer(1, 4000))
+  .option('--seconds <n>', 'how long each is measured', integer(3, 3600), 20)
+  .option('--markdown <file>', 'write the table')
+  .option('--json', 'print one JSON array', false)
+  .action(async (options) => {
+    exitCode = await (await import('./lab/bench/registry.js')).benchRegistry(options);
   });
 
 const loadSpeed = (): Promise<typeof import('./lab/bench/speed.js')> => import('./lab/bench/speed.js');

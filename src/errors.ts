@@ -22,6 +22,7 @@ const CATALOGUE = {
   FSA_PERMISSION: EXIT.permission,
   FSA_REGISTRY_UNAVAILABLE: EXIT.unavailable,
   FSA_REGISTRY_REFUSED: EXIT.configuration,
+  FSA_REGISTRY_TLS: EXIT.configuration,
   FSA_REGISTRY_URL: EXIT.configuration,
   FSA_CONFIG_UNREADABLE: EXIT.configuration,
   FSA_CONFIG_SYNTAX: EXIT.configuration,

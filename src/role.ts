@@ -19,6 +19,8 @@ import { createLog, type Logger } from './log.js';
 import { DataPlane } from './pipeline/data-plane.js';
 import { PINNED_FLOWS } from './pipeline/reasons.js';
 import type { RaceRecord } from './race/record.js';
+import { clockProblem } from './registry/clock-check.js';
+import type { TlsFiles } from './registry/connect.js';
 import { openRegistry } from './registry/open.js';
 import { CONFIGURATIONS, type View } from './registry/records.js';
 import type { Registry } from './registry/registry.js';
@@ -46,6 +48,7 @@ export interface CommonConfig {
   wan: string[];
   tun: { name: string; mtu?: number; queueLength: number; pcapFile?: string };
   registry: string;
+  registryTls?: TlsFiles;
   tag: { keyFile: string };
   admin: { listen: string };
   flows: { max: number; openingTimeoutMs: number; establishedTimeoutMs: number; closingTimeoutMs: number };
@@ -78,6 +81,8 @@ export interface Role {
   readonly holdSlots: number;
   readonly raceBytes: number;
   readonly learnedBytes: number;
+  /** What of the registry it goes by (`registry/keys.ts`), once {@link check} has seen all. */
+  readonly topics: readonly string[];
   /** What stands against running here, with this registry. Changes nothing. */
   check(host: Host, view: View): Problem[];
   /** @param kernel how pinned flows are carried now */
@@ -148,6 +153,12 @@ export function commonProperties(defaults: {
       pcapFile: { type: 'string', minLength: 1 },
     }),
     registry: { type: 'string' },
+    registryTls: {
+      type: 'object',
+      additionalProperties: false,
+      properties: { caFile: { type: 'string' }, certFile: { type: 'string' }, keyFile: { type: 'string' } },
+      dependencies: { certFile: ['keyFile'], keyFile: ['certFile'] },
+    },
     tag: group({ keyFile: { type: 'string' } }, ['keyFile']),
     admin: group({ listen: { type: 'string', default: `127.0.0.1:${defaults.admin}` } }),
     flows: group({
@@ -220,7 +231,7 @@ export async function runRole(role: Role, flags: RoleFlags): Promise<number> {
   const { config } = role;
   const log = createLog(`firstack-${role.name}`, config.log);
   const host = await inspectHost();
-  const registry = openRegistry(config.registry, log);
+  const registry = openRegistry(config.registry, log, config.registryTls);
   const steerer = new Steerer(config.instance);
   const early = [...checkInterfaces(host, config.wan, 'wan'), ...checkInterfaces(host, config.lan, 'lan')];
   if (early.length > 0) throw FirstackError.ofProblems(early);
@@ -241,6 +252,7 @@ export async function runRole(role: Role, flags: RoleFlags): Promise<number> {
       return 0;
     }
     await steerer.claim();
+    await registry.follow(role.topics);
     return await serve(role, flags, host, registry, steerer, log);
   } finally {
     await registry.stop();
@@ -362,13 +374,14 @@ async function serve(
       // Without its registry a role goes on with what it knows, and says so here.
       reasons: [
         ...(ready ? [] : ['starting']),
-        ...(registry.connected
-          ? []
-          : [`registry lost ${Math.round(registry.viewAgeMs)} ms ago: going on with the last view`]),
+        ...(registry.problem === undefined ? [] : [registry.problem]),
+        // No reason to take the role away: what it cannot race, the origin serves.
+        ...[clockProblem(registry.clockOffsetMs) ?? []].flat(),
       ],
     }),
     counters: () => plane.counters(),
     fastpath: () => carried(),
+    clockOffsetMs: () => registry.clockOffsetMs,
     status: () => ({
       role: role.name,
       instance: config.instance,
@@ -377,6 +390,7 @@ async function serve(
         kind: registry.kind,
         connected: registry.connected,
         viewAgeMs: Math.round(registry.viewAgeMs),
+        clockOffsetMs: registry.clockOffsetMs ?? null,
       },
       applied,
       fastpath: kernel === undefined ? undefined : { how: kernel.how, why: kernel.why, ...carried() },

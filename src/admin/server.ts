@@ -12,6 +12,8 @@ export interface AdminSource {
   counters(): Record<string, number>;
   /** What the kernel carried; undefined where it carries nothing. */
   fastpath(): Record<string, number> | undefined;
+  /** This host's wall clock less the registry's; undefined where that has none. */
+  clockOffsetMs(): number | undefined;
   status(): Record<string, unknown>;
   races: ((count: number) => RaceRecord[]) | undefined;
   proximity: (() => unknown[]) | undefined;
@@ -105,6 +107,13 @@ function metrics(source: AdminSource): string {
     for (const [name, value] of Object.entries(kernel))
       if (name !== 'flows') lines.push(`firstack_fastpath_total{what="${name}"} ${value}`);
   }
+  const offsetMs = source.clockOffsetMs();
+  if (offsetMs !== undefined)
+    lines.push(
+      "# HELP firstack_clock_offset_seconds This host's wall clock less the registry's.",
+      '# TYPE firstack_clock_offset_seconds gauge',
+      `firstack_clock_offset_seconds ${offsetMs / 1000}`,
+    );
   lines.push(
     '# HELP firstack_ready Whether the role is ready and sees its registry.',
     '# TYPE firstack_ready gauge',

@@ -12,7 +12,7 @@ export interface RoleStatus {
   services: { name: string }[];
   /** Names of all that the role's data plane goes by now. */
   applied: { services: string[]; replicas: string[]; replicasUp: string[]; gateways: number[] };
-  registry: { connected: boolean; viewAgeMs: number };
+  registry: { connected: boolean; viewAgeMs: number; clockOffsetMs: number | null };
 }
 
 export interface Answer {

@@ -124,6 +124,7 @@ export class Lab {
       log: options.log ?? 'info',
       changes: options.changes,
       clockOffsetsMs: options.clockOffsetsMs,
+      registryUrls: options.registryUrls,
     };
     const { configuration, race, release, registry } = all;
     this.#progress(

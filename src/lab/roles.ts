@@ -34,6 +34,8 @@ export interface RoleOptions {
   fastpath: Fastpath;
   /** Keys of a host's role file that differ from the laboratory's own. */
   changes?: Record<string, Record<string, unknown>>;
+  /** By host: another registry than the laboratory's own. */
+  registryUrls?: Record<string, string>;
   /** By host: how far its wall clock is off. Namespaces share one clock, so this is the only way to differ. */
   clockOffsetsMs?: Record<string, number>;
   /** The level of the roles' logs. */
@@ -104,7 +106,8 @@ export class Roles {
     const { configuration, race, release, fastpath } = this.options;
     const role = host === 'gateway' || host === 'origin' ? host : 'replica';
     const argv = [process.execPath, cliScript, role, '--config-file', this.configFile(host)];
-    argv.push('--configuration', configuration, '--registry', this.registryUrl);
+    const registry = this.options.registryUrls?.[host] ?? this.registryUrl;
+    argv.push('--configuration', configuration, '--registry', registry);
     // A replica answers in the same way to every race.
     if (role !== 'replica') argv.push('--race', race, '--release', release);
     if (role !== 'origin') argv.push('--fastpath', fastpath);

@@ -1,4 +1,5 @@
 /** Who may tag for whom: the receiver's steps 1 to 5 of `src/wire/SPEC.md`, for origin and replica. */
+import { wallMs } from '../device/wall-clock.js';
 import { type Prefix, V4_MAPPED, wordMask } from '../wire/address.js';
 import * as ipv4 from '../wire/ipv4.js';
 import type { SipKey } from '../wire/siphash.js';
@@ -37,7 +38,7 @@ export class Keyring {
 
   /** Follows the wall clock; call it several times an epoch. */
   tick(): void {
-    this.#epoch = tag.epochOf(Date.now() / 1000);
+    this.#epoch = tag.epochOf(wallMs() / 1000);
   }
 
   /** Judges the tag at `p` of the SYN at `at`, whose TCP header is at `l4`. */

@@ -6,6 +6,7 @@
 import { MonotonicClock } from '../device/clock.js';
 import { type Device, VNET_HEADER } from '../device/device.js';
 import { HoldQueue } from '../device/hold-queue.js';
+import { wallMs } from '../device/wall-clock.js';
 import { learnedBytes } from '../race/learned.js';
 import { ringBytes } from '../race/record.js';
 import { fold, pseudoHeader, sum } from '../wire/checksum.js';
@@ -97,7 +98,7 @@ export class Rehearsal<Options, Snapshot> {
     const at = batch.at[i];
     const l4 = at + ipv4.MIN_HEADER;
     const end = l4 + tcp.MIN_HEADER + SYN_OPTIONS.length - 1;
-    const epoch = tag.epochOf(Date.now() / 1000);
+    const epoch = tag.epochOf(wallMs() / 1000);
     batch.at[i] = tag.insert(batch.view, batch.arena, at, l4, end, key, keyId, epoch, gatewayId);
     batch.length[i] += tag.LENGTH;
   }

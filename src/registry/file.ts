@@ -26,6 +26,15 @@ export class FileRegistry implements Registry {
     return this.connected ? 0 : performance.now() - this.#confirmedAt;
   }
 
+  get problem(): string | undefined {
+    if (this.connected) return undefined;
+    return `registry lost ${Math.round(this.viewAgeMs)} ms ago: going on with the last view`;
+  }
+  readonly clockOffsetMs = undefined;
+
+  /** A file is read as a whole. */
+  async follow(): Promise<void> {}
+
   async start(): Promise<void> {
     this.#read();
     watchFile(this.path, { interval: POLL_MS }, this.#onFile);

@@ -228,29 +228,54 @@ export function replicaPort(service: ReplicaService, port: number): number {
   return service.port ?? port;
 }
 
+type Claimant = Pick<ReplicaRecord, 'id' | 'address' | 'services'>;
+
+/** Endpoints with the service for which a replica claims them. */
+function claimsOf(services: ReadonlyMap<string, ServiceRecord>, r: Claimant): [string, string][] {
+  return r.services.flatMap((s) => {
+    const service = services.get(s.name);
+    if (service === undefined || service.configuration === 'C') return [];
+    return service.ports.map((p): [string, string] => [`${r.address}:${replicaPort(s, p)}`, s.name]);
+  });
+}
+
+interface Claims {
+  services: Map<string, ServiceRecord>;
+  /** By endpoint: who claims it, for which service. */
+  owners: Map<string, { id: string; service: string }[]>;
+}
+
+/** A view is replaced, never changed: what was gathered from it holds as long as it does. */
+const gathered = new WeakMap<View, Claims>();
+
+function claimsIn(view: View): Claims {
+  let claims = gathered.get(view);
+  if (claims === undefined) {
+    claims = { services: new Map(view.services.map((s) => [s.name, s])), owners: new Map() };
+    for (const r of view.replicas)
+      for (const [endpoint, service] of claimsOf(claims.services, r)) {
+        const owners = claims.owners.get(endpoint);
+        if (owners === undefined) claims.owners.set(endpoint, [{ id: r.id, service }]);
+        else owners.push({ id: r.id, service });
+      }
+    gathered.set(view, claims);
+  }
+  return claims;
+}
+
 /**
  * Under A and B a replica's (address, port) belongs to exactly one service, since translation folds
- * C→S1 and C→S2 into one tuple. @returns what stands against adding `replica`, or undefined
+ * C→S1 and C→S2 into one tuple. The view must not be changed after it was given here.
+ * @returns what stands against adding `replica`, or undefined
  */
-export function endpointConflict(
-  view: View,
-  replica: Pick<ReplicaRecord, 'id' | 'address' | 'services'>,
-): string | undefined {
-  const owner = new Map<string, string>();
-  const claims = (r: Pick<ReplicaRecord, 'id' | 'address' | 'services'>): [string, string][] =>
-    r.services.flatMap((s) => {
-      const service = view.services.find((x) => x.name === s.name);
-      if (service === undefined || service.configuration === 'C') return [];
-      return service.ports.map((p): [string, string] => [`${r.address}:${replicaPort(s, p)}`, s.name]);
-    });
-  for (const other of view.replicas)
-    if (other.id !== replica.id)
-      for (const [endpoint, service] of claims(other))
-        owner.set(endpoint, `${service} (replica ${other.id})`);
-  for (const [endpoint, service] of claims(replica)) {
-    const taken = owner.get(endpoint);
+export function endpointConflict(view: View, replica: Claimant): string | undefined {
+  const { services, owners } = claimsIn(view);
+  const own = new Map<string, string>();
+  for (const [endpoint, service] of claimsOf(services, replica)) {
+    const other = owners.get(endpoint)?.findLast((o) => o.id !== replica.id);
+    const taken = own.get(endpoint) ?? (other && `${other.service} (replica ${other.id})`);
     if (taken !== undefined) return `${endpoint} for service ${service} is already taken by ${taken}`;
-    owner.set(endpoint, service);
+    own.set(endpoint, service);
   }
   return undefined;
 }

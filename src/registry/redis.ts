@@ -1,280 +1,272 @@
 /**
- * The registry in Redis (7.0 or later): one key per record, `firstack:v1:<kind>:<id>`, a msgpack map.
+ * The registry in Redis (7.0 or later); `keys.ts` has the names and the rhythm.
  *
- * A role's own records have a TTL of three heartbeats. Changes are announced on a capped stream and
- * fetched at once; a full resync every second catches what was missed, and what expired. When Redis is
- * lost the last view stays in use, and this is said; when it comes back, everybody states their records
- * again, and nothing is forgotten before they have had time to.
+ *   each heartbeat:  own records, TTL three heartbeats ─ news announced on the stream ─ epoch ─ sweeper's lease
+ *   each poll:       what does the stream name ─ read those records ─ view
+ *
+ * One connection per role, nothing blocking on it. When Redis is lost the last view stays in use, and this
+ * is said; when it comes back, everybody states their records again, and nothing is forgotten before they
+ * have had time to.
  */
-import { Redis } from 'ioredis';
-import { pack, unpack } from 'msgpackr';
-import { validate } from '../config.js';
-import { FirstackError } from '../errors.js';
+import type { Redis } from 'ioredis';
+import { pack } from 'msgpackr';
+import { wallMs } from '../device/wall-clock.js';
 import type { Logger } from '../log.js';
-import { idOf, type Kind, type Records, schemas, type View } from './records.js';
+import { ClockCheck } from './clock-check.js';
+import { redisClient, shown, startError, type TlsFiles } from './connect.js';
+import { Follower, results } from './follow.js';
+import {
+  CHANGES_KEPT,
+  CHANGES_TRUSTED_MS,
+  changesOf,
+  EPOCH,
+  HEARTBEAT_MS,
+  indexOf,
+  keyOfRecord,
+  POLL_MS,
+  type Topic,
+  TTL_MS,
+  topicOf,
+} from './keys.js';
+import { Known } from './known.js';
+import { LATER_MS, newsOf, type Own } from './news.js';
+import { idOf, type Kind, type Records, type View } from './records.js';
 import type { Registry } from './registry.js';
-
-const PREFIX = 'firstack:v1:';
-const CHANGES = `${PREFIX}changes`;
-const CHANGES_KEPT = 1000;
-const HEARTBEAT_MS = 1000;
-const TTL_MS = 3000;
-const RESYNC_MS = 1000;
-const TIMEOUT_MS = 2000;
-/** What every role may need a moment to state again after Redis was lost or wiped. */
-const GRACE_MS = TTL_MS;
+import { Sweep } from './sweep.js';
 
 export class RedisRegistry implements Registry {
   readonly kind = 'redis';
-  view: View = { services: [], replicas: [], gateways: [], origins: [], proximities: [] };
   connected = false;
-
-  readonly #commands: Redis;
-  readonly #stream: Redis;
-  readonly #records = new Map<
-    string,
-    { kind: Kind; value: Records[Kind]; raw: string; missingSince: number }
-  >();
-  readonly #own = new Map<string, { kind: Kind; value: Records[Kind]; announced: string }>();
+  /** Why it is not connected, in a few words. */
+  #why = '';
+  #refused = false;
+  readonly #redis: Redis;
+  readonly #known: Known;
+  readonly #follower: Follower;
+  readonly #sweep: Sweep;
+  readonly #clock: ClockCheck;
+  readonly #own = new Map<string, Own>();
   readonly #callbacks: (() => void)[] = [];
-  readonly #timers: NodeJS.Timeout[] = [];
+  /** What went wrong last, each way; undefined when the last time went well. */
+  readonly #failed: { beat?: string; poll?: string } = {};
+  #timers: NodeJS.Timeout[] = [];
   #confirmedAt = 0;
-  #connectedAt = 0;
+  #started = false;
   #stopped = false;
   #beating = false;
-  #syncing = false;
+  #beatAgain = false;
+  #polling = false;
 
+  /** @throws FirstackError FSA_REGISTRY_URL, FSA_REGISTRY_TLS */
   constructor(
     readonly url: string,
     readonly log: Logger,
+    tls?: TlsFiles,
   ) {
-    const target = url.startsWith('redis+unix://') ? { path: url.slice('redis+unix://'.length) } : {};
-    const options = {
-      ...target,
-      lazyConnect: true,
-      connectTimeout: TIMEOUT_MS,
-      maxRetriesPerRequest: 0,
-      enableOfflineQueue: false,
-      retryStrategy: (times: number): number => Math.min(100 * times, 1000),
-    };
-    const open = (more: object): Redis =>
-      url.startsWith('redis+unix://')
-        ? new Redis({ ...options, ...more })
-        : new Redis(url, { ...options, ...more });
-    this.#commands = open({ commandTimeout: TIMEOUT_MS });
-    this.#stream = open({});
-    // Without listeners ioredis prints; what matters is said in #lost and #found.
-    this.#commands.on('error', () => {});
-    this.#stream.on('error', () => {});
-    this.#commands.on('close', () => this.#lost('the connection closed'));
-    this.#commands.on('ready', () => void this.#found());
+    this.#redis = redisClient(url, tls, () => this.#started);
+    this.#known = new Known(log);
+    this.#follower = new Follower(this.#redis, this.#known, () => this.#stateAgain());
+    this.#sweep = new Sweep(this.#redis);
+    this.#clock = new ClockCheck(log);
+    // Without a listener ioredis prints; what matters is said by us.
+    this.#redis.on('error', (error: Error) => this.#onError(error));
+    this.#redis.on('close', () => this.#fail('poll', 'the connection closed'));
+    this.#redis.on('ready', () => void this.#found());
   }
 
+  get view(): View {
+    return this.#known.view;
+  }
   get viewAgeMs(): number {
     return performance.now() - this.#confirmedAt;
   }
-
-  async start(): Promise<void> {
-    try {
-      await this.#commands.connect();
-      await this.#stream.connect();
-      await this.#resync();
-    } catch (error) {
-      this.#stopped = true;
-      this.#commands.disconnect();
-      this.#stream.disconnect();
-      const why = (error as Error).message;
-      if (/NOAUTH|WRONGPASS|NOPERM/.test(why))
-        throw new FirstackError('FSA_REGISTRY_REFUSED', `registry: ${this.#shown()} refuses us: ${why}`);
-      throw new FirstackError(
-        'FSA_REGISTRY_UNAVAILABLE',
-        `registry: ${this.#shown()} does not answer: ${why}`,
-      );
-    }
-    this.#timers.push(setInterval(() => void this.#beat(), HEARTBEAT_MS));
-    this.#timers.push(setInterval(() => void this.#resync().catch(() => {}), RESYNC_MS));
-    void this.#follow();
+  get clockOffsetMs(): number | undefined {
+    return this.#clock.offsetMs;
+  }
+  get problem(): string | undefined {
+    if (this.connected) return undefined;
+    if (this.#refused) return `registry refuses us: going on with the last view: ${this.#why}`;
+    return `registry lost ${Math.round(this.viewAgeMs)} ms ago: going on with the last view: ${this.#why}`;
   }
 
-  /** The URL without its password. */
-  #shown(): string {
-    return this.url.replace(/:[^:@/]*@/, ':***@');
+  async start(): Promise<void> {
+    let last: Error | undefined;
+    const onError = (error: Error): void => {
+      // "Connection is closed" says less than what came before it.
+      last ??= error;
+    };
+    this.#redis.on('error', onError);
+    try {
+      await this.#redis.connect();
+      await this.#follower.begin();
+      await this.#clock.measure(this.#redis, wallMs);
+    } catch (error) {
+      this.#stopped = true;
+      this.#redis.disconnect();
+      throw startError(this.url, last ?? (error as Error));
+    } finally {
+      this.#redis.off('error', onError);
+    }
+    this.#started = true;
+    this.#known.rebuild();
+    this.connected = true;
+    this.#confirmedAt = performance.now();
+    this.#arm();
+  }
+
+  /** Everybody's heartbeat begins at another moment. */
+  #arm(): void {
+    for (const timer of this.#timers) clearInterval(timer);
+    const every = (ms: number, what: () => Promise<void>): void => {
+      const first = setTimeout(() => {
+        void what();
+        this.#timers.push(setInterval(() => void what(), ms));
+      }, Math.random() * ms);
+      this.#timers.push(first);
+    };
+    this.#timers = [];
+    if (this.#follower.isKeen) {
+      every(HEARTBEAT_MS, () => this.#beat());
+      every(POLL_MS, () => this.#poll());
+    } else every(HEARTBEAT_MS, async () => void (await Promise.all([this.#beat(), this.#poll()])));
+  }
+
+  async follow(topics: readonly Topic[]): Promise<void> {
+    await this.#follower.follow(topics);
+    this.#known.rebuild();
+    this.#arm();
   }
 
   publish<K extends Kind>(kind: K, record: Records[K]): void {
-    const key = `${PREFIX}${kind}:${idOf(kind, record)}`;
+    const key = keyOfRecord(kind, record);
     const own = this.#own.get(key);
-    if (own === undefined) this.#own.set(key, { kind, value: record, announced: '' });
+    if (own === undefined)
+      this.#own.set(key, { kind, value: record, told: undefined, toldAt: 0, indexed: false });
     else own.value = record;
-    void this.#beat();
+    // All else is told with the next heartbeat.
+    if (own === undefined || newsOf(kind, own.told as Records[K] | undefined, record) === 'now')
+      void this.#beat();
   }
 
-  /** States every record of ours; announces those that changed. */
+  /** States every record of ours; announces what is news. */
   async #beat(): Promise<void> {
-    if (this.#beating || this.#stopped || this.#commands.status !== 'ready') return;
+    if (this.#stopped || this.#redis.status !== 'ready') return;
+    this.#beatAgain = this.#beating;
+    if (this.#beating) return;
     this.#beating = true;
     try {
-      for (const [key, own] of this.#own) {
-        const bytes = pack(own.value);
-        const text = JSON.stringify(own.value);
-        // A service outlives its origin's process: flows are still being carried.
-        if (own.kind === 'service') await this.#commands.set(key, bytes);
-        else await this.#commands.set(key, bytes, 'PX', TTL_MS);
-        if (own.announced !== text) {
-          await this.#announce(key);
-          own.announced = text;
-        }
+      do {
+        this.#beatAgain = false;
+        await this.#state();
+      } while (this.#beatAgain && !this.#stopped);
+      await this.#clock.measureSometimes(this.#redis, wallMs);
+      this.#succeed('beat');
+      if (this.#sweep.holds) {
+        const epoch = await this.#sweep.round(() => performance.now() < this.#follower.graceUntil);
+        if (epoch !== undefined) this.#follower.sawEpoch(epoch);
       }
     } catch (error) {
-      this.#lost((error as Error).message);
+      this.#fail('beat', (error as Error).message);
     } finally {
       this.#beating = false;
     }
   }
 
-  async #announce(key: string): Promise<void> {
-    await this.#commands.xadd(CHANGES, 'MAXLEN', '~', CHANGES_KEPT, '*', 'key', key);
-  }
-
-  /** Waits for announcements and fetches what they name, for as long as the registry is open. */
-  async #follow(): Promise<void> {
-    let last = '$';
-    while (!this.#stopped) {
-      try {
-        const reply = await this.#stream.xread('COUNT', 500, 'BLOCK', 5000, 'STREAMS', CHANGES, last);
-        if (reply === null) continue;
-        const keys = new Set<string>();
-        for (const [, entries] of reply as [string, [string, string[]][]][])
-          for (const [id, fields] of entries) {
-            last = id;
-            keys.add(fields[1]);
-          }
-        await this.#fetch([...keys], false);
-      } catch {
-        last = '$';
-        await new Promise((resolve) => setTimeout(resolve, 200));
-      }
-    }
-  }
-
-  async #resync(): Promise<void> {
-    if (this.#syncing || this.#stopped || this.#commands.status !== 'ready') return;
-    this.#syncing = true;
-    try {
-      const keys = new Set<string>();
-      let cursor = '0';
-      do {
-        const [next, found] = await this.#commands.scan(cursor, 'MATCH', `${PREFIX}*`, 'COUNT', 1000);
-        for (const key of found) if (key !== CHANGES) keys.add(key);
-        cursor = next;
-      } while (cursor !== '0');
-      await this.#fetch([...keys], true);
-    } catch (error) {
-      this.#lost((error as Error).message);
-      throw error;
-    } finally {
-      this.#syncing = false;
-    }
-  }
-
-  /** Takes over the given keys; with `whole`, those are all that there are. */
-  async #fetch(keys: string[], whole: boolean): Promise<void> {
-    const values = keys.length === 0 ? [] : await this.#commands.mgetBuffer(...keys);
+  async #state(): Promise<void> {
     const now = performance.now();
-    let changed = false;
-    const seen = new Set<string>();
-    keys.forEach((key, i) => {
-      const bytes = values[i];
-      if (bytes === null) return;
-      seen.add(key);
-      const raw = bytes.toString('latin1');
-      const known = this.#records.get(key);
-      if (known !== undefined && known.raw === raw) {
-        known.missingSince = 0;
-        return;
-      }
-      const record = this.#decode(key, bytes);
-      if (record === undefined) return;
-      this.#records.set(key, { ...record, raw, missingSince: 0 });
-      changed = true;
-    });
-    for (const key of whole ? [...this.#records.keys()] : keys) {
-      const known = this.#records.get(key);
-      if (known === undefined || seen.has(key)) continue;
-      if (known.missingSince === 0) known.missingSince = now;
-      if (this.#mayForget(known.kind, known.missingSince, now)) {
-        this.#records.delete(key);
-        changed = true;
-      }
+    const batch = this.#redis.pipeline();
+    const done: (() => void)[] = [];
+    for (const [key, own] of this.#own) {
+      const { kind, value } = own;
+      const [id, topic] = [idOf(kind, value), topicOf(kind, value)];
+      // A service outlives its origin's process: flows are still being carried.
+      if (kind === 'service') batch.set(key, pack(value));
+      else batch.set(key, pack(value), 'PX', TTL_MS);
+      if (!own.indexed) batch.sadd(indexOf(topic), id);
+      const news = newsOf(kind, own.told, value);
+      const due = news === 'now' || (news === 'later' && now - own.toldAt >= LATER_MS[kind]);
+      if (due) batch.xadd(changesOf(topic), 'MAXLEN', '~', CHANGES_KEPT, '*', 'id', id);
+      done.push(() => {
+        own.indexed = true;
+        if (due) Object.assign(own, { told: value, toldAt: now });
+      });
     }
-    this.#confirmedAt = now;
-    if (!this.connected) {
-      this.connected = true;
-      changed = true;
-    }
-    if (changed) this.#rebuild();
+    batch.get(EPOCH);
+    if (this.#follower.isKeen) batch.call('SET', ...this.#sweep.asking);
+    const replies = await results(batch.exec());
+    for (const each of done) each();
+    if (this.#follower.isKeen) this.#sweep.heard(replies.pop() as string | null);
+    this.#follower.sawEpoch(replies.pop() as string | null);
   }
 
-  /**
-   * A replica that is not there is not raced, at once. Whose absence would end a service's steering is
-   * waited for; and nobody is forgotten just because Redis came back empty.
-   */
-  #mayForget(kind: Kind, missingSince: number, now: number): boolean {
-    if (now - this.#connectedAt < GRACE_MS && this.#connectedAt > 0) return false;
-    return kind === 'replica' || kind === 'origin' || now - missingSince >= GRACE_MS;
-  }
-
-  #decode(key: string, bytes: Buffer): { kind: Kind; value: Records[Kind] } | undefined {
-    const kind = key.slice(PREFIX.length).split(':', 1)[0] as Kind;
-    const schema = schemas[kind];
-    if (schema === undefined) return undefined;
+  async #poll(): Promise<void> {
+    if (this.#polling || this.#stopped || this.#redis.status !== 'ready') return;
+    this.#polling = true;
     try {
-      const value = unpack(bytes) as Records[Kind];
-      const problems = validate(value, schema, () => key);
-      if (problems.length === 0 && key === `${PREFIX}${kind}:${idOf(kind, value)}`) return { kind, value };
-      this.log.warn(
-        { key, problems: problems.map((p) => p.message) },
-        'a registry record does not fit: left out',
-      );
+      await this.#follower.poll();
+      this.#confirmedAt = performance.now();
+      this.#succeed('poll');
+      if (this.#known.rebuild()) this.#changed();
     } catch (error) {
-      this.log.warn({ key, error: (error as Error).message }, 'a registry record cannot be read: left out');
+      this.#fail('poll', (error as Error).message);
+    } finally {
+      this.#polling = false;
     }
-    return undefined;
   }
 
-  #rebuild(): void {
-    const of = <K extends Kind>(kind: K): Records[K][] =>
-      [...this.#records.values()].filter((r) => r.kind === kind).map((r) => r.value as Records[K]);
-    const byId = <T extends { id: unknown }>(list: T[]): T[] =>
-      list.sort((a, b) => (String(a.id) < String(b.id) ? -1 : 1));
-    this.view = {
-      services: of('service').sort((a, b) => (a.name < b.name ? -1 : 1)),
-      replicas: byId(of('replica')),
-      gateways: byId(of('gateway')),
-      origins: byId(of('origin')),
-      proximities: byId(of('proximity')),
-    };
+  /** Redis may not have what we said: everything goes into the index again, and late news once more. */
+  #stateAgain(): void {
+    const now = performance.now();
+    for (const own of this.#own.values()) {
+      own.indexed = false;
+      if (now - own.toldAt < CHANGES_TRUSTED_MS) own.told = undefined;
+    }
+    void this.#beat();
+  }
+
+  async #found(): Promise<void> {
+    if (!this.#started) return;
+    try {
+      await this.#follower.resume();
+      this.#stateAgain();
+      await this.#poll();
+    } catch (error) {
+      this.#fail('poll', (error as Error).message);
+    }
+  }
+
+  #onError(error: Error): void {
+    if (this.#started && /NOAUTH|WRONGPASS|NOPERM/.test(error.message)) this.#fail('poll', error.message);
+  }
+
+  #fail(way: 'beat' | 'poll', why: string): void {
+    if (this.#stopped || !this.#started) return;
+    this.#failed[way] = why;
+    // A peer that says nothing, or only reads, may be another one by now (Sentinel), or gone without a word.
+    if (/timed out|READONLY/.test(why)) this.#redis.disconnect(true);
+    const refused = /NOAUTH|WRONGPASS|NOPERM/.test(why);
+    const registry = shown(this.url);
+    if (refused && !this.#refused) this.log.error({ registry, why }, 'registry refuses us');
+    if (this.connected) this.log.warn({ registry, why }, 'registry lost: going on with the last view');
+    // What refuses us closes the connection, too: the first says more.
+    if (refused || !this.#refused) this.#why = why;
+    this.#refused ||= refused;
+    if (!this.connected) return;
+    this.connected = false;
+    this.#changed();
+  }
+
+  #succeed(way: 'beat' | 'poll'): void {
+    this.#failed[way] = undefined;
+    if (this.connected || this.#failed.beat !== undefined || this.#failed.poll !== undefined) return;
+    this.connected = true;
+    this.#refused = false;
+    this.log.info({ registry: shown(this.url) }, 'registry is back');
     this.#changed();
   }
 
   #changed(): void {
     for (const callback of this.#callbacks) callback();
-  }
-
-  #lost(why: string): void {
-    if (!this.connected || this.#stopped) return;
-    this.connected = false;
-    this.log.warn({ registry: this.#shown(), why }, 'registry lost: going on with the last view');
-    this.#changed();
-  }
-
-  async #found(): Promise<void> {
-    if (this.#confirmedAt === 0) return;
-    this.#connectedAt = performance.now();
-    this.log.info({ registry: this.#shown() }, 'registry is back');
-    for (const own of this.#own.values()) own.announced = '';
-    await this.#beat();
-    await this.#resync().catch(() => {});
   }
 
   onChange(callback: () => void): void {
@@ -286,15 +278,19 @@ export class RedisRegistry implements Registry {
     this.#stopped = true;
     for (const timer of this.#timers) clearInterval(timer);
     try {
-      for (const [key, own] of this.#own) {
-        if (own.kind === 'service') continue;
-        await this.#commands.del(key);
-        await this.#announce(key);
+      const batch = this.#redis.pipeline();
+      for (const [key, { kind, value }] of this.#own) {
+        if (kind === 'service') continue;
+        const [id, topic] = [idOf(kind, value), topicOf(kind, value)];
+        batch.del(key);
+        batch.srem(indexOf(topic), id);
+        batch.xadd(changesOf(topic), 'MAXLEN', '~', CHANGES_KEPT, '*', 'id', id, 'withdrawn', '1');
       }
+      await batch.exec();
+      await this.#sweep.end();
     } catch {
       // Redis is away: the TTL withdraws what we could not.
     }
-    this.#commands.disconnect();
-    this.#stream.disconnect();
+    this.#redis.disconnect();
   }
 }

@@ -11,11 +11,20 @@ export interface Registry {
   readonly connected: boolean;
   /** Milliseconds since the view was last confirmed. */
   readonly viewAgeMs: number;
+  /** What is wrong while it is not connected, for `/readyz`; undefined while it is. */
+  readonly problem: string | undefined;
+  /** This host's wall clock less the registry's; undefined where the registry has none. */
+  readonly clockOffsetMs: number | undefined;
   /**
    * Reads the first view.
-   * @throws FirstackError FSA_REGISTRY_UNAVAILABLE (69), FSA_REGISTRY_REFUSED, FSA_CONFIG_*
+   * @throws FirstackError FSA_REGISTRY_UNAVAILABLE (69), FSA_REGISTRY_REFUSED, FSA_REGISTRY_TLS, FSA_CONFIG_*
    */
   start(): Promise<void>;
+  /**
+   * From here on only these are followed, and in the view. Until then: all that there is, but proximities.
+   * @param topics kinds, or `proximity:<site>`
+   */
+  follow(topics: readonly string[]): Promise<void>;
   /** States a record of this role's own, now and with every heartbeat until {@link stop}. */
   publish<K extends Kind>(kind: K, record: Records[K]): void;
   /** Called after each change of the view or of `connected`. */

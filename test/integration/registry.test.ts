@@ -11,6 +11,8 @@ import { type RequestResult, request, requestMany } from '../../src/lab/requests
 import { withLab } from './lab-support.js';
 
 const PREFIX = 'firstack:v1:';
+// Beside the records stand the streams that name what changed, an index for each kind, the epoch and the lease.
+const isRecord = (key: string) => /^firstack:v1:(service|replica|gateway|origin|proximity):/.test(key);
 
 async function withRedis<T>(lab: Lab, body: (redis: Redis) => Promise<T>): Promise<T> {
   const redis = new Redis({ path: lab.redis.url.replace('redis+unix://', ''), lazyConnect: true });
@@ -25,7 +27,7 @@ async function withRedis<T>(lab: Lab, body: (redis: Redis) => Promise<T>): Promi
 
 const keys = (lab: Lab) =>
   withRedis(lab, async (redis) =>
-    (await redis.keys(`${PREFIX}*`)).map((k) => k.slice(PREFIX.length)).filter((k) => k !== 'changes'),
+    (await redis.keys(`${PREFIX}*`)).filter(isRecord).map((k) => k.slice(PREFIX.length)),
   );
 
 function allOk(results: RequestResult[], servedBy: string): void {
@@ -50,10 +52,13 @@ describe('Redis', () => {
         expect(replica).toMatchObject({ v: 1, id: 'r2', address: '198.18.12.2', state: 'up' });
         const service = unpack((await redis.getBuffer(`${PREFIX}service:web`)) as Buffer);
         expect(service).toMatchObject({ v: 1, name: 'web', configuration: 'A', ports: [80] });
-        const origin = unpack((await redis.getBuffer(`${PREFIX}origin:${instance}`)) as Buffer);
-        for (const [id, asked] of Object.entries({ r1: 55, r2: 70, r3: 40 })) {
-          expect(Math.abs(origin.distancesMs[id] - asked)).toBeLessThan(5);
-        }
+        // What nobody waits for goes in with the next heartbeat, and the first measurement is a guess.
+        const delays = Object.entries({ r1: 55, r2: 70, r3: 40 });
+        const measured = async () => {
+          const origin = unpack((await redis.getBuffer(`${PREFIX}origin:${instance}`)) as Buffer);
+          return delays.every(([id, asked]) => Math.abs(origin.distancesMs[id] - asked) < 5);
+        };
+        expect(await waitUntil(measured, 5000)).toBe(true);
         for (const key of ['gateway:1', 'replica:r2', `origin:${instance}`]) {
           const ttl = await redis.pttl(PREFIX + key);
           expect(ttl).toBeGreaterThan(0);
@@ -64,8 +69,7 @@ describe('Redis', () => {
           readFileSync(`${lab.directory}/master.key`, 'utf8'),
         )?.[1] as string;
         for (const key of await redis.keys(`${PREFIX}*`)) {
-          if (key.endsWith(':changes')) continue;
-          expect((await redis.getBuffer(key))?.includes(secret)).toBe(false);
+          if (isRecord(key)) expect((await redis.getBuffer(key))?.includes(secret)).toBe(false);
         }
       });
     });

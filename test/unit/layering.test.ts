@@ -85,4 +85,42 @@ export { x } from "./x.js";\nimport type { T } from './t.js';\nawait import('./e
     );
     expect(stages.map(show)).toEqual([]);
   });
+
+  // What a thread loads is what its modules import when they run: imports of types are gone by then.
+  const runtime = (file: string): string[] => {
+    const code = readFileSync(join(ROOT, file), 'utf8')
+      .replace(/\/\*[\s\S]*?\*\//g, '')
+      .replace(/^\s*\/\/.*$/gm, '')
+      .replace(/\b(?:import|export) type\s[^;]*?;/g, '')
+      .replace(/\bimport \{(?:\s*type \w+(?: as \w+)?,?)+\s*\} from [^;]*;/g, '');
+    return importsOf(file, code).map((i) => i.to);
+  };
+  const reached = (...entries: string[]): Set<string> => {
+    const seen = new Set<string>();
+    const visit = (file: string): void => {
+      if (seen.has(file)) return;
+      seen.add(file);
+      const source = file.replace(/\.js$/, '.ts');
+      if (files.includes(source)) for (const next of runtime(source)) visit(next);
+    };
+    for (const entry of entries) visit(entry);
+    return seen;
+  };
+
+  it("no packet's way leads to the registry: the data plane's thread does not even load it", () => {
+    const thread = reached('src/pipeline/worker.js', ...ROLES.map((r) => `${r}/pipeline.js`));
+    // The walk is one: it goes through the thread's own modules.
+    for (const file of [
+      'src/pipeline/batch.js',
+      'gateway/send-syn.js',
+      'origin/admit-syn.js',
+      'replica/crack-syn.js',
+    ])
+      expect([...thread]).toContain(file);
+    expect(
+      [...thread].filter((f) => f.startsWith('src/registry/') || /^(ioredis|msgpackr)$/.test(f)),
+    ).toEqual([]);
+    // And the control plane does go there.
+    expect([...reached('src/role.js')]).toContain('ioredis');
+  });
 });

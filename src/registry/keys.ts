@@ -1,0 +1,47 @@
+/**
+ * The names and the rhythm of the registry in Redis.
+ *
+ *   firstack:v1:<kind>:<id>        a record, msgpack; TTL of three heartbeats, but for services
+ *   firstack:v1:changes:<topic>    stream, capped: ids whose record is worth reading again
+ *   firstack:v1:index:<topic>      set: ids that there may be
+ *   firstack:v1:epoch              another value: Redis was emptied
+ *   firstack:v1:sweeper            lease of the one who looks for records that expired in silence
+ *
+ * A topic is a kind; proximities have one per site, since no other site wants them.
+ */
+import { idOf, type Kind, type ProximityRecord, type Records } from './records.js';
+
+export const PREFIX = 'firstack:v1:';
+export const EPOCH = `${PREFIX}epoch`;
+export const SWEEPER = `${PREFIX}sweeper`;
+
+export const HEARTBEAT_MS = 1000;
+export const TTL_MS = 3 * HEARTBEAT_MS;
+/** How often those who steer by replicas ask what has changed; the others ask with their heartbeat. */
+export const POLL_MS = 250;
+/** What every role may need a moment to state again after Redis was lost or emptied. */
+export const GRACE_MS = TTL_MS;
+export const LEASE_MS = 2500;
+/** Some minutes of a large fleet's changes; who was away for longer reads everything again. */
+export const CHANGES_KEPT = 20_000;
+export const CHANGES_TRUSTED_MS = 10_000;
+
+export type Topic = string;
+
+export const keyOf = (kind: Kind, id: string): string => `${PREFIX}${kind}:${id}`;
+export const changesOf = (topic: Topic): string => `${PREFIX}changes:${topic}`;
+export const indexOf = (topic: Topic): string => `${PREFIX}index:${topic}`;
+/** `proximity:zurich` is of kind proximity. */
+export const kindOf = (topic: Topic): Kind => topic.split(':', 1)[0] as Kind;
+
+export function topicOf(kind: Kind, record: Records[Kind]): Topic {
+  return kind === 'proximity' ? `proximity:${(record as ProximityRecord).site}` : kind;
+}
+
+/** Kind and id of a record's key; undefined for any other key. */
+export function parseKey(key: string): { kind: string; id: string } | undefined {
+  const match = /^firstack:v1:(service|replica|gateway|origin|proximity):(.+)$/.exec(key);
+  return match === null ? undefined : { kind: match[1], id: match[2] };
+}
+
+export const keyOfRecord = (kind: Kind, record: Records[Kind]): string => keyOf(kind, idOf(kind, record));

@@ -1,0 +1,91 @@
+/**
+ * Whoever dies is silent: their records expire, and nobody announces it. So one role at a time, by a lease,
+ * compares the keys with the index each heartbeat, mends the index, and announces what it mended. The others
+ * need not look: a fleet costs one scan a second, whatever its size.
+ */
+import { randomUUID } from 'node:crypto';
+import type { Redis } from 'ioredis';
+import { results } from './follow.js';
+import { CHANGES_KEPT, changesOf, EPOCH, indexOf, LEASE_MS, PREFIX, parseKey, SWEEPER } from './keys.js';
+import type { Kind } from './records.js';
+
+/** These come one key at a time; proximities are hints, and die by themselves. */
+const SWEPT: Kind[] = ['service', 'replica', 'gateway', 'origin'];
+
+export class Sweep {
+  readonly #name = randomUUID();
+  #under = false;
+  holds = false;
+
+  constructor(readonly redis: Redis) {}
+
+  /** The arguments of the SET that asks for the lease; its reply goes to {@link heard}. */
+  get asking(): [string, string, 'PX', number, 'NX', 'GET'] {
+    return [SWEEPER, this.#name, 'PX', LEASE_MS, 'NX', 'GET'];
+  }
+  heard(holder: string | null): void {
+    this.holds = holder === null || holder === this.#name;
+  }
+
+  /**
+   * One look through all keys.
+   * @param inGrace everybody may be about to state their records again: nobody is announced as gone
+   * @returns the epoch, when Redis had none and so was empty
+   */
+  async round(inGrace: () => boolean): Promise<string | undefined> {
+    if (this.#under) return undefined;
+    this.#under = true;
+    try {
+      const epoch = randomUUID();
+      await this.redis.pexpire(SWEEPER, LEASE_MS);
+      if ((await this.redis.set(EPOCH, epoch, 'NX', 'GET')) === null) return epoch;
+      // The index first: who comes in between is in both, or a stray that is announced twice.
+      const indexes = this.redis.pipeline();
+      for (const kind of SWEPT) indexes.smembers(indexOf(kind));
+      const listed = (await results(indexes.exec())) as string[][];
+      const found = await this.#scan();
+      const batch = this.redis.pipeline();
+      SWEPT.forEach((kind, i) => {
+        const ids = found.get(kind) ?? new Set();
+        const announce = (id: string): void =>
+          void batch.xadd(changesOf(kind), 'MAXLEN', '~', CHANGES_KEPT, '*', 'id', id);
+        const known = new Set(listed[i]);
+        for (const id of ids) {
+          if (known.has(id)) continue;
+          batch.sadd(indexOf(kind), id);
+          announce(id);
+        }
+        if (inGrace()) return;
+        for (const id of known) {
+          if (ids.has(id)) continue;
+          batch.srem(indexOf(kind), id);
+          announce(id);
+        }
+      });
+      if (batch.length > 0) await batch.exec();
+      return undefined;
+    } finally {
+      this.#under = false;
+    }
+  }
+
+  /** The ids of each kind that have a record. */
+  async #scan(): Promise<Map<string, Set<string>>> {
+    const found = new Map<string, Set<string>>(SWEPT.map((kind) => [kind, new Set()]));
+    let cursor = '0';
+    do {
+      const [next, keys] = await this.redis.scan(cursor, 'MATCH', `${PREFIX}*`, 'COUNT', 1000);
+      for (const key of keys) {
+        const at = parseKey(key);
+        if (at !== undefined) found.get(at.kind)?.add(at.id);
+      }
+      cursor = next;
+    } while (cursor !== '0');
+    return found;
+  }
+
+  /** Gives the lease back, so that the next one need not wait for its end. */
+  async end(): Promise<void> {
+    if (this.holds && (await this.redis.get(SWEEPER)) === this.#name) await this.redis.del(SWEEPER);
+  }
+}

@@ -1,0 +1,114 @@
+// The registry slow, stalled, refusing, or with a view that has grown old: no connection fails, it is said, and
+// afterwards every role knows within two heartbeats what changed. No packet ever waits for Redis.
+import { describe, expect, it } from 'vitest';
+import { pause, signal, waitUntil } from '../../src/lab/process.js';
+import { requestMany } from '../../src/lab/requests.js';
+import { freshName, withLab } from './lab-support.js';
+import {
+  client,
+  everywhere,
+  expectConvergence,
+  HEARTBEAT_MS,
+  isConnected,
+  logOf,
+  READERS,
+  readiness,
+  SlowProxy,
+  TWO_HEARTBEATS_MS,
+  withClient,
+} from './registry-support.js';
+
+const name = () => `reg-${freshName()}`;
+
+describe('a registry', () => {
+  it('that is slow, 300 ms each way: nobody is lost, and every change is known in two heartbeats', async () => {
+    await withLab({ name: name(), roles: false }, async (lab) => {
+      const proxy = new SlowProxy(lab);
+      await proxy.listen();
+      const redis = await client({ path: lab.redis.socket });
+      try {
+        const hosts = lab.roles.hosts;
+        await lab.startRoles({ registryUrls: Object.fromEntries(hosts.map((h) => [h, proxy.url])) });
+        proxy.delayMs = 300;
+        await withClient(lab, async () => {
+          await pause(4 * HEARTBEAT_MS);
+          await expectConvergence(lab, redis);
+        });
+        for (const host of ['gateway', 'origin', 'r1', 'r2']) {
+          expect(await readiness(lab, host)).toMatchObject({ status: 200 });
+          expect(logOf(lab, host)).not.toContain('registry lost');
+        }
+      } finally {
+        redis.disconnect();
+        proxy.close();
+      }
+    });
+  });
+
+  it('that stalls for ten seconds: connections are made and served all the while, with the view as it was', async () => {
+    await withLab({ name: name() }, async (lab) => {
+      const redis = await client({ path: lab.redis.socket });
+      const server = lab.state.find('redis')!;
+      await withClient(lab, async () => {
+        signal(server, 'SIGSTOP');
+        const stoppedAt = performance.now();
+        // One dies in the dark: what the others know of it grows stale, and does no harm.
+        await lab.killRole('r3');
+        for (const host of [...READERS, 'r1', 'r2'])
+          expect(await waitUntil(async () => (await readiness(lab, host)).status === 503, 6000)).toBe(true);
+        const during = await requestMany(lab, 10, 2);
+        expect(during.map((r) => [r.ok, r.servedBy])).toEqual(during.map(() => [true, 'r2']));
+        await pause(10_000 - (performance.now() - stoppedAt));
+        const stale = (await lab.roles.status('gateway'))!;
+        expect(stale.registry).toMatchObject({ connected: false });
+        expect(stale.registry.viewAgeMs).toBeGreaterThan(8000);
+        expect(stale.applied.replicas).toEqual(['r1', 'r2', 'r3']);
+        expect((await readiness(lab, 'gateway')).body).toMatch(
+          /registry lost \d+ ms ago: going on with the last view/,
+        );
+
+        signal(server, 'SIGCONT');
+        await everywhere(lab, [...READERS, 'r1', 'r2'], isConnected, TWO_HEARTBEATS_MS);
+        // Everybody is given three heartbeats to state their records again; who has not is gone within two more.
+        await everywhere(
+          lab,
+          READERS,
+          (s) => !s.applied.replicas.includes('r3'),
+          3 * HEARTBEAT_MS + TWO_HEARTBEATS_MS,
+        );
+        lab.startRole('r3');
+        await everywhere(lab, READERS, (s) => s.applied.replicasUp.includes('r3'), 20_000);
+        await expectConvergence(lab, redis);
+      });
+      redis.disconnect();
+    });
+  });
+
+  it('that is emptied: nobody is forgotten, and changes are known in two heartbeats', async () => {
+    await withLab({ name: name() }, async (lab) => {
+      const redis = await client({ path: lab.redis.socket });
+      await withClient(lab, async () => {
+        const missed: string[] = [];
+        let watching = true;
+        const watch = (async () => {
+          while (watching) {
+            for (const host of READERS) {
+              const known = (await lab.roles.status(host))!.applied.replicasUp;
+              if (known.length < 3) missed.push(`${host}: ${known}`);
+            }
+            await pause(20);
+          }
+        })();
+        for (let n = 0; n < 3; n++) {
+          await redis.flushall();
+          await pause(1.3 * HEARTBEAT_MS);
+        }
+        watching = false;
+        await watch;
+        expect(missed).toEqual([]);
+        await expectConvergence(lab, redis);
+      });
+      redis.disconnect();
+    });
+  });
+});
