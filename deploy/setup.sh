@@ -11,7 +11,7 @@ say() { printf 'setup: %s\n' "$*" >&2; }
 # command=package
 needs='ip=iproute2 nft=nftables redis-server=redis-server nginx=nginx curl=curl tcpdump=tcpdump
 ping=iputils-ping nsenter=util-linux sysctl=procps gcc=gcc make=make
-clang=clang bpftool=bpftool haproxy=haproxy'
+clang=clang bpftool=bpftool haproxy=haproxy debootstrap=debootstrap ssh=openssh-client'
 # file=package
 headers='/usr/include/bpf/bpf_helpers.h=libbpf-dev'
 
