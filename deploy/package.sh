@@ -83,6 +83,6 @@ find "$root" -exec touch -h -d "@$epoch" {} +
 
 mkdir -p "$out"
 deb=$out/firstack_${version}_$arch.deb
-dpkg-deb --root-owner-group -Zxz -z2 --build "$root" "$deb.new" >/dev/null
+dpkg-deb --root-owner-group -Zzstd -z10 --build "$root" "$deb.new" >/dev/null
 mv "$deb.new" "$deb"
 printf '%s\n' "$deb"

@@ -12,7 +12,6 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { onEnd } from '../../src/lab/ending.js';
 import type { Lab } from '../../src/lab/lab.js';
@@ -45,7 +44,7 @@ async function sources(): Promise<string[]> {
 
 /** Bare roots under one directory: made once, copied per machine, removed with everything that was booted. */
 export class Roots {
-  readonly directory = mkdtempSync(`${tmpdir()}/firstack-roots-`);
+  readonly directory = mkdtempSync('/var/tmp/firstack-roots-');
   readonly #guests: Guest[] = [];
   readonly #forget = onEnd({ orderly: () => this.remove(), atOnce: () => this.#removeAtOnce() });
 
@@ -70,11 +69,12 @@ export class Roots {
     cpSync(deb, `${base}/var/tmp/firstack.deb`);
     const apt = (...args: string[]) =>
       mustRun(['chroot', base, 'env', 'DEBIAN_FRONTEND=noninteractive', 'apt-get', '-qy', ...args]);
+    await apt('clean');
     await apt('update');
     await apt('install', '--download-only', '/var/tmp/firstack.deb', ...later);
     rmSync(`${base}/var/tmp/firstack.deb`);
     rmSync(here);
-    writeFileSync(`${base}/etc/resolv.conf`, '');
+    writeFileSync(`${base}/etc/resolv.conf`, 'nameserver 127.0.0.1\n');
     writeFileSync(`${base}/etc/machine-id`, '');
     await mustRun(['install', '-Dm600', publicKey, `${base}/root/.ssh/authorized_keys`]);
     appendFileSync(`${base}/etc/ssh/sshd_config`, 'UseDNS no\n');
@@ -84,7 +84,7 @@ export class Roots {
     const root = `${this.directory}/${host}`;
     await mustRun(['cp', '-a', '--reflink=auto', this.base, root]);
     writeFileSync(`${root}/etc/hostname`, `${host}\n`);
-    const guest = new Guest(lab.name, host, root);
+    const guest = new Guest(lab, host, root);
     this.#guests.push(guest);
     await guest.start();
     return guest;
@@ -108,19 +108,19 @@ export class Guest {
   #init: ProcessId | undefined;
 
   constructor(
-    readonly lab: string,
+    readonly lab: Lab,
     readonly host: string,
     readonly root: string,
   ) {
     const mounts = readFileSync('/proc/mounts', 'utf8').split('\n');
     const unified = mounts.map((l) => l.split(' ')).find((f) => f[2] === 'cgroup2');
     if (unified === undefined) throw new Error('there is no cgroup2 hierarchy to boot a systemd in');
-    this.#group = `${unified[1]}/${namespaceOf(lab, host)}`;
+    this.#group = `${unified[1]}/${namespaceOf(lab.name, host)}`;
   }
 
   /** Boots it, and waits until everything that it starts by itself has started. */
   async start(): Promise<void> {
-    const namespace = `${namespaceRoot}/${namespaceOf(this.lab, this.host)}`;
+    const namespace = `${namespaceRoot}/${namespaceOf(this.lab.name, this.host)}`;
     const child = spawn('sh', [BOOT, this.root, namespace, this.#group, this.host], {
       detached: true,
       stdio: ['ignore', 'ignore', 'pipe'],
@@ -129,7 +129,8 @@ export class Guest {
     child.stderr.on('data', (part) => {
       said += part;
     });
-    this.#boot = identify(child.pid!);
+    // Whatever becomes of us, it is ended with the laboratory at the latest.
+    this.#boot = this.lab.state.noteProcess(`guest-${this.host}`, child.pid);
     const children = `/proc/${child.pid}/task/${child.pid}/children`;
     const up = async (): Promise<boolean> => {
       if (child.exitCode !== null) throw new Error(`${this.host} did not boot: ${said}`);

@@ -57,16 +57,20 @@ async function runOn(host: string, script: string): Promise<Output> {
   return guests[host as Host].run(script);
 }
 
-/** Runs every block of a section of the guide, in order. @returns what each printed */
-async function follow(section: string, between = async () => {}): Promise<string[]> {
+/**
+ * Runs every block of a section of the guide, in order; what several hosts do, they do at once, unless something
+ * is to be looked at after each. @returns what each printed
+ */
+async function follow(section: string, between?: () => Promise<void>): Promise<string[]> {
   const said: string[] = [];
   for (const block of blocks.filter((b) => b.section === section)) {
-    for (const host of block.hosts) {
+    const one = async (host: string): Promise<void> => {
       const { status, stdout, stderr } = await runOn(host, block.script);
       expect(status, `line ${block.line}, on ${host}: ${stdout}${stderr}`).toBe(0);
       said.push(stdout);
-      await between();
-    }
+    };
+    if (between === undefined) await Promise.all(block.hosts.map(one));
+    else for (const host of block.hosts) await one(host).then(between);
     done.add(block);
   }
   expect(said.length, section).toBeGreaterThan(0);
@@ -251,6 +255,24 @@ describe("the operator's guide", () => {
       sha256: createHash('sha256').update(body).digest('hex'),
     });
     child.stdin!.end();
+  });
+
+  it('is allowed all that configuration C needs', async () => {
+    const { address } = lab.topology.services[0];
+    for (const host of ['r1', 'r2'] as const)
+      await guests[host].must(`ip address add ${address}/32 dev lo; sysctl -w net.ipv4.ip_forward=1`);
+    for (const host of ['origin', 'r1', 'r2', 'gateway'] as const)
+      await guests[host].must(
+        `sed -i 's/^configuration: A/configuration: C/' /etc/firstack/*.yaml; systemctl restart ${UNITS[host]}`,
+      );
+    const raced = async () => {
+      const { stdout } = await lab.exec('client', ['curl', '-s', '--max-time', '5', `http://${address}/`]);
+      return stdout === `served by ${NEAREST}\n`;
+    };
+    expect(await waitUntil(raced, 20_000, 500)).toBe(true);
+    expect(await guests.gateway.must('firstack explain last')).toContain('configuration C');
+    for (const host of ['gateway', 'r1', 'r2'] as const)
+      expect(await guests[host].show(UNITS[host], 'StatusText')).toContain('fastpath on');
   });
 
   it('uninstalls, and nothing is left', async () => {
