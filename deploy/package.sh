@@ -34,6 +34,10 @@ doc=$root/usr/share/doc/firstack
 mkdir -p "$lib/bin" "$lib/src/lab" "$doc/examples" "$root/usr/bin" "$root/lib/systemd/system" "$root/DEBIAN"
 cp "$node" "$lib/bin/node"
 cp -R dist "$lib/dist"
+# The build leaves what sources that are gone were compiled to.
+(cd "$lib/dist" && find . -name '*.js') | while read -r file; do
+  [ -f "${file%.js}.ts" ] || rm "$lib/dist/$file"
+done
 cp -R src/lab/topologies "$lib/src/lab/"
 cp package.json "$lib/"
 # What package-lock.json says that the roles need at run time; what is optional there speeds up nothing here.
@@ -49,7 +53,10 @@ find "$lib" '(' -name '*.map' -o -name '*.d.ts' -o -name '*.d.mts' -o -name '*.d
 cp README.md CHANGELOG.md "$doc/"
 cp deploy/README.md "$doc/operators-guide.md"
 cp deploy/examples/* "$doc/examples/"
-cp LICENSE "$doc/copyright"
+{
+  cat LICENSE
+  printf '\nNode.js in /usr/lib/firstack/bin: LICENSE.node. Each package in /usr/lib/firstack/node_modules: its own licence.\n'
+} >"$doc/copyright"
 for licence in "$(dirname "$node")/../LICENSE" "$(dirname "$node")/../share/doc/nodejs/LICENSE"; do
   [ ! -f "$licence" ] || cp "$licence" "$doc/LICENSE.node"
 done

@@ -58,7 +58,8 @@ export class Roots {
     const list = await sources();
     const mirror = list.find((l) => l.split(' ')[2] === SUITE)!.split(' ')[1];
     await mustRun([
-      ...['env', `TMPDIR=${this.directory}`, 'debootstrap', '--variant=minbase'],
+      // In a mount namespace of its own: what it mounts inside ends with it.
+      ...['unshare', '--mount', 'env', `TMPDIR=${this.directory}`, 'debootstrap', '--variant=minbase'],
       ...[`--include=${BARE.join(',')}`, SUITE, base, mirror],
     ]);
     writeFileSync(`${base}/etc/apt/sources.list`, `${list.join('\n')}\n`);

@@ -120,7 +120,6 @@ describe('the package', () => {
       '/usr/lib/firstack/dist/native/tun.node',
       '/usr/lib/firstack/dist/bpf/firstack.bpf.o',
       '/usr/lib/firstack/node_modules/ioredis/package.json',
-      '/usr/share/doc/firstack/LICENSE.node',
       '/usr/share/doc/firstack/examples/gateway.yaml',
       ...['gateway', 'origin', 'replica'].map((r) => `/lib/systemd/system/firstack-${r}@.service`),
     ])
