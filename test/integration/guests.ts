@@ -30,6 +30,8 @@ import {
 const SUITE = 'bookworm';
 /** What a bare host of Debian 12 has, beyond its minimum. */
 const BARE = ['ca-certificates', 'iproute2', 'openssh-server', 'procps', 'systemd', 'systemd-sysv'];
+/** On a disk, and not mounted `nodev`, as `/tmp` may be. */
+const PLACE = '/var/tmp';
 const BOOT = fileURLToPath(new URL('../support/boot-root.sh', import.meta.url));
 const ENVIRONMENT = ['env', '-i', 'HOME=/root', 'LANG=C.UTF-8', 'DEBIAN_FRONTEND=noninteractive'];
 const PATH = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
@@ -44,9 +46,18 @@ async function sources(): Promise<string[]> {
 
 /** Bare roots under one directory: made once, copied per machine, removed with everything that was booted. */
 export class Roots {
-  readonly directory = mkdtempSync('/var/tmp/firstack-roots-');
+  readonly directory = mkdtempSync(`${PLACE}/firstack-roots-${process.pid}-`);
   readonly #guests: Guest[] = [];
   readonly #forget = onEnd({ orderly: () => this.remove(), atOnce: () => this.#removeAtOnce() });
+
+  constructor() {
+    for (const name of readdirSync(PLACE)) {
+      // Somebody's who was killed.
+      const owner = /^firstack-roots-(\d+)-/.exec(name)?.[1];
+      if (owner !== undefined && identify(Number(owner)) === undefined)
+        rmSync(`${PLACE}/${name}`, { recursive: true, force: true });
+    }
+  }
 
   get base(): string {
     return `${this.directory}/base`;
@@ -92,14 +103,17 @@ export class Roots {
   }
 
   async remove(): Promise<void> {
-    this.#removeAtOnce();
+    for (const guest of this.#guests) guest.kill();
     await waitUntil(() => this.#guests.every((g) => g.forgetGroup()), 5000);
+    await mustRun(['rm', '-rf', this.directory]);
     this.#forget();
   }
 
   #removeAtOnce(): void {
     for (const guest of this.#guests) guest.kill();
     rmSync(this.directory, { recursive: true, force: true, maxRetries: 5 });
+    // By now they are gone.
+    for (const guest of this.#guests) guest.forgetGroup();
   }
 }
 

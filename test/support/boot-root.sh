@@ -1,7 +1,8 @@
 #!/bin/sh
 # boot-root.sh ROOT NETNS CGROUP HOSTNAME: boots the Debian in ROOT as a machine of its own: its systemd is
 # process 1 of fresh pid, mount, uts, ipc and cgroup namespaces, in a network namespace that is there already.
-# Plain util-linux, so that it works beside any init and in containers, whose host's systemd nobody may ask.
+# Plain util-linux, so that it works beside any init. systemd-nspawn wants the host's own systemd and its bus for a
+# scope; without (--keep-unit) it boots, but all guests of one caller would share one cgroup (tried).
 #
 #   nsenter --net ─ unshare ─ (mounts: /proc /sys /dev /run, a bpffs, a cgroup2) ─ pivot_root ─ systemd
 #
