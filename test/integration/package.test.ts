@@ -24,7 +24,6 @@ const HOSTS = Object.keys(UNITS) as Host[];
 /** CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF. */
 const CAPABILITIES = ((1n << 12n) | (1n << 38n) | (1n << 39n)).toString(16).padStart(16, '0');
 const NEAREST = 'r2';
-
 /** The default one, with the guide's two replicas. */
 function topology(): Topology {
   const all = loadTopology();
@@ -38,7 +37,6 @@ const done = new Set<Block>();
 let roots: Roots;
 let lab: Lab;
 let deb: string;
-
 const makePackage = async () =>
   `${packageRoot}/${(await mustRun(['npm', 'run', '-s', '--prefix', packageRoot, 'package'])).trim()}`;
 const digest = (file: string) => createHash('sha256').update(readFileSync(file)).digest('hex');
@@ -202,7 +200,6 @@ describe("the operator's guide", () => {
     await follow('Day by day');
     expect(await gateway.show(UNITS.gateway, 'MainPID')).not.toBe(before);
     expect(await gateway.show(UNITS.gateway, 'NRestarts')).toBe('1');
-
     await gateway.must('echo "instance: bad" >/etc/firstack/bad.yaml; chgrp firstack /etc/firstack/bad.yaml');
     const { status } = await gateway.run('systemctl start firstack-gateway@bad');
     expect(status).not.toBe(0);
