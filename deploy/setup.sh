@@ -11,7 +11,8 @@ say() { printf 'setup: %s\n' "$*" >&2; }
 # command=package
 needs='ip=iproute2 nft=nftables redis-server=redis-server nginx=nginx curl=curl tcpdump=tcpdump
 ping=iputils-ping nsenter=util-linux sysctl=procps gcc=gcc make=make
-clang=clang bpftool=bpftool haproxy=haproxy wrk=wrk h2load=nghttp2-client iperf3=iperf3'
+clang=clang bpftool=bpftool haproxy=haproxy wrk=wrk h2load=nghttp2-client iperf3=iperf3
+debootstrap=debootstrap ssh=openssh-client openssl=openssl'
 # file=package
 headers='/usr/include/bpf/bpf_helpers.h=libbpf-dev'
 

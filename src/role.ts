@@ -16,6 +16,7 @@ import { chooseFastpath, describeFastpath, type FastpathChoice } from './fastpat
 import { type Attachment, KernelPath, unavailable, unpin } from './fastpath/kernel.js';
 import { FASTPATHS, type Fastpath, type KernelMode } from './fastpath/modes.js';
 import { createLog, type Logger } from './log.js';
+import { notifyManager } from './notify.js';
 import { DataPlane } from './pipeline/data-plane.js';
 import { PINNED_FLOWS } from './pipeline/reasons.js';
 import type { RaceRecord } from './race/record.js';
@@ -224,6 +225,17 @@ function namesOf(view: View): Record<string, (string | number)[]> {
   };
 }
 
+/** What `systemctl status` shows of a role that is ready. */
+function statusLine(
+  config: CommonConfig,
+  applied: ReturnType<typeof namesOf>,
+  how: KernelMode | undefined,
+): string {
+  const { services, replicas, replicasUp } = applied;
+  const carried = how === undefined ? '' : `, fastpath ${how}`;
+  return `${config.instance}: services ${services.length}, replicas up ${replicasUp.length} of ${replicas.length}${carried}`;
+}
+
 const REFRESH_MS = 20;
 
 /** Runs a role until it is told to stop. @returns the exit code */
@@ -332,6 +344,7 @@ async function serve(
   let working: Promise<void> | undefined;
   let applied = namesOf(registry.view);
   let attached = false;
+  let ready = false;
   const perform = async (): Promise<void> => {
     const { view } = registry;
     const duty = role.duty(host, view, kernel?.how ?? 'off');
@@ -348,6 +361,7 @@ async function serve(
       attached = true;
     }
     applied = namesOf(view);
+    if (ready) notifyManager(`STATUS=${statusLine(config, applied, kernel?.how)}`);
   };
   const refresh = (): void => {
     wanted = true;
@@ -367,7 +381,6 @@ async function serve(
   const carried = (): Record<string, number> | undefined =>
     kernel?.path === undefined ? undefined : { flows: plane.gauges[PINNED_FLOWS], ...kernel.path.totals() };
 
-  let ready = false;
   const admin = createAdmin({
     ready: () => ({
       ready: ready && registry.connected,
@@ -414,10 +427,12 @@ async function serve(
     refresh();
     await admin.listen(config.admin.listen);
     ready = true;
+    notifyManager('READY=1', `STATUS=${statusLine(config, applied, kernel?.how)}`);
     log.info({ instance: config.instance, tun: config.tun.name, registry: registry.kind }, 'ready');
     return await ended;
   } finally {
     ready = false;
+    notifyManager('STOPPING=1', 'STATUS=taking everything back');
     wanted = false;
     await working;
     await role.stop();

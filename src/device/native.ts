@@ -42,6 +42,8 @@ export interface Native {
   interfaceSet(name: string, what: 'ipv4' | 'ipv6', value: string): void;
   interfaceGet(name: string, what: 'mtu' | 'up' | 'queueLength'): number;
   setns(path: string): void;
+  /** One datagram to a Unix socket; `@` first names an abstract one. @throws an Error with the kernel's `code` */
+  notify(socket: string, text: string): void;
 }
 
 export const OPEN_VNET = 1;

@@ -5,7 +5,16 @@
  * All of it is pinned under one directory per instance, `<bpffs>/firstack/<instance>/`, so that flows outlive
  * the process. What was attached where is recorded beside it under the run directory.
  */
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  statfsSync,
+  writeFileSync,
+} from 'node:fs';
 import { cpus } from 'node:os';
 import { FirstackError } from '../errors.js';
 import { attempt, command, forgetRecord, RUN_DIRECTORY } from '../steer/apply.js';
@@ -242,7 +251,11 @@ export class KernelPath {
     await this.detach();
     rmSync(this.#directory, { recursive: true, force: true });
     const home = `${BPF_DIRECTORY}/firstack`;
-    if (existsSync(home) && readdirSync(home).length === 0) rmSync(home, { recursive: true, force: true });
+    try {
+      if (readdirSync(home).length === 0) rmdirSync(home);
+    } catch {
+      // Another instance was quicker; or it stands in root's own directory, and was made for us.
+    }
     this.#closeAll();
     this.adopting = false;
   }

@@ -29,6 +29,7 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include "notify.h"
 #include "segment.h"
 
 enum { OPEN_VNET = 1, OPEN_CSUM = 2, OPEN_TSO = 4 };
@@ -518,6 +519,7 @@ NAPI_MODULE_INIT() {
       {"writeBatch", write_batch}, {"writeMemory", write_memory}, {"watch", watch_fd}, {"unwatch", unwatch},
       {"timer", timer},          {"armTimer", arm_timer},     {"clock", read_clock},
       {"interfaceSet", interface_set}, {"interfaceGet", interface_get}, {"setns", set_namespace},
+      {"notify", notify},
   };
   state *s = calloc(1, sizeof *s);
   if (!s) return NULL;

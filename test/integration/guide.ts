@@ -1,0 +1,37 @@
+/** The commands of the operator's guide: every fenced block of shell, by section, and where it is run. */
+import { readFileSync } from 'node:fs';
+
+export interface Block {
+  /** The heading above it. */
+  section: string;
+  /** One after another. */
+  hosts: string[];
+  script: string;
+  line: number;
+}
+
+/** @throws Error for a block that does not say where it is run: nothing may be left out */
+export function readGuide(file: string): Block[] {
+  const blocks: Block[] = [];
+  let section = '';
+  let open: { script: string[]; line: number; language: string } | undefined;
+  readFileSync(file, 'utf8')
+    .split('\n')
+    .forEach((text, i) => {
+      const fence = /^```(\w*)$/.exec(text);
+      if (fence === null) {
+        if (open !== undefined) open.script.push(text);
+        else section = /^## (.*)$/.exec(text)?.[1] ?? section;
+      } else if (open === undefined) {
+        open = { script: [], line: i + 1, language: fence[1] };
+      } else {
+        const { script, line, language } = open;
+        open = undefined;
+        if (language === '') return;
+        const where = /^# on: (.+)$/.exec(script[0] ?? '');
+        if (language !== 'sh' || where === null) throw new Error(`${file}:${line}: where is this to be run?`);
+        blocks.push({ section, hosts: where[1].split(', '), script: script.slice(1).join('\n'), line });
+      }
+    });
+  return blocks;
+}
