@@ -24,6 +24,9 @@ export interface Target {
 
 /** Moments are `performance.now()` in ms, NaN where it did not come so far. */
 export interface Attempt {
+  startedAt: number;
+  /** NaN where the system gave none. */
+  localPort: number;
   connectedAt: number;
   firstByteAt: number;
   endedAt: number;
@@ -73,6 +76,8 @@ interface Opening {
 function open(target: Target, resolve: (attempt: Attempt) => void): Opening {
   const { address: host, port, timeoutMs } = target;
   const attempt: Attempt = {
+    startedAt: performance.now(),
+    localPort: Number.NaN,
     connectedAt: Number.NaN,
     firstByteAt: Number.NaN,
     endedAt: Number.NaN,
@@ -92,6 +97,7 @@ function open(target: Target, resolve: (attempt: Attempt) => void): Opening {
   const timer = setTimeout(end, timeoutMs, 'timeout');
   socket.once('connect', () => {
     attempt.connectedAt = performance.now();
+    attempt.localPort = socket.localPort ?? Number.NaN;
   });
   socket.on('error', (error) => end(codeOf(error)));
   return { attempt, socket, end };
