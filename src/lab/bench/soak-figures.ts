@@ -31,6 +31,8 @@ export interface Soak {
   /** Configuration and fast path of each role, in words. */
   fleet: string;
   leftBehind: string[];
+  /** What the roles logged as errors. */
+  errors: string[];
 }
 
 /** Below this the first quarter is the warming up of compilers and tables: memory is reported, not judged. */
@@ -102,6 +104,7 @@ export function figuresOf(s: Soak): Figure[] {
     Math.max(...sets.slice(-Math.ceil(sets.length / 4))) -
     Math.max(...sets.slice(0, Math.ceil(sets.length / 4)));
   push('nft-elements-grown', grown, '<= 0', grown <= 0, { most: Math.max(...sets) });
+  none('role-errors', s.errors);
   none('left-behind', s.leftBehind);
   return figures;
 }

@@ -4,7 +4,7 @@
  * hashed, every connection that does not end well is accounted for, memory is watched, and what is left behind counted.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { EXIT } from '../../errors.js';
 import { Lab } from '../lab.js';
 import { setServiceAddresses } from '../network.js';
@@ -110,10 +110,11 @@ async function run(name: string, command: string, o: SoakOptions): Promise<Soak>
     say('stopping the roles');
     await lab.stopRoles();
     const leftBehind = changed(bare, await onHosts(lab));
+    const errors = errorsOf(lab);
     return {
       ...{ command, seconds, rate: o.rate, scheduled: load.scheduled, fleet, leftBehind, timeline, end },
       ...{ replicas: lab.topology.replicas, leastInService: LEAST_IN_SERVICE, begunAt: load.begunAt },
-      ...{ events: havoc.done, undrained: havoc.undrained, samples: sampler.samples },
+      ...{ events: havoc.done, undrained: havoc.undrained, samples: sampler.samples, errors },
       account: accountOf(unwell, havoc.blows, pinned),
     };
   } finally {
@@ -150,6 +151,16 @@ function provide(lab: Lab, name: string, bytes: number): BlobFile {
   mkdirSync(`${lab.directory}/blob`, { recursive: true });
   writeFileSync(`${lab.directory}/blob/${name}`, content);
   return { path: `/blob/${name}`, sha256: createHash('sha256').update(content).digest('hex') };
+}
+
+/** Lines of level `error` and above in the roles' logs, and what is no line of a log at all. */
+function errorsOf(lab: Lab): string[] {
+  return lab.roles.hosts.flatMap((host) =>
+    readFileSync(lab.roles.logFile(host), 'utf8')
+      .split('\n')
+      .filter((line) => line !== '' && !/^\{"level":[1-4]0,/.test(line))
+      .map((line) => `${host}: ${line}`),
+  );
 }
 
 async function fleetOf(lab: Lab): Promise<{ text: string; pinned: boolean }> {
