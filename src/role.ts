@@ -88,6 +88,8 @@ export interface Role {
   isMasqueraded?(host: Host): boolean;
   /** After the data plane is up: states its records, starts its probes and health checks. */
   start(context: RoleContext): Promise<void>;
+  /** Told to stop, with everything still in place: lets go of new work, and waits for what ends within moments. */
+  leave?(): Promise<void>;
   stop(): Promise<void>;
   /**
    * On SIGHUP: takes over what of its file may change while it runs.
@@ -320,6 +322,7 @@ async function serve(
   let working: Promise<void> | undefined;
   let applied = namesOf(registry.view);
   let attached = false;
+  let over = false;
   const perform = async (): Promise<void> => {
     const { view } = registry;
     const duty = role.duty(host, view, kernel?.how ?? 'off');
@@ -338,6 +341,8 @@ async function serve(
     applied = namesOf(view);
   };
   const refresh = (): void => {
+    // What is being taken back is not to be built up again.
+    if (over) return;
     wanted = true;
     working ??= (async () => {
       while (wanted) {
@@ -401,9 +406,13 @@ async function serve(
     await admin.listen(config.admin.listen);
     ready = true;
     log.info({ instance: config.instance, tun: config.tun.name, registry: registry.kind }, 'ready');
-    return await ended;
+    const code = await ended;
+    ready = false;
+    if (code === 0) await role.leave?.();
+    return code;
   } finally {
     ready = false;
+    over = true;
     wanted = false;
     await working;
     await role.stop();
