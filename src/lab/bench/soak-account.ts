@@ -33,6 +33,9 @@ export type Verdict =
   | { kind: 'failed' | 'mismatch'; why: string }
   | { kind: 'cut'; why: string; by: Blow['what']; carrier: string };
 
+/** No transfer of a soak takes so long, one whose SYN had to be sent again included. */
+const HEALTHY_MS = 3000;
+
 /**
  * A killed web server takes its connections along. A role that is stopped, not drained, takes the flows along that
  * it carries (B and C: README, Limits); killed, only those that are not pinned in the kernel.
@@ -45,7 +48,11 @@ export function judge(c: Unwell, blows: readonly Blow[], pinned: boolean): Verdi
   if (carrier === null) return { kind: 'failed', why: `${c.error}, and nobody knows who carried it` };
   const excuses = (b: Blow): boolean => {
     if (b.machine !== carrier || b.toMs < c.startedAt || b.fromMs > c.endedAt) return false;
+    // One that should have ended long before was stuck already.
+    if (b.fromMs > c.startedAt + HEALTHY_MS) return false;
     if (b.what === 'web-killed') return true;
+    // A stop is asked for: what begins after that is not to be carried there any more.
+    if (b.what === 'role-stopped' && b.fromMs < c.startedAt) return false;
     return c.configuration !== 'A' && (b.what === 'role-stopped' || !pinned);
   };
   const blow = blows.find(excuses);
