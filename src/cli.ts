@@ -202,7 +202,7 @@ bench
     'connections at a rate for minutes, to all three configurations, while replicas come, go and die',
   )
   .option('--minutes <n>', 'how long', positive, 20)
-  .option('--rate <n>', 'new connections a second', integer(1, 2000), 200)
+  .option('--rate <n>', 'new connections a second', integer(1, 500), 200)
   .option('--seed <n>', 'of the events, and of the arrivals', integer(0, 2 ** 31 - 2), 1)
   .option('--every <s>', 'mean seconds between two events', positive, 5)
   .option('--svg <file>', 'draw a plot')

@@ -10,6 +10,8 @@ export interface Target {
   /** Numeric: names are resolved once, before the first arrival. */
   address: string;
   port: number;
+  /** The client's; by default the system chooses. */
+  localPort?: number;
   /** The Host header. */
   host: string;
   /** Path and query. */
@@ -74,10 +76,10 @@ interface Opening {
 }
 
 function open(target: Target, resolve: (attempt: Attempt) => void): Opening {
-  const { address: host, port, timeoutMs } = target;
+  const { address: host, port, localPort, timeoutMs } = target;
   const attempt: Attempt = {
     startedAt: performance.now(),
-    localPort: Number.NaN,
+    localPort: localPort ?? Number.NaN,
     connectedAt: Number.NaN,
     firstByteAt: Number.NaN,
     endedAt: Number.NaN,
@@ -85,7 +87,7 @@ function open(target: Target, resolve: (attempt: Attempt) => void): Opening {
     servedBy: '',
     bodyBytes: 0,
   };
-  const socket = connect({ host, port, autoSelectFamily: false, noDelay: true });
+  const socket = connect({ host, port, localPort, autoSelectFamily: false, noDelay: true });
   const end = (error: string): void => {
     if (!Number.isNaN(attempt.endedAt)) return;
     attempt.endedAt = performance.now();

@@ -9,7 +9,7 @@ export interface Unwell {
   configuration: string;
   path: string;
   startedAt: number;
-  /** Null: never established. */
+  /** Null: never seen to be established. */
   connectedAt: number | null;
   endedAt: number;
   error: string;
@@ -43,7 +43,9 @@ const HEALTHY_MS = 3000;
  */
 export function judge(c: Unwell, blows: readonly Blow[], pinned: boolean): Verdict {
   if (c.error === 'hash-mismatch') return { kind: 'mismatch', why: `${c.bodyBytes} bytes, the wrong ones` };
-  if (c.connectedAt === null) return { kind: 'failed', why: `not established: ${c.error}` };
+  // A SYN that is answered with a RST is refused: what is reset had been established, if nobody looked yet.
+  if (c.connectedAt === null && c.error !== 'ECONNRESET')
+    return { kind: 'failed', why: `not established: ${c.error}` };
   const carrier = c.servedBy !== '' ? c.servedBy : c.winner;
   if (carrier === null) return { kind: 'failed', why: `${c.error}, and nobody knows who carried it` };
   const excuses = (b: Blow): boolean => {

@@ -72,6 +72,7 @@ describe('what became of a connection', () => {
   it('is a cut when the web server that carried it was killed while it ran, by header or by race record', () => {
     expect(kindOf({})).toBe('cut');
     expect(kindOf({ servedBy: '', bodyBytes: 0 })).toBe('cut');
+    expect(kindOf({ servedBy: '', bodyBytes: 0, connectedAt: null })).toBe('cut');
     expect(judge(unwell({ servedBy: '' }), [blow()], true)).toMatchObject({
       by: 'web-killed',
       carrier: 'r1',
@@ -85,7 +86,8 @@ describe('what became of a connection', () => {
     ['nobody knows who carried it', { servedBy: '', winner: null }, {}],
     ['it began after the kill', { startedAt: 1060 }, {}],
     ['it had ended before the kill', { endedAt: 1040 }, {}],
-    ['it was never established', { connectedAt: null }, {}],
+    ['it was never established', { connectedAt: null, error: 'ETIMEDOUT' }, {}],
+    ['it was refused', { connectedAt: null, error: 'ECONNREFUSED' }, {}],
     ['it was stuck long before the kill', { endedAt: 11_000 }, { fromMs: 9000, toMs: 9001 }],
     ['the role was killed, and the flow was pinned', {}, { what: 'role-killed' }],
     [
