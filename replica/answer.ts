@@ -33,6 +33,7 @@ function send(state: ReplicaFlows, batch: Batch, i: number): void {
   const flags = batch.tcpFlags[i];
   const spoof = state.serviceMode[service] === SPOOF;
   advance(state.flows, flow, flags, false, state.nowTick, state.idle);
+  if (tcp.isSynAck(flags)) state.pinEarly(flow, service);
   if (spoof && !tcp.isSynAck(flags) && (flags & tcp.RST) === 0) return batch.pass(i, reasons.passAnswerBare);
   let source = state.address;
   if (spoof) {

@@ -116,6 +116,8 @@ function begin(state: ReplicaFlows, known: number, isn: number): boolean {
   const { flows } = state;
   const e = known >= 0 ? known : flows.insert();
   if (e < 0) return false;
+  // What the kernel has seen of it meanwhile.
+  if (e === known) state.pins?.refresh(e);
   // A late copy of the SYN that began it: established it stays.
   if (e === known && flows.isn[e] === isn && flows.state[e] === ESTABLISHED) return true;
   state.pins?.release(e);

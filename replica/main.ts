@@ -1,5 +1,5 @@
 /** The replica role: opens copies of SYNs, and sends the local web server's answers as configured. */
-
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Problem } from '../src/errors.js';
 import type { Attachment } from '../src/fastpath/kernel.js';
 import type { KernelMode } from '../src/fastpath/modes.js';
@@ -43,6 +43,11 @@ const LOAD_MS = 1000;
 const HOLD_SLOTS = 4096;
 /** A penalty changes in steps: not every flicker of load is news for the data plane. */
 const PENALTY_STEP_US = 500;
+/** A stopped replica waits so long at most for connections to end, and looks so often. */
+const LEAVE_MS = 2000;
+const LEAVE_LOOK_MS = 50;
+/** Looks in a row without a connection: a SYN that was let in this moment is counted by the second. */
+const LEAVE_LOOKS = 2;
 /** A busy replica is up again below this share of its limits. */
 const RELAX = 0.9;
 
@@ -72,6 +77,7 @@ class Replica implements Role {
   #cpuPct = 0;
   #penaltyTold = 0;
   readonly #drain: Drain;
+  #leaving = false;
   readonly actions = { drain: () => this.#setDrain(true), resume: () => this.#setDrain(false) };
 
   constructor(readonly config: ReplicaConfig) {
@@ -215,6 +221,7 @@ class Replica implements Role {
       .flatMap((s) => this.#checkService(this.#host!, s));
     if (absent.length > 0) return ['inactive', absent[0].message];
     if (this.#health !== undefined && !this.#health.healthy) return ['inactive', this.#health.reason];
+    if (this.#leaving) return ['draining', 'being stopped'];
     const { progress } = this.#drain;
     if (progress === 'draining') return ['draining', 'asked to drain'];
     if (progress === 'drained') return ['inactive', 'drained: its last connection has ended'];
@@ -265,6 +272,22 @@ class Replica implements Role {
     this.#context.registry.publish('replica', this.#record());
     if (this.#penaltyUs() !== this.#penaltyTold) this.#context.refresh();
     this.#penaltyTold = this.#penaltyUs();
+  }
+
+  /**
+   * No new connections from now on. Under B and C connections live by this role: handshakes under way and short
+   * transfers may end; for longer ones there is the drain.
+   */
+  async leave(): Promise<void> {
+    this.#leaving = true;
+    this.#judge();
+    const carried = this.#carried(this.#context!.registry.view).filter((s) => s.configuration !== 'A');
+    const ports = new Set(carried.map((s) => s.port));
+    const until = performance.now() + LEAVE_MS;
+    for (let empty = 0; ports.size > 0 && empty < LEAVE_LOOKS && performance.now() < until; ) {
+      await pause(LEAVE_LOOK_MS);
+      empty = countConnections(ports) === 0 ? empty + 1 : 0;
+    }
   }
 
   async stop(): Promise<void> {

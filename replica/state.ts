@@ -3,7 +3,7 @@ import type { Clock } from '../src/device/clock.js';
 import type { HoldQueue } from '../src/device/hold-queue.js';
 import { Pins } from '../src/fastpath/pins.js';
 import { AddressMap } from '../src/flow/address-map.js';
-import { ESTABLISHED, idleTicks, PINNED } from '../src/flow/states.js';
+import { ESTABLISHED, idleTicks, OPENING, PINNED } from '../src/flow/states.js';
 import { FlowTable, TICK_US, tickOf } from '../src/flow/table.js';
 import { Keyring, type KeyringGateway } from '../src/pipeline/keyring.js';
 import { type Mode, SPOOF, TRANSLATE } from '../src/pipeline/modes.js';
@@ -130,11 +130,26 @@ export class ReplicaFlows {
     return true;
   }
 
-  /** The client has answered: from here on the kernel carries the flow. */
+  /**
+   * The kernel's acknowledgement is about to leave: from here on the kernel carries the flow. Not later: a client
+   * that has the acknowledgement takes the connection for made, whatever becomes of this process.
+   */
+  pinEarly(e: number, service: number): void {
+    const { pins, flows } = this;
+    if (pins === undefined || pins.isLate || flows.state[e] !== OPENING || (flows.marks[e] & PINNED) !== 0)
+      return;
+    this.#pin(pins, e, service);
+  }
+
+  /** The client has answered. */
   pin(e: number, service: number): void {
     const { pins, flows } = this;
     if (pins === undefined || flows.state[e] !== ESTABLISHED || (flows.marks[e] & PINNED) !== 0) return;
-    if (!pins.isDue(e)) return;
+    if (pins.isDue(e)) this.#pin(pins, e, service);
+  }
+
+  #pin(pins: Pins, e: number, service: number): void {
+    const { flows } = this;
     flows.target[e * 4 + 2] = V4_MAPPED;
     flows.target[e * 4 + 3] = this.address;
     pins.pin(e, this.serviceMode[service] as Mode);

@@ -77,6 +77,12 @@ const integer =
     return n;
   };
 
+const positive = (text: string): number => {
+  const n = Number(text);
+  if (!/^\d+(\.\d+)?$/.test(text) || n <= 0) throw new InvalidArgumentError('a number above 0');
+  return n;
+};
+
 program
   .command('keygen')
   .description('make a master key file, or derive a gateway key file from one')
@@ -203,6 +209,21 @@ bench
   .option('--json', 'print one JSON array', false)
   .action(async (options) => {
     exitCode = await (await import('./lab/bench/registry.js')).benchRegistry(options);
+  });
+
+bench
+  .command('soak')
+  .description(
+    'connections at a rate for minutes, to all three configurations, while replicas come, go and die',
+  )
+  .option('--minutes <n>', 'how long', positive, 20)
+  .option('--rate <n>', 'new connections a second', integer(1, 500), 200)
+  .option('--seed <n>', 'of the events, and of the arrivals', integer(0, 2 ** 31 - 2), 1)
+  .option('--every <s>', 'mean seconds between two events', positive, 5)
+  .option('--svg <file>', 'draw a plot')
+  .option('--json', 'print one JSON array', false)
+  .action(async (options) => {
+    exitCode = await (await import('./lab/bench/soak.js')).benchSoak(options);
   });
 
 const loadSpeed = (): Promise<typeof import('./lab/bench/speed.js')> => import('./lab/bench/speed.js');

@@ -94,6 +94,8 @@ export interface Role {
   whyNoFastpath?(host: Host): string;
   /** After the data plane is up: states its records, starts its probes and health checks. */
   start(context: RoleContext): Promise<void>;
+  /** Told to stop, with everything still in place: lets go of new work, and waits for what ends within moments. */
+  leave?(): Promise<void>;
   stop(): Promise<void>;
   /**
    * On SIGHUP: takes over what of its file may change while it runs.
@@ -345,6 +347,7 @@ async function serve(
   let applied = namesOf(registry.view);
   let attached = false;
   let ready = false;
+  let over = false;
   const perform = async (): Promise<void> => {
     const { view } = registry;
     const duty = role.duty(host, view, kernel?.how ?? 'off');
@@ -364,6 +367,8 @@ async function serve(
     if (ready) notifyManager(`STATUS=${statusLine(config, applied, kernel?.how)}`);
   };
   const refresh = (): void => {
+    // What is being taken back is not to be built up again.
+    if (over) return;
     wanted = true;
     working ??= (async () => {
       while (wanted) {
@@ -429,10 +434,14 @@ async function serve(
     ready = true;
     notifyManager('READY=1', `STATUS=${statusLine(config, applied, kernel?.how)}`);
     log.info({ instance: config.instance, tun: config.tun.name, registry: registry.kind }, 'ready');
-    return await ended;
+    const code = await ended;
+    ready = false;
+    if (code === 0) await role.leave?.();
+    return code;
   } finally {
     ready = false;
     notifyManager('STOPPING=1', 'STATUS=taking everything back');
+    over = true;
     wanted = false;
     await working;
     await role.stop();

@@ -127,16 +127,14 @@ export class Lab {
       registryUrls: options.registryUrls,
     };
     const { configuration, race, release, registry } = all;
-    this.#progress(
-      `roles: configuration ${configuration}, race ${race}, release ${release}, registry ${registry}`,
-    );
-    // In A the web server sees its own address; in B and C the service's, which so stands on the replica.
-    const asService = configuration !== 'A';
-    await Promise.all(
-      this.topology.replicas.map((r) => setServiceAddresses(this.name, r, this.topology, asService)),
-    );
+    const own = this.topology.services.map((s) => s.configuration ?? configuration);
+    const used = [...new Set(own)].join(', ');
+    this.#progress(`roles: configuration ${used}, race ${race}, release ${release}, registry ${registry}`);
     await this.redis.flush();
     await this.roles.prepare(all);
+    // In A the web server sees its own address; in B and C the service's, which so stands on the replica.
+    const addresses = this.topology.services.map(({ address }, n) => ({ address, have: own[n] !== 'A' }));
+    await Promise.all(this.topology.replicas.map((r) => setServiceAddresses(this.name, r, addresses)));
     this.roles.startAll();
     await this.roles.waitUntilReady();
     this.#progress('roles: all ready, every replica measured');

@@ -206,19 +206,18 @@ function setSysctls(namespace: string, host: string): void {
   });
 }
 
-/** Gives the replica the service addresses (configurations B and C: its own stack answers as S) or takes them. */
-export async function setServiceAddresses(lab: string, replica: string, topology: Topology, have: boolean) {
+/** Gives the replica service addresses (configurations B and C: its own stack answers as S) or takes them. */
+export async function setServiceAddresses(
+  lab: string,
+  replica: string,
+  addresses: readonly { address: string; have: boolean }[],
+): Promise<void> {
   const namespace = namespaceOf(lab, replica);
-  const lines = topology.services.map((s) =>
-    have ? `addr replace ${s.address}/32 dev lo` : `addr del ${s.address}/32 dev lo`,
-  );
-  if (have) return ipBatch(namespace, lines);
   const present = await mustRun(['ip', '-n', namespace, '-o', 'addr', 'show', 'dev', 'lo']);
-  const gone = topology.services.map((s) => !present.includes(` ${s.address}/32 `));
-  return ipBatch(
-    namespace,
-    lines.filter((_, n) => !gone[n]),
-  );
+  const lines = addresses
+    .filter(({ address, have }) => present.includes(` ${address}/32 `) !== have)
+    .map(({ address, have }) => `addr ${have ? 'add' : 'del'} ${address}/32 dev lo`);
+  await ipBatch(namespace, lines);
 }
 
 /** Deletes those of the namespaces that are still the ones that were made. */

@@ -1,5 +1,5 @@
 /**
- * The roles of one configuration: their files, their processes, and when they are ready. Each is the
+ * The roles of one configuration, or of services that each have their own: their files, their processes, and when they are ready. Each is the
  * ordinary command (`firstack gateway --config-file …`) in its host's namespace.
  */
 import { rmSync, writeFileSync } from 'node:fs';
@@ -24,7 +24,7 @@ import {
   waitUntil,
 } from './process.js';
 import type { LabState } from './state.js';
-import type { Topology } from './topology.js';
+import type { Service, Topology } from './topology.js';
 
 export interface RoleOptions {
   configuration: Configuration;
@@ -101,13 +101,22 @@ export class Roles {
     return this.options.registry === 'redis' ? this.redisUrl : `file:${this.#directory}/registry.yaml`;
   }
 
+  /** Whether services have configurations of their own; each role then goes by what the origin publishes. */
+  get isMixed(): boolean {
+    return this.topology.services.some((s) => s.configuration !== undefined);
+  }
+
+  configurationOf(service: Service): Configuration {
+    return service.configuration ?? this.options.configuration;
+  }
+
   /** The command line of a host's role, without the namespace. */
   argv(host: string): string[] {
     const { configuration, race, release, fastpath } = this.options;
     const role = host === 'gateway' || host === 'origin' ? host : 'replica';
     const argv = [process.execPath, cliScript, role, '--config-file', this.configFile(host)];
-    const registry = this.options.registryUrls?.[host] ?? this.registryUrl;
-    argv.push('--configuration', configuration, '--registry', registry);
+    if (!this.isMixed) argv.push('--configuration', configuration);
+    argv.push('--registry', this.options.registryUrls?.[host] ?? this.registryUrl);
     // A replica answers in the same way to every race.
     if (role !== 'replica') argv.push('--race', race, '--release', release);
     if (role !== 'origin') argv.push('--fastpath', fastpath);
@@ -310,12 +319,13 @@ export class Roles {
   }
 
   #originServices() {
-    return this.topology.services.map(({ name, address, ports, raceWindowMs }) => ({
-      name,
-      address,
-      ports,
-      raceWindowMs,
+    return this.topology.services.map((s) => ({
+      name: s.name,
+      address: s.address,
+      ports: s.ports,
+      raceWindowMs: s.raceWindowMs,
       replicable: true,
+      ...(this.isMixed ? { configuration: this.configurationOf(s) } : {}),
     }));
   }
 
@@ -325,7 +335,10 @@ export class Roles {
 
   #registryFile(): unknown {
     return {
-      services: this.#originServices().map((s) => ({ ...s, configuration: this.options.configuration })),
+      services: this.#originServices().map((s, n) => ({
+        ...s,
+        configuration: this.configurationOf(this.topology.services[n]),
+      })),
       replicas: this.topology.replicas.map((id) => ({
         id,
         address: wanAddress(id),

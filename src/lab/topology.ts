@@ -6,6 +6,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { type Locate, readYaml, type Schema } from '../config.js';
 import { FirstackError, type Problem } from '../errors.js';
 import type { Race, Release } from '../race/release.js';
+import { CONFIGURATIONS, type Configuration } from '../registry/records.js';
 import { topologyDirectory } from './paths.js';
 
 export interface PathOptions {
@@ -31,6 +32,8 @@ export interface Service {
   address: string;
   ports: number[];
   raceWindowMs: number;
+  /** Its own; the laboratory's where it has none. Where any service has its own, roles are told of none. */
+  configuration?: Configuration;
   /** False: no nginx listens on its ports; whoever uses the laboratory starts a server of another kind. */
   webServer?: boolean;
 }
@@ -115,6 +118,7 @@ const SCHEMA: Schema = {
             items: { type: 'integer', minimum: 1, maximum: 65_535 },
           },
           raceWindowMs: { ...number(1, 10_000), default: 500 },
+          configuration: { enum: [...CONFIGURATIONS] },
           webServer: { type: 'boolean' },
         },
       },

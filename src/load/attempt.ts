@@ -10,6 +10,8 @@ export interface Target {
   /** Numeric: names are resolved once, before the first arrival. */
   address: string;
   port: number;
+  /** The client's; by default the system chooses. */
+  localPort?: number;
   /** The Host header. */
   host: string;
   /** Path and query. */
@@ -24,6 +26,9 @@ export interface Target {
 
 /** Moments are `performance.now()` in ms, NaN where it did not come so far. */
 export interface Attempt {
+  startedAt: number;
+  /** NaN where the system gave none. */
+  localPort: number;
   connectedAt: number;
   firstByteAt: number;
   endedAt: number;
@@ -71,8 +76,10 @@ interface Opening {
 }
 
 function open(target: Target, resolve: (attempt: Attempt) => void): Opening {
-  const { address: host, port, timeoutMs } = target;
+  const { address: host, port, localPort, timeoutMs } = target;
   const attempt: Attempt = {
+    startedAt: performance.now(),
+    localPort: localPort ?? Number.NaN,
     connectedAt: Number.NaN,
     firstByteAt: Number.NaN,
     endedAt: Number.NaN,
@@ -80,7 +87,7 @@ function open(target: Target, resolve: (attempt: Attempt) => void): Opening {
     servedBy: '',
     bodyBytes: 0,
   };
-  const socket = connect({ host, port, autoSelectFamily: false, noDelay: true });
+  const socket = connect({ host, port, localPort, autoSelectFamily: false, noDelay: true });
   const end = (error: string): void => {
     if (!Number.isNaN(attempt.endedAt)) return;
     attempt.endedAt = performance.now();
@@ -92,6 +99,7 @@ function open(target: Target, resolve: (attempt: Attempt) => void): Opening {
   const timer = setTimeout(end, timeoutMs, 'timeout');
   socket.once('connect', () => {
     attempt.connectedAt = performance.now();
+    attempt.localPort = socket.localPort ?? Number.NaN;
   });
   socket.on('error', (error) => end(codeOf(error)));
   return { attempt, socket, end };

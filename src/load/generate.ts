@@ -2,12 +2,16 @@
  * The open loop: arrivals are sent when they are due, whatever became of those before them. A server that
  * stalls meets everything that would have come meanwhile, and each waits from when it was due.
  */
-import { connectOnce, getOnce, type Mode, type Target } from './attempt.js';
+import { type Attempt, connectOnce, getOnce, type Mode, type Target } from './attempt.js';
 import { Recording } from './recording.js';
 
 export interface Plan {
   mode: Mode;
   target: Target;
+  /** Of the arrival with this number, where targets differ; `target` for all by default. */
+  targetOf?: (i: number) => Target;
+  /** Told of every attempt that has ended. */
+  ended?: (i: number, attempt: Attempt) => void;
   /** ms from the beginning, ascending. */
   dueMs: Float64Array;
   /** Connections open at a time. An arrival above it is missed: it is counted, not sent later. */
@@ -28,7 +32,7 @@ export function generate(
   watch: (recording: Recording) => void = () => {},
   stop: AbortSignal = new AbortController().signal,
 ): Promise<Recording> {
-  const { dueMs, target, maxOpen } = plan;
+  const { dueMs, target, targetOf = () => target, maxOpen } = plan;
   const attempt = plan.mode === 'http' ? getOnce : connectOnce;
   const recording = new Recording(dueMs);
   const { counts } = recording;
@@ -41,8 +45,9 @@ export function generate(
     const send = (i: number): void => {
       if (counts.open >= maxOpen) return recording.miss(i);
       recording.begin(i, performance.now() - begunAt);
-      void attempt(target).then((ended) => {
+      void attempt(targetOf(i)).then((ended) => {
         recording.end(i, ended, begunAt);
+        plan.ended?.(i, ended);
         if (isOver()) resolve(recording);
       });
     };

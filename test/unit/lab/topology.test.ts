@@ -45,6 +45,16 @@ describe('the topology file', () => {
     expect(t.services).toEqual([{ name: 'web', address: '203.0.113.10', ports: [80], raceWindowMs: 500 }]);
   });
 
+  it("takes a configuration of a service's own", () => {
+    const t = load(
+      `${HOSTS}delaysMs: {}\nservices: [{name: web, address: 203.0.113.10, configuration: B}]\n`,
+    );
+    expect(t.services[0].configuration).toBe('B');
+    expect(() =>
+      load(`${HOSTS}delaysMs: {}\nservices: [{name: web, address: 203.0.113.10, configuration: D}]\n`),
+    ).toThrow(FirstackError);
+  });
+
   it('reports every problem of a file at once, with its line', () => {
     const { problems } = refusal(
       'hosts: {gateway: {}, origin: {}}\ndelaysMs: {gateway: {origin: -1}}\npathes: {}\n',

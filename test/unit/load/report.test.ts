@@ -19,10 +19,11 @@ const setting = {
 /** Six arrivals: two from a, one wrong from b, one refused, one missed, one not sent. */
 function recorded(): Report {
   const r = new Recording(Float64Array.of(100, 300, 600, 900, 1100, 1400));
-  const at = { connectedAt: Number.NaN, firstByteAt: Number.NaN, bodyBytes: 0 };
+  const sent = { startedAt: 5101, localPort: 40_000 };
+  const at = { ...sent, connectedAt: Number.NaN, firstByteAt: Number.NaN, bodyBytes: 0 };
   const begunAt = 5000;
   for (const i of [0, 1, 2, 3]) r.begin(i, r.dueMs[i] + 1);
-  const good = { connectedAt: 5110, firstByteAt: 5120, bodyBytes: 10, error: '', servedBy: 'a' };
+  const good = { ...sent, connectedAt: 5110, firstByteAt: 5120, bodyBytes: 10, error: '', servedBy: 'a' };
   r.end(0, { ...good, endedAt: 5130 }, begunAt);
   r.end(1, { ...good, connectedAt: 5310, firstByteAt: 5320, endedAt: 5350 }, begunAt);
   r.end(2, { ...good, connectedAt: 5610, endedAt: 5999, error: 'hash-mismatch', servedBy: 'b' }, begunAt);
@@ -125,7 +126,8 @@ describe('a report', () => {
   it('of many names keeps few: a server that invents names fills no memory', () => {
     const n = 6000;
     const r = new Recording(new Float64Array(n));
-    const attempt = { connectedAt: 1, firstByteAt: 1, endedAt: 1, bodyBytes: 0, error: '' };
+    const moments = { startedAt: 1, connectedAt: 1, firstByteAt: 1, endedAt: 1 };
+    const attempt = { ...moments, localPort: 40_000, bodyBytes: 0, error: '' };
     for (let i = 0; i < n; i++) {
       r.begin(i, 0);
       r.end(i, { ...attempt, servedBy: `name-${i}` }, 0);

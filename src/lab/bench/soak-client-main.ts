@@ -1,0 +1,106 @@
+/**
+ * The soak's clients, in whatever network namespace it is started in: one plan as JSON on stdin, one line of JSON
+ * per second and per connection that did not end well on stdout. Ends with the load. See `soak-client.ts`.
+ */
+import { text } from 'node:stream/consumers';
+import type { Attempt, Target } from '../../load/attempt.js';
+import { generate } from '../../load/generate.js';
+import { dueTimes } from '../../load/profile.js';
+import { percentiles } from '../../load/report.js';
+import { generator } from './random-topology.js';
+import type { ClientLine, ClientPlan } from './soak-client.js';
+
+const plan = JSON.parse(await text(process.stdin)) as ClientPlan;
+/** From this process's clock to the one that all processes share. */
+const offsetMs = Number(process.hrtime.bigint()) / 1e6 - performance.now();
+const tell = (line: ClientLine): void => void process.stdout.write(`${JSON.stringify(line)}\n`);
+
+const stages = [{ fromPerS: plan.rate, toPerS: plan.rate, lastsS: plan.seconds }];
+const dueMs = dueTimes(stages, 'poisson', plan.seed);
+const random = generator(plan.seed + 1);
+/** By arrival: which target. Drawn before the first one is due. */
+const choices = Uint8Array.from(dueMs, () => {
+  const service = Math.floor(random() * plan.services.length);
+  return service * 2 + (random() < plan.largeShare ? 1 : 0);
+});
+const targets = plan.services.flatMap((s) =>
+  [plan.small, plan.large].map(
+    (file): Target => ({
+      address: s.address,
+      port: s.port,
+      host: `${s.address}:${s.port}`,
+      path: file.path,
+      servedByHeader: 'x-served-by',
+      sha256: new Set([file.sha256]),
+      timeoutMs: plan.timeoutMs,
+    }),
+  ),
+);
+
+/**
+ * Ports in turn rather than by the system's choice: one that is never established is then known too. They come round
+ * after TIME-WAIT (60 s), and before a gateway has forgotten the connection that had the port (240 s).
+ */
+const FIRST_PORT = 10_000;
+const ports = Math.ceil(plan.rate * 100);
+const targetOf = (i: number): Target => ({ ...targets[choices[i]], localPort: FIRST_PORT + (i % ports) });
+
+let servedBy: Record<string, number> = {};
+const maybe = (n: number): number | null => (Number.isNaN(n) ? null : n);
+
+function ended(i: number, a: Attempt): void {
+  const choice = choices[i];
+  if (a.error === '') {
+    servedBy[a.servedBy] = (servedBy[a.servedBy] ?? 0) + 1;
+    return;
+  }
+  const { name: service, configuration } = plan.services[choice >> 1];
+  tell({
+    unwell: {
+      service,
+      configuration,
+      path: targets[choice].path,
+      startedAt: a.startedAt + offsetMs,
+      connectedAt: maybe(a.connectedAt + offsetMs),
+      endedAt: a.endedAt + offsetMs,
+      error: a.error,
+      servedBy: a.servedBy,
+      bodyBytes: a.bodyBytes,
+      localPort: maybe(a.localPort),
+      winner: null,
+    },
+  });
+}
+
+let timer: NodeJS.Timeout | undefined;
+const recording = await generate(
+  {
+    mode: 'http',
+    target: targets[0],
+    targetOf,
+    ended,
+    dueMs,
+    maxOpen: plan.maxOpen,
+  },
+  ({ counts }) => {
+    tell({ begunAt: performance.now() + offsetMs, scheduled: dueMs.length });
+    timer = setInterval(() => {
+      tell({ second: { atMs: performance.now() + offsetMs, servedBy, counts: { ...counts } } });
+      servedBy = {};
+    }, 1000);
+  },
+);
+clearInterval(timer);
+const { counts, connectMs, totalMs, lagMs, bodyBytes } = recording;
+tell({ second: { atMs: performance.now() + offsetMs, servedBy, counts: { ...counts } } });
+const slowConnects = connectMs.filter((ms, i) => ms - lagMs[i] > 900).length;
+tell({
+  end: {
+    counts,
+    bodyBytes,
+    slowConnects,
+    connect: percentiles(connectMs),
+    total: percentiles(totalMs),
+    lag: percentiles(lagMs),
+  },
+});
