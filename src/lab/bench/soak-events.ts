@@ -34,15 +34,20 @@ export class Havoc {
     readonly say: (line: string) => void,
   ) {}
 
-  /** Carries all of it out; resolves when every replica is back. `stop` ends it early. */
+  /**
+   * Carries all of it out; resolves when every replica is back. `stop` ends it early.
+   * @throws FirstackError FSA_LAB_FAILED when something could not be started again
+   */
   async run(schedule: readonly Planned[], begunAt: number, stop: AbortSignal): Promise<void> {
     const running: Promise<void>[] = [];
+    const failures: unknown[] = [];
     for (const planned of schedule) {
       await pause(Math.max(0, begunAt + planned.atS * 1000 - monotonicMs()));
-      if (stop.aborted) break;
-      running.push(this.#carryOut(planned, begunAt));
+      if (stop.aborted || failures.length > 0) break;
+      running.push(this.#carryOut(planned, begunAt).catch((error) => void failures.push(error)));
     }
     await Promise.all(running);
+    if (failures.length > 0) throw failures[0];
   }
 
   async #carryOut(planned: Planned, begunAt: number): Promise<void> {

@@ -103,9 +103,10 @@ async function run(name: string, command: string, o: SoakOptions): Promise<Soak>
     });
     sampler.start();
     const stop = new AbortController();
-    const havocEnded = havoc.run(schedule, load.begunAt, stop.signal);
-    const end = await load.ended.finally(() => stop.abort());
-    await havocEnded;
+    const [end] = await Promise.all([
+      load.ended.finally(() => stop.abort()),
+      havoc.run(schedule, load.begunAt, stop.signal),
+    ]);
     await sampler.stop();
     const unwell: Unwell[] = await witness.all();
     say('stopping the roles');
