@@ -80,6 +80,8 @@ export class Health {
     const good = problem === '';
     if (good === this.healthy) {
       this.#streak = 0;
+      // The latest says most.
+      if (!good) this.reason = problem;
       return;
     }
     this.#streak++;

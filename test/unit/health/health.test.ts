@@ -1,0 +1,95 @@
+import { createServer } from 'node:http';
+import { type AddressInfo, createServer as createTcp, type Server } from 'node:net';
+import { afterEach, describe, expect, it } from 'vitest';
+import { Health, type HealthConfig, healthProblem } from '../../../src/health/health.js';
+
+const OFTEN = { intervalMs: 50, timeoutMs: 300, rise: 1, fall: 1 };
+const servers: Server[] = [];
+const checks: Health[] = [];
+
+afterEach(async () => {
+  for (const h of checks.splice(0)) h.stop();
+  for (const s of servers.splice(0)) await new Promise((resolve) => s.close(resolve));
+});
+
+async function listen(server: Server): Promise<number> {
+  servers.push(server);
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return (server.address() as AddressInfo).port;
+}
+
+/** The first verdict. */
+async function first(config: Partial<HealthConfig>): Promise<Health> {
+  const health = new Health({ ...OFTEN, ...config }, () => {});
+  checks.push(health);
+  await health.start();
+  return health;
+}
+
+describe('a health check', () => {
+  it('by HTTP: 2xx and 3xx are health', async () => {
+    for (const [code, reason] of [
+      [204, ''],
+      [302, ''],
+      [404, 'health check: HTTP 404'],
+      [503, 'health check: HTTP 503'],
+    ] as const) {
+      const port = await listen(createServer((_, response) => response.writeHead(code).end()));
+      expect((await first({ http: `http://127.0.0.1:${port}/healthz` })).reason).toBe(reason);
+    }
+  });
+
+  it('by HTTP: silence is not', async () => {
+    const port = await listen(createServer(() => {}));
+    const { reason } = await first({ http: `http://127.0.0.1:${port}/`, timeoutMs: 60 });
+    expect(reason).toBe('health check: no answer in 60 ms');
+  });
+
+  it('by TCP: an accepted connection is health', async () => {
+    const port = await listen(createTcp());
+    expect((await first({ tcp: `127.0.0.1:${port}` })).healthy).toBe(true);
+    await new Promise((resolve) => servers.splice(0)[0].close(resolve));
+    expect((await first({ tcp: `127.0.0.1:${port}` })).reason).toMatch(/ECONNREFUSED/);
+  });
+
+  it('by command: exit code 0 is health; what it says is the reason', async () => {
+    expect((await first({ command: ['true'] })).reason).toBe('');
+    expect((await first({ command: ['sh', '-c', 'echo disk full >&2; exit 3'] })).reason).toBe(
+      'health check: sh ended with 3: disk full',
+    );
+    expect((await first({ command: ['sleep', '5'], timeoutMs: 50 })).reason).toBe(
+      'health check: sleep did not end in 50 ms',
+    );
+    expect((await first({ command: ['/nowhere/check'] })).reason).toBe(
+      'health check: /nowhere/check: ENOENT',
+    );
+  });
+
+  it('rises after so many successes in a row, and falls after so many failures', async () => {
+    const answers = [500, 200, 200, 200, 500, 200, 500, 500, 500];
+    let asked = 0;
+    let changes: string[] = [];
+    const port = await listen(
+      createServer((_, response) => {
+        changes.push(health.healthy ? 'up' : 'down');
+        response.writeHead(answers[Math.min(asked++, answers.length - 1)]).end();
+      }),
+    );
+    const config = { ...OFTEN, http: `http://127.0.0.1:${port}/`, rise: 3, fall: 2 };
+    const told: boolean[] = [];
+    const health = new Health(config, () => told.push(health.healthy));
+    checks.push(health);
+    await health.start();
+    while (asked < answers.length + 1) await new Promise((resolve) => setTimeout(resolve, 20));
+    // As it stood when each question came: up with the third 200, down with the second 500 in a row.
+    changes = changes.slice(0, answers.length);
+    expect(changes).toEqual(['down', 'down', 'down', 'down', 'up', 'up', 'up', 'up', 'down']);
+    expect(told).toEqual([true, false]);
+  });
+
+  it('is one of three', () => {
+    expect(healthProblem({ ...OFTEN })).not.toBe('');
+    expect(healthProblem({ ...OFTEN, tcp: 'a:1', command: ['x'] })).not.toBe('');
+    expect(healthProblem({ ...OFTEN, command: ['x'] })).toBe('');
+  });
+});
