@@ -2,7 +2,7 @@
 import { type Parsed, readYaml, type Schema } from '../src/config.js';
 import { FirstackError, type Problem } from '../src/errors.js';
 import { RACES, type Race } from '../src/race/release.js';
-import { type CommonConfig, commonProperties, overrides, type RoleFlags } from '../src/role.js';
+import { type CommonConfig, commonProperties, overrides, type RoleFlags } from '../src/role-config.js';
 import { formatPrefix, overlaps, type Prefix, parsePrefix } from '../src/wire/address.js';
 
 export interface GatewayConfig extends CommonConfig {

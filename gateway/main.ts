@@ -7,14 +7,8 @@ import { readKeyFile } from '../src/keys.js';
 import { learnedBytes, PREFIX_BITS, readLearned } from '../src/race/learned.js';
 import { type RaceRecord, RECORDED, readRaces, ringBytes } from '../src/race/record.js';
 import type { View } from '../src/registry/records.js';
-import {
-  configurationMismatches,
-  type Duty,
-  type Role,
-  type RoleContext,
-  type RoleFlags,
-  runRole,
-} from '../src/role.js';
+import { configurationMismatches, type Duty, type Role, type RoleContext, runRole } from '../src/role.js';
+import type { RoleFlags } from '../src/role-config.js';
 import {
   checkForwardChains,
   checkForwarding,

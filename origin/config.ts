@@ -4,7 +4,7 @@ import { FirstackError, type Problem } from '../src/errors.js';
 import { type HealthConfig, healthProblem, healthSchema } from '../src/health/health.js';
 import { RACES, type Race, RELEASES, type Release } from '../src/race/release.js';
 import { type OriginServer, schemas } from '../src/registry/records.js';
-import { type CommonConfig, commonProperties, overrides, type RoleFlags } from '../src/role.js';
+import { type CommonConfig, commonProperties, overrides, type RoleFlags } from '../src/role-config.js';
 import { mostServers } from '../src/steer/next-hops.js';
 
 /** A service as its origin's file has it; its configuration defaults to the role's. */

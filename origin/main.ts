@@ -11,7 +11,8 @@ import {
   type ServiceRecord,
   type View,
 } from '../src/registry/records.js';
-import { type Duty, type Role, type RoleContext, type RoleFlags, runRole } from '../src/role.js';
+import { type Duty, type Role, type RoleContext, runRole } from '../src/role.js';
+import type { RoleFlags } from '../src/role-config.js';
 import {
   checkAdjacent,
   checkForwardChains,

@@ -3,7 +3,7 @@ import { type Parsed, readYaml, type Schema } from '../src/config.js';
 import { FirstackError, type Problem } from '../src/errors.js';
 import { type HealthConfig, healthProblem, healthSchema } from '../src/health/health.js';
 import { type ReplicaService, schemas } from '../src/registry/records.js';
-import { type CommonConfig, commonProperties, overrides, type RoleFlags } from '../src/role.js';
+import { type CommonConfig, commonProperties, overrides, type RoleFlags } from '../src/role-config.js';
 
 export interface ReplicaConfig extends CommonConfig {
   id: string;

@@ -14,14 +14,8 @@ import {
   replicaPort,
   type View,
 } from '../src/registry/records.js';
-import {
-  configurationMismatches,
-  type Duty,
-  type Role,
-  type RoleContext,
-  type RoleFlags,
-  runRole,
-} from '../src/role.js';
+import { configurationMismatches, type Duty, type Role, type RoleContext, runRole } from '../src/role.js';
+import type { RoleFlags } from '../src/role-config.js';
 import {
   checkForwardChains,
   checkForwarding,

@@ -9,7 +9,7 @@ import { FASTPATHS } from './fastpath/modes.js';
 import { deriveGateway, newMaster, readKeyFile, writeKeyFile } from './keys.js';
 import { RACES, RELEASES } from './race/release.js';
 import { CONFIGURATIONS } from './registry/records.js';
-import type { RoleFlags } from './role.js';
+import type { RoleFlags } from './role-config.js';
 
 type RoleModule = { main(flags: RoleFlags): Promise<number> };
 

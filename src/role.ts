@@ -10,61 +10,24 @@
  * Knows no role: each one hands in a {@link Role}.
  */
 import { createAdmin } from './admin/server.js';
-import type { Schema } from './config.js';
 import { describeError, FirstackError, type Problem } from './errors.js';
-import { chooseFastpath, describeFastpath, type FastpathChoice } from './fastpath/choose.js';
-import { type Attachment, KernelPath, unavailable, unpin } from './fastpath/kernel.js';
-import { FASTPATHS, type Fastpath, type KernelMode } from './fastpath/modes.js';
+import { chooseFastpath, describeFastpath } from './fastpath/choose.js';
+import { type Attachment, unpin } from './fastpath/kernel.js';
+import type { KernelMode } from './fastpath/modes.js';
+import { openKernelPath } from './fastpath/open.js';
 import { createLog, type Logger } from './log.js';
 import { notifyManager } from './notify.js';
 import { DataPlane } from './pipeline/data-plane.js';
 import { PINNED_FLOWS } from './pipeline/reasons.js';
 import type { RaceRecord } from './race/record.js';
 import { clockProblem } from './registry/clock-check.js';
-import type { TlsFiles } from './registry/connect.js';
 import { openRegistry } from './registry/open.js';
-import { CONFIGURATIONS, type View } from './registry/records.js';
+import type { View } from './registry/records.js';
 import type { Registry } from './registry/registry.js';
+import type { CommonConfig, RoleFlags } from './role-config.js';
 import { Steerer } from './steer/apply.js';
 import { checkInterfaces, type Host, inspectHost } from './steer/host.js';
 import { describe, type Steering } from './steer/plan.js';
-
-/** What the command line gave; undefined where it gave nothing. */
-export interface RoleFlags {
-  configFile: string;
-  configuration?: string;
-  registry?: string;
-  race?: string;
-  release?: string;
-  fastpath?: string;
-  check?: boolean;
-  unpin?: boolean;
-}
-
-/** The part of a role file that all roles share. */
-export interface CommonConfig {
-  instance: string;
-  configuration?: 'A' | 'B' | 'C';
-  lan: string[];
-  wan: string[];
-  tun: { name: string; mtu?: number; queueLength: number; pcapFile?: string };
-  registry: string;
-  registryTls?: TlsFiles;
-  tag: { keyFile: string };
-  admin: { listen: string };
-  flows: { max: number; openingTimeoutMs: number; establishedTimeoutMs: number; closingTimeoutMs: number };
-  fastpath: { mode: Fastpath; pinAfterPackets: number };
-  steering: {
-    mark: number;
-    tunnelMark: number;
-    pinnedMark: number;
-    mask: number;
-    table: number;
-    tunnelTable: number;
-    priority: number;
-  };
-  log: string;
-}
 
 /** What the data plane and the kernel should be doing now. */
 export interface Duty {
@@ -117,89 +80,6 @@ export interface RoleContext {
   plane: DataPlane;
   /** Asks for a new {@link Duty}, soon. */
   refresh(): void;
-}
-
-/** Where the defaults for encapsulated traffic stand beside a role's own. */
-const TUNNEL_BIT = 0x04000000;
-const PINNED_BIT = 0x08000000;
-const TUNNEL_TABLES = 1000;
-
-const seconds = (n: number): number => n * 1000;
-const timeout = (fallback: number): Schema => ({ type: 'integer', minimum: 100, default: fallback });
-const interfaceName: Schema = { type: 'string', pattern: '^[^\\s/]{1,15}$' };
-
-/** The schema of {@link CommonConfig}, to be extended by each role. */
-export function commonProperties(defaults: {
-  tun: string;
-  admin: number;
-  mark: number;
-  table: number;
-  priority: number;
-}): Record<string, Schema> {
-  const group = (properties: Record<string, Schema>, required: string[] = []): Schema => ({
-    type: 'object',
-    additionalProperties: false,
-    default: {},
-    properties,
-    required,
-  });
-  const word: Schema = { type: 'integer', minimum: 1, maximum: 0xffffffff };
-  return {
-    instance: { type: 'string', pattern: '^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$' },
-    configuration: { enum: [...CONFIGURATIONS] },
-    lan: { type: 'array', items: interfaceName, minItems: 1 },
-    wan: { type: 'array', items: interfaceName, minItems: 1 },
-    tun: group({
-      name: { ...interfaceName, default: defaults.tun },
-      mtu: { type: 'integer', minimum: 576, maximum: 65535 },
-      queueLength: { type: 'integer', minimum: 64, maximum: 1_000_000, default: 4096 },
-      pcapFile: { type: 'string', minLength: 1 },
-    }),
-    registry: { type: 'string' },
-    registryTls: {
-      type: 'object',
-      additionalProperties: false,
-      properties: { caFile: { type: 'string' }, certFile: { type: 'string' }, keyFile: { type: 'string' } },
-      dependencies: { certFile: ['keyFile'], keyFile: ['certFile'] },
-    },
-    tag: group({ keyFile: { type: 'string' } }, ['keyFile']),
-    admin: group({ listen: { type: 'string', default: `127.0.0.1:${defaults.admin}` } }),
-    flows: group({
-      max: { type: 'integer', minimum: 16, maximum: 8_388_608, default: 262_144 },
-      openingTimeoutMs: timeout(seconds(240)),
-      establishedTimeoutMs: timeout(seconds(7440)),
-      closingTimeoutMs: timeout(seconds(240)),
-    }),
-    fastpath: group({
-      mode: { enum: [...FASTPATHS], default: 'auto' },
-      pinAfterPackets: { type: 'integer', minimum: 0, maximum: 65535, default: 0 },
-    }),
-    steering: group({
-      mark: { ...word, default: defaults.mark },
-      tunnelMark: { ...word, default: defaults.mark | TUNNEL_BIT },
-      pinnedMark: { ...word, default: defaults.mark | PINNED_BIT },
-      mask: { ...word, default: 0x0f000000 },
-      table: { ...word, default: defaults.table },
-      tunnelTable: { ...word, default: defaults.table + TUNNEL_TABLES },
-      priority: { type: 'integer', minimum: 1, maximum: 32765, default: defaults.priority },
-    }),
-    log: { enum: ['trace', 'debug', 'info', 'warn', 'error', 'fatal'], default: 'info' },
-  };
-}
-
-/** Flags, then environment, over the file: the overrides for `readYaml`. */
-export function overrides(flags: RoleFlags): Record<string, unknown> {
-  const env = process.env;
-  const listen = env.FIRSTACK_ADMIN_LISTEN;
-  const fastpath = flags.fastpath ?? env.FIRSTACK_FASTPATH;
-  return {
-    instance: env.FIRSTACK_INSTANCE,
-    configuration: flags.configuration ?? env.FIRSTACK_CONFIGURATION,
-    registry: flags.registry ?? env.FIRSTACK_REGISTRY,
-    log: env.FIRSTACK_LOG,
-    ...(listen === undefined ? {} : { admin: { listen } }),
-    ...(fastpath === undefined ? {} : { fastpath: { mode: fastpath } }),
-  };
 }
 
 /** Two services of one fleet may differ; what this role was told to be must not. */
@@ -260,7 +140,8 @@ export async function runRole(role: Role, flags: RoleFlags): Promise<number> {
     const problems = role.check(host, registry.view);
     if (problems.length > 0) throw FirstackError.ofProblems(problems);
     if (flags.check === true) {
-      const choice = await choose(role, host);
+      const choice =
+        role.attachments && (await chooseFastpath(config.fastpath.mode, host, whyNoFastpath(role, host)));
       process.stdout.write(describe(role.duty(host, registry.view, choice?.how ?? 'off').steering));
       if (choice !== undefined) process.stdout.write(`# ${describeFastpath(choice)}\n`);
       return 0;
@@ -273,44 +154,7 @@ export async function runRole(role: Role, flags: RoleFlags): Promise<number> {
   }
 }
 
-/** What `--fastpath` comes to on this host; undefined for a role that has no flows to carry. */
-async function choose(role: Role, host: Host): Promise<FastpathChoice | undefined> {
-  if (role.attachments === undefined) return undefined;
-  return chooseFastpath(role.config.fastpath.mode, host, role.whyNoFastpath?.(host) ?? '');
-}
-
-interface KernelSide {
-  how: FastpathChoice['how'];
-  why: string;
-  path?: KernelPath;
-}
-
-/** Loads the programs, over the flows of a predecessor if there are any. Attaches nothing yet. */
-async function openKernelPath(role: Role, host: Host, log: Logger): Promise<KernelSide | undefined> {
-  const choice = await choose(role, host);
-  if (choice === undefined) return undefined;
-  const { config } = role;
-  const path = new KernelPath(config.instance, config.steering.priority);
-  if (choice.how !== 'off') {
-    try {
-      await path.load(config.flows.max);
-      log.info({ fastpath: choice.how, adopting: path.adopting }, describeFastpath(choice));
-      return { how: choice.how, why: choice.why, path };
-    } catch (error) {
-      await path.remove();
-      const why = `this kernel refuses: ${(error as Error).message.split('\n').slice(0, 3).join('; ')}`;
-      if (config.fastpath.mode !== 'auto') throw unavailable(why);
-      choice.how = 'off';
-      choice.why = why;
-    }
-  }
-  if (path.isLeft) {
-    await path.remove();
-    log.warn('the connections that a predecessor pinned are given up');
-  }
-  log.info({ fastpath: 'off' }, describeFastpath(choice));
-  return { how: 'off', why: choice.why };
-}
+const whyNoFastpath = (role: Role, host: Host): string => role.whyNoFastpath?.(host) ?? '';
 
 async function serve(
   role: Role,
@@ -325,7 +169,14 @@ async function serve(
   const ended = new Promise<number>((resolve) => {
     end = resolve;
   });
-  const kernel = await openKernelPath(role, host, log);
+  const pinnable = {
+    instance: config.instance,
+    asked: config.fastpath.mode,
+    against: whyNoFastpath(role, host),
+    max: config.flows.max,
+    pref: config.steering.priority,
+  };
+  const kernel = role.attachments && (await openKernelPath(pinnable, host, log));
   const plane = await DataPlane.start({
     module: role.module,
     options: role.pipelineOptions,
