@@ -15,14 +15,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static napi_value fail(napi_env env, int error, const char *what) {
-  char message[160], code[32];
-  const char *name = strerrorname_np(error);
-  snprintf(code, sizeof code, "%s", name ? name : "UNKNOWN");
-  snprintf(message, sizeof message, "%s: %s", what, strerror(error));
-  napi_throw_error(env, code, message);
-  return NULL;
-}
+#include "../../device/native/addon.h"
 
 static int bpf(int command, union bpf_attr *attr) {
   return (int)syscall(SYS_bpf, command, attr, sizeof *attr);
@@ -36,9 +29,9 @@ typedef struct {
   char text[2][256];
   uint8_t *bytes[MOST];
   size_t length[MOST];
-} arguments;
+} taken;
 
-static bool take(napi_env env, napi_callback_info info, const char *types, arguments *out) {
+static bool take(napi_env env, napi_callback_info info, const char *types, taken *out) {
   napi_value args[MOST];
   size_t count = MOST, want = strlen(types), texts = 0;
   if (napi_get_cb_info(env, info, &count, args, NULL, NULL) != napi_ok || count < want) {
@@ -73,7 +66,7 @@ static napi_value number(napi_env env, int32_t value) {
 
 // createMap(type, keyBytes, valueBytes, entries, flags, name) -> fd
 static napi_value create_map(napi_env env, napi_callback_info info) {
-  arguments a;
+  taken a;
   if (!take(env, info, "iiiiis", &a)) return NULL;
   union bpf_attr attr = {.map_type = (uint32_t)a.number[0],
                          .key_size = (uint32_t)a.number[1],
@@ -87,7 +80,7 @@ static napi_value create_map(napi_env env, napi_callback_info info) {
 
 // pin(fd, path)
 static napi_value pin(napi_env env, napi_callback_info info) {
-  arguments a;
+  taken a;
   if (!take(env, info, "is", &a)) return NULL;
   union bpf_attr attr = {.bpf_fd = (uint32_t)a.number[0], .pathname = (uint64_t)(uintptr_t)a.text[0]};
   return bpf(BPF_OBJ_PIN, &attr) < 0 ? fail(env, errno, a.text[0]) : NULL;
@@ -95,7 +88,7 @@ static napi_value pin(napi_env env, napi_callback_info info) {
 
 // get(path) -> fd of what is pinned there
 static napi_value get(napi_env env, napi_callback_info info) {
-  arguments a;
+  taken a;
   if (!take(env, info, "s", &a)) return NULL;
   union bpf_attr attr = {.pathname = (uint64_t)(uintptr_t)a.text[0]};
   int fd = bpf(BPF_OBJ_GET, &attr);
@@ -103,7 +96,7 @@ static napi_value get(napi_env env, napi_callback_info info) {
 }
 
 static napi_value close_fd(napi_env env, napi_callback_info info) {
-  arguments a;
+  taken a;
   if (!take(env, info, "i", &a)) return NULL;
   close(a.number[0]);
   return NULL;
@@ -111,7 +104,7 @@ static napi_value close_fd(napi_env env, napi_callback_info info) {
 
 // mapShape(fd, out): out is four 32-bit words, type, key bytes, value bytes, entries.
 static napi_value map_shape(napi_env env, napi_callback_info info) {
-  arguments a;
+  taken a;
   struct bpf_map_info shape = {0};
   if (!take(env, info, "ib", &a)) return NULL;
   union bpf_attr attr = {.info = {.bpf_fd = (uint32_t)a.number[0],
@@ -126,7 +119,7 @@ static napi_value map_shape(napi_env env, napi_callback_info info) {
 
 // update(fd, keys, keyBytes, values, valueBytes, count) -> how many were written before one failed
 static napi_value update(napi_env env, napi_callback_info info) {
-  arguments a;
+  taken a;
   if (!take(env, info, "ibibii", &a)) return NULL;
   size_t key = (size_t)a.number[2], value = (size_t)a.number[4], count = (size_t)a.number[5];
   if (count * key > a.length[1] || count * value > a.length[3]) return fail(env, EFAULT, "update");
@@ -142,7 +135,7 @@ static napi_value update(napi_env env, napi_callback_info info) {
 
 // remove(fd, keys, keyBytes, count) -> how many were there
 static napi_value remove_keys(napi_env env, napi_callback_info info) {
-  arguments a;
+  taken a;
   if (!take(env, info, "ibii", &a)) return NULL;
   size_t key = (size_t)a.number[2], count = (size_t)a.number[3];
   if (count * key > a.length[1]) return fail(env, EFAULT, "remove");
@@ -156,7 +149,7 @@ static napi_value remove_keys(napi_env env, napi_callback_info info) {
 
 // lookup(fd, key, value) -> 1 or 0. The caller knows the sizes; a per-CPU map fills one value per CPU.
 static napi_value lookup(napi_env env, napi_callback_info info) {
-  arguments a;
+  taken a;
   if (!take(env, info, "ibb", &a)) return NULL;
   union bpf_attr attr = {.map_fd = (uint32_t)a.number[0],
                          .key = (uint64_t)(uintptr_t)a.bytes[1],
@@ -167,7 +160,7 @@ static napi_value lookup(napi_env env, napi_callback_info info) {
 // scan(fd, cursor, first, keys, values, limit) -> entries read; -1 - entries when those were the last.
 // The cursor is four bytes that the kernel understands; it is ignored when `first` is not 0.
 static napi_value scan(napi_env env, napi_callback_info info) {
-  arguments a;
+  taken a;
   if (!take(env, info, "ibibbi", &a)) return NULL;
   if (a.length[1] < 4) return fail(env, EFAULT, "scan");
   uint32_t next;
@@ -191,7 +184,7 @@ static void unmap(napi_env env, void *memory, void *length) {
 
 // map(fd, bytes) -> Uint8Array over the memory of an array map, shared with the kernel.
 static napi_value map_memory(napi_env env, napi_callback_info info) {
-  arguments a;
+  taken a;
   if (!take(env, info, "ii", &a)) return NULL;
   size_t length = (size_t)a.number[1];
   void *memory = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, a.number[0], 0);
@@ -208,7 +201,7 @@ static napi_value map_memory(napi_env env, napi_callback_info info) {
 // testRun(fd, in, out, context, repeat) -> the program's verdict. `context` is a struct __sk_buff, changed in
 // place; its first 8 bytes come back as the length of what was written to `out` and the nanoseconds of a run.
 static napi_value test_run(napi_env env, napi_callback_info info) {
-  arguments a;
+  taken a;
   if (!take(env, info, "ibbbi", &a)) return NULL;
   if (a.length[3] < sizeof(struct __sk_buff)) return fail(env, EFAULT, "testRun");
   struct __sk_buff context;
