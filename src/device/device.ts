@@ -7,7 +7,7 @@
  * {@link VNET_HEADER} bytes before it hold its virtio header (`src/wire/virtio.ts`), on both ways.
  */
 /** So many bytes are read at the most before they are written again: a part of a processor's second cache. */
-export const BATCH_BYTES = 256 * 1024;
+export const BATCH_BYTES = 128 * 1024;
 
 export interface Device {
   readonly name: string;
