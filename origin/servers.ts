@@ -69,39 +69,27 @@ export class Servers {
     return this.#watched.get(`${service}/${address}`)?.health.reason ?? '';
   }
 
-  /**
-   * The slots of a service's adjacent servers, each the place of one in `servers`. With all of them unhealthy every one
-   * is asked: their own refusals say more than silence.
-   */
-  slots(service: OriginService, slots?: number): Int16Array {
-    const servers = service.servers ?? [];
-    const weights = servers.map((s) => (s.address === undefined ? 0 : s.weight));
-    return this.#table(servers, weights, (s) => this.reason(service.name, s.address!) === '', slots);
+  /** The slots of a service's adjacent servers, each the place of one in `servers`. */
+  slots(service: OriginService): Int16Array {
+    return this.#table(service, () => false);
   }
 
   /** The same over all servers, for tagged SYNs. @param isUp whether a remote one takes part */
   allSlots(service: OriginService, isUp: (replica: string) => boolean): Int16Array {
-    const servers = service.servers ?? [];
-    const weights = servers.map((s) => s.weight);
-    const good = (s: OriginServer): boolean =>
-      s.address === undefined ? isUp(s.replica!) : this.reason(service.name, s.address) === '';
-    // A remote one that is not up is never asked: nothing would answer.
-    const possible = servers.map((s, i) => (s.replica !== undefined && !isUp(s.replica) ? 0 : weights[i]));
-    return this.#table(servers, possible, good);
+    return this.#table(service, isUp);
   }
 
-  #table(
-    servers: readonly OriginServer[],
-    weights: readonly number[],
-    isGood: (s: OriginServer) => boolean,
-    slots?: number,
-  ): Int16Array {
-    const healthy = weights.map((w, i) => (w > 0 && isGood(servers[i]) ? w : 0));
-    const used = healthy.some((w) => w > 0) ? healthy : weights;
-    return maglev(
-      servers.map((s, i) => ({ name: nameOf(s), weight: used[i] })),
-      slots,
+  /**
+   * A remote one that is not up is never asked: nothing would answer. With all of the others unhealthy every one is: their
+   * own refusals say more than silence.
+   */
+  #table({ name, servers = [] }: OriginService, isUp: (replica: string) => boolean): Int16Array {
+    const possible = servers.map((s) => (s.replica !== undefined && !isUp(s.replica) ? 0 : s.weight));
+    const healthy = servers.map((s, i) =>
+      s.address !== undefined && this.reason(name, s.address) !== '' ? 0 : possible[i],
     );
+    const used = healthy.some((w) => w > 0) ? healthy : possible;
+    return maglev(servers.map((s, i) => ({ name: nameOf(s), weight: used[i] })));
   }
 
   status(services: readonly OriginService[], whyNot: (replica: string) => string): ServerStatus[] {

@@ -5,6 +5,7 @@
  * ½, 1½, 2½ …; Poisson arrivals stand where N passes a unit Poisson process (time change), so both follow
  * a ramp exactly and the number of arrivals has the same mean.
  */
+import { generator } from './generator.js';
 
 export interface Stage {
   /** Arrivals a second when it begins, and when it ends; linear between. */
@@ -75,15 +76,4 @@ function whenArea({ fromPerS, toPerS, lastsS }: Stage, area: number): number {
   const slope = (toPerS - fromPerS) / lastsS;
   const root = Math.sqrt(Math.max(0, fromPerS * fromPerS + 2 * slope * area));
   return Math.min(lastsS, (2 * area) / (fromPerS + root));
-}
-
-/** Mulberry32, from 0 to below 1. */
-function generator(seed: number): () => number {
-  let state = seed | 0;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
 }

@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { parse, stringify } from 'yaml';
 import { askJson, type RoleStatus } from '../../src/lab/admin-client.js';
 import type { Lab } from '../../src/lab/lab.js';
-import { CLIENT_ADDRESS, namespaceOf, wanAddress } from '../../src/lab/network.js';
+import { CLIENT_ADDRESS, namespaceOf } from '../../src/lab/network.js';
 import { cliScript } from '../../src/lab/paths.js';
 import { waitUntil } from '../../src/lab/process.js';
 import { loadTopology } from '../../src/lab/topology.js';
@@ -134,7 +134,7 @@ describe.each(CONFIGURATIONS)('configuration %s', (configuration) => {
         ]);
         expect(await page(lab)).toBe('served by r2');
         await transfers(lab);
-        expect(await page(lab, '--connect-to', '::203.0.113.10:80')).toBe('served by r2');
+        expect(await page(lab)).toBe('served by r2');
         const counts = await counters(gateway);
         expect(counts['pass.won-by-replica']).toBeGreaterThanOrEqual(3);
         expect(counts['pass.to-replica']).toBeGreaterThan(10);
@@ -353,7 +353,6 @@ describe('two of a role', () => {
       for (const i of [0, 1, 3]) expect(await started[i].stop()).toBe(0);
       await noTrace(lab, 'gateway');
       await noTrace(lab, 'origin');
-      expect(wanAddress('origin')).toBe('198.18.2.2');
     });
   });
 });

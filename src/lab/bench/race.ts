@@ -6,6 +6,7 @@
 
 import { writeFileSync } from 'node:fs';
 import { basename } from 'node:path';
+import { generator } from '../../load/generator.js';
 import { median } from '../../race/distance.js';
 import type { Race, Release } from '../../race/release.js';
 import { Lab } from '../lab.js';
@@ -15,7 +16,7 @@ import { DIRECT_PORT } from '../web-server.js';
 import { Client, type Connection } from './connect.js';
 import { plot } from './plot.js';
 import { raceReport } from './race-report.js';
-import { blankTopology, generator, meanMs, type RandomTopology, randomTopology } from './random-topology.js';
+import { blankTopology, meanMs, type RandomTopology, randomTopology } from './random-topology.js';
 import { type Figure, scenarios } from './scenarios.js';
 
 const REPLICAS = 5;

@@ -19,17 +19,6 @@ export interface RandomTopology {
   paths: Record<string, PathChange & { delayMs: number; jitterMs: number }>;
 }
 
-/** Mulberry32: small, seeded, good enough to draw maps. */
-export function generator(seed: number): () => number {
-  let state = seed | 0;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
 export function randomTopology(hosts: string[], random: () => number, symmetric: boolean): RandomTopology {
   const places = new Map(hosts.map((h) => [h, place(random)]));
   const paths: RandomTopology['paths'] = {};

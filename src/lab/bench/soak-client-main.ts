@@ -5,9 +5,9 @@
 import { text } from 'node:stream/consumers';
 import type { Attempt, Target } from '../../load/attempt.js';
 import { generate } from '../../load/generate.js';
+import { generator } from '../../load/generator.js';
 import { dueTimes } from '../../load/profile.js';
 import { percentiles } from '../../load/report.js';
-import { generator } from './random-topology.js';
 import type { ClientLine, ClientPlan } from './soak-client.js';
 
 const plan = JSON.parse(await text(process.stdin)) as ClientPlan;

@@ -1,5 +1,5 @@
 /** What befalls the replicas during a soak, drawn from a seed. Pure: the same seed gives the same schedule. */
-import { generator } from './random-topology.js';
+import { generator } from '../../load/generator.js';
 
 /**
  * - `drain`: out of service by the admin API, and back by it

@@ -4,11 +4,11 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { EXIT } from '../../errors.js';
+import { generator } from '../../load/generator.js';
 import type { Configuration } from '../../registry/records.js';
 import { connectRate, connectWorlds } from './connect-rate.js';
 import { type FlowsPlan, flows, flowsWorlds } from './flows.js';
 import { packets, packetsWorlds } from './packets.js';
-import { generator } from './random-topology.js';
 import { type Figure, Rounds } from './rounds.js';
 import { quotients } from './speed-plot.js';
 import { markdown, table, unstable } from './speed-report.js';

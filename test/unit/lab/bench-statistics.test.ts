@@ -1,5 +1,4 @@
 import { describe, expect, it } from 'vitest';
-import { generator } from '../../../src/lab/bench/random-topology.js';
 import { type ArmReport, type Figure, Rounds } from '../../../src/lab/bench/rounds.js';
 import { quotients } from '../../../src/lab/bench/speed-plot.js';
 import { markdown, table } from '../../../src/lab/bench/speed-report.js';
@@ -11,6 +10,7 @@ import {
   quantile,
   type Target,
 } from '../../../src/lab/bench/statistics.js';
+import { generator } from '../../../src/load/generator.js';
 
 const least = (value: number): Target => ({ kind: 'least', value });
 const most = (value: number): Target => ({ kind: 'most', value });
