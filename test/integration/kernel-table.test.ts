@@ -89,6 +89,8 @@ function programFor(r: Row, f: Uint8Array): { program: string; from: string } {
 
 class Kernel {
   readonly #programs = new Map<string, number>();
+  /** The last byte of the hardware address that the last packet goes to. */
+  nextHop = 0;
   constructor(
     readonly path: KernelPath,
     readonly instance: string,
@@ -107,6 +109,7 @@ class Kernel {
     view.setInt32(IFINDEX, index[from], true);
     const verdict = bpf.testRun(fd, input, output, context, 1);
     const out = output.subarray(ETHERNET.length, view.getUint32(0, true));
+    this.nextHop = output[5];
     const same = Buffer.compare(out, packet) === 0;
     if (verdict === LEFT) {
       expect(hex(out)).toBe(hex(packet));
@@ -240,6 +243,40 @@ describe.each(['gateway', 'replica'] as const)('%s', (role) => {
       const kept = Object.keys(r.counts).every((name) => CARRIED.has(name));
       if (role === 'gateway' && plain && kept) expect(byKernel).toBe(r.in.length);
     });
+  });
+});
+
+describe('the way out', () => {
+  it('is what all rules of the host say, however often the main table is asked alone', async () => {
+    const instance = 'table-way';
+    const kernel = new Kernel(new kernelModule.KernelPath(instance, 1), instance);
+    await kernel.path.load(4096);
+    const row = PACKETS.find(
+      (r) => r.role === 'gateway' && r.configuration === 'A' && r.name.startsWith("the client's ACK"),
+    )!;
+    const packet = frameOf(row.in[0]).subarray(10);
+    const h = new Harness(row.role, { configuration: 'A', ...row.world }, kernel.path.pinFds(0));
+    for (const batch of row.given!) h.send(batch.map(frameOf));
+    // Some at each tick of the flow's clock, and over several ticks.
+    const nextHops = (): Set<number> => {
+      const met = new Set<number>();
+      for (const until = performance.now() + 20; performance.now() < until; ) {
+        expect(kernel.run('gateway_lan_l2', 'lan0', packet)).toBeDefined();
+        met.add(kernel.nextHop);
+      }
+      return met;
+    };
+    const settled = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 5));
+    const replica = ['to', R1.address, 'lookup', '77', 'pref', '77'];
+    expect([...nextHops()]).toEqual([2]);
+    ip('route', 'add', 'default', 'via', '10.0.0.2', 'table', '77');
+    ip('rule', 'add', ...replica);
+    await settled();
+    expect([...nextHops()]).toEqual([1]);
+    ip('rule', 'del', ...replica);
+    await settled();
+    expect([...nextHops()]).toEqual([2]);
+    await kernel.close();
   });
 });
 

@@ -33,10 +33,10 @@ static __always_inline int gateway_syn(struct __sk_buff *skb, __u32 l2, const st
   __u32 length = p->header;
   if (length < 40 || length > sizeof(((struct opening *)0)->syn)) return LEFT;
   bool stack = how->flags & FORWARD_BY_STACK;
-  struct bpf_fib_lookup fib = {};
   __be32 target = w->target.word[3];
   __be16 port = w->port;
-  int found = route(skb, p, p->saddr, target, 0, &fib);
+  struct bpf_fib_lookup fib = asked(skb, p, p->saddr, target, 0);
+  int found = route(skb, &fib);
   if (found < 0) return LEFT;
 
   __u64 n = __sync_fetch_and_add(&t->head, 1);
@@ -78,19 +78,19 @@ static __always_inline bool is_answer(struct flow *f, const struct packet *p) {
 // [602-612, 656] From a client: to the winner.
 static __always_inline int gateway_lan(struct __sk_buff *skb, __u32 l2) {
   struct packet p = {};
-  if (!readable(skb, l2) || !parse(skb, l2, &p) || p.protocol != IPPROTO_TCP) return LEFT;
+  if (!read(skb, l2, &p) || p.protocol != IPPROTO_TCP) return LEFT;
   if (p.flags & SYN) return gateway_syn(skb, l2, &p);
   struct flow *f = find(p.saddr, p.sport, p.daddr, p.dport);
   struct settings *how = configuration();
   if (!f || !how || (f->seen & WAITING)) return LEFT;
   __be32 target = f->target.word[3];
   bool tunnel = f->mode == TUNNEL, stack = how->flags & FORWARD_BY_STACK;
-  struct bpf_fib_lookup fib = {};
   if (p.ttl <= 1) {
     count(LEFT_TTL, 1);
     return LEFT;
   }
-  int found = route(skb, &p, p.saddr, target, tunnel ? sizeof(struct iphdr) : 0, &fib);
+  struct bpf_fib_lookup fib = asked(skb, &p, p.saddr, target, tunnel ? sizeof(struct iphdr) : 0);
+  int found = route_flow(skb, &fib, f, OUT_BY_MAIN);
   if (found < 0) return LEFT;
   note(skb, f, &p, true);
   if (tunnel) {
@@ -106,7 +106,7 @@ static __always_inline int gateway_lan(struct __sk_buff *skb, __u32 l2) {
 // [616, 636, 658] From a server: to the client, as the service.
 static __always_inline int gateway_wan(struct __sk_buff *skb, __u32 l2) {
   struct packet p = {};
-  if (!readable(skb, l2) || !parse(skb, l2, &p)) return LEFT;
+  if (!read(skb, l2, &p)) return LEFT;
   struct settings *how = configuration();
   if (!how) return LEFT;
   bool tunnel = p.protocol == IPPROTO_IPIP, stack = how->flags & FORWARD_BY_STACK;
@@ -114,7 +114,7 @@ static __always_inline int gateway_wan(struct __sk_buff *skb, __u32 l2) {
   __be16 service_port;
   __u8 outer_tos = p.tos;
   if (tunnel) {
-    if (!parse(skb, l2 + sizeof(struct iphdr), &p) || p.protocol != IPPROTO_TCP) return LEFT;
+    if (!read_inner(skb, l2, &p)) return LEFT;
     service = p.saddr;
     service_port = p.sport;
   } else {
@@ -143,8 +143,8 @@ static __always_inline int gateway_wan(struct __sk_buff *skb, __u32 l2) {
     count(LEFT_TTL, 1);
     return LEFT;
   }
-  struct bpf_fib_lookup fib = {};
-  int found = route(skb, &p, service, p.daddr, 0, &fib);
+  struct bpf_fib_lookup fib = asked(skb, &p, service, p.daddr, 0);
+  int found = route_flow(skb, &fib, f, IN_BY_MAIN);
   if (found < 0 || (waiting && !is_answer(f, &p))) return LEFT;
   note(skb, f, &p, false);
   if (tunnel) {

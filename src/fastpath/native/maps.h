@@ -30,8 +30,18 @@ enum { TRANSLATE = 0, SPOOF = 1, TUNNEL = 2 };
 
 // Bits of `flow.seen`.
 // WAITING: the SYN went to the learned winner from here, and nothing has come back; the flow's `first_byte_us` is
-// one more than its slot among the openings.
-enum { CLIENT_FIN = 1, SERVER_FIN = 2, ANY_RST = 4, CLIENT_ACK = 8, SERVER_DATA = 16, WAITING = 32 };
+// one more than its slot among the openings. *_BY_MAIN, while `last` is now: the main table alone says what all of the
+// host's rules say of the way out.
+enum {
+  CLIENT_FIN = 1,
+  SERVER_FIN = 2,
+  ANY_RST = 4,
+  CLIENT_ACK = 8,
+  SERVER_DATA = 16,
+  WAITING = 32,
+  OUT_BY_MAIN = 64,
+  IN_BY_MAIN = 128,
+};
 
 // One connection in so many races again, by lot: `src/race/learned.ts`.
 #define RACE_AGAIN 50

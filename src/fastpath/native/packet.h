@@ -55,12 +55,24 @@ static __always_inline bool parse(struct __sk_buff *skb, __u32 at, struct packet
   return tcp->doff >= 5 && p->header <= p->total && at + p->total <= skb->len;
 }
 
-static __always_inline bool readable(struct __sk_buff *skb, __u32 l2) {
-  if (skb->protocol != bpf_htons(ETH_P_IP) || skb->vlan_present) return false;
-  __u32 want = l2 + 2 * sizeof(struct iphdr) + sizeof(struct tcphdr);
+// Whether the program may read so many bytes. Not one more is pulled than is asked for: a sending stack's clones have
+// nothing but their headers to write to, and a byte beyond makes the kernel copy those and take every page once more.
+static __always_inline bool within_reach(struct __sk_buff *skb, __u32 bytes) {
   void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-  if (data + want <= end) return true;
-  return bpf_skb_pull_data(skb, want < skb->len ? want : skb->len) == 0;
+  if (data + bytes <= end) return true;
+  return bpf_skb_pull_data(skb, bytes) == 0;
+}
+
+// Reads the packet. One in a tunnel is read again at its inner header.
+static __always_inline bool read(struct __sk_buff *skb, __u32 l2, struct packet *p) {
+  if (skb->protocol != bpf_htons(ETH_P_IP) || skb->vlan_present) return false;
+  return within_reach(skb, l2 + sizeof(struct iphdr) + sizeof(struct tcphdr)) && parse(skb, l2, p);
+}
+
+static __always_inline bool read_inner(struct __sk_buff *skb, __u32 l2, struct packet *p) {
+  const __u32 inner = l2 + sizeof(struct iphdr);
+  return within_reach(skb, inner + sizeof(struct iphdr) + sizeof(struct tcphdr)) && parse(skb, inner, p) &&
+         p->protocol == IPPROTO_TCP;
 }
 
 static __always_inline struct flow *find(__be32 client, __be16 client_port, __be32 service, __be16 service_port) {
@@ -76,7 +88,12 @@ static __always_inline struct endpoint *find_endpoint(__be32 address, __be16 por
   return bpf_map_lookup_elem(&endpoints, &key);
 }
 
+// The unit of a flow's `last`.
+static __always_inline __u32 tick(void) { return bpf_ktime_get_coarse_ns() >> 20; }
+
 static __always_inline void note(struct __sk_buff *skb, struct flow *f, const struct packet *p, bool client) {
+  __u32 now = tick();
+  if (f->last != now) f->last = now;
   __u8 seen = f->seen;
   if (p->flags & FIN) seen |= client ? CLIENT_FIN : SERVER_FIN;
   if (p->flags & RST) seen |= ANY_RST;
@@ -88,8 +105,6 @@ static __always_inline void note(struct __sk_buff *skb, struct flow *f, const st
     if (f->asked_us) f->first_byte_us = (__u32)(bpf_ktime_get_ns() / 1000) - f->asked_us + 1;
   }
   if (seen != f->seen) __sync_fetch_and_or(&f->word, SEEN(seen));
-  __u32 now = bpf_ktime_get_coarse_ns() >> 20;
-  if (f->last != now) f->last = now;
   __u32 packets = skb->gso_segs ? skb->gso_segs : 1;
   __sync_fetch_and_add(&f->packets, packets);
   __sync_fetch_and_add(&f->bytes, p->total);
@@ -179,20 +194,51 @@ static __always_inline struct settings *configuration(void) {
   return bpf_map_lookup_elem(&settings, &zero);
 }
 
-// Where a packet that will have these addresses and `extra` bytes more goes; negative: the stack knows better.
-static __always_inline int route(struct __sk_buff *skb, const struct packet *p, __be32 source, __be32 destination,
-                                 __u32 extra, struct bpf_fib_lookup *fib) {
-  fib->family = AF_INET;
-  fib->l4_protocol = extra ? IPPROTO_IPIP : IPPROTO_TCP;
-  fib->tot_len = (skb->gso_size ? p->header + skb->gso_size : p->total) + extra;
-  fib->ifindex = skb->ingress_ifindex;
-  fib->tos = p->tos;
-  fib->ipv4_src = source;
-  fib->ipv4_dst = destination;
+// A packet that will have these addresses and `extra` bytes more.
+static __always_inline struct bpf_fib_lookup asked(struct __sk_buff *skb, const struct packet *p, __be32 source,
+                                                   __be32 destination, __u32 extra) {
+  return (struct bpf_fib_lookup){
+      .family = AF_INET,
+      .l4_protocol = extra ? IPPROTO_IPIP : IPPROTO_TCP,
+      .tot_len = (skb->gso_size ? p->header + skb->gso_size : p->total) + extra,
+      .ifindex = skb->ingress_ifindex,
+      .tos = p->tos,
+      .ipv4_src = source,
+      .ipv4_dst = destination,
+  };
+}
+
+static __always_inline bool is_same_way(const struct bpf_fib_lookup *a, const struct bpf_fib_lookup *b) {
+  // Both hardware addresses stand behind each other.
+  const __u32 *x = (const void *)a->smac, *y = (const void *)b->smac;
+  return a->ifindex == b->ifindex && x[0] == y[0] && x[1] == y[1] && x[2] == y[2];
+}
+
+// Where it goes; negative: the stack knows better.
+static __always_inline int route(struct __sk_buff *skb, struct bpf_fib_lookup *fib) {
   int found = bpf_fib_lookup(skb, fib, sizeof *fib, 0);
   if (found == BPF_FIB_LKUP_RET_SUCCESS || found == BPF_FIB_LKUP_RET_NO_NEIGH) return found;
   count(found == BPF_FIB_LKUP_RET_FRAG_NEEDED ? LEFT_MTU : LEFT_ROUTE, 1);
   return -1;
+}
+
+// The same for a packet of a flow. The rule that leads to our TUN makes the kernel go through all rules for every
+// packet; where the main table alone says the same, it is asked alone until the flow's clock ticks, a millisecond later.
+static __always_inline int route_flow(struct __sk_buff *skb, struct bpf_fib_lookup *fib, struct flow *f, __u8 by_main) {
+  if (f->last != tick()) {
+    if (f->seen & (OUT_BY_MAIN | IN_BY_MAIN)) __sync_fetch_and_and(&f->word, ~SEEN(OUT_BY_MAIN | IN_BY_MAIN));
+    return route(skb, fib);
+  }
+  struct bpf_fib_lookup direct = *fib;
+  bool found = bpf_fib_lookup(skb, &direct, sizeof direct, BPF_FIB_LOOKUP_DIRECT) == BPF_FIB_LKUP_RET_SUCCESS;
+  if (found && (f->seen & by_main)) {
+    *fib = direct;
+    return BPF_FIB_LKUP_RET_SUCCESS;
+  }
+  int way = route(skb, fib);
+  if (found && way == BPF_FIB_LKUP_RET_SUCCESS && is_same_way(fib, &direct))
+    __sync_fetch_and_or(&f->word, SEEN(by_main));
+  return way;
 }
 
 // Hands a finished packet to the way out, past the host's own netfilter.

@@ -7,13 +7,13 @@
 // The way in: B's packets are addressed to R, C's come in the tunnel; the local server knows itself as S.
 static __always_inline int replica_in(struct __sk_buff *skb, __u32 l2) {
   struct packet p = {};
-  if (!readable(skb, l2) || !parse(skb, l2, &p)) return LEFT;
+  if (!read(skb, l2, &p)) return LEFT;
   struct settings *how = configuration();
   if (!how) return LEFT;
   if (p.protocol == IPPROTO_IPIP) {
     __be32 source = p.saddr, replica = p.daddr;
     __u8 tos = p.tos;
-    if (!parse(skb, l2 + sizeof(struct iphdr), &p) || p.protocol != IPPROTO_TCP || (p.flags & SYN)) return LEFT;
+    if (!read_inner(skb, l2, &p) || (p.flags & SYN)) return LEFT;
     struct flow *f = find(p.saddr, p.sport, p.daddr, p.dport);
     if (!f || f->mode != TUNNEL || !is_v4(&f->target, replica) || source != p.saddr) return LEFT;
     if ((tos ^ p.tos) & ECN_MASK) {
@@ -38,7 +38,7 @@ static __always_inline int replica_in(struct __sk_buff *skb, __u32 l2) {
 // would leave as S without belonging to a flow is the TUN's to judge.
 static __always_inline int replica_out(struct __sk_buff *skb, __u32 l2) {
   struct packet p = {};
-  if (!readable(skb, l2) || !parse(skb, l2, &p) || p.protocol != IPPROTO_TCP) return LEFT;
+  if (!read(skb, l2, &p) || p.protocol != IPPROTO_TCP) return LEFT;
   struct endpoint *e = find_endpoint(p.saddr, p.sport);
   // Under B the endpoint is R's, and S is no key: those are found among the flows.
   struct flow *f = find(p.daddr, p.dport, p.saddr, p.sport);
