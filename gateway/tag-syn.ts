@@ -30,8 +30,8 @@ function onSyn(state: GatewayState, batch: Batch, i: number): void {
   // Looked up once more: a SYN before this one in the batch may have begun or ended the entry.
   const e = lookUp(state, batch, i);
   batch.flow[i] = e;
-  // What the kernel carries may have ended there.
-  if (e >= 0) state.pins?.refresh(e);
+  // What the kernel carries may have ended there. What has ended stays so.
+  if (e >= 0 && flows.state[e] !== CLOSING) state.pins?.refresh(e);
   if (e >= 0 && flows.state[e] !== CLOSING) {
     const again = flows.isn[e] === tcp.seq(batch.view, batch.l4[i]);
     // Once there is a winner, any SYN of this tuple is the winner's to answer: `carry.ts`.

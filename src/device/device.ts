@@ -9,10 +9,14 @@
 /** So many bytes are read at the most before they are written again: a part of a processor's second cache. */
 export const BATCH_BYTES = 128 * 1024;
 
+/** Bytes at least between packets that were read: each may have headers put in front. */
+export const PACKET_GAP = 64;
+
 export interface Device {
   readonly name: string;
   /**
-   * Reads up to `limit` packets without waiting and sets `lengths[i]`.
+   * Reads up to `limit` packets without waiting and sets `lengths[i]`. `at[i]` says where each may go; a device may
+   * move those behind the first, {@link PACKET_GAP} bytes from each other at least.
    * @param slot the most bytes one packet may have
    * @returns how many were read; 0 when none is there
    * @throws DeviceError when the device is gone

@@ -14,6 +14,7 @@ export interface Native {
     slot: number,
     header: number,
     bytes: number,
+    gap: number,
   ): number;
   writeBatch(
     fd: number,

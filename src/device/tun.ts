@@ -3,7 +3,7 @@
  * The properties are those of the withdrawn `tuntap2`: `name`, `mtu`, `ipv4`, `ipv6`, `isUp`, `release()`.
  */
 import { networkInterfaces } from 'node:os';
-import { BATCH_BYTES, type Device, DeviceError, VNET_HEADER } from './device.js';
+import { BATCH_BYTES, type Device, DeviceError, PACKET_GAP, VNET_HEADER } from './device.js';
 import { native, OPEN_CSUM, OPEN_TSO, OPEN_VNET } from './native.js';
 
 const NONE_OPENED = new Uint8Array(0);
@@ -64,7 +64,17 @@ export class Tun implements Device {
 
   /** Ends early with the packet that reaches {@link BATCH_BYTES}. */
   readBatch(arena: Uint8Array, at: Int32Array, lengths: Int32Array, limit: number, slot: number): number {
-    const n = native.readBatch(this.#fd, arena, at, lengths, limit, slot, VNET_HEADER, BATCH_BYTES);
+    const n = native.readBatch(
+      this.#fd,
+      arena,
+      at,
+      lengths,
+      limit,
+      slot,
+      VNET_HEADER,
+      BATCH_BYTES,
+      PACKET_GAP,
+    );
     if (n < 0) throw new DeviceError(this.name, -n);
     return n;
   }

@@ -17,6 +17,14 @@ const NONE = -1;
 /** The unit of {@link FlowTable.expiresAt}. */
 export const TICK_US = 100_000;
 
+/** One word into a MurmurHash3. */
+function mix(h: number, word: number): number {
+  let k = Math.imul(word, 0xcc9e2d51);
+  k = (k << 15) | (k >>> 17);
+  const m = h ^ Math.imul(k, 0x1b873593);
+  return (Math.imul((m << 13) | (m >>> 19), 5) + 0xe6546b64) | 0;
+}
+
 /** The tick of a time of the monotonic clock. */
 export function tickOf(us: number): number {
   return Math.floor(us / TICK_US) | 0;
@@ -198,17 +206,12 @@ export class FlowTable {
     );
   }
 
-  /** MurmurHash3's mixing over the key's words, from two secret seeds. */
+  /** MurmurHash3's mixing over the key's words, from two secret seeds; over those that differ where all is IPv4. */
   #hash(): number {
     const key = this.key;
-    let h = this.#seed0;
-    for (let w = 0; w < KEY_WORDS; w++) {
-      let k = Math.imul(key[w] ^ this.#seed1, 0xcc9e2d51);
-      k = (k << 15) | (k >>> 17);
-      h ^= Math.imul(k, 0x1b873593);
-      h = (h << 13) | (h >>> 19);
-      h = (Math.imul(h, 5) + 0xe6546b64) | 0;
-    }
+    let h = mix(mix(mix(this.#seed0, key[3] ^ this.#seed1), key[7] ^ this.#seed1), key[8] ^ this.#seed1);
+    if (key[2] !== V4_MAPPED || key[6] !== V4_MAPPED || (key[0] | key[1] | key[4] | key[5]) !== 0)
+      for (let w = 0; w < 7; w++) if (w !== 3) h = mix(h, key[w] ^ this.#seed1);
     h ^= h >>> 16;
     h = Math.imul(h, 0x85ebca6b);
     h ^= h >>> 13;

@@ -8,7 +8,7 @@
  * Bounds: `validate.ts` checks a packet once. Until then a stage may read nothing of it.
  */
 import type { Clock } from '../device/clock.js';
-import { VNET_HEADER } from '../device/device.js';
+import { PACKET_GAP, VNET_HEADER } from '../device/device.js';
 
 export const OPEN = 0;
 export const PASS = 1;
@@ -18,10 +18,10 @@ export const HOLD = 3;
 export const EMIT = 4;
 
 /** Packets that one read takes at most, and the bytes that each may have: a GSO super-packet. */
-export const BATCH = 64;
+export const BATCH = 128;
 export const SLOT = 65536;
 /** Before each packet: a virtio header, a tag (16) and an outer header (20) may be put in front. */
-export const HEADROOM = 64;
+export const HEADROOM = PACKET_GAP;
 /** Packets that stages may add before they are flushed; SYNs and resets only, so they are small. */
 export const EXTRAS = 512;
 export const EXTRA_SLOT = 2048;

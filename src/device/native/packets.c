@@ -12,11 +12,14 @@
 #include <net/if.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "addon.h"
 #include "segment.h"
 
+// Bytes of a cache line.
+enum { LINE = 64 };
 enum { OPEN_VNET = 1, OPEN_CSUM = 2, OPEN_TSO = 4 };
 
 static int set_offload(int fd, int32_t flags) {
@@ -60,25 +63,36 @@ napi_value close_fd(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
-// readBatch(fd, arena, at, lengths, limit, slot, header, bytes) -> packets read, or -errno when none was.
-// Packet i is read so that its first byte after the header lands on arena[at[i]]. Ends with the packet that reaches
-// `bytes`: what is written again while it is in the processor's cache is written sooner.
+// The system calls themselves: in a process of many threads the library's read() and write() are points where a thread
+// may be cancelled, and what that takes is seen at half a million packets a second. Nobody is cancelled here.
+static ssize_t read_fd(int fd, void *to, size_t length) { return syscall(SYS_read, fd, to, length); }
+
+static ssize_t write_fd(int fd, const struct iovec *parts, int count) {
+  return count == 1 ? syscall(SYS_write, fd, parts->iov_base, parts->iov_len) : syscall(SYS_writev, fd, parts, count);
+}
+
+// readBatch(fd, arena, at, lengths, limit, slot, header, bytes, gap) -> packets read, or -errno when none was.
+// Packet i is read so that its first byte after the header lands on arena[at[i]]. at[0] is given; the others stand `gap`
+// bytes behind each other, so that a batch of small ones is a few pages. Ends with the packet that reaches `bytes`:
+// what is written again while it is in the processor's cache is written sooner.
 napi_value read_batch(napi_env env, napi_callback_info info) {
-  napi_value args[8], result;
-  int32_t fd, limit, slot, header, bytes;
+  napi_value args[9], result;
+  int32_t fd, limit, slot, header, bytes, gap;
   size_t arena_size, at_size, lengths_size;
-  if (!arguments(env, info, 8, args) || !int_argument(env, args[0], &fd)) return NULL;
+  if (!arguments(env, info, 9, args) || !int_argument(env, args[0], &fd)) return NULL;
   uint8_t *arena = array_argument(env, args[1], napi_uint8_array, &arena_size);
   int32_t *at = arena ? array_argument(env, args[2], napi_int32_array, &at_size) : NULL;
   int32_t *lengths = at ? array_argument(env, args[3], napi_int32_array, &lengths_size) : NULL;
   if (!lengths || !int_argument(env, args[4], &limit) || !int_argument(env, args[5], &slot) ||
-      !int_argument(env, args[6], &header) || !int_argument(env, args[7], &bytes))
+      !int_argument(env, args[6], &header) || !int_argument(env, args[7], &bytes) || !int_argument(env, args[8], &gap))
     return NULL;
   int32_t n = 0, error = 0;
   while (n < limit && bytes > 0 && (size_t)n < at_size && (size_t)n < lengths_size) {
+    if (n > 0) at[n] = (at[n - 1] + lengths[n - 1] + gap + LINE - 1) & -LINE;
     int64_t start = (int64_t)at[n] - header;
+    if (n > 0 && (size_t)(start + header + slot) > arena_size) break;
     if (start < 0 || (size_t)(start + header + slot) > arena_size) { error = EFAULT; break; }
-    ssize_t got = read(fd, arena + start, (size_t)(header + slot));
+    ssize_t got = read_fd(fd, arena + start, (size_t)(header + slot));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) { error = errno; break; }
     if (got <= header) continue;
@@ -92,7 +106,7 @@ napi_value read_batch(napi_env env, napi_callback_info info) {
 static int write_to_fd(void *context, const struct iovec *parts, int count) {
   const int fd = *(const int32_t *)context;
   ssize_t put;
-  do put = count == 1 ? write(fd, parts->iov_base, parts->iov_len) : writev(fd, parts, count);
+  do put = write_fd(fd, parts, count);
   while (put < 0 && errno == EINTR);
   return put < 0 ? errno : 0;
 }
