@@ -61,6 +61,8 @@ export const RACE_AGAIN = 50;
 /** Somebody who did not answer a race may have lost its SYN: raced again soon, and ever more rarely. */
 const RETRY_US = 1e6;
 const MOST_DOUBLINGS = 6;
+/** Races in a row after which one that never answered is not waited for: chance loses one SYN, not these. */
+const SILENT_RACES = 4;
 /** Nothing older than this is believed. */
 const STALE_US = 600e6;
 
@@ -162,8 +164,8 @@ export class Learned {
   /** Notes that every candidate in `live` is being asked now. */
   raced(entry: number, live: number): void {
     if (entry < 0) return;
-    const unanswered =
-      this.#unheard(entry, live & this.table[entry + ATTEMPTED]) && this.table[entry + RACED] !== 0;
+    // Somebody new is patience begun anew.
+    const unanswered = (live & ~this.table[entry + ATTEMPTED]) === 0 && this.#unheard(entry, live);
     this.table[entry + RETRIES] = unanswered ? this.table[entry + RETRIES] + 1 : 0;
     this.table[entry + RACED] = this.clock.nowUs;
     this.table[entry + ATTEMPTED] = live;
@@ -202,9 +204,10 @@ export class Learned {
     return best;
   }
 
-  /** Whether everybody has been heard and nobody else comes anywhere near this one. */
+  /** Whether everybody who answers at all has been heard and nobody else comes anywhere near this one. */
   isClear(entry: number, live: number, candidate: number): boolean {
-    if (entry < 0 || this.best(entry, live) !== candidate || this.#unheard(entry, live)) return false;
+    if (entry < 0 || this.best(entry, live) !== candidate) return false;
+    if (this.#unheard(entry, live) && this.table[entry + RETRIES] < SILENT_RACES) return false;
     for (let c = 0; c < RECORDED; c++)
       if (c !== candidate && this.#isNear(entry, live, candidate, c, CLEAR)) return false;
     return true;

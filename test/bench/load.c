@@ -353,7 +353,8 @@ static int crr(const struct sockaddr_in *to, int clients, uint64_t warm, uint64_
     all.count += tallies[i].count;
     all.failed += tallies[i].failed;
   }
-  printf("{\"count\":%lu,\"failed\":%lu,\"seconds\":%.6f}\n", all.count, all.failed, (double)measure / 1e3);
+  printf("{\"count\":%lu,\"failed\":%lu,\"seconds\":%.6f,\"endedAt\":%lu}\n", all.count, all.failed,
+         (double)measure / 1e3, now_ns());
   return 0;
 }
 

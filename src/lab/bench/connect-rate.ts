@@ -68,11 +68,11 @@ function arm(world: World, { warmMs, measureMs }: Timing, goneMs: number[]): Arm
     unit: 'connections/s',
     pids: () => world.pids(),
     async measure(): Promise<Sample> {
-      const o = await world.load<{ count: number; failed: number; seconds: number }>(
+      const o = await world.load<{ count: number; failed: number; seconds: number; endedAt: number }>(
         ['crr'],
         [CLIENTS, warmMs, measureMs].map(String),
       );
-      if (world.replicas.length > 1) goneMs.push(await losersGone(world));
+      if (world.replicas.length > 1) goneMs.push(await losersGone(world, o.endedAt));
       // A connection that failed took seconds of its client's time: it shows in the count.
       if (o.failed > 0) world.bed.say(`${world.name}: ${o.failed} connections failed`);
       return { value: o.count / o.seconds };
@@ -80,13 +80,13 @@ function arm(world: World, { warmMs, measureMs }: Timing, goneMs: number[]): Arm
   };
 }
 
-/** Milliseconds until no replica holds a connection that nobody will open. */
-async function losersGone(world: World): Promise<number> {
-  const began = performance.now();
-  // Asked of the kernel by state: /proc/net/tcp would list what is in TIME-WAIT too, tens of thousands.
-  const held = async (host: string): Promise<boolean> =>
-    (await world.exec(host, ['ss', '-Htn', 'state', 'syn-recv'])) !== '';
-  while (performance.now() - began < PATIENCE_MS)
-    if (!(await Promise.all(world.replicas.map(held))).includes(true)) break;
-  return performance.now() - began;
+/** Milliseconds from the last client's end until no replica holds a connection that nobody will open. */
+async function losersGone(world: World, endedAt: number): Promise<number> {
+  const looked = await Promise.all(
+    world.replicas.map(async (host): Promise<number> => {
+      const out = await world.exec(host, [world.bed.program('half-open'), String(PATIENCE_MS)]);
+      return (JSON.parse(out) as { noneAt: number }).noneAt;
+    }),
+  );
+  return looked.includes(0) ? PATIENCE_MS : (Math.max(...looked) - endedAt) / 1e6;
 }

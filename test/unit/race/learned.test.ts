@@ -276,6 +276,19 @@ describe('candidates too close to call', () => {
     expect(clear(4)).toBe(true);
   });
 
+  it('are clear of one that never answers after four races, not before', () => {
+    const learned = fresh();
+    const entry = raced(learned, { 1: 30, 2: 60 }, ALL, 8);
+    const clear: boolean[] = [];
+    for (let n = 0; n < 6; n++) {
+      clear.push(learned.isClear(entry, ALL, 1));
+      learned.raced(entry, ALL);
+    }
+    expect(clear).toEqual([false, false, false, false, true, true]);
+    learned.raced(entry, ALL | 8);
+    expect(learned.isClear(entry, ALL | 8, 1)).toBe(false);
+  });
+
   it('are near where their paths vary by more', () => {
     const learned = fresh();
     const entry = raced(learned, {}, ALL);
