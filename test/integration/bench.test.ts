@@ -90,9 +90,14 @@ describe('bench', () => {
     expect(readFileSync(page, 'utf8')).toContain('| `crr/haproxy` |');
   });
 
-  it('packets: both figures', async () => {
+  it('packets: every figure', async () => {
     const figures = await figuresOf('packets');
-    expect(figures.map((f) => f.id)).toEqual(['tun-pps/c', 'ebpf-cost']);
+    expect(figures.map((f) => f.id)).toEqual([
+      'pinned/plain:A:pps',
+      'pinned/nft:A:pps',
+      'tun-pps/c',
+      'ebpf-cost',
+    ]);
     for (const f of figures) expect(f.value, f.id).toBeGreaterThan(0);
   });
 

@@ -65,8 +65,12 @@ export async function packets(
   await rounds.run(arms, timing.rounds, say);
   for (const world of worlds) await ignoreAt(world, false);
   const cost = await programCost(bed, timing.rounds);
+  const atLeast = (id: string, arm: string, other: string, value: number): Figure =>
+    rounds.ratio(id, `pps:${arm}`, [`pps:${other}`], { kind: 'least', value });
   return [
-    rounds.ratio('tun-pps/c', 'pps:tun-a', ['pps:c'], { kind: 'least', value: 0.9 }),
+    atLeast('pinned/plain:A:pps', 'pinned-a', 'plain', 1),
+    atLeast('pinned/nft:A:pps', 'pinned-a', 'nft', 1.1),
+    atLeast('tun-pps/c', 'tun-a', 'c', 0.9),
     rounds.figure('ebpf-cost', cost, undefined, [
       costReport(rounds, 'test run, nanoseconds above an empty program', cost),
       costReport(rounds, 'pinned, nanoseconds above plain routing', above(rounds, 'pinned-a')),

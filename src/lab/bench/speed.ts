@@ -35,7 +35,7 @@ interface Plan {
 }
 
 const PLAN: Plan = {
-  throughput: { rounds: 9, warmMs: 300, measureMs: 1500 },
+  throughput: { rounds: 13, warmMs: 300, measureMs: 1500 },
   connect: { rounds: 15, warmMs: 300, measureMs: 1500 },
   packets: { rounds: 15, warmMs: 200, measureMs: 1000 },
   flows: {
