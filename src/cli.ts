@@ -250,6 +250,14 @@ for (const [part, description] of [...Object.entries(SPEED), ['all', 'these four
     });
 }
 bench
+  .command('profile')
+  .description('where the time of arms goes, function by function, two by two (needs perf)')
+  .option('--markdown <file>', 'write the page')
+  .option('--json', 'print one JSON array', false)
+  .action(async (options) => {
+    exitCode = await (await import('./lab/bench/profile.js')).benchProfile(options);
+  });
+bench
   .command('draw')
   .description('draw and describe what an earlier run printed with --json')
   .argument('<file>')

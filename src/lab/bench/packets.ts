@@ -106,7 +106,7 @@ function costReport(rounds: Rounds, arm: string, values: readonly number[]): Arm
 }
 
 /** Opens a connection that stays, for packets to belong to. */
-async function holdFlow(world: World): Promise<Aim> {
+export async function holdFlow(world: World): Promise<Aim> {
   const what = `${world.name}-hold`;
   const argv = [world.bed.program('load'), 'hold', world.address, String(PORT)];
   world.bed.spawn(what, world.namespace('client'), argv);

@@ -1,0 +1,68 @@
+/** Where the machine's processor time goes while something runs: samples of `perf`, counted by function. */
+import { spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import { FirstackError } from '../../errors.js';
+import { mustRun, run } from '../process.js';
+
+/** Odd, so as not to beat with the kernel's own clock. */
+const SAMPLES_PER_SECOND = 4999;
+
+/** Samples of all processors, idle ones too. */
+export interface Samples {
+  total: number;
+  /** By the function that ran. */
+  self: Map<string, number>;
+  /** By every function on the stack. */
+  inclusive: Map<string, number>;
+}
+
+export const noSamples = (): Samples => ({ total: 0, self: new Map(), inclusive: new Map() });
+
+/** @throws FirstackError FSA_TOOL_MISSING */
+export async function requirePerf(): Promise<void> {
+  const { status } = await run(['perf', '--version']).catch(() => ({ status: 127 }));
+  if (status !== 0)
+    throw new FirstackError('FSA_TOOL_MISSING', "the program 'perf' is not installed (linux-perf)");
+}
+
+/** Samples all processors for so long, by the clock: a virtual machine may count no cycles. */
+export async function record(file: string, seconds: number): Promise<void> {
+  const what = ['-a', '-g', '-e', 'cpu-clock', '-F', String(SAMPLES_PER_SECOND), '-o', file];
+  await mustRun(['perf', 'record', '-q', ...what, '--', 'sleep', String(seconds)]);
+}
+
+/** Adds what was recorded to `samples`. */
+export async function count(file: string, samples: Samples): Promise<void> {
+  const script = spawn('perf', ['script', '-i', file, '-F', 'comm,ip,sym'], {
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  let command = '';
+  let stack: string[] = [];
+  const take = (): void => {
+    if (stack.length > 0) {
+      samples.total++;
+      add(samples.self, stack[0]);
+      for (const name of new Set(stack)) add(samples.inclusive, name);
+    }
+    command = '';
+    stack = [];
+  };
+  // One sample: its command's line, its stack from the innermost on, an empty line.
+  for await (const line of createInterface({ input: script.stdout })) {
+    const text = line.trim();
+    if (text === '') take();
+    else if (command === '') command = text;
+    else stack.push(nameOf(text.replace(/^[0-9a-f]+\s+/, ''), command));
+  }
+  take();
+}
+
+/** What V8 compiled has no name; programs in the kernel have one that changes with every load. */
+function nameOf(symbol: string, command: string): string {
+  if (symbol === '[unknown]') return `(no name, in ${command})`;
+  return symbol.replace(/^bpf_prog_[0-9a-f]{16}_/, 'bpf:').replace(/\(.*$/, '');
+}
+
+function add(counts: Map<string, number>, name: string): void {
+  counts.set(name, (counts.get(name) ?? 0) + 1);
+}

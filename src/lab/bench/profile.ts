@@ -1,0 +1,183 @@
+/**
+ * `firstack bench profile`: where the processor time of two arms goes, function by function, per packet or per
+ * connection. What `deploy/performance-limits.md` says of causes stands on it.
+ */
+import { writeFileSync } from 'node:fs';
+import { EXIT } from '../../errors.js';
+import { pause } from '../process.js';
+import { FIRST_ADDRESS, FIRST_PORT, fillFlows } from './kernel-flows.js';
+import { type Aim, blastArm, holdFlow, ignoreAt } from './packets.js';
+import { count, noSamples, record, requirePerf, type Samples } from './perf.js';
+import { type Compared, page, table } from './profile-report.js';
+import { Testbed } from './testbed.js';
+import { FIRST_PROCESSOR, LAST_PROCESSOR, onProcessor, type World, type WorldSpec } from './world.js';
+
+const WARM_MS = 500;
+const SECONDS = 2;
+/** The load goes on a little longer than it is looked at. */
+const LOAD_MS = SECONDS * 1000 + 600;
+const TURNS = 3;
+/** What a sending stack hands over at once, mostly: 40 segments. */
+const SUPER_BYTES = 40 * 1448;
+const CLIENTS = 4;
+const MILLION = 1_000_000;
+
+/** Something that runs, and how many units of it a second went by. */
+interface Arm {
+  name: string;
+  run(): Promise<number>;
+}
+
+interface Comparison {
+  title: string;
+  unit: string;
+  ours: Arm;
+  other: Arm;
+}
+
+const firstack = { kind: 'firstack', configuration: 'A' } as const;
+const WORLDS: WorldSpec[] = [
+  { name: 'plain', carrier: { kind: 'plain' } },
+  { name: 'nft', carrier: { kind: 'nft' } },
+  { name: 'haproxy', carrier: { kind: 'haproxy', splice: false } },
+  { name: 'c', carrier: { kind: 'c' } },
+  { name: 'pinned-a', carrier: { ...firstack, fastpath: 'on' } },
+  { name: 'pinned-b', carrier: { ...firstack, configuration: 'B', fastpath: 'on' } },
+  { name: 'tun-a', carrier: { ...firstack, fastpath: 'off' } },
+  { name: 'tun-b', carrier: { ...firstack, configuration: 'B', fastpath: 'off' } },
+  { name: 'tun-c', carrier: { ...firstack, configuration: 'C', fastpath: 'off' } },
+  { name: 'million-a', carrier: { ...firstack, fastpath: 'on', maxFlows: 1_048_576 } },
+];
+
+function stream(world: World, direction: 'up' | 'down'): Arm {
+  return {
+    name: `${world.name}:${direction}`,
+    async run(): Promise<number> {
+      const timing = ['1', String(WARM_MS), String(LOAD_MS)];
+      const o = await world.load<{ bytes: number; seconds: number }>(
+        [direction],
+        timing,
+        onProcessor(FIRST_PROCESSOR),
+      );
+      return o.bytes / o.seconds / SUPER_BYTES;
+    },
+  };
+}
+
+function connections(world: World): Arm {
+  return {
+    name: `crr:${world.name}`,
+    async run(): Promise<number> {
+      const o = await world.load<{ count: number; seconds: number }>(
+        ['crr'],
+        [CLIENTS, WARM_MS, LOAD_MS].map(String),
+      );
+      return o.count / o.seconds;
+    },
+  };
+}
+
+function packets(world: World, aim: Aim, flows: number): Arm {
+  const name = `pps:${world.name}${flows === 1 ? '' : `:${flows}-flows`}`;
+  const arm = blastArm(world, name, aim, flows, { rounds: 1, warmMs: WARM_MS, measureMs: LOAD_MS });
+  return { name, run: async () => (await arm.measure()).value };
+}
+
+async function comparisons(bed: Testbed): Promise<Comparison[]> {
+  const world = (name: string): World => bed.world(name);
+  const bulk = (ours: string, other: string, direction: 'up' | 'down'): Comparison => ({
+    title: `${ours}:${direction} beside ${other}:${direction}`,
+    unit: 'super-packet of 40 segments and its acknowledgements',
+    ours: stream(world(ours), direction),
+    other: stream(world(other), direction),
+  });
+  const single: Comparison[] = [];
+  for (const [ours, other] of [
+    ['pinned-a', 'plain'],
+    ['tun-a', 'c'],
+  ]) {
+    const arms: Arm[] = [];
+    for (const name of [ours, other]) arms.push(packets(world(name), await holdFlow(world(name)), 1));
+    single.push({
+      title: `minimum-size packets, ${ours} beside ${other}`,
+      unit: 'packet',
+      ours: arms[0],
+      other: arms[1],
+    });
+  }
+  const million = world('million-a');
+  fillFlows(million, 0, MILLION);
+  const aim = { saddr: FIRST_ADDRESS, sport: FIRST_PORT, seq: 1, ack: 1 };
+  return [
+    bulk('pinned-a', 'plain', 'up'),
+    bulk('pinned-a', 'plain', 'down'),
+    bulk('pinned-a', 'nft', 'up'),
+    bulk('pinned-b', 'plain', 'up'),
+    bulk('tun-a', 'haproxy', 'up'),
+    bulk('tun-b', 'haproxy', 'up'),
+    bulk('tun-c', 'haproxy', 'up'),
+    {
+      title: 'connections, pinned-a beside nft',
+      unit: 'connection',
+      ours: connections(world('pinned-a')),
+      other: connections(world('nft')),
+    },
+    ...single,
+    {
+      title: 'packets of a million flows beside packets of one',
+      unit: 'packet',
+      ours: packets(million, aim, MILLION),
+      other: packets(million, aim, 1),
+    },
+  ];
+}
+
+/** Worlds whose receivers throw packets made by hand away, and take streams otherwise. */
+const isByHand = (c: Comparison): boolean => c.unit === 'packet';
+
+async function profiled(arm: Arm, file: string, samples: Samples): Promise<number> {
+  const load = arm.run();
+  await pause(WARM_MS);
+  await record(file, SECONDS);
+  const rate = await load;
+  await count(file, samples);
+  return rate;
+}
+
+async function compare(c: Comparison, file: string): Promise<Compared> {
+  const samples = [noSamples(), noSamples()];
+  const rates = [0, 0];
+  for (let turn = 0; turn < TURNS; turn++)
+    for (const [k, arm] of [c.ours, c.other].entries())
+      rates[k] += (await profiled(arm, file, samples[k])) / TURNS;
+  const side = (k: number, arm: Arm) => ({
+    arm: arm.name,
+    perSecond: rates[k],
+    // Of all processors together, idle time too.
+    nanoseconds: ((LAST_PROCESSOR + 1) * 1e9) / rates[k],
+    samples: samples[k],
+  });
+  return { title: c.title, unit: c.unit, ours: side(0, c.ours), other: side(1, c.other) };
+}
+
+/** @returns 0 */
+export async function benchProfile(o: { json: boolean; markdown?: string }): Promise<number> {
+  await requirePerf();
+  const say = (line: string): void => void process.stderr.write(`bench: ${line}\n`);
+  const bed = await Testbed.create(WORLDS, say);
+  const done: Compared[] = [];
+  try {
+    for (const c of await comparisons(bed)) {
+      const worlds = isByHand(c) ? [...bed.worlds.values()] : [];
+      for (const w of worlds) await ignoreAt(w, true);
+      done.push(await compare(c, `${bed.directory}/perf.data`));
+      for (const w of worlds) await ignoreAt(w, false);
+      say(c.title);
+    }
+  } finally {
+    await bed.down();
+  }
+  if (o.markdown !== undefined) writeFileSync(o.markdown, page(done));
+  process.stdout.write(o.json ? `${JSON.stringify(done.map(table), null, 2)}\n` : page(done));
+  return EXIT.ok;
+}
