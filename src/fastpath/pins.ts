@@ -54,6 +54,9 @@ const QUEUE = 512;
 /** Entries that one tick looks at, so that a million are seen every 25 s and a few thousand ten times a second. */
 const SCANNED = 4096;
 
+/** To walk a table costs the same when nothing is in it. */
+const EMPTY_TICKS = 10;
+
 /** A SYN that the kernel sent is followed within milliseconds, or not at all. */
 const UNFOLLOWED_US = 5e6;
 
@@ -95,6 +98,8 @@ export class Pins {
   /** Entries seen by the pass under way, and by the last whole one. */
   #seen = 0;
   live = 0;
+  /** Ticks since an empty table was looked at. */
+  #spared = 0;
   /** By entry: packets through the TUN so far, where pinning waits for some. */
   readonly #carried: Uint16Array;
 
@@ -187,9 +192,13 @@ export class Pins {
     return false;
   };
 
-  /** Ten times a second: looks at the next part of the kernel's table. */
+  /** Ten times a second: looks at the next part of the kernel's table; at an empty one every tenth time. */
   tick(): void {
     this.flush();
+    if (!this.#scanning && !this.#adopting && this.live === 0 && this.#flows.size === 0) {
+      this.#spared = (this.#spared + 1) % EMPTY_TICKS;
+      if (this.#spared !== 0) return;
+    }
     const first = this.#scanning ? 0 : 1;
     const n = bpf.scan(this.fds.flows, this.#cursor, first, this.#scanKeys, this.#scanValues, SCANNED);
     const count = n < 0 ? -1 - n : n;

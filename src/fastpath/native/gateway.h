@@ -90,7 +90,7 @@ static __always_inline int gateway_lan(struct __sk_buff *skb, __u32 l2) {
     return LEFT;
   }
   struct bpf_fib_lookup fib = asked(skb, &p, p.saddr, target, tunnel ? sizeof(struct iphdr) : 0);
-  int found = route_flow(skb, &fib, f, OUT_BY_MAIN);
+  int found = route_flow(skb, &fib);
   if (found < 0) return LEFT;
   note(skb, f, &p, true);
   if (tunnel) {
@@ -144,7 +144,7 @@ static __always_inline int gateway_wan(struct __sk_buff *skb, __u32 l2) {
     return LEFT;
   }
   struct bpf_fib_lookup fib = asked(skb, &p, service, p.daddr, 0);
-  int found = route_flow(skb, &fib, f, IN_BY_MAIN);
+  int found = route_flow(skb, &fib);
   if (found < 0 || (waiting && !is_answer(f, &p))) return LEFT;
   note(skb, f, &p, false);
   if (tunnel) {

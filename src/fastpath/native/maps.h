@@ -30,18 +30,8 @@ enum { TRANSLATE = 0, SPOOF = 1, TUNNEL = 2 };
 
 // Bits of `flow.seen`.
 // WAITING: the SYN went to the learned winner from here, and nothing has come back; the flow's `first_byte_us` is
-// one more than its slot among the openings. *_BY_MAIN, while `last` is now: the main table alone says what all of the
-// host's rules say of the way out.
-enum {
-  CLIENT_FIN = 1,
-  SERVER_FIN = 2,
-  ANY_RST = 4,
-  CLIENT_ACK = 8,
-  SERVER_DATA = 16,
-  WAITING = 32,
-  OUT_BY_MAIN = 64,
-  IN_BY_MAIN = 128,
-};
+// one more than its slot among the openings.
+enum { CLIENT_FIN = 1, SERVER_FIN = 2, ANY_RST = 4, CLIENT_ACK = 8, SERVER_DATA = 16, WAITING = 32 };
 
 // One connection in so many races again, by lot: `src/race/learned.ts`.
 #define RACE_AGAIN 50
@@ -117,6 +107,26 @@ struct tickets {
 
 enum { OUT_PACKETS, OUT_BYTES, IN_PACKETS, IN_BYTES, LEFT_TTL, LEFT_ROUTE, LEFT_MTU, LEFT_ECN, TOTALS };
 struct totals { __u64 of[TOTALS]; };
+
+// The way out that the host's routes gave for packets from here to there.
+struct way {
+  __be32 source, destination;
+  __u32 ingress;
+  __u8 tos, protocol;
+  __u16 mtu;
+  __u32 tick;     // when; it holds no longer
+  __u32 ifindex;
+  __u32 macs[3];  // source and destination, behind each other
+};
+enum { WAYS = 256 };
+
+// The programs' own, one for each processor.
+struct {
+  __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+  __uint(max_entries, WAYS);
+  __type(key, __u32);
+  __type(value, struct way);
+} ways SEC(".maps");
 
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);

@@ -39,14 +39,15 @@ static __always_inline int replica_in(struct __sk_buff *skb, __u32 l2) {
 static __always_inline int replica_out(struct __sk_buff *skb, __u32 l2) {
   struct packet p = {};
   if (!read(skb, l2, &p) || p.protocol != IPPROTO_TCP) return LEFT;
-  struct endpoint *e = find_endpoint(p.saddr, p.sport);
-  // Under B the endpoint is R's, and S is no key: those are found among the flows.
   struct flow *f = find(p.daddr, p.dport, p.saddr, p.sport);
   if (f && f->mode == SPOOF) {
     note(skb, f, &p, false);
     return LEFT;
   }
-  if (!e || e->mode != TUNNEL) return LEFT;
+  if (!f || f->mode != TUNNEL) {
+    struct endpoint *e = find_endpoint(p.saddr, p.sport);
+    if (!e || e->mode != TUNNEL) return LEFT;
+  }
   struct settings *how = configuration();
   if (!how) return LEFT;
   __u32 segment = skb->gso_size ? p.header + skb->gso_size : p.total, mtu = 0;
