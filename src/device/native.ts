@@ -43,6 +43,12 @@ export interface Native {
   interfaceSet(name: string, what: 'ipv4' | 'ipv6', value: string): void;
   interfaceGet(name: string, what: 'mtu' | 'up' | 'queueLength'): number;
   setns(path: string): void;
+  /**
+   * TCP sockets of this network namespace on these local ports, of IPv4 and IPv6.
+   * @param states a bit each, as the kernel numbers them
+   * @throws an Error with the kernel's `code`; ENOENT where it cannot list sockets (tcp_diag)
+   */
+  countSockets(states: number, ports: Uint16Array): number;
   /** One datagram to a Unix socket; `@` first names an abstract one. @throws an Error with the kernel's `code` */
   notify(socket: string, text: string): void;
 }

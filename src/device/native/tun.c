@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // The small native half of src/device. Here: readiness, a timerfd, the monotonic clock, and the module; beside: a TUN in
-// batches (packets.c), the interface ioctls (interfaces.c), segments (segment.c), the service manager (notify.c). Every
-// function is synchronous and non-blocking; readiness comes through uv_poll.
+// batches (packets.c), the interface ioctls (interfaces.c), segments (segment.c), connections of this host (sockets.c), the
+// service manager (notify.c). Every function is synchronous and non-blocking; readiness comes through uv_poll.
 //
 // Context-aware: all state hangs off the environment's instance data, so that the main thread and any
 // number of workers load it side by side. A worker that ends with an open uv_poll aborts the process,
@@ -23,6 +23,7 @@
 #include "interfaces.h"
 #include "notify.h"
 #include "packets.h"
+#include "sockets.h"
 
 typedef struct state state;
 
@@ -218,7 +219,7 @@ NAPI_MODULE_INIT() {
       {"writeBatch", write_batch}, {"writeMemory", write_memory}, {"watch", watch_fd}, {"unwatch", unwatch},
       {"timer", timer},          {"armTimer", arm_timer},     {"clock", read_clock},
       {"interfaceSet", interface_set}, {"interfaceGet", interface_get}, {"setns", set_namespace},
-      {"notify", notify},
+      {"countSockets", count_sockets}, {"notify", notify},
   };
   state *s = calloc(1, sizeof *s);
   if (!s) return NULL;

@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+#include <node_api.h>
+
+napi_value count_sockets(napi_env env, napi_callback_info info);
