@@ -2,6 +2,7 @@
 import type { KernelMode } from '../src/fastpath/modes.js';
 import {
   beforeLocal,
+  branch,
   chain,
   ICMP_ERRORS,
   interfaces,
@@ -38,7 +39,7 @@ export function steering(config: GatewayConfig, fleet: Fleet, how: GatewaySteeri
   const mark = steerTo(config.steering);
   const outwardFrom = (source: string): string[] => [
     `${source} ip daddr . tcp dport @tunnelled ${steerIntoTunnel(config.steering)} notrack accept`,
-    `${source} ip daddr . tcp dport @services ${mark} notrack`,
+    `${source} ip daddr . tcp dport @services ${mark} notrack accept`,
   ];
   const outward = lan.length === 0 ? [] : outwardFrom(fromLan);
   // Of the service's own packets only those that decide: the origin's data stays in the kernel, and under
@@ -65,15 +66,18 @@ export function steering(config: GatewayConfig, fleet: Fleet, how: GatewaySteeri
         ),
       ]
     : [
+        branch('inward', [
+          `${deciding} ${mark} notrack accept`,
+          'ip saddr . tcp sport @services notrack accept',
+          `ip saddr . tcp sport @endpoints ${mark} notrack accept`,
+          `ip protocol 4 ip saddr @tunnels ${mark} notrack accept`,
+          `${ICMP_ERRORS} ${mark}`,
+        ]),
         chain('prerouting', 'prerouting', 'filter', [
           `iifname "${tun.name}" notrack accept`,
           ...(how.kernel === 'stack' ? [letPinned(config.steering)] : []),
           ...outward,
-          `${fromWan} ${deciding} ${mark} notrack accept`,
-          `${fromWan} ip saddr . tcp sport @services notrack accept`,
-          `${fromWan} ip saddr . tcp sport @endpoints ${mark} notrack`,
-          `${fromWan} ip protocol 4 ip saddr @tunnels ${mark} notrack`,
-          `${fromWan} ${ICMP_ERRORS} ${mark}`,
+          `${fromWan} jump inward`,
         ]),
       ];
   return {

@@ -79,6 +79,11 @@ export function chain(
   return `  chain ${name} {\n    type ${type} hook ${hook} priority ${priority}; policy accept;\n${rules.map((r) => `    ${r}\n`).join('')}  }\n`;
 }
 
+/** A chain that others jump to. */
+export function branch(name: string, rules: readonly string[]): string {
+  return `  chain ${name} {\n${rules.map((r) => `    ${r}\n`).join('')}  }\n`;
+}
+
 /** The statement that sends a packet to the TUN, as one that passes through it. */
 export function steerTo(s: { mark: number; mask: number }): string {
   return setMark(s.mark, s.mask);
