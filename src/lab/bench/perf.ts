@@ -4,10 +4,10 @@ import { createInterface } from 'node:readline';
 import { FirstackError } from '../../errors.js';
 import { mustRun, run } from '../process.js';
 
-/** Odd, so as not to beat with the kernel's own clock. */
-const SAMPLES_PER_SECOND = 4999;
+/** Of each processor; odd, so as not to beat with the kernel's own clock. */
+export const SAMPLES_PER_SECOND = 4999;
 
-/** Samples of all processors, idle ones too. */
+/** Samples of all processors. One that sleeps for long gives none. */
 export interface Samples {
   total: number;
   /** By the function that ran. */

@@ -6,8 +6,8 @@ export interface Side {
   arm: string;
   /** Units a second. */
   perSecond: number;
-  /** Of all processors together that one unit takes, idle time included. */
-  nanoseconds: number;
+  /** Of one unit's time that a sample stands for. */
+  nanosecondsPerSample: number;
   samples: Samples;
 }
 
@@ -57,7 +57,7 @@ const PARTS = [
 
 function rows(c: Compared, of: (s: Samples) => Map<string, number>, names: readonly string[]): Row[] {
   const cost = (side: Side, name: string): number =>
-    Math.round(((of(side.samples).get(name) ?? 0) / side.samples.total) * side.nanoseconds);
+    Math.round((of(side.samples).get(name) ?? 0) * side.nanosecondsPerSample);
   return names.map((name) => ({ name, ours: cost(c.ours, name), other: cost(c.other, name) }));
 }
 
@@ -67,10 +67,10 @@ export function table(c: Compared): Table {
   return {
     title: c.title,
     unit: c.unit,
-    arms: [c.ours, c.other].map(({ arm, perSecond, nanoseconds }) => ({
+    arms: [c.ours, c.other].map(({ arm, perSecond, nanosecondsPerSample, samples }) => ({
       arm,
       perSecond: Math.round(perSecond),
-      nanoseconds: Math.round(nanoseconds),
+      nanoseconds: Math.round(samples.total * nanosecondsPerSample),
     })),
     self: rows(c, (s) => s.self, names)
       .sort((a, b) => apart(b) - apart(a))
@@ -104,7 +104,8 @@ export function page(done: readonly Compared[]): string {
   return `# Where the time goes
 
 Samples of all processors by the clock (this kind of machine counts no cycles), taken while an arm of the bench runs, by
-function; scaled to what one unit of work takes of all processors together, idle time (\`pv_native_safe_halt\`) included.
+function: what one unit of work takes of all processors together, idle time (\`pv_native_safe_halt\`) included where a
+processor was not asleep for long.
 "No name": JavaScript as V8 compiled it. Differences below a few per cent of the whole are chance. Made by
 
 \`\`\`sh

@@ -7,10 +7,10 @@ import { EXIT } from '../../errors.js';
 import { pause } from '../process.js';
 import { FIRST_ADDRESS, FIRST_PORT, fillFlows } from './kernel-flows.js';
 import { type Aim, blastArm, holdFlow, ignoreAt } from './packets.js';
-import { count, noSamples, record, requirePerf, type Samples } from './perf.js';
+import { count, noSamples, record, requirePerf, SAMPLES_PER_SECOND, type Samples } from './perf.js';
 import { type Compared, page, table } from './profile-report.js';
 import { Testbed } from './testbed.js';
-import { FIRST_PROCESSOR, LAST_PROCESSOR, onProcessor, type World, type WorldSpec } from './world.js';
+import { FIRST_PROCESSOR, onProcessor, type World, type WorldSpec } from './world.js';
 
 const WARM_MS = 500;
 const SECONDS = 2;
@@ -153,8 +153,8 @@ async function compare(c: Comparison, file: string): Promise<Compared> {
   const side = (k: number, arm: Arm) => ({
     arm: arm.name,
     perSecond: rates[k],
-    // Of all processors together, idle time too.
-    nanoseconds: ((LAST_PROCESSOR + 1) * 1e9) / rates[k],
+    // Each sample stands for the same time.
+    nanosecondsPerSample: 1e9 / SAMPLES_PER_SECOND / (rates[k] * SECONDS * TURNS),
     samples: samples[k],
   });
   return { title: c.title, unit: c.unit, ours: side(0, c.ours), other: side(1, c.other) };
