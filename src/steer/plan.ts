@@ -76,7 +76,7 @@ export function chain(
   rules: readonly string[],
   priority = 'raw',
 ): string {
-  return `  chain ${name} {\n    type ${type} hook ${hook} priority ${priority}; policy accept;\n${rules.map((r) => `    ${r}\n`).join('')}  }\n`;
+  return branch(name, [`type ${type} hook ${hook} priority ${priority}; policy accept;`, ...rules]);
 }
 
 /** A chain that others jump to. */

@@ -80,7 +80,17 @@ function connections(world: World): Arm {
 function packets(world: World, aim: Aim, flows: number): Arm {
   const name = `pps:${world.name}${flows === 1 ? '' : `:${flows}-flows`}`;
   const arm = blastArm(world, name, aim, flows, { rounds: 1, warmMs: WARM_MS, measureMs: LOAD_MS });
-  return { name, run: async () => (await arm.measure()).value };
+  return {
+    name,
+    async run(): Promise<number> {
+      await ignoreAt(world, true);
+      try {
+        return (await arm.measure()).value;
+      } finally {
+        await ignoreAt(world, false);
+      }
+    },
+  };
 }
 
 async function comparisons(bed: Testbed): Promise<Comparison[]> {
@@ -132,9 +142,6 @@ async function comparisons(bed: Testbed): Promise<Comparison[]> {
   ];
 }
 
-/** Worlds whose receivers throw packets made by hand away, and take streams otherwise. */
-const isByHand = (c: Comparison): boolean => c.unit === 'packet';
-
 async function profiled(arm: Arm, file: string, samples: Samples): Promise<number> {
   const load = arm.run();
   await pause(WARM_MS);
@@ -168,10 +175,7 @@ export async function benchProfile(o: { json: boolean; markdown?: string }): Pro
   const done: Compared[] = [];
   try {
     for (const c of await comparisons(bed)) {
-      const worlds = isByHand(c) ? [...bed.worlds.values()] : [];
-      for (const w of worlds) await ignoreAt(w, true);
       done.push(await compare(c, `${bed.directory}/perf.data`));
-      for (const w of worlds) await ignoreAt(w, false);
       say(c.title);
     }
   } finally {

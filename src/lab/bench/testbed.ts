@@ -26,7 +26,7 @@ const BENCH = 'bench';
 /** Longer than any command takes. */
 const PATIENCE_MS = 150_000;
 const SOURCES = `${packageRoot}/test/bench`;
-const PROGRAMS = ['load', 'blast', 'half-open', 'tun-nat'] as const;
+const PROGRAMS = ['load', 'blast', 'tun-nat'] as const;
 export type Program = (typeof PROGRAMS)[number];
 
 export class Testbed {
