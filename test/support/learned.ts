@@ -1,0 +1,46 @@
+/** What a gateway has learned, made by hand for tests: a table, its clock, and races that have been. */
+import { beforeEach } from 'vitest';
+import { ManualClock } from '../../src/device/clock.js';
+import { Learned, learnedBytes, rttOf } from '../../src/race/learned.js';
+import { RECORDED } from '../../src/race/record.js';
+
+export const CLIENT = 0xc0000207 | 0;
+export const NOW = 5e6;
+export const IDLE = new Float64Array(RECORDED);
+export const bits = (...candidates: number[]): number => candidates.reduce((all, c) => all | (1 << c), 0);
+export const ALL = bits(0, 1, 2);
+
+/** Set back to {@link NOW} before each test. */
+export const clock = new ManualClock(NOW);
+beforeEach(() => {
+  clock.nowUs = NOW;
+});
+export const fresh = (entries = 64): Learned =>
+  new Learned(new Float64Array(learnedBytes(entries) / 8), clock);
+export const rtt = (learned: Learned, entry: number, candidate: number): number =>
+  learned.table[rttOf(entry, candidate)];
+/** What `call` gives at another time. */
+export function at<T>(us: number, call: () => T): T {
+  clock.nowUs = us;
+  return call();
+}
+
+/** An entry whose candidates have been measured thus, in a full race. */
+export function raced(learned: Learned, rttMs: Record<number, number>, live = ALL, times = 1): number {
+  const entry = learned.entry(0, CLIENT);
+  learned.raced(entry, live);
+  for (let n = 0; n < times; n++)
+    for (const [c, ms] of Object.entries(rttMs)) learned.note(entry, Number(c), ms * 1000);
+  return entry;
+}
+
+/** How often each candidate is chosen, over hashes that are spread evenly. */
+export function shares(learned: Learned, entry: number, loads = IDLE, live = ALL): Record<number, number> {
+  const counts: Record<number, number> = {};
+  const of = 4096;
+  for (let n = 0; n < of; n++) {
+    const c = learned.choose(entry, live, loads, (n * (2 ** 32 / of)) | 0);
+    counts[c] = (counts[c] ?? 0) + 1 / of;
+  }
+  return counts;
+}
