@@ -166,6 +166,7 @@ class Gateway implements Role {
         seedsOf(view, this.config.tag.gatewayId, this.config.site, this.#fleet),
       ),
       tunMtu: wanMtu,
+      names: { ejected: this.#ejected.map((c) => this.#fleet.candidates.idOf(c)) },
     };
   }
 
@@ -227,7 +228,6 @@ class Gateway implements Role {
     return {
       race: this.config.race,
       flows: this.#context?.plane.gauges[0] ?? 0,
-      ejected: this.#ejected.map((c) => this.#fleet.candidates.idOf(c)),
       services: this.#fleet.services.map(({ name, address, port, configuration, raced }) => ({
         name,
         address,

@@ -34,6 +34,8 @@ export interface Duty {
   steering: Steering;
   snapshot: unknown;
   tunMtu: number;
+  /** For /v1/status, once it is carried out: names of what it goes by, beside what the registry says. */
+  names?: Record<string, string[]>;
 }
 
 export interface Role {
@@ -98,7 +100,9 @@ export function configurationMismatches(
 }
 
 /** What the data plane and the kernel go by now, for /v1/status: the names of all that is known. */
-function namesOf(view: View): Record<string, (string | number)[]> {
+function namesOf(
+  view: View,
+): Record<'services' | 'replicas' | 'replicasUp' | 'gateways', (string | number)[]> {
   return {
     services: view.services.map((s) => s.name),
     replicas: view.replicas.map((r) => r.id),
@@ -214,7 +218,7 @@ async function serve(
       await kernel.path.attach(role.attachments!(host), settings);
       attached = true;
     }
-    applied = namesOf(view);
+    applied = { ...namesOf(view), ...duty.names };
     if (ready) notifyManager(`STATUS=${statusLine(config, applied, kernel?.how)}`);
   };
   const refresh = (): void => {

@@ -11,7 +11,14 @@ export interface RoleStatus {
   candidates?: { id: string; state: string; distanceMs: number | null }[];
   services: { name: string }[];
   /** Names of all that the role's data plane goes by now. */
-  applied: { services: string[]; replicas: string[]; replicasUp: string[]; gateways: number[] };
+  applied: {
+    services: string[];
+    replicas: string[];
+    replicasUp: string[];
+    gateways: number[];
+    /** By a gateway: those that serve slowly. */
+    ejected?: string[];
+  };
   registry: { connected: boolean; viewAgeMs: number; clockOffsetMs: number | null };
 }
 

@@ -12,6 +12,7 @@ import {
   indexOf,
   keyOf,
   kindOf,
+  POLL_MS,
   type Topic,
 } from './keys.js';
 import type { Known } from './known.js';
@@ -37,6 +38,9 @@ export class Follower {
   #epoch: string | null | undefined;
   #resyncAt = 0;
   #askedAt = 0;
+  /** What the streams have named and nobody has read yet. */
+  #ahead: Set<string> | undefined;
+  #tripMs = 0;
   #missingAt = 0;
   #readers = 0;
 
@@ -58,7 +62,7 @@ export class Follower {
   /** Finds the ends of the streams, then reads everything: what comes between is in both. */
   async begin(): Promise<void> {
     await this.#findEnds();
-    await this.#resync();
+    await this.readAll();
   }
 
   /** After a lost connection: whoever is there may have forgotten the last moments, or everything. */
@@ -80,15 +84,29 @@ export class Follower {
   async poll(): Promise<void> {
     const now = performance.now();
     if (now - this.#askedAt > CHANGES_TRUSTED_MS) this.#resyncAt = Math.min(this.#resyncAt, now);
-    const keys = await this.#changedKeys();
+    const keys = this.#ahead ?? (await this.#changedKeys());
+    if (this.#ahead === undefined) this.#tripMs = performance.now() - now;
+    this.#ahead = undefined;
     if (now - this.#missingAt >= HEARTBEAT_MS / 2) {
       this.#missingAt = now;
       for (const key of this.known.missing) keys.add(key);
     }
-    await this.#read([...keys]);
-    this.#withdrawn.clear();
+    // Where Redis is far, the next question goes out with the reading, not a round trip after it.
+    const askedAt = performance.now();
+    const next = keys.size > 0 && this.#tripMs > POLL_MS ? this.#changedKeys() : undefined;
+    [this.#ahead] = await Promise.all([next, this.#read([...keys])]);
+    this.#tripMs = performance.now() - askedAt;
     this.#askedAt = now;
-    if (now >= this.#resyncAt) await this.#resync();
+  }
+
+  /** Whether the next {@link poll} knows already what to read. */
+  get isAhead(): boolean {
+    return this.#ahead !== undefined;
+  }
+
+  /** Whether {@link readAll} should be called, beside polling: it takes round trips of its own. */
+  get isAllDue(): boolean {
+    return performance.now() >= this.#resyncAt;
   }
 
   /** @param value as Redis has it now */
@@ -156,8 +174,20 @@ export class Follower {
       some.forEach((key, i) => {
         // Who took leave is not waited for.
         const until = this.#withdrawn.has(key) ? 0 : this.graceUntil;
-        this.known.take(key, (values as (Buffer | null)[])[i], now, until);
+        const value = (values as (Buffer | null)[])[i];
+        this.known.take(key, value, now, until);
+        if (value === null) this.#withdrawn.delete(key);
       });
+    }
+  }
+
+  /** Reads every record again, whatever the streams said. */
+  async readAll(): Promise<void> {
+    this.#resyncAt = Number.POSITIVE_INFINITY;
+    try {
+      await this.#resync();
+    } finally {
+      this.#resyncAt = Math.min(this.#resyncAt, performance.now() + this.#resyncEveryMs());
     }
   }
 
@@ -177,8 +207,10 @@ export class Follower {
       .filter((_, i) => ['gateway', 'origin'].includes(this.topics[i]))
       .reduce((n, ids) => n + ids.length, 0);
     this.#readers = this.isKeen ? keen : replicas;
-    this.#resyncAt =
-      performance.now() + resyncEveryMs(this.known.count, this.#readers) * (0.5 + Math.random());
+  }
+
+  #resyncEveryMs(): number {
+    return resyncEveryMs(this.known.count, this.#readers) * (0.5 + Math.random());
   }
 
   #resyncSoon(): void {

@@ -56,6 +56,8 @@ export class RedisRegistry implements Registry {
   #beating = false;
   #beatAgain = false;
   #polling = false;
+  #pollAgain = false;
+  #readingAll = false;
 
   /** @throws FirstackError FSA_REGISTRY_URL, FSA_REGISTRY_TLS */
   constructor(
@@ -200,17 +202,37 @@ export class RedisRegistry implements Registry {
   }
 
   async #poll(): Promise<void> {
-    if (this.#polling || this.#stopped || this.#redis.status !== 'ready') return;
+    if (this.#stopped || this.#redis.status !== 'ready') return;
+    if (this.#follower.isAllDue) void this.#readAll();
+    this.#pollAgain = this.#polling;
+    if (this.#polling) return;
     this.#polling = true;
     try {
-      await this.#follower.poll();
-      this.#confirmedAt = performance.now();
-      this.#succeed('poll');
-      if (this.#known.rebuild()) this.#changed();
+      do {
+        this.#pollAgain = false;
+        await this.#follower.poll();
+        this.#confirmedAt = performance.now();
+        this.#succeed('poll');
+        if (this.#known.rebuild()) this.#changed();
+      } while ((this.#pollAgain || this.#follower.isAhead) && !this.#stopped);
     } catch (error) {
       this.#fail('poll', (error as Error).message);
     } finally {
       this.#polling = false;
+    }
+  }
+
+  /** Beside the polls, which it would keep from asking for two round trips. */
+  async #readAll(): Promise<void> {
+    if (this.#readingAll) return;
+    this.#readingAll = true;
+    try {
+      await this.#follower.readAll();
+      if (this.#known.rebuild()) this.#changed();
+    } catch (error) {
+      this.#fail('poll', (error as Error).message);
+    } finally {
+      this.#readingAll = false;
     }
   }
 
