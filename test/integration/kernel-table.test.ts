@@ -276,6 +276,18 @@ describe('the way out', () => {
     ip('rule', 'del', ...replica);
     await settled();
     expect([...nextHops()]).toEqual([2]);
+
+    // A way that a small packet has found is none for one that does not fit through it.
+    const small = row.in[0] as Exclude<Given, Uint8Array>;
+    const tcp = small.body as Extract<typeof small.body, { kind: 'tcp' }>;
+    const withPayload = (bytes: number): Uint8Array =>
+      frame({ ...small, body: { ...tcp, payload: Array(bytes).fill(0) } }).subarray(10);
+    const [fits, doesNot] = [1500, 1501].map((length) => withPayload(length - packet.length));
+    for (const until = performance.now() + 20; performance.now() < until; ) {
+      expect(kernel.run('gateway_lan_l2', 'lan0', packet)).toBeDefined();
+      expect(kernel.run('gateway_lan_l2', 'lan0', fits)).toBeDefined();
+      expect(kernel.run('gateway_lan_l2', 'lan0', doesNot)).toBeUndefined();
+    }
     await kernel.close();
   });
 });

@@ -1,0 +1,138 @@
+// The device itself, on a real TUN: batches of what the kernel sends, as they lie in the arena, and what is written
+// back to it. A service on the host is the other end.
+import { execFileSync } from 'node:child_process';
+import { createSocket, type Socket } from 'node:dgram';
+import { once } from 'node:events';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { BATCH_BYTES, DeviceError, PACKET_GAP, VNET_HEADER } from '../../src/device/device.js';
+import { native } from '../../src/device/native.js';
+import { Tun } from '../../src/device/tun.js';
+import { waitUntil } from '../../src/lab/process.js';
+import * as ipv4 from '../../src/wire/ipv4.js';
+
+const NAMESPACE = `fs-tun-${process.pid}`;
+const ip = (...args: string[]): string => execFileSync('ip', args, { encoding: 'utf8' });
+const HEADERS = 28;
+const LIMIT = 128;
+const SLOT = 65_535 + PACKET_GAP;
+const POISON = 0xa7;
+
+let tun: Tun;
+let socket: Socket;
+let port = 0;
+
+beforeAll(async () => {
+  ip('netns', 'add', NAMESPACE);
+  native.setns(`/run/netns/${NAMESPACE}`);
+  tun = new Tun('fstest', { offload: true });
+  tun.mtu = 65_535;
+  tun.queueLength = 1000;
+  // Nobody else speaks on it.
+  execFileSync('sysctl', ['-qw', 'net.ipv6.conf.fstest.disable_ipv6=1']);
+  ip('link', 'set', 'fstest', 'multicast', 'off');
+  ip('address', 'add', '10.9.0.1/24', 'dev', 'fstest');
+  ip('link', 'set', 'fstest', 'up');
+  socket = createSocket('udp4').bind(0, '10.9.0.1');
+  await once(socket, 'listening');
+  port = socket.address().port;
+});
+
+afterAll(() => {
+  socket.close();
+  tun.release();
+  native.setns(`/proc/${process.ppid}/ns/net`);
+  ip('netns', 'del', NAMESPACE);
+});
+
+interface Read {
+  arena: Uint8Array;
+  at: Int32Array;
+  lengths: Int32Array;
+  count: number;
+}
+
+async function send(payloads: readonly Uint8Array[]): Promise<void> {
+  for (const payload of payloads) {
+    const sent = once(socket, 'sent');
+    socket.send(payload, 7, '10.9.0.2', (error) => socket.emit('sent', error));
+    expect((await sent)[0]).toBeNull();
+  }
+}
+
+const payloadOf = (bytes: number, seed: number): Uint8Array =>
+  Uint8Array.from({ length: bytes }, (_, k) => (k * 31 + seed) & 255);
+
+/** One batch. What was there before only stands behind its last packet, or between the packets. */
+function read(): Read {
+  const arena = new Uint8Array(LIMIT * 4096 + SLOT).fill(POISON);
+  const at = new Int32Array(LIMIT);
+  at[0] = PACKET_GAP;
+  const lengths = new Int32Array(LIMIT);
+  return { arena, at, lengths, count: tun.readBatch(arena, at, lengths, LIMIT, SLOT) };
+}
+
+const packet = (r: Read, i: number): Uint8Array => r.arena.subarray(r.at[i], r.at[i] + r.lengths[i]);
+
+describe('a TUN', () => {
+  it('gives a batch as it was sent, each packet with room in front of it, and nothing else is touched', async () => {
+    const payloads = [0, 1, 63, 64, 65, 1000, 1, 9000, 2].map(payloadOf);
+    await send(payloads);
+    const r = read();
+    expect(r.count).toBe(payloads.length);
+    let end = 0;
+    for (let i = 0; i < r.count; i++) {
+      expect(Buffer.from(packet(r, i).subarray(HEADERS)).equals(payloads[i]), `packet ${i}`).toBe(true);
+      expect(r.at[i] - end).toBeGreaterThanOrEqual(PACKET_GAP);
+      const between = r.arena.subarray(end, r.at[i] - VNET_HEADER);
+      expect(between.every((b) => b === POISON)).toBe(true);
+      end = r.at[i] + r.lengths[i];
+    }
+    expect(r.arena.subarray(end).every((b) => b === POISON)).toBe(true);
+    expect(read().count).toBe(0);
+  });
+
+  it('ends a batch with the packet that makes it large enough, and gives the rest with the next', async () => {
+    const payloads = Array.from({ length: 7 }, (_, n) => payloadOf(40_000, n));
+    await send(payloads);
+    const [first, second] = [read(), read()];
+    expect(first.count).toBe(Math.ceil(BATCH_BYTES / (40_000 + HEADERS + VNET_HEADER)));
+    expect(first.count + second.count).toBe(payloads.length);
+    const got = [first, second].flatMap((r) => Array.from({ length: r.count }, (_, i) => packet(r, i)));
+    for (const [n, p] of got.entries())
+      expect(Buffer.from(p.subarray(HEADERS)).equals(payloads[n]), `packet ${n}`).toBe(true);
+  });
+
+  it('takes a batch, and says of each packet whether the kernel did', async () => {
+    const payloads = [5, 600, 30_000].map(payloadOf);
+    await send(payloads);
+    const r = read();
+    const heard: Buffer[] = [];
+    socket.on('message', (message) => heard.push(message));
+    const view = new DataView(r.arena.buffer);
+    for (let i = 0; i < r.count; i++) {
+      // Back to where it came from: sums do not change by what changes places.
+      const [from, to] = [ipv4.saddr(view, r.at[i]), ipv4.daddr(view, r.at[i])];
+      view.setInt32(r.at[i] + 12, to);
+      view.setInt32(r.at[i] + 16, from);
+      view.setUint16(r.at[i] + 22, port);
+      view.setUint16(r.at[i] + 20, 7);
+    }
+    // The second is no IP packet any more.
+    r.arena[r.at[1]] = 0;
+    expect(tun.writeBatch(r.arena, r.at, r.lengths, r.count)).toBe(2);
+    expect(r.lengths[1]).toBeLessThan(0);
+    expect(await waitUntil(() => heard.length === 2, 2000)).toBe(true);
+    socket.removeAllListeners('message');
+    expect(heard.map((m) => Buffer.compare(m, payloads[m.length === 5 ? 0 : 2]))).toEqual([0, 0]);
+  });
+
+  it('that is gone is said to be', () => {
+    const other = new Tun('fsgone');
+    ip('link', 'delete', 'fsgone');
+    const at = Int32Array.of(PACKET_GAP);
+    expect(() => other.readBatch(new Uint8Array(SLOT + 128), at, new Int32Array(1), 1, SLOT)).toThrow(
+      DeviceError,
+    );
+    other.release();
+  });
+});
