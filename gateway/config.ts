@@ -7,6 +7,8 @@ import { formatPrefix, overlaps, type Prefix, parsePrefix } from '../src/wire/ad
 
 export interface GatewayConfig extends CommonConfig {
   tag: { gatewayId: number; keyFile: string };
+  /** `openings`: under `--race learned` the kernel may open connections with a learned winner by itself. */
+  fastpath: CommonConfig['fastpath'] & { openings: boolean };
   /** Clients behind this gateway. */
   prefixes: string[];
   race: Race;
@@ -32,6 +34,10 @@ export const schema: Schema = {
         gatewayId: { type: 'integer', minimum: 0, maximum: 65535 },
         keyFile: { type: 'string' },
       },
+    },
+    fastpath: {
+      ...common.fastpath,
+      properties: { ...(common.fastpath.properties as Schema), openings: { type: 'boolean', default: true } },
     },
     prefixes: { type: 'array', minItems: 1, items: { type: 'string', format: 'ipv4-cidr' } },
     race: { enum: [...RACES], default: 'learned' },

@@ -72,6 +72,7 @@ class Gateway implements Role {
     const bytes = new DataView(Uint8Array.from(Buffer.from(file.keys[0].secret, 'hex')).buffer);
     this.pipelineOptions = {
       flows: config.flows,
+      openings: config.fastpath.openings,
       gatewayId: config.tag.gatewayId,
       keyId: file.keys[0].id,
       key: [0, 4, 8, 12].map((at) => bytes.getInt32(at, true)),
@@ -93,7 +94,7 @@ class Gateway implements Role {
       ...this.#foreignPrefixes(view),
       ...checkForwarding(host),
       ...checkForwardChains(host, legs),
-      ...(this.#mayMasquerade(view) ? [] : checkMasquerade(host, wan, this.#prefixes())),
+      ...(this.#mayMasquerade(view) ? [] : checkMasquerade(host, wan, this.clients)),
     ];
   }
 
@@ -120,7 +121,7 @@ class Gateway implements Role {
       );
   }
 
-  #prefixes(): Prefix[] {
+  get clients(): Prefix[] {
     return this.config.prefixes.map((p) => parsePrefix(p) as Prefix);
   }
 
@@ -133,7 +134,7 @@ class Gateway implements Role {
   }
 
   isMasqueraded(host: Host): boolean {
-    return checkMasquerade(host, this.config.wan, this.#prefixes()).length > 0;
+    return checkMasquerade(host, this.config.wan, this.clients).length > 0;
   }
 
   attachments(host: Host): Attachment[] {
@@ -143,7 +144,13 @@ class Gateway implements Role {
       program,
       ethernet: host.interfaces.find((i) => i.name === name)?.ethernet !== false,
     });
-    return [...this.config.lan.map(on('gateway_lan')), ...this.config.wan.map(on('gateway_wan'))];
+    const tun = {
+      interface: this.config.tun.name,
+      direction: 'ingress',
+      program: 'gateway_tun',
+      ethernet: false,
+    } as const;
+    return [...this.config.lan.map(on('gateway_lan')), ...this.config.wan.map(on('gateway_wan')), tun];
   }
 
   duty(host: Host, view: View, kernel: KernelMode): Duty {

@@ -9,7 +9,7 @@ import { findFlow } from './find-flow.js';
 import { Following, followOpenings } from './follow-openings.js';
 import { keepFirstAck } from './keep-first-ack.js';
 import { reasons } from './reasons.js';
-import { hedge } from './send-syn.js';
+import { hedges } from './send-syn.js';
 import { type GatewayPipelineOptions, type GatewaySnapshot, GatewayState } from './state.js';
 import { tagSyn } from './tag-syn.js';
 
@@ -23,7 +23,7 @@ export function createPipeline(context: PipelineContext<GatewayPipelineOptions>)
     load: (snapshot) => state.load(snapshot),
     tick: () => state.tick(context.clock.nowUs),
     poll: following === undefined ? undefined : () => following.poll(state, context.batch),
-    due: (batch, meta) => hedge(state, batch, meta),
+    due: hedges(state, context.batch),
     stages: [
       validate,
       ...(following === undefined ? [] : [followOpenings(state, following)]), // SYNs that the kernel sent by itself

@@ -7,6 +7,7 @@
  */
 import { RACING } from '../src/flow/states.js';
 import { type Batch, DROP } from '../src/pipeline/batch.js';
+import type { Due } from '../src/pipeline/pipeline.js';
 import { dnat } from '../src/pipeline/translate.js';
 import { ORIGIN } from '../src/race/candidates.js';
 import { COMPARE, RACE, RACE_AGAIN } from '../src/race/learned.js';
@@ -126,11 +127,27 @@ export function mix(word: number): number {
   return h ^ (h >>> 16);
 }
 
+/** Of ten milliseconds at least that a hedge waits. */
+const HEDGE_SLACK_US = 1000;
+
+/** SYNs whose time has come. Most have long been answered. */
+export function hedges(state: GatewayState, { counters }: Batch): Due {
+  return {
+    slackUs: HEDGE_SLACK_US,
+    isSettled: (e) => {
+      if (state.flows.state[e] === RACING) return false;
+      counters[reasons.cancelHedge]++;
+      return true;
+    },
+    decide: (batch, e) => hedge(state, batch, e),
+  };
+}
+
 /**
- * The hedge: a SYN whose time has come. When the one that was asked alone has not answered, the others are
- * asked now, and it must prove itself in a race again.
+ * When the one that was asked alone has not answered, the others are asked now, and it must prove itself in a race
+ * again.
  */
-export function hedge(state: GatewayState, batch: Batch, meta: number): void {
+function hedge(state: GatewayState, batch: Batch, meta: number): void {
   const { flows } = state;
   const { view } = batch;
   const at = batch.at[0];

@@ -76,6 +76,8 @@ export interface GatewaySnapshot {
 
 export interface GatewayPipelineOptions {
   flows: { max: number; openingTimeoutMs: number; establishedTimeoutMs: number; closingTimeoutMs: number };
+  /** Whether the kernel may open connections with a learned winner by itself. */
+  openings: boolean;
   gatewayId: number;
   keyId: number;
   key: number[];
@@ -151,6 +153,7 @@ export class GatewayState {
   readonly openings: Openings | undefined;
   /** [0] flows, [1] pinned ones; from {@link FIRST_BYTES} on two words per candidate: first bytes, and µs they took. */
   readonly gauges: Float64Array;
+  readonly #mayLease: boolean;
   readonly #sweepBudget: number;
 
   constructor(context: PipelineContext<GatewayPipelineOptions>) {
@@ -171,6 +174,7 @@ export class GatewayState {
       });
     if (context.pinFds !== undefined && context.learned.length > 0)
       this.openings = new Openings(context.pinFds);
+    this.#mayLease = context.options.openings;
     // The whole table once in five seconds.
     this.#sweepBudget = Math.ceil(flows.max / 50);
     this.tick(context.clock.nowUs);
@@ -244,6 +248,7 @@ export class GatewayState {
 
   /** SYNs of this client's prefix may go there alone, past this process, for a second. */
   lease(service: number, client: number, candidate: number): void {
+    if (!this.#mayLease) return;
     const endpoint = this.endpointOf(service, candidate);
     // Where flows begin on the TUN, the kernel does not know which tuples live.
     if (endpoint < 0 || this.pins?.isLate !== false) return;

@@ -28,6 +28,7 @@ import type { CommonConfig, RoleFlags } from './role-config.js';
 import { Steerer } from './steer/apply.js';
 import { checkInterfaces, type Host, inspectHost } from './steer/host.js';
 import { describe, type Steering } from './steer/plan.js';
+import type { Prefix } from './wire/address.js';
 
 /** What the data plane and the kernel should be doing now. */
 export interface Duty {
@@ -55,6 +56,8 @@ export interface Role {
   duty(host: Host, view: View, kernel: KernelMode): Duty;
   /** The programs that carry this role's flows; none where it has none to carry. */
   attachments?(host: Host): Attachment[];
+  /** Prefixes of those whose connections the programs may take to the TUN. */
+  readonly clients?: readonly Prefix[];
   /** Why this role's flows cannot be carried by those here; '' when they can. */
   whyNoFastpath?(host: Host): string;
   /** After the data plane is up: states its records, starts its probes and health checks. */
@@ -214,7 +217,8 @@ async function serve(
     await steerer.apply(duty.steering);
     if (kernel?.path !== undefined && !attached) {
       const { mask, pinnedMark: mark } = config.steering;
-      const settings = { stack: kernel.how === 'stack', mark, mask, tun: config.tun.name };
+      const clients = role.clients ?? [];
+      const settings = { stack: kernel.how === 'stack', mark, mask, tun: config.tun.name, clients };
       await kernel.path.attach(role.attachments!(host), settings);
       attached = true;
     }

@@ -15,13 +15,21 @@ export const PACKET_GAP = 64;
 export interface Device {
   readonly name: string;
   /**
-   * Reads up to `limit` packets without waiting and sets `lengths[i]`. `at[i]` says where each may go; a device may
+   * Reads up to `limit` packets and sets `lengths[i]`. `at[i]` says where each may go; a device may
    * move those behind the first, {@link PACKET_GAP} bytes from each other at least.
    * @param slot the most bytes one packet may have
+   * @param waitUs to wait for the first at the most; 0 by default
    * @returns how many were read; 0 when none is there
    * @throws DeviceError when the device is gone
    */
-  readBatch(arena: Uint8Array, at: Int32Array, lengths: Int32Array, limit: number, slot: number): number;
+  readBatch(
+    arena: Uint8Array,
+    at: Int32Array,
+    lengths: Int32Array,
+    limit: number,
+    slot: number,
+    waitUs?: number,
+  ): number;
   /**
    * Writes `count` packets. One that the kernel refuses has its length replaced by -errno. Super-packets
    * in a tunnel are segmented on the way, since no virtio header can say what they are.

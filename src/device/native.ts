@@ -15,6 +15,7 @@ export interface Native {
     header: number,
     bytes: number,
     gap: number,
+    waitUs: number,
   ): number;
   writeBatch(
     fd: number,

@@ -33,8 +33,15 @@ export class PcapDevice implements Device {
     writeSync(this.#fd, header);
     writeSync(this.#fd, arena, at, length);
   }
-  readBatch(arena: Uint8Array, at: Int32Array, lengths: Int32Array, limit: number, slot: number): number {
-    const n = this.inner.readBatch(arena, at, lengths, limit, slot);
+  readBatch(
+    arena: Uint8Array,
+    at: Int32Array,
+    lengths: Int32Array,
+    limit: number,
+    slot: number,
+    waitUs?: number,
+  ): number {
+    const n = this.inner.readBatch(arena, at, lengths, limit, slot, waitUs);
     for (let i = 0; i < n; i++) this.#record(arena, at[i], lengths[i]);
     return n;
   }

@@ -63,7 +63,14 @@ export class Tun implements Device {
   }
 
   /** Ends early with the packet that reaches {@link BATCH_BYTES}. */
-  readBatch(arena: Uint8Array, at: Int32Array, lengths: Int32Array, limit: number, slot: number): number {
+  readBatch(
+    arena: Uint8Array,
+    at: Int32Array,
+    lengths: Int32Array,
+    limit: number,
+    slot: number,
+    waitUs = 0,
+  ): number {
     const n = native.readBatch(
       this.#fd,
       arena,
@@ -74,6 +81,7 @@ export class Tun implements Device {
       VNET_HEADER,
       BATCH_BYTES,
       PACKET_GAP,
+      waitUs,
     );
     if (n < 0) throw new DeviceError(this.name, -n);
     return n;

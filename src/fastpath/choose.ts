@@ -45,6 +45,6 @@ export function rulesOnTheWay(host: Host): string[] {
 }
 
 export function describeFastpath({ how, why, skipped }: FastpathChoice): string {
-  const past = skipped.length === 0 ? '' : `; pinned flows pass over ${skipped.join(', ')}`;
+  const past = skipped.length === 0 ? '' : `; redirected packets pass over ${skipped.join(', ')}`;
   return `fastpath ${how}: ${why}${past}`;
 }

@@ -18,7 +18,10 @@ import {
 import { cpus } from 'node:os';
 import { FirstackError } from '../errors.js';
 import { attempt, command, forgetRecord, RUN_DIRECTORY } from '../steer/apply.js';
+import type { Prefix } from '../wire/address.js';
 import {
+  CLIENT_KEY,
+  CLIENT_VALUE,
   ENDPOINT_KEY,
   ENDPOINT_VALUE,
   FLOW_KEY,
@@ -30,16 +33,24 @@ import {
   TOTALS,
   WINNER,
   word64,
+  writeClient,
 } from './layout.js';
-import { ARRAY, bpf, HASH, MMAPABLE, PERCPU_ARRAY, PROGRAMS } from './native.js';
+import { ARRAY, bpf, HASH, LPM_TRIE, MMAPABLE, NO_PREALLOC, PERCPU_ARRAY, PROGRAMS } from './native.js';
 import type { PinFds } from './pins.js';
 
 const BPF_DIRECTORY = process.env.FIRSTACK_BPF_DIR ?? '/sys/fs/bpf';
 const BPF_FS_MAGIC = 0xcafe4a11;
 const MAX_ENDPOINTS = 65_536;
 const MAX_WINNERS = 8192;
+const MAX_CLIENTS = 4096;
 /** Where two programs stand on one interface they follow each other by handle; instances differ by `pref`. */
-const HANDLES = { gateway_lan: '0x1', gateway_wan: '0x2', replica_in: '0x1', replica_out: '0x2' } as const;
+const HANDLES = {
+  gateway_lan: '0x1',
+  gateway_wan: '0x2',
+  gateway_tun: '0x3',
+  replica_in: '0x1',
+  replica_out: '0x2',
+} as const;
 const RECORD = 'fastpath.json';
 
 export type ProgramName = keyof typeof HANDLES;
@@ -60,6 +71,8 @@ export interface KernelSettings {
   mark: number;
   mask: number;
   tun: string;
+  /** Whose connections these are. */
+  clients: readonly Prefix[];
 }
 
 interface Attached {
@@ -70,19 +83,37 @@ interface Attached {
 }
 
 interface MapShape {
-  name: 'flows' | 'endpoints' | 'settings' | 'totals' | 'winners' | 'openings' | 'tickets';
+  name: 'flows' | 'endpoints' | 'settings' | 'clients' | 'totals' | 'winners' | 'openings' | 'tickets';
   type: number;
   key: number;
   value: number;
   entries: number;
   flags?: number;
+  /** A predecessor's is not taken over. */
+  isFresh?: boolean;
 }
 
 const shapes = (maxFlows: number): MapShape[] => [
   { name: 'flows', type: HASH, key: FLOW_KEY, value: FLOW_VALUE, entries: maxFlows },
   { name: 'endpoints', type: HASH, key: ENDPOINT_KEY, value: ENDPOINT_VALUE, entries: MAX_ENDPOINTS },
   { name: 'settings', type: ARRAY, key: 4, value: SETTINGS, entries: 1 },
-  { name: 'totals', type: PERCPU_ARRAY, key: 4, value: 8 * TOTALS.length, entries: 1 },
+  {
+    name: 'clients',
+    type: LPM_TRIE,
+    key: CLIENT_KEY,
+    value: CLIENT_VALUE,
+    entries: MAX_CLIENTS,
+    flags: NO_PREALLOC,
+    isFresh: true,
+  },
+  {
+    name: 'totals',
+    type: PERCPU_ARRAY,
+    key: 4,
+    value: 8 * TOTALS.length,
+    entries: 1,
+    isFresh: true,
+  },
   { name: 'winners', type: HASH, key: FLOW_KEY, value: WINNER, entries: MAX_WINNERS },
   { name: 'openings', type: ARRAY, key: 4, value: OPENING, entries: OPENINGS, flags: MMAPABLE },
   { name: 'tickets', type: ARRAY, key: 4, value: TICKETS, entries: 1, flags: MMAPABLE },
@@ -150,6 +181,7 @@ export class KernelPath {
     mkdirSync(`${this.#directory}/maps`, { recursive: true, mode: 0o700 });
     for (const s of shapes(maxFlows)) {
       if (this.#fds.has(s.name)) continue;
+      rmSync(this.#mapPath(s.name), { force: true });
       const fd = bpf.createMap(s.type, s.key, s.value, s.entries, s.flags ?? 0, s.name);
       bpf.pin(fd, this.#mapPath(s.name));
       this.#fds.set(s.name, fd);
@@ -169,6 +201,7 @@ export class KernelPath {
     const words = new Uint8Array(16);
     try {
       for (const s of wanted) {
+        if (s.isFresh === true) continue;
         const fd = bpf.get(this.#mapPath(s.name));
         this.#fds.set(s.name, fd);
         bpf.mapShape(fd, words);
@@ -190,7 +223,7 @@ export class KernelPath {
     const now: Attached = { pref: this.pref, filters: [], clsact: before?.clsact ?? [] };
     for (const a of attachments) {
       if (!(await hasClsact(a.interface))) {
-        now.clsact.push(a.interface);
+        if (!now.clsact.includes(a.interface)) now.clsact.push(a.interface);
         this.#write(now);
         await command('tc', ['qdisc', 'add', 'dev', a.interface, 'clsact']);
       }
@@ -218,6 +251,17 @@ export class KernelPath {
     }[];
     const value = Uint32Array.of(settings.stack ? 1 : 0, settings.mark, settings.mask, links[0].ifindex);
     bpf.update(this.#fds.get('settings')!, new Uint8Array(4), 4, new Uint8Array(value.buffer), SETTINGS, 1);
+    this.#setClients(settings.clients);
+  }
+
+  /** Those beyond {@link MAX_CLIENTS} go through the stack. */
+  #setClients(prefixes: readonly Prefix[]): void {
+    const count = Math.min(prefixes.length, MAX_CLIENTS);
+    const keys = new Uint8Array(count * CLIENT_KEY);
+    const values = new Uint8Array(count * CLIENT_VALUE);
+    const view = new DataView(keys.buffer);
+    for (let k = 0; k < count; k++) writeClient(view, k * CLIENT_KEY, prefixes[k]);
+    bpf.update(this.#fds.get('clients')!, keys, CLIENT_KEY, values, CLIENT_VALUE, count);
   }
 
   /** What the programs counted, over all processors. */

@@ -4,13 +4,15 @@
  */
 import type { FlowTable } from '../flow/table.js';
 import type { Mode } from '../pipeline/modes.js';
-import type { Address } from '../wire/address.js';
+import type { Address, Prefix } from '../wire/address.js';
 
 export const FLOW_KEY = 40;
 export const FLOW_VALUE = 48;
 export const ENDPOINT_KEY = 20;
 export const ENDPOINT_VALUE = 20;
 export const SETTINGS = 16;
+export const CLIENT_KEY = 20;
+export const CLIENT_VALUE = 4;
 export const WINNER = 32;
 export const OPENING = 152;
 /** Slots for connections that the kernel opened. */
@@ -44,6 +46,8 @@ export const TOTALS = [
   'left.route',
   'left.mtu',
   'left.ecn',
+  'to.tun',
+  'from.tun',
 ] as const;
 
 /** Microseconds of one unit of a flow's `last`. */
@@ -96,6 +100,12 @@ export function word64(view: DataView, at: number): number {
 export function idleUs(view: DataView, at: number, nowUs: number): number {
   const ago = ((Math.floor(nowUs / LAST_US) | 0) - view.getInt32(at + LAST, true)) | 0;
   return ago > 0 ? ago * LAST_US : 0;
+}
+
+/** Writes the key of a prefix of clients. */
+export function writeClient(view: DataView, at: number, { address, bits }: Prefix): void {
+  view.setUint32(at, bits, true);
+  for (let w = 0; w < 4; w++) view.setInt32(at + 4 + 4 * w, address[w]);
 }
 
 export interface KernelEndpoint {

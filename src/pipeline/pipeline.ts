@@ -5,6 +5,7 @@ import { BATCH_BYTES, type Device, DeviceError, VNET_HEADER } from '../device/de
 import type { HoldQueue } from '../device/hold-queue.js';
 import type { PinFds } from '../fastpath/pins.js';
 import { BATCH, type Batch, DROP, HOLD, OPEN, SLOT, type Stage } from './batch.js';
+import { Patience } from './patience.js';
 import { common } from './reasons.js';
 
 export interface PipelineContext<Options> {
@@ -32,11 +33,18 @@ export interface Pipeline<Snapshot> {
   tick(): void;
   /** Runs every few milliseconds, where something must be followed that no packet tells of. */
   poll?(): void;
-  /**
-   * What becomes of held packets that are due. Without it they are written as they are; with it, each is
-   * put into a batch of its own, `meta` being what it was held with, and what comes of it is written.
-   */
-  due?(batch: Batch, meta: number): void;
+  /** What becomes of held packets that are due. Without it they are written as they are. */
+  readonly due?: Due;
+}
+
+/** `meta` is what a packet was held with. */
+export interface Due {
+  /** By how much a packet may be late, so that one wake-up does for many. */
+  readonly slackUs: number;
+  /** Whether what it was held for has come about: it is dropped as it is. */
+  isSettled(meta: number): boolean;
+  /** It is put into a batch of its own, and what comes of it is written. */
+  decide(batch: Batch, meta: number): void;
 }
 
 export type CreatePipeline<Options, Snapshot> = (context: PipelineContext<Options>) => Pipeline<Snapshot>;
@@ -60,6 +68,7 @@ export class Runner {
   readonly #outAt = new Int32Array(1024);
   readonly #outLength = new Int32Array(1024);
   readonly #outOpened = new Uint8Array(1024);
+  readonly #patience = new Patience();
 
   constructor(
     readonly device: Device,
@@ -67,29 +76,35 @@ export class Runner {
     readonly hold: HoldQueue,
     readonly stages: readonly Stage[],
     readonly clock: Clock,
-    readonly due?: (batch: Batch, meta: number) => void,
+    readonly due?: Due,
   ) {
     batch.flush = () => this.#writeExtras();
   }
 
   /** @returns packets read; -1 when the device is gone */
   run(): number {
+    const { batch, clock, hold } = this;
+    const slackUs = this.due?.slackUs ?? 0;
     let read = 0;
+    let waitUs = 0;
     for (let round = 0; round < ROUNDS; round++) {
-      this.batch.reset();
+      batch.reset();
       let n: number;
       try {
-        n = this.device.readBatch(this.batch.arena, this.batch.at, this.batch.length, BATCH, SLOT);
+        n = this.device.readBatch(batch.arena, batch.at, batch.length, BATCH, SLOT, waitUs);
       } catch (error) {
-        this.batch.counters[common.readError]++;
+        batch.counters[common.readError]++;
         if (error instanceof DeviceError) return -1;
         throw error;
       }
+      if (waitUs > 0) this.#patience.learn(n);
       if (n === 0) break;
       read += n;
-      this.clock.update();
+      clock.update();
       this.process(n);
-      if (n < BATCH && !this.#isFull(n)) break;
+      const mayBeMore = n === BATCH || this.#isFull(n);
+      waitUs = mayBeMore ? 0 : this.#patience.next(hold.nextDueUs + slackUs - clock.nowUs);
+      if (!mayBeMore && waitUs === 0) break;
     }
     return read;
   }
@@ -135,13 +150,14 @@ export class Runner {
         this.batch.counters[common.release]++;
         this.#write(hold.arena, 1, NONE_OPENED);
         hold.free(e);
-      } else this.#decideDue(e, this.due);
+      } else if (this.due.isSettled(hold.metaOf(e))) hold.free(e);
+      else this.#decideDue(e, this.due);
     }
     return hold.size > 0 ? hold.nextDueUs : 0;
   }
 
   /** A held packet goes through the role's hands again, alone in the batch. */
-  #decideDue(e: number, due: (batch: Batch, meta: number) => void): void {
+  #decideDue(e: number, due: Due): void {
     const { batch, hold } = this;
     batch.reset();
     const at = hold.at(e);
@@ -155,7 +171,7 @@ export class Runner {
     const meta = hold.metaOf(e);
     hold.free(e);
     batch.begin(1);
-    due(batch, meta);
+    due.decide(batch, meta);
     this.#writeBatch(1);
   }
 

@@ -59,7 +59,7 @@ export class Rehearsal<Options, Snapshot> {
       gauges: new Float64Array(GAUGES),
     });
     const { stages, due } = this.pipeline;
-    this.#runner = new Runner(nowhere, this.batch, hold, stages, clock, due?.bind(this.pipeline));
+    this.#runner = new Runner(nowhere, this.batch, hold, stages, clock, due);
   }
 
   /** Adds a TCP segment to the batch. @returns its place in the batch */

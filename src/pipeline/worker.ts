@@ -67,13 +67,15 @@ const tun = new Tun(start.tun.name, { offload: true });
 tun.queueLength = start.tun.queueLength;
 
 const device = start.tun.pcapFile === undefined ? tun : new PcapDevice(tun, start.tun.pcapFile);
-const runner = new Runner(device, batch, hold, pipeline.stages, clock, pipeline.due?.bind(pipeline));
+const runner = new Runner(device, batch, hold, pipeline.stages, clock, pipeline.due);
 
+const slackUs = pipeline.due?.slackUs ?? 0;
 let armed = 0;
 const arm = (due: number): void => {
-  if (due === armed) return;
-  armed = due;
-  timer.arm(due);
+  const at = slackUs === 0 ? due : Math.ceil(due / slackUs) * slackUs;
+  if (at === armed) return;
+  armed = at;
+  timer.arm(at);
 };
 const timer = new PreciseTimer(() => {
   armed = 0;

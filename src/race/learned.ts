@@ -187,19 +187,23 @@ export class Learned {
     const waited = this.clock.nowUs - table[entry + RACED];
     if (
       this.#unheard(entry, live) &&
-      waited > RETRY_US * 2 ** Math.min(table[entry + RETRIES], MOST_DOUBLINGS)
+      waited > RETRY_US * (1 << Math.min(table[entry + RETRIES], MOST_DOUBLINGS))
     )
       return RACE;
     const best = this.best(entry, live);
     if (best < 0) return RACE;
     if (this.#unsure(entry, live, best)) return COMPARE;
     let total = 0;
-    for (let c = 0; c < RECORDED; c++) if (this.#isNear(entry, live, best, c)) total += room(loads[c]);
-    let left = ((hash >>> 8) / 0x1000000) * total;
-    for (let c = 0; c < RECORDED; c++) {
-      if (!this.#isNear(entry, live, best, c)) continue;
-      left -= room(loads[c]);
-      if (left < 0) return c;
+    for (let left = live; left !== 0; left &= left - 1) {
+      const c = lowest(left);
+      if (this.#isNear(entry, best, c)) total += room(loads[c]);
+    }
+    let share = ((hash >>> 8) / 0x1000000) * total;
+    for (let left = live; left !== 0; left &= left - 1) {
+      const c = lowest(left);
+      if (!this.#isNear(entry, best, c)) continue;
+      share -= room(loads[c]);
+      if (share < 0) return c;
     }
     return best;
   }
@@ -208,16 +212,17 @@ export class Learned {
   isClear(entry: number, live: number, candidate: number): boolean {
     if (entry < 0 || this.best(entry, live) !== candidate) return false;
     if (this.#unheard(entry, live) && this.table[entry + RETRIES] < SILENT_RACES) return false;
-    for (let c = 0; c < RECORDED; c++)
-      if (c !== candidate && this.#isNear(entry, live, candidate, c, CLEAR)) return false;
+    for (let left = live & ~(1 << candidate); left !== 0; left &= left - 1)
+      if (this.#isNear(entry, candidate, lowest(left), CLEAR)) return false;
     return true;
   }
 
   /** The live candidate with the least expected round trip, or -1. */
   best(entry: number, live: number): number {
     let best = -1;
-    for (let c = 0; c < RECORDED; c++) {
-      if (((live >>> c) & 1) === 0 || this.samples(entry, c) === 0) continue;
+    for (let left = live; left !== 0; left &= left - 1) {
+      const c = lowest(left);
+      if (this.samples(entry, c) === 0) continue;
       if (best < 0 || this.table[rttOf(entry, c)] < this.table[rttOf(entry, best)]) best = c;
     }
     return best;
@@ -225,8 +230,8 @@ export class Learned {
 
   /** Whether one of these has never acknowledged, or must prove itself again. */
   #unheard(entry: number, candidates: number): boolean {
-    for (let c = 0; c < RECORDED; c++)
-      if (((candidates >>> c) & 1) !== 0 && this.samples(entry, c) === 0) return true;
+    for (let left = candidates; left !== 0; left &= left - 1)
+      if (this.samples(entry, lowest(left)) === 0) return true;
     return false;
   }
 
@@ -234,8 +239,8 @@ export class Learned {
   #unsure(entry: number, live: number, best: number): boolean {
     if (this.table[entry + RACES] >= MOST_RACES) return false;
     const close = this.#close(entry, live, best);
-    for (let c = 0; c < RECORDED; c++)
-      if (((close >>> c) & 1) !== 0 && this.samples(entry, c) < ENOUGH_SAMPLES) return close !== 1 << best;
+    for (let left = close; left !== 0; left &= left - 1)
+      if (this.samples(entry, lowest(left)) < ENOUGH_SAMPLES) return close !== 1 << best;
     return false;
   }
 
@@ -243,8 +248,9 @@ export class Learned {
   #close(entry: number, live: number, best: number): number {
     const table = this.table;
     let bits = 0;
-    for (let c = 0; c < RECORDED; c++) {
-      if (((live >>> c) & 1) === 0 || this.samples(entry, c) === 0) continue;
+    for (let left = live; left !== 0; left &= left - 1) {
+      const c = lowest(left);
+      if (this.samples(entry, c) === 0) continue;
       if (table[rttOf(entry, c)] - table[rttOf(entry, best)] <= UNSURE_US) bits |= 1 << c;
     }
     return bits;
@@ -257,8 +263,8 @@ export class Learned {
   }
 
   /** Whether candidate `c` cannot be told apart from the best by `times` what was measured to vary. */
-  #isNear(entry: number, live: number, best: number, c: number, times = 1): boolean {
-    if (((live >>> c) & 1) === 0 || this.samples(entry, c) === 0) return false;
+  #isNear(entry: number, best: number, c: number, times = 1): boolean {
+    if (this.samples(entry, c) === 0) return false;
     const table = this.table;
     const behind = table[rttOf(entry, c)] - table[rttOf(entry, best)];
     return behind <= times * Math.max(SHARE_US, this.jitterUs(entry, best, c));
@@ -296,6 +302,9 @@ export class Learned {
  */
 export const rttOf = (entry: number, candidate: number): number =>
   entry + CANDIDATES + candidate * PER_CANDIDATE + RTT;
+
+/** The candidate of the lowest bit that is set. */
+const lowest = (bits: number): number => 31 - Math.clz32(bits & -bits);
 
 /** What a machine has left, never nothing: a full one would be busy, and not asked. */
 function room(load: number): number {

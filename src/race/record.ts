@@ -101,7 +101,8 @@ export class RaceWriter {
     const n = this.ring[0];
     const base = this.#base(n);
     const { ring } = this;
-    ring.fill(0, base, base + STRIDE);
+    // The SYN need not be wiped. Few words: a call to `fill` takes longer.
+    for (let w = base; w <= base + SYN_LENGTH; w++) ring[w] = 0;
     ring[base + NUMBER] = n;
     ring[base + SENT] = this.clock.nowUs;
     for (let w = 0; w < 4; w++) ring[base + CLIENT + w] = client[w];

@@ -79,6 +79,7 @@ describe('bench', () => {
     const figures = await figuresOf('connect', '--svg', svg, '--markdown', page);
     expect(figures.map((f) => f.id)).toEqual([
       'crr/nft',
+      'crr/nft:raced',
       'crr/nft:learned',
       'crr/haproxy',
       'race-crr/haproxy',

@@ -114,6 +114,9 @@ describe.each(CONFIGURATIONS)('configuration %s', (configuration) => {
       const answers = await requestMany(lab, 30, 10);
       expect(answers.every((r) => r.ok)).toBe(true);
       expect(Number((await kernel(lab))['out.packets'])).toBeGreaterThanOrEqual(60);
+      // Its SYN and one answer at least of each connection came past the stack, and went on so.
+      expect(Number((await kernel(lab))['to.tun'])).toBeGreaterThanOrEqual(30);
+      expect(Number((await kernel(lab))['from.tun'])).toBeGreaterThanOrEqual(60);
       const hosts = configuration === 'A' ? ['gateway'] : ['gateway', 'r2'];
       const empty = async () =>
         (await Promise.all(hosts.map((h) => kernel(lab, h)))).every((k) => k.flows === 0);
@@ -127,6 +130,16 @@ describe('a learned winner', () => {
   const count = (lab: Lab, name: string) => lab.roles.counter('gateway', name);
   const servedBy = async (lab: Lab, requests: number, concurrency = 4) =>
     (await requestMany(lab, requests, concurrency)).map((r) => (r.ok ? r.servedBy : r.error));
+
+  it('gets its SYNs from TypeScript where the kernel may not open connections', async () => {
+    const changes = { gateway: { fastpath: { mode: 'on', openings: false } } };
+    await withLab({ ...learned, changes }, async (lab) => {
+      expect(new Set(await servedBy(lab, 60))).toEqual(new Set(['r2']));
+      expect(await count(lab, 'kernel.opened')).toBe(0);
+      const races = await lab.roles.races(60);
+      expect(races.filter((r) => r.rule.startsWith('asked alone')).length).toBeGreaterThan(30);
+    });
+  });
 
   it('gets its SYNs from the kernel, and the race explains itself all the same', async () => {
     await withLab(learned, async (lab) => {
@@ -193,7 +206,7 @@ describe('what there is', () => {
           ...[...lab.roles.argv('gateway'), '--check', '--fastpath', mode],
         ]);
       expect((await check('on')).stdout).toMatch(
-        /^# fastpath on: as asked; pinned flows pass over ip mine onward$/m,
+        /^# fastpath on: as asked; redirected packets pass over ip mine onward$/m,
       );
     });
   });

@@ -11,12 +11,26 @@ import type { KernelPath } from '../../src/fastpath/kernel.js';
 import { FLOW_KEY, FLOW_VALUE } from '../../src/fastpath/layout.js';
 import { bpf } from '../../src/fastpath/native.js';
 import { Openings } from '../../src/fastpath/openings.js';
-import { parse } from '../../src/wire/address.js';
+import { parse, parsePrefix } from '../../src/wire/address.js';
 import { PACKETS } from '../contract/packets.js';
 import { CONFIGURATIONS, type Given, type Row } from '../contract/row.js';
-import { CLIENT, NOW_SECONDS, R1, SERVICE, SERVICE_PORT, syn } from '../support/builder.js';
+import {
+  asReplica,
+  asService,
+  CLIENT,
+  fromClient,
+  ip as ip4,
+  NOW_SECONDS,
+  R1,
+  raw,
+  SERVICE,
+  SERVICE_PORT,
+  syn,
+  tunnel,
+  withTcp,
+} from '../support/builder.js';
 import { Harness } from '../support/harness.js';
-import { frame, parseFrame } from '../support/naive.js';
+import { frame, type Packet, parseFrame } from '../support/naive.js';
 
 const NAMESPACE = `fs-table-${process.pid}`;
 const HOME = mkdtempSync('/tmp/firstack-table-');
@@ -91,6 +105,8 @@ class Kernel {
   readonly #programs = new Map<string, number>();
   /** The last byte of the hardware address that the last packet goes to. */
   nextHop = 0;
+  /** What the last program answered. */
+  verdict = LEFT;
   constructor(
     readonly path: KernelPath,
     readonly instance: string,
@@ -112,12 +128,14 @@ class Kernel {
     this.nextHop = output[5];
     const same = Buffer.compare(out, packet) === 0;
     if (verdict === LEFT) {
+      this.verdict = LEFT;
       expect(hex(out)).toBe(hex(packet));
       return undefined;
     }
     expect([OK, REDIRECT]).toContain(verdict);
-    // What is sent to the TUN by an interface's way out is the TUN's to judge.
-    return program === 'replica_out_l2' && same ? undefined : out.slice();
+    this.verdict = verdict;
+    // What is handed to the TUN as it is, is the TUN's to judge.
+    return same ? undefined : out.slice();
   }
 
   clear(): void {
@@ -292,11 +310,84 @@ describe('the way out', () => {
   });
 });
 
+const settings = { stack: false, mark: 1, mask: 1, tun: 'tun0', clients: [parsePrefix('10.0.0.0/8')!] };
+const row = PACKETS.find(
+  (r) => r.role === 'gateway' && r.configuration === 'A' && r.name.startsWith("the client's ACK"),
+)!;
+/** A gateway that knows its services and clients, and has a TUN. */
+async function gateway(instance: string, flows = 4096): Promise<Kernel> {
+  ip('tuntap', 'add', 'tun0', 'mode', 'tun');
+  ip('link', 'set', 'tun0', 'up');
+  const kernel = new Kernel(new kernelModule.KernelPath(instance, 1), instance);
+  await kernel.path.load(flows);
+  new Harness('gateway', { configuration: 'A', ...row.world }, kernel.path.pinFds(0));
+  await kernel.path.configure(settings);
+  return kernel;
+}
+
+describe('past the stack', () => {
+  const bytes = (p: Packet): Uint8Array => frame(p).subarray(10);
+
+  it('what opens a connection goes to the TUN, as it is, for as long as that is there', async () => {
+    const kernel = await gateway('table-tun');
+    const verdictOf = (program: string, from: string, p: Packet): number => {
+      expect(kernel.run(program, from, bytes(p))).toBeUndefined();
+      return kernel.verdict;
+    };
+    const out = (p: Packet): number => verdictOf('gateway_lan_l2', 'lan0', p);
+    const back = (p: Packet): number => verdictOf('gateway_wan_l2', 'wan0', p);
+    const opening = syn();
+    const answer = asReplica(R1, asService('SA'));
+    expect(out(opening)).toBe(REDIRECT);
+    expect(back(answer)).toBe(REDIRECT);
+    // No client, no service, no SYN, a hop too many.
+    expect(out({ ...opening, src: '11.0.0.1' })).toBe(LEFT);
+    expect(back({ ...answer, dst: '11.0.0.1' })).toBe(LEFT);
+    expect(out({ ...opening, dst: R1.address })).toBe(LEFT);
+    expect(out(withTcp(opening, { dport: SERVICE_PORT + 1 }))).toBe(LEFT);
+    expect(out(withTcp(opening, { flags: 'A' }))).toBe(LEFT);
+    expect(back(withTcp(answer, { sport: R1.port + 1 }))).toBe(LEFT);
+    expect(out({ ...opening, ttl: 1 })).toBe(LEFT);
+    // Where the stack forwards, it also brings.
+    await kernel.path.configure({ ...settings, stack: true });
+    expect([out(opening), back(answer)]).toEqual([LEFT, LEFT]);
+    await kernel.path.configure(settings);
+    expect([out(opening), back(answer)]).toEqual([REDIRECT, REDIRECT]);
+    expect(kernel.path.totals()['to.tun']).toBe(4);
+    // The role is gone, and its TUN with it.
+    ip('link', 'delete', 'tun0');
+    expect([out(opening), back(answer)]).toEqual([LEFT, LEFT]);
+    await kernel.close();
+  });
+
+  it('what the TUN gives goes on to its next hop, one hop older; what cannot is left', async () => {
+    const kernel = await gateway('table-out');
+    const given = (p: Packet): Uint8Array | undefined => kernel.run('gateway_tun_l2', 'lan0', bytes(p));
+    const ack = fromClient('A', {}, { ttl: 9 });
+    const translated: Packet = { ...ack, dst: R1.address };
+    expect(hex(given(translated)!)).toBe(hex(bytes({ ...translated, ttl: 8 })));
+    expect(kernel.nextHop).toBe(2);
+    const reply: Packet = { ...ack, src: SERVICE, dst: CLIENT };
+    expect(hex(given(reply)!)).toBe(hex(bytes({ ...reply, ttl: 8 })));
+    expect(kernel.nextHop).toBe(1);
+    const inTunnel = tunnel(CLIENT, R1.address, ack);
+    expect(hex(given(inTunnel)!)).toBe(hex(bytes({ ...inTunnel, ttl: inTunnel.ttl - 1 })));
+    expect(kernel.path.totals()['from.tun']).toBe(3);
+    expect(given({ ...translated, ttl: 1 })).toBeUndefined();
+    expect(given({ ...translated, dst: '10.0.0.1' })).toBeUndefined();
+    expect(given(ip4(CLIENT, R1.address, raw(17, [1, 2, 3, 4, 5, 6, 7, 8])))).toBeUndefined();
+    expect(kernel.verdict).toBe(LEFT);
+    await kernel.path.configure({ ...settings, stack: true });
+    expect(given(translated)).toBeUndefined();
+    expect(kernel.verdict).toBe(LEFT);
+    ip('link', 'delete', 'tun0');
+    await kernel.close();
+  });
+});
+
 describe('the lot', () => {
   it('is drawn alike in the kernel and in TypeScript: who races again, and who goes to the learned winner', async () => {
-    const instance = 'table-lot';
-    const kernel = new Kernel(new kernelModule.KernelPath(instance, 1), instance);
-    await kernel.path.load(8192);
+    const kernel = await gateway('table-lot', 8192);
     const fds = kernel.path.pinFds(0);
     const openings = new Openings(fds);
     const word = (text: string): number => parse(text)![3];
@@ -314,6 +405,7 @@ describe('the lot', () => {
     }
     expect(again).toBeGreaterThan(30);
     expect(again).toBeLessThan(90);
+    ip('link', 'delete', 'tun0');
     await kernel.close();
   });
 });

@@ -1,6 +1,6 @@
 // The device itself, on a real TUN: batches of what the kernel sends, as they lie in the arena, and what is written
 // back to it. A service on the host is the other end.
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -100,6 +100,22 @@ describe('a TUN', () => {
     const got = [first, second].flatMap((r) => Array.from({ length: r.count }, (_, i) => packet(r, i)));
     for (const [n, p] of got.entries())
       expect(Buffer.from(p.subarray(HEADERS)).equals(payloads[n]), `packet ${n}`).toBe(true);
+  });
+
+  it('waits for a first packet as long as it is told to, and no longer than until it is there', async () => {
+    const arena = new Uint8Array(SLOT + 128);
+    const lengths = new Int32Array(1);
+    const waiting = (us: number): number =>
+      tun.readBatch(arena, Int32Array.of(PACKET_GAP), lengths, 1, SLOT, us);
+    const begun = performance.now();
+    expect(waiting(20_000)).toBe(0);
+    expect(performance.now() - begun).toBeGreaterThanOrEqual(20);
+    const other = spawn('sh', ['-c', 'sleep 0.3; ping -c 1 -W 1 10.9.0.3'], { stdio: 'ignore' });
+    const ended = once(other, 'exit');
+    expect(waiting(10_000_000)).toBe(1);
+    expect(performance.now() - begun).toBeLessThan(9000);
+    await ended;
+    expect(ipv4.daddr(new DataView(arena.buffer), PACKET_GAP)).toBe(0x0a090003);
   });
 
   it('takes a batch, and says of each packet whether the kernel did', async () => {

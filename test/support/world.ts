@@ -80,6 +80,7 @@ const FLOWS = { openingTimeoutMs: 240_000, establishedTimeoutMs: 7_440_000, clos
 export function gatewayOptions(w: World): GatewayPipelineOptions {
   return {
     flows: { max: w.maxFlows, ...FLOWS },
+    openings: true,
     gatewayId: GATEWAY_ID,
     keyId: KEY_ID,
     key: keyWords(gatewayKey(MASTER, GATEWAY_ID)),

@@ -10,9 +10,11 @@
 #include <linux/if_tun.h>
 #include <linux/virtio_net.h>
 #include <net/if.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "addon.h"
@@ -71,20 +73,37 @@ static ssize_t write_fd(int fd, const struct iovec *parts, int count) {
   return count == 1 ? syscall(SYS_write, fd, parts->iov_base, parts->iov_len) : syscall(SYS_writev, fd, parts, count);
 }
 
-// readBatch(fd, arena, at, lengths, limit, slot, header, bytes, gap) -> packets read, or -errno when none was.
+// Tries again for so long while nothing is there, and lets whoever else is to run on this processor do so in between.
+static ssize_t await_fd(int fd, void *to, size_t length, int32_t wait_us) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  const int64_t until = now.tv_sec * 1000000000LL + now.tv_nsec + wait_us * 1000LL;
+  ssize_t got;
+  do {
+    sched_yield();
+    got = read_fd(fd, to, length);
+    if (got >= 0 || errno != EAGAIN) return got;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+  } while (now.tv_sec * 1000000000LL + now.tv_nsec < until);
+  errno = EAGAIN;
+  return -1;
+}
+
+// readBatch(fd, arena, at, lengths, limit, slot, header, bytes, gap, wait) -> packets read, or -errno when none was.
 // Packet i is read so that its first byte after the header lands on arena[at[i]]. at[0] is given; the others stand `gap`
 // bytes behind each other, so that a batch of small ones is a few pages. Ends with the packet that reaches `bytes`:
-// what is written again while it is in the processor's cache is written sooner.
+// what is written again while it is in the processor's cache is written sooner. Waits `wait` microseconds for the first.
 napi_value read_batch(napi_env env, napi_callback_info info) {
-  napi_value args[9], result;
-  int32_t fd, limit, slot, header, bytes, gap;
+  napi_value args[10], result;
+  int32_t fd, limit, slot, header, bytes, gap, wait;
   size_t arena_size, at_size, lengths_size;
-  if (!arguments(env, info, 9, args) || !int_argument(env, args[0], &fd)) return NULL;
+  if (!arguments(env, info, 10, args) || !int_argument(env, args[0], &fd)) return NULL;
   uint8_t *arena = array_argument(env, args[1], napi_uint8_array, &arena_size);
   int32_t *at = arena ? array_argument(env, args[2], napi_int32_array, &at_size) : NULL;
   int32_t *lengths = at ? array_argument(env, args[3], napi_int32_array, &lengths_size) : NULL;
   if (!lengths || !int_argument(env, args[4], &limit) || !int_argument(env, args[5], &slot) ||
-      !int_argument(env, args[6], &header) || !int_argument(env, args[7], &bytes) || !int_argument(env, args[8], &gap))
+      !int_argument(env, args[6], &header) || !int_argument(env, args[7], &bytes) || !int_argument(env, args[8], &gap) ||
+      !int_argument(env, args[9], &wait))
     return NULL;
   int32_t n = 0, error = 0;
   while (n < limit && bytes > 0 && (size_t)n < at_size && (size_t)n < lengths_size) {
@@ -93,6 +112,7 @@ napi_value read_batch(napi_env env, napi_callback_info info) {
     if (n > 0 && (size_t)(start + header + slot) > arena_size) break;
     if (start < 0 || (size_t)(start + header + slot) > arena_size) { error = EFAULT; break; }
     ssize_t got = read_fd(fd, arena + start, (size_t)(header + slot));
+    if (got < 0 && errno == EAGAIN && n == 0 && wait > 0) got = await_fd(fd, arena + start, (size_t)(header + slot), wait);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) { error = errno; break; }
     if (got <= header) continue;

@@ -16,6 +16,7 @@
 
 PROGRAM(gateway_lan)
 PROGRAM(gateway_wan)
+PROGRAM(gateway_tun)
 PROGRAM(replica_in)
 PROGRAM(replica_out)
 

@@ -75,11 +75,27 @@ static __always_inline bool is_answer(struct flow *f, const struct packet *p) {
   return true;
 }
 
+// What opens a connection, to whoever decides: without the stack's own way there, which takes longer. LEFT when nobody
+// is there any more.
+static __always_inline int to_tun(struct __sk_buff *skb, const struct packet *p) {
+  struct settings *how = configuration();
+  __u32 mtu = 0;
+  if (!how || (how->flags & FORWARD_BY_STACK) || p->ttl <= 1 || bpf_check_mtu(skb, how->tun, &mtu, 0, 0)) return LEFT;
+  count(TO_TUN, 1);
+  return bpf_redirect(how->tun, 0);
+}
+
 // [602-612, 656] From a client: to the winner.
 static __always_inline int gateway_lan(struct __sk_buff *skb, __u32 l2) {
   struct packet p = {};
   if (!read(skb, l2, &p) || p.protocol != IPPROTO_TCP) return LEFT;
-  if (p.flags & SYN) return gateway_syn(skb, l2, &p);
+  if (p.flags & SYN) {
+    // A service is its origin's endpoint.
+    struct endpoint *e = find_endpoint(p.daddr, p.dport);
+    if (!e || e->port != p.dport || !is_v4(&e->service, p.daddr) || !is_client(p.saddr)) return LEFT;
+    int verdict = gateway_syn(skb, l2, &p);
+    return verdict == LEFT ? to_tun(skb, &p) : verdict;
+  }
   struct flow *f = find(p.saddr, p.sport, p.daddr, p.dport);
   struct settings *how = configuration();
   if (!f || !how || (f->seen & WAITING)) return LEFT;
@@ -124,7 +140,7 @@ static __always_inline int gateway_wan(struct __sk_buff *skb, __u32 l2) {
     service_port = e->port;
   }
   struct flow *f = find(p.daddr, p.dport, service, service_port);
-  if (!f) return LEFT;
+  if (!f) return (p.flags & SYN) && !tunnel && is_client(p.daddr) ? to_tun(skb, &p) : LEFT;
   bool waiting = f->seen & WAITING;
   if ((p.flags & SYN) && !waiting) return LEFT;
   // Only the winner may speak, and only in its configuration's form; TypeScript knows what to do with others.
@@ -153,4 +169,19 @@ static __always_inline int gateway_wan(struct __sk_buff *skb, __u32 l2) {
     return TC_ACT_SHOT;
   }
   return stack ? by_stack(skb, how) : forward(skb, l2, found, &fib);
+}
+
+// What TypeScript has written: to the way out, without the stack's own way there.
+static __always_inline int gateway_tun(struct __sk_buff *skb, __u32 l2) {
+  struct packet p = {};
+  struct settings *how = configuration();
+  if (!how || (how->flags & FORWARD_BY_STACK) || !read(skb, l2, &p) || p.ttl <= 1) return LEFT;
+  if (p.protocol == IPPROTO_IPIP && skb->gso_size) return LEFT;
+  struct bpf_fib_lookup fib = asked(skb, &p, p.saddr, p.daddr, 0);
+  fib.l4_protocol = p.protocol;
+  int found = route_flow(skb, &fib);
+  if (found < 0) return LEFT;
+  if (!hop_at(skb, l2)) return TC_ACT_SHOT;
+  count(FROM_TUN, 1);
+  return forward(skb, l2, found, &fib);
 }

@@ -74,6 +74,12 @@ struct endpoint {
   __u8 mode, reserved;
 };
 
+// Of the clients' prefixes; an IPv4 one has 96 bits more.
+struct client_key {
+  __u32 bits;
+  struct address address;
+};
+
 struct settings {
   __u32 flags;
   __u32 mark, mask;  // of packets that are left to the stack translated
@@ -105,7 +111,7 @@ struct tickets {
   __u64 done;  // slots that TypeScript has finished with
 };
 
-enum { OUT_PACKETS, OUT_BYTES, IN_PACKETS, IN_BYTES, LEFT_TTL, LEFT_ROUTE, LEFT_MTU, LEFT_ECN, TOTALS };
+enum { OUT_PACKETS, OUT_BYTES, IN_PACKETS, IN_BYTES, LEFT_TTL, LEFT_ROUTE, LEFT_MTU, LEFT_ECN, TO_TUN, FROM_TUN, TOTALS };
 struct totals { __u64 of[TOTALS]; };
 
 // The way out that the host's routes gave for packets from here to there.
@@ -165,6 +171,14 @@ struct {
   __type(key, struct endpoint_key);
   __type(value, struct endpoint);
 } endpoints SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_LPM_TRIE);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __uint(max_entries, 1024);
+  __type(key, struct client_key);
+  __type(value, __u32);
+} clients SEC(".maps");
 
 struct {
   __uint(type, BPF_MAP_TYPE_ARRAY);

@@ -88,6 +88,12 @@ static __always_inline struct endpoint *find_endpoint(__be32 address, __be16 por
   return bpf_map_lookup_elem(&endpoints, &key);
 }
 
+static __always_inline bool is_client(__be32 address) {
+  struct client_key key = {.bits = 128};
+  map_v4(&key.address, address);
+  return bpf_map_lookup_elem(&clients, &key);
+}
+
 // The unit of a flow's `last`.
 static __always_inline __u32 tick(void) { return bpf_ktime_get_coarse_ns() >> 20; }
 
@@ -248,10 +254,13 @@ static __always_inline int route_flow(struct __sk_buff *skb, struct bpf_fib_look
 
 // Hands a finished packet to the way out, past the host's own netfilter.
 static __always_inline int forward(struct __sk_buff *skb, __u32 l2, int found, const struct bpf_fib_lookup *fib) {
+  // Who sends it looks for an Ethernet header, and takes it off where the way out has none.
+  if (l2 == 0 && bpf_skb_change_head(skb, ETH_HLEN, 0)) return TC_ACT_SHOT;
+  if (found != BPF_FIB_LKUP_RET_SUCCESS) return bpf_redirect_neigh(fib->ifindex, 0, 0, 0);
   void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
   struct ethhdr *eth = data;
-  if (l2 == 0 || found != BPF_FIB_LKUP_RET_SUCCESS) return bpf_redirect_neigh(fib->ifindex, 0, 0, 0);
   if ((void *)(eth + 1) > end) return TC_ACT_SHOT;
+  if (l2 == 0) eth->h_proto = bpf_htons(ETH_P_IP);
   __builtin_memcpy(eth->h_dest, fib->dmac, ETH_ALEN);
   __builtin_memcpy(eth->h_source, fib->smac, ETH_ALEN);
   return bpf_redirect(fib->ifindex, 0);

@@ -24,6 +24,7 @@ export type Carrier =
       fastpath: 'off' | 'on';
       race?: Race;
       pinAfterPackets?: number;
+      openings?: boolean;
       maxFlows?: number;
     };
 
@@ -225,6 +226,7 @@ function common(world: World, carrier: Firstack, host: string): Record<string, u
 function gatewayFile(world: World, carrier: Firstack): unknown {
   return {
     ...common(world, carrier, 'gateway'),
+    fastpath: { pinAfterPackets: carrier.pinAfterPackets ?? 0, openings: carrier.openings ?? true },
     lan: ['lan0'],
     wan: world.replicas.map((_, k) => `wan${k + 1}`),
     tun: { name: 'fsgw', queueLength: QUEUE_LENGTH },

@@ -21,13 +21,16 @@ export function connectWorlds(): WorldSpec[] {
     { name: 'nft', carrier: { kind: 'nft' } },
     { name: 'haproxy', carrier: { kind: 'haproxy', splice: false } },
     { name: 'pinned-a', carrier: ours },
+    { name: 'alone-a', carrier: { ...ours, race: 'learned', openings: false } },
     { name: 'learned-a', carrier: { ...ours, race: 'learned' } },
     { name: 'race4-a', carrier: ours, replicas: REPLICAS },
   ];
 }
 
 const NOTES: Record<string, string> = {
-  'pinned-a': '--race gateway, one replica: SYN and SYN-ACK through TypeScript, the rest pinned',
+  'alone-a':
+    '--race learned, fastpath.openings false: SYN and SYN-ACK through TypeScript, one target; one in fifty races again',
+  'pinned-a': '--race gateway, one replica: the same, and the origin is asked each time, too',
   'learned-a':
     "--race learned: the SYN and its answer are the kernel's too, under a lease; one in fifty races again",
   'race4-a': `--race gateway, ${REPLICAS} replicas`,
@@ -45,7 +48,8 @@ export async function connectRate(
   const ratio = (id: string, ours: string, other: string, value: number): Figure =>
     rounds.ratio(id, `crr:${ours}`, [`crr:${other}`], { kind: 'least', value }, { note: NOTES[ours] });
   return [
-    ratio('crr/nft', 'pinned-a', 'nft', 0.7),
+    ratio('crr/nft', 'alone-a', 'nft', 0.7),
+    ratio('crr/nft:raced', 'pinned-a', 'nft', 0.7),
     ratio('crr/nft:learned', 'learned-a', 'nft', 0.9),
     ratio('crr/haproxy', 'learned-a', 'haproxy', 2),
     ratio('race-crr/haproxy', 'race4-a', 'haproxy', 0.5),

@@ -142,7 +142,7 @@ fleet.update(view, 'A');
 pipeline.load(fleet.snapshot(1500, 1440));
 pipeline.tick();
 const source = new Source();
-const runner = new Runner(source, batch, hold, pipeline.stages, clock, pipeline.due?.bind(pipeline));
+const runner = new Runner(source, batch, hold, pipeline.stages, clock, pipeline.due);
 
 function send(packets: number, step: number): void {
   source.fill(packets, step);

@@ -79,10 +79,10 @@ describe('--fastpath', () => {
       await expect(chooseFastpath(asked, host(), AGAINST)).rejects.toThrow(/translates sources/);
   });
 
-  it('says what pinned flows pass over', () => {
+  it('says what redirected packets pass over', () => {
     const choice = { how: 'on', why: 'as asked', skipped: ['ip filter FORWARD', 'inet fw post'] } as const;
     expect(describeFastpath({ ...choice, skipped: [...choice.skipped] })).toBe(
-      'fastpath on: as asked; pinned flows pass over ip filter FORWARD, inet fw post',
+      'fastpath on: as asked; redirected packets pass over ip filter FORWARD, inet fw post',
     );
   });
 });

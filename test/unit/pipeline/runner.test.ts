@@ -89,6 +89,52 @@ describe('the runner', () => {
     expect(batch.counters[common.release]).toBe(3);
   });
 
+  /** A runner, and how long each read of a run waits when so many packets come. */
+  const waiting = () => {
+    const waited: number[] = [];
+    const given: number[] = [];
+    const device: Device = {
+      name: 'waiting',
+      readBatch: (_arena, _at, lengths, _limit, _slot, waitUs) => {
+        waited.push(waitUs ?? 0);
+        lengths[0] = 2;
+        return given.shift() ?? 0;
+      },
+      writeBatch: (_arena, _at, _lengths, count) => count,
+      onReadable: () => {},
+      release: () => {},
+    };
+    const made = runner(() => {}, device);
+    const reads = (...packets: number[]): number[] => {
+      given.push(...packets);
+      made.run.run();
+      expect(given).toEqual([]);
+      return waited.splice(0);
+    };
+    return { ...made, reads };
+  };
+
+  it('looks for more for a moment before it ends', () => {
+    const { reads } = waiting();
+    const wait = reads(1, 1, 0)[1];
+    expect(wait).toBeGreaterThan(0);
+    // In vain: not the next time, but the time after that.
+    expect(reads(1)).toEqual([0]);
+    expect(reads(1, 1, 1, 0)).toEqual([0, wait, wait, wait]);
+    expect(reads(1)).toEqual([0]);
+    // A full batch is followed by the next at once.
+    expect(reads(BATCH, 1, 0)).toEqual([0, 0, wait]);
+  });
+
+  it('does not look for more when something held is due by then', () => {
+    const wait = waiting().reads(1, 1, 0)[1];
+    for (const dueIn of [wait, wait - 1]) {
+      const { reads, hold, clock } = waiting();
+      hold.push(packet(1), 10, 2, clock.nowUs + dueIn, 0);
+      expect(dueIn < wait ? reads(1) : reads(1, 0)).toEqual(dueIn < wait ? [0] : [0, wait]);
+    }
+  });
+
   it('counts what the device refuses, and ends with a device that is gone', () => {
     let gone = false;
     const broken: Device = {
@@ -104,9 +150,8 @@ describe('the runner', () => {
       release: () => {},
     };
     const { run, batch } = runner(() => {}, broken);
-    expect(run.run()).toBe(1);
-    expect(batch.counters[common.writeError]).toBe(1);
     expect(run.run()).toBe(-1);
+    expect(batch.counters[common.writeError]).toBe(1);
     expect(batch.counters[common.readError]).toBe(1);
   });
 });

@@ -1,0 +1,46 @@
+import { describe, expect, it } from 'vitest';
+import { Patience } from '../../../src/pipeline/patience.js';
+
+/** How many of the next `chances` it waits, when each wait is in vain. */
+function waits(patience: Patience, chances: number): number {
+  let n = 0;
+  for (let k = 0; k < chances; k++)
+    if (patience.next(Number.POSITIVE_INFINITY) > 0) {
+      n++;
+      patience.learn(0);
+    }
+  return n;
+}
+
+describe('patience', () => {
+  it('goes on waiting for as long as packets come', () => {
+    const patience = new Patience();
+    for (let n = 0; n < 100; n++) {
+      expect(patience.next(Number.POSITIVE_INFINITY)).toBeGreaterThan(0);
+      patience.learn(1);
+    }
+  });
+
+  it('is lost where nothing comes: one wait in 64 chances at last', () => {
+    const patience = new Patience();
+    // 1, 2, 4 … chances apart.
+    expect(waits(patience, 1 + 2 + 4 + 8 + 16 + 32 + 64)).toBe(7);
+    expect(waits(patience, 640)).toBe(10);
+  });
+
+  it('is back with the first packet that a wait brings', () => {
+    const patience = new Patience();
+    waits(patience, 640);
+    while (patience.next(Number.POSITIVE_INFINITY) === 0);
+    patience.learn(3);
+    expect(patience.next(Number.POSITIVE_INFINITY)).toBeGreaterThan(0);
+  });
+
+  it('leaves no time to wait where something else is due', () => {
+    const patience = new Patience();
+    const wait = patience.next(1000);
+    expect(patience.next(wait)).toBe(wait);
+    expect(patience.next(wait - 1)).toBe(0);
+    expect(patience.next(-5)).toBe(0);
+  });
+});
