@@ -97,10 +97,11 @@ export class Runner {
         if (error instanceof DeviceError) return -1;
         throw error;
       }
-      if (waitUs > 0) this.#patience.learn(n);
+      const beforeUs = clock.nowUs;
+      clock.update();
+      if (waitUs > 0) this.#patience.learn(n, clock.nowUs - beforeUs);
       if (n === 0) break;
       read += n;
-      clock.update();
       this.process(n);
       const mayBeMore = n === BATCH || this.#isFull(n);
       waitUs = mayBeMore ? 0 : this.#patience.next(hold.nextDueUs + slackUs - clock.nowUs);

@@ -7,7 +7,7 @@ function waits(patience: Patience, chances: number): number {
   for (let k = 0; k < chances; k++)
     if (patience.next(Number.POSITIVE_INFINITY) > 0) {
       n++;
-      patience.learn(0);
+      patience.learn(0, 30);
     }
   return n;
 }
@@ -17,23 +17,34 @@ describe('patience', () => {
     const patience = new Patience();
     for (let n = 0; n < 100; n++) {
       expect(patience.next(Number.POSITIVE_INFINITY)).toBeGreaterThan(0);
-      patience.learn(1);
+      patience.learn(1, 30);
     }
   });
 
-  it('is lost where nothing comes: one wait in 64 chances at last', () => {
+  it('is lost where nothing comes: one wait in 1024 chances at last', () => {
     const patience = new Patience();
     // 1, 2, 4 … chances apart.
-    expect(waits(patience, 1 + 2 + 4 + 8 + 16 + 32 + 64)).toBe(7);
-    expect(waits(patience, 640)).toBe(10);
+    expect(waits(patience, 2 ** 11 - 1)).toBe(11);
+    expect(waits(patience, 10_240)).toBe(10);
   });
 
   it('is back with the first packet that a wait brings', () => {
     const patience = new Patience();
-    waits(patience, 640);
+    waits(patience, 10_240);
     while (patience.next(Number.POSITIVE_INFINITY) === 0);
-    patience.learn(3);
+    patience.learn(3, 30);
     expect(patience.next(Number.POSITIVE_INFINITY)).toBeGreaterThan(0);
+  });
+
+  it('is lost at once where others run meanwhile, whatever came', () => {
+    const patience = new Patience();
+    let waited = 0;
+    for (let k = 0; k < 2 ** 11 - 1; k++)
+      if (patience.next(Number.POSITIVE_INFINITY) > 0) {
+        waited++;
+        patience.learn(1, 3000);
+      }
+    expect(waited).toBe(2);
   });
 
   it('leaves no time to wait where something else is due', () => {
