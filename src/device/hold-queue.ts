@@ -93,6 +93,11 @@ export class HoldQueue {
     return this.#size === 0 ? Infinity : this.#due[this.#heap[0]];
   }
 
+  /** Whole µs from now until the earliest is due, negative when it was; an age when none is held. Without garbage. */
+  dueInUs(clock: Clock): number {
+    return this.#size === 0 ? 1e9 : (this.#due[this.#heap[0]] - clock.nowUs) | 0;
+  }
+
   /**
    * Copies a packet, with the {@link VNET_HEADER} bytes that stand before it.
    * Never allocates, but for one view when `from` lies in another buffer than at the last call.

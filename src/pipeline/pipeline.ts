@@ -97,17 +97,24 @@ export class Runner {
         if (error instanceof DeviceError) return -1;
         throw error;
       }
-      const beforeUs = clock.nowUs;
-      clock.update();
-      if (waitUs > 0) this.#patience.learn(n, clock.nowUs - beforeUs);
+      if (waitUs > 0) this.#learn(n);
       if (n === 0) break;
       read += n;
+      clock.update();
       this.process(n);
       const mayBeMore = n === BATCH || this.#isFull(n);
-      waitUs = mayBeMore ? 0 : this.#patience.next(hold.nextDueUs + slackUs - clock.nowUs);
+      waitUs = mayBeMore ? 0 : this.#patience.next(hold.dueInUs(clock) + slackUs);
       if (!mayBeMore && waitUs === 0) break;
     }
     return read;
+  }
+
+  /** Whole µs: others would be boxed, garbage for each batch. */
+  #learn(packets: number): void {
+    const { clock } = this;
+    const beforeUs = clock.nowUs;
+    clock.update();
+    this.#patience.learn(packets, (clock.nowUs - beforeUs) | 0);
   }
 
   /** Whether the device ended this batch for its bytes: there may be more. */
