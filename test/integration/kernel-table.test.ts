@@ -7,9 +7,6 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { mix, racesAgain } from '../../gateway/send-syn.js';
 import { MonotonicClock } from '../../src/device/clock.js';
 import { native } from '../../src/device/native.js';
-import type { KernelPath } from '../../src/fastpath/kernel.js';
-import { FLOW_KEY, FLOW_VALUE } from '../../src/fastpath/layout.js';
-import { bpf } from '../../src/fastpath/native.js';
 import { Openings } from '../../src/fastpath/openings.js';
 import { parse, parsePrefix } from '../../src/wire/address.js';
 import { PACKETS } from '../contract/packets.js';
@@ -31,6 +28,7 @@ import {
 } from '../support/builder.js';
 import { Harness } from '../support/harness.js';
 import { frame, type Packet, parseFrame } from '../support/naive.js';
+import { hex, interfaces, Kernel, LEFT, REDIRECT } from './kernel-programs.js';
 
 const NAMESPACE = `fs-table-${process.pid}`;
 const HOME = mkdtempSync('/tmp/firstack-table-');
@@ -49,15 +47,6 @@ const NETWORK = [
   ['route', 'add', 'default', 'via', '172.31.0.2'],
 ];
 
-const ETHERNET = Uint8Array.of(2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 8, 8, 0);
-const SK_BUFF = 192;
-const INGRESS_IFINDEX = 36;
-const IFINDEX = 40;
-const REDIRECT = 7;
-const OK = 0;
-const LEFT = -1;
-
-const index: Record<string, number> = {};
 let kernelModule: typeof import('../../src/fastpath/kernel.js');
 
 beforeAll(async () => {
@@ -71,7 +60,7 @@ beforeAll(async () => {
   native.setns(`/run/netns/${NAMESPACE}`);
   execFileSync('sysctl', ['-qw', 'net.ipv4.ip_forward=1']);
   for (const args of NETWORK) ip(...args);
-  for (const link of JSON.parse(ip('-j', 'link', 'show'))) index[link.ifname] = link.ifindex;
+  for (const link of JSON.parse(ip('-j', 'link', 'show'))) interfaces[link.ifname] = link.ifindex;
 });
 
 afterAll(() => {
@@ -101,57 +90,6 @@ function programFor(r: Row, f: Uint8Array): { program: string; from: string } {
   return { program: local ? 'replica_out_l2' : 'replica_in_l2', from: 'wan0' };
 }
 
-class Kernel {
-  readonly #programs = new Map<string, number>();
-  /** The last byte of the hardware address that the last packet goes to. */
-  nextHop = 0;
-  /** What the last program answered. */
-  verdict = LEFT;
-  constructor(
-    readonly path: KernelPath,
-    readonly instance: string,
-  ) {}
-
-  /** What the program makes of a packet (no virtio header), or undefined when it leaves it alone. */
-  run(program: string, from: string, packet: Uint8Array): Uint8Array | undefined {
-    const fd =
-      this.#programs.get(program) ?? bpf.get(`${HOME}/firstack/${this.instance}/programs/${program}`);
-    this.#programs.set(program, fd);
-    const input = Uint8Array.from([...ETHERNET, ...packet]);
-    const output = new Uint8Array(input.length + 256);
-    const context = new Uint8Array(SK_BUFF);
-    const view = new DataView(context.buffer);
-    view.setInt32(INGRESS_IFINDEX, index[from], true);
-    view.setInt32(IFINDEX, index[from], true);
-    const verdict = bpf.testRun(fd, input, output, context, 1);
-    const out = output.subarray(ETHERNET.length, view.getUint32(0, true));
-    this.nextHop = output[5];
-    const same = Buffer.compare(out, packet) === 0;
-    if (verdict === LEFT) {
-      this.verdict = LEFT;
-      expect(hex(out)).toBe(hex(packet));
-      return undefined;
-    }
-    expect([OK, REDIRECT]).toContain(verdict);
-    this.verdict = verdict;
-    // What is handed to the TUN as it is, is the TUN's to judge.
-    return same ? undefined : out.slice();
-  }
-
-  clear(): void {
-    const keys = new Uint8Array(FLOW_KEY * 4096);
-    const values = new Uint8Array(FLOW_VALUE * 4096);
-    const n = bpf.scan(this.path.flows, new Uint8Array(4), 1, keys, values, 4096);
-    expect(n).toBeLessThan(0);
-    bpf.remove(this.path.flows, keys, FLOW_KEY, -1 - n);
-  }
-
-  close(): Promise<void> {
-    for (const fd of this.#programs.values()) bpf.close(fd);
-    return this.path.remove();
-  }
-}
-
 /** Where the IP headers of a packet begin. */
 function headers(packet: Uint8Array): number[] {
   return packet[9] === 4 ? [0, (packet[0] & 15) * 4] : [0];
@@ -168,7 +106,6 @@ function unhopped(packet: Uint8Array): Uint8Array {
   return copy;
 }
 
-const hex = (b: Uint8Array): string => Buffer.from(b).toString('hex');
 const spoilt = (p: Given): boolean =>
   p instanceof Uint8Array ||
   (p.body.kind === 'ip' ? spoilt(p.body) : p.body.kind === 'tcp' && p.body.spoil !== 0);
