@@ -98,14 +98,13 @@ program
     );
   });
 
-const loadAdmin = (): Promise<typeof import('./admin/commands.js')> => import('./admin/commands.js');
+const loadAdmin = (): Promise<typeof import('../gateway/race/ask.js')> => import('../gateway/race/ask.js');
 const adminOption = (): Option =>
   new Option('--admin <address>', "the gateway's admin.listen: HOST:PORT or unix:PATH").default(
     '127.0.0.1:7411',
   );
 
-const loadReplica = (): Promise<typeof import('./admin/replica-commands.js')> =>
-  import('./admin/replica-commands.js');
+const loadReplica = (): Promise<typeof import('../replica/race/ask.js')> => import('../replica/race/ask.js');
 const replicaCommand = (name: string, description: string): Command =>
   replica
     .command(name)

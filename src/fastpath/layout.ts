@@ -3,7 +3,7 @@
  * network order; counters in the machine's own, which is little-endian wherever Node runs.
  */
 import type { FlowTable } from '../flow/table.js';
-import type { Mode } from '../pipeline/modes.js';
+import type { Mode } from '../race/modes.js';
 import type { Address, Prefix } from '../wire/address.js';
 
 export const FLOW_KEY = 40;

@@ -16,7 +16,8 @@ import {
 } from '../flow/states.js';
 import { type FlowTable, tickOf } from '../flow/table.js';
 import type { Stage } from '../pipeline/batch.js';
-import type { Mode } from '../pipeline/modes.js';
+import type { Mode } from '../race/modes.js';
+import type { OpeningFds } from '../race/openings.js';
 import {
   ENDPOINT_KEY,
   ENDPOINT_VALUE,
@@ -39,7 +40,6 @@ import {
   writeFlowKey,
 } from './layout.js';
 import { bpf } from './native.js';
-import type { OpeningFds } from './openings.js';
 
 /** What the control plane hands to the data plane: descriptors, which are the whole process's. */
 export interface PinFds extends OpeningFds {

@@ -7,7 +7,7 @@ import { MonotonicClock } from '../device/clock.js';
 import { type Device, VNET_HEADER } from '../device/device.js';
 import { HoldQueue } from '../device/hold-queue.js';
 import { wallMs } from '../device/wall-clock.js';
-import { learnedBytes } from '../race/learned.js';
+import { learnedBytes } from '../proximity/learned.js';
 import { ringBytes } from '../race/record.js';
 import { fold, pseudoHeader, sum } from '../wire/checksum.js';
 import * as ipip from '../wire/ipip.js';

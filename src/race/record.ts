@@ -4,9 +4,9 @@
  * overwritten meanwhile is left out.
  */
 import type { Clock } from '../device/clock.js';
+import { ORIGIN } from '../proximity/candidates.js';
 import { type Address, format } from '../wire/address.js';
 import { HEADER } from '../wire/virtio.js';
-import { ORIGIN } from './candidates.js';
 import type { Release } from './release.js';
 
 export type CandidateVerdict = 'won' | 'reset' | 'refused' | 'silent';

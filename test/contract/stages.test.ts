@@ -1,8 +1,8 @@
 /** The packet table against the pipelines that run on the TUN. */
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { reasons as gatewayReasons } from '../../gateway/reasons.js';
-import { reasons as originReasons } from '../../origin/reasons.js';
-import { reasons as replicaReasons } from '../../replica/reasons.js';
+import { reasons as gatewayReasons } from '../../gateway/race/reasons.js';
+import { reasons as originReasons } from '../../origin/race/reasons.js';
+import { reasons as replicaReasons } from '../../replica/race/reasons.js';
 import { NOW_SECONDS } from '../support/builder.js';
 import { Harness, sums } from '../support/harness.js';
 import { frame, type Packet, parseFrame } from '../support/naive.js';

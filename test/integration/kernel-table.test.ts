@@ -4,10 +4,10 @@
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { mix, racesAgain } from '../../gateway/send-syn.js';
+import { mix, racesAgain } from '../../gateway/race/send-syn.js';
 import { MonotonicClock } from '../../src/device/clock.js';
 import { native } from '../../src/device/native.js';
-import { Openings } from '../../src/fastpath/openings.js';
+import { Openings } from '../../src/race/openings.js';
 import { parse, parsePrefix } from '../../src/wire/address.js';
 import { PACKETS } from '../contract/packets.js';
 import { CONFIGURATIONS, type Given, type Row } from '../contract/row.js';

@@ -5,7 +5,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { parse, stringify } from 'yaml';
-import { maglev } from '../../origin/maglev.js';
+import { maglev } from '../../src/balance/maglev.js';
 import { slotOf } from '../../src/flow/jhash.js';
 import { blankTopology } from '../../src/lab/bench/random-topology.js';
 import type { Lab } from '../../src/lab/lab.js';

@@ -1,13 +1,13 @@
 /** The nftables text of every role, read by `nft -c`, which changes nothing. It needs root, so it is here. */
 import { execFileSync } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
-import { readGatewayConfig } from '../../gateway/config.js';
-import { Fleet } from '../../gateway/fleet.js';
-import { steering as gatewaySteering } from '../../gateway/steering.js';
-import { readOriginConfig } from '../../origin/config.js';
-import { steering as originSteering } from '../../origin/steering.js';
-import { readReplicaConfig } from '../../replica/config.js';
-import { steering as replicaSteering } from '../../replica/steering.js';
+import { readGatewayConfig } from '../../gateway/race/config.js';
+import { Fleet } from '../../gateway/race/fleet.js';
+import { steering as gatewaySteering } from '../../gateway/race/steering.js';
+import { readOriginConfig } from '../../origin/race/config.js';
+import { steering as originSteering } from '../../origin/race/steering.js';
+import { readReplicaConfig } from '../../replica/race/config.js';
+import { steering as replicaSteering } from '../../replica/race/steering.js';
 import { CONFIGURATIONS, type ReplicaRecord, type ServiceRecord } from '../../src/registry/records.js';
 import { nftText, type Steering } from '../../src/steer/plan.js';
 import { Files } from '../support/files.js';

@@ -1,7 +1,7 @@
 /** One role's whole pipeline over a device in memory, its clock turned by hand. */
-import { createPipeline as createGateway } from '../../gateway/pipeline.js';
-import { createPipeline as createOrigin } from '../../origin/pipeline.js';
-import { createPipeline as createReplica } from '../../replica/pipeline.js';
+import { createPipeline as createGateway } from '../../gateway/race/pipeline.js';
+import { createPipeline as createOrigin } from '../../origin/race/pipeline.js';
+import { createPipeline as createReplica } from '../../replica/race/pipeline.js';
 import { ManualClock } from '../../src/device/clock.js';
 import { HoldQueue } from '../../src/device/hold-queue.js';
 import { type MemoryDevice, memoryPair } from '../../src/device/memory.js';
@@ -9,7 +9,7 @@ import type { PinFds } from '../../src/fastpath/pins.js';
 import { Batch, EXTRA_SLOT } from '../../src/pipeline/batch.js';
 import { Runner } from '../../src/pipeline/pipeline.js';
 import { GAUGES, MAX_REASONS } from '../../src/pipeline/reasons.js';
-import { learnedBytes } from '../../src/race/learned.js';
+import { learnedBytes } from '../../src/proximity/learned.js';
 import { ringBytes } from '../../src/race/record.js';
 import {
   gatewayOptions,

@@ -1,7 +1,7 @@
 /** What a gateway has learned, made by hand for tests: a table, its clock, and races that have been. */
 import { beforeEach } from 'vitest';
 import { ManualClock } from '../../src/device/clock.js';
-import { Learned, learnedBytes, rttOf } from '../../src/race/learned.js';
+import { Learned, learnedBytes, rttOf } from '../../src/proximity/learned.js';
 import { RECORDED } from '../../src/race/record.js';
 
 export const CLIENT = 0xc0000207 | 0;

@@ -25,7 +25,7 @@ async function measure() {
   const { Runner } = await load('src/pipeline/pipeline.js');
   const { GAUGES, MAX_REASONS } = await load('src/pipeline/reasons.js');
   const { ringBytes } = await load('src/race/record.js');
-  const { createPipeline } = await load(`${work.role}/pipeline.js`);
+  const { createPipeline } = await load(`${work.role}/race/pipeline.js`);
 
   const clock = new MonotonicClock();
   const counters = new Float64Array(new SharedArrayBuffer(MAX_REASONS * 8));

@@ -1,8 +1,8 @@
 /** The snapshots that control planes would load, for the small world of `builder.ts`. */
-import type { GatewayPipelineOptions, GatewaySnapshot } from '../../gateway/state.js';
-import type { OriginSnapshot } from '../../origin/state.js';
-import type { ReplicaSnapshot } from '../../replica/state.js';
-import type { KeyringGateway } from '../../src/pipeline/keyring.js';
+import type { GatewayPipelineOptions, GatewaySnapshot } from '../../gateway/race/state.js';
+import type { OriginSnapshot } from '../../origin/race/state.js';
+import type { ReplicaSnapshot } from '../../replica/race/state.js';
+import type { KeyringGateway } from '../../src/race/keyring.js';
 import { type Address, type Prefix, parse, parsePrefix } from '../../src/wire/address.js';
 import { GATEWAY_ID, KEY_ID, MASTER, ORIGIN, PREFIX, REPLICAS, SERVICE, SERVICE_PORT } from './builder.js';
 import { gatewayKey } from './naive.js';

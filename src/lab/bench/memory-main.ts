@@ -116,7 +116,7 @@ class Source implements Device {
 }
 
 const load = (path: string): Promise<unknown> =>
-  import(new URL(`../../../gateway/${path}`, import.meta.url).href);
+  import(new URL(`../../../gateway/race/${path}`, import.meta.url).href);
 const { createPipeline } = (await load('pipeline.js')) as PipelineModule;
 const { Fleet } = (await load('fleet.js')) as {
   Fleet: new (

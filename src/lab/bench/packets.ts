@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { FirstackError } from '../../errors.js';
 import { bpf } from '../../fastpath/native.js';
-import { median } from '../../race/distance.js';
+import { median } from '../../probe/distance.js';
 import { pause } from '../process.js';
 import { pinDirectory } from './carriers.js';
 import { fillFlows, flowPacket } from './kernel-flows.js';

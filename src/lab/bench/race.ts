@@ -7,7 +7,7 @@
 import { writeFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { generator } from '../../load/generator.js';
-import { median } from '../../race/distance.js';
+import { median } from '../../probe/distance.js';
 import type { Race, Release } from '../../race/release.js';
 import { Lab } from '../lab.js';
 import { wanAddress } from '../network.js';

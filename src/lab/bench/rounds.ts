@@ -1,5 +1,5 @@
 /** Arms, interleaved: every round measures each of them once, in an order drawn by lot. */
-import { median } from '../../race/distance.js';
+import { median } from '../../probe/distance.js';
 import { machineCpuSeconds, processCpuSeconds } from './cpu.js';
 import {
   bootstrap,

@@ -1,5 +1,5 @@
 /** An SVG of a soak: connections a second by machine, what befell whom when, and the roles' memory, over the time. */
-import { median } from '../../race/distance.js';
+import { median } from '../../probe/distance.js';
 import type { Soak } from './soak-figures.js';
 import type { Kind } from './soak-schedule.js';
 

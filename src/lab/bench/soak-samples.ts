@@ -1,6 +1,6 @@
 /** What the roles hold while a soak runs: memory by process, flows in the kernel, elements of nftables sets. */
 import { readFileSync } from 'node:fs';
-import { median } from '../../race/distance.js';
+import { median } from '../../probe/distance.js';
 import type { Lab } from '../lab.js';
 import { monotonicMs } from './soak-events.js';
 

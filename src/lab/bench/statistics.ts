@@ -1,5 +1,5 @@
 /** What the bench says of its samples: medians, their bootstrap intervals, and whether a target was reached. */
-import { median } from '../../race/distance.js';
+import { median } from '../../probe/distance.js';
 
 export interface Interval {
   value: number;

@@ -1,8 +1,8 @@
 // Each role's rehearsal reaches the work that its first connections need, under every configuration.
 import { describe, expect, it } from 'vitest';
-import * as gateway from '../../../gateway/pipeline.js';
-import * as origin from '../../../origin/pipeline.js';
-import * as replica from '../../../replica/pipeline.js';
+import * as gateway from '../../../gateway/race/pipeline.js';
+import * as origin from '../../../origin/race/pipeline.js';
+import * as replica from '../../../replica/race/pipeline.js';
 import type { CreatePipeline, Pipeline, PipelineContext } from '../../../src/pipeline/pipeline.js';
 import { gatewayOptions, originOptions, replicaOptions, WORLD } from '../../support/world.js';
 

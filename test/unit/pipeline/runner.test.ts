@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { reasons as gateway } from '../../../gateway/reasons.js';
-import { reasons as origin } from '../../../origin/reasons.js';
-import { reasons as replica } from '../../../replica/reasons.js';
+import { reasons as gateway } from '../../../gateway/race/reasons.js';
+import { reasons as origin } from '../../../origin/race/reasons.js';
+import { reasons as replica } from '../../../replica/race/reasons.js';
 import { ManualClock } from '../../../src/device/clock.js';
 import { type Device, DeviceError } from '../../../src/device/device.js';
 import { HoldQueue } from '../../../src/device/hold-queue.js';

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { Candidates, ORIGIN, ORIGIN_ID } from '../../../src/race/candidates.js';
-import { DistanceWindow, median } from '../../../src/race/distance.js';
+import { DistanceWindow, median } from '../../../src/probe/distance.js';
+import { Candidates, ORIGIN, ORIGIN_ID } from '../../../src/proximity/candidates.js';
 import { schedule } from '../../../src/race/release.js';
 
 describe('candidates', () => {

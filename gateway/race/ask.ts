@@ -1,0 +1,97 @@
+/** The commands that ask running roles: `firstack explain`, `races`, `proximity`. */
+
+import { askAdmin } from '../../src/admin/client.js';
+import { EXIT, FirstackError } from '../../src/errors.js';
+import { describeRace, join, summarizeRace } from '../../src/race/explain.js';
+import type { RaceRecord } from '../../src/race/record.js';
+
+const KEPT = 4096;
+const FOLLOW_MS = 250;
+
+interface Proximity {
+  service: string;
+  prefix: string;
+  candidates: { id: string; rttMs: number; variationMs: number; samples: number; wins: number }[];
+}
+
+export interface AskOptions {
+  admin: string;
+  origin?: string;
+  json: boolean;
+}
+
+/** @param which CLIENT:PORT or `last` */
+export async function explain(which: string, o: AskOptions): Promise<number> {
+  const { races } = await askAdmin<{ races: RaceRecord[] }>(
+    o.admin,
+    `/v1/races?last=${which === 'last' ? 1 : KEPT}`,
+  );
+  const race = which === 'last' ? races.at(-1) : races.findLast((r) => r.client === which);
+  if (race === undefined)
+    throw new FirstackError('FSA_RACE_UNKNOWN', `${which}: no such race among the latest ${KEPT}`);
+  const raced = new Set(race.candidates.map((c) => c.id));
+  const status = await askAdmin<{ replicas: { id: string; state: string; reason: string }[] }>(
+    o.admin,
+    '/v1/status',
+  );
+  const leftOut = status.replicas
+    .filter((r) => !raced.has(r.id))
+    .map((r) => ({ id: r.id, why: whyLeftOut(race, r) }));
+  let origin: RaceRecord | undefined;
+  if (o.origin !== undefined && race.race === 'origin') {
+    const there = await askAdmin<{ races: RaceRecord[] }>(o.origin, `/v1/races?last=${KEPT}`);
+    origin = there.races.findLast((r) => r.client === race.client && r.service === race.service);
+  }
+  const explanation = join(race, origin, leftOut);
+  print(o.json ? JSON.stringify(explanation, null, 2) : describeRace(explanation).join('\n'));
+  return EXIT.ok;
+}
+
+function whyLeftOut(race: RaceRecord, r: { state: string; reason: string }): string {
+  if (r.state !== 'up') return r.reason === '' ? r.state : `${r.state}: ${r.reason}`;
+  return race.race === 'learned' ? 'not asked: another was learned to be nearest' : 'was not up then';
+}
+
+/** Prints races as they are decided, until interrupted; without `follow` the latest ones. */
+export async function races(o: AskOptions & { follow: boolean; last: number }): Promise<number> {
+  const show = (r: RaceRecord): void => print(o.json ? JSON.stringify(r) : summarizeRace(r));
+  const latest = async (n: number): Promise<RaceRecord[]> =>
+    (await askAdmin<{ races: RaceRecord[] }>(o.admin, `/v1/races?last=${n}`)).races;
+  let next = 0;
+  for (const r of await latest(o.last)) {
+    show(r);
+    next = r.conn + 1;
+  }
+  while (o.follow) {
+    await new Promise((resolve) => setTimeout(resolve, FOLLOW_MS));
+    // Those that are under way are left for the next look.
+    for (const r of (await latest(KEPT)).filter((x) => x.conn >= next)) {
+      if (r.winner === null) break;
+      show(r);
+      next = r.conn + 1;
+    }
+  }
+  return EXIT.ok;
+}
+
+/** Who wins for whom, as this gateway has learned it. */
+export async function proximity(o: AskOptions): Promise<number> {
+  const answer = await askAdmin<{ proximity: Proximity[] }>(o.admin, '/v1/proximity');
+  if (o.json) {
+    print(JSON.stringify(answer.proximity, null, 2));
+    return EXIT.ok;
+  }
+  print(
+    `${'service'.padEnd(12)} ${'clients'.padEnd(18)} ${'machine'.padEnd(12)} ${'rtt ms'.padStart(8)} ${'± ms'.padStart(6)} ${'samples'.padStart(8)} ${'wins'.padStart(8)}`,
+  );
+  for (const p of answer.proximity)
+    for (const c of [...p.candidates].sort((a, b) => a.rttMs - b.rttMs))
+      print(
+        `${p.service.padEnd(12)} ${p.prefix.padEnd(18)} ${c.id.padEnd(12)} ${c.rttMs.toFixed(1).padStart(8)} ${c.variationMs.toFixed(1).padStart(6)} ${String(c.samples).padStart(8)} ${String(c.wins).padStart(8)}`,
+      );
+  return EXIT.ok;
+}
+
+function print(line: string): void {
+  process.stdout.write(`${line}\n`);
+}

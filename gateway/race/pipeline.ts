@@ -1,0 +1,38 @@
+/** The gateway's order of work, as in figures 2, 5 and 6 of the source. Reading it is reading them. */
+
+import { writePins } from '../../src/fastpath/pins.js';
+import type { Pipeline, PipelineContext } from '../../src/pipeline/pipeline.js';
+import { validate } from '../../src/pipeline/validate.js';
+import { carry } from './carry.js';
+import { crackAck } from './crack-ack.js';
+import { findFlow } from './find-flow.js';
+import { Following, followOpenings } from './follow-openings.js';
+import { keepFirstAck } from './keep-first-ack.js';
+import { reasons } from './reasons.js';
+import { hedges } from './send-syn.js';
+import { type GatewayPipelineOptions, type GatewaySnapshot, GatewayState } from './state.js';
+import { tagSyn } from './tag-syn.js';
+
+export { rehearse } from './rehearsal.js';
+
+export function createPipeline(context: PipelineContext<GatewayPipelineOptions>): Pipeline<GatewaySnapshot> {
+  const state = new GatewayState(context);
+  const following = state.openings === undefined ? undefined : new Following(state.openings);
+  return {
+    reasons: reasons.names,
+    load: (snapshot) => state.load(snapshot),
+    tick: () => state.tick(context.clock.nowUs),
+    poll: following === undefined ? undefined : () => following.poll(state, context.batch),
+    due: hedges(state, context.batch),
+    stages: [
+      validate,
+      ...(following === undefined ? [] : [followOpenings(state, following)]), // SYNs that the kernel sent by itself
+      crackAck(state), //     535, 554
+      findFlow(state), //     606
+      tagSyn(state), //       204–214
+      keepFirstAck(state), // 502–516
+      carry(state), //        602–658
+      ...(state.pins === undefined ? [] : [writePins(state.pins)]), // the kernel carries the rest
+    ],
+  };
+}

@@ -1,0 +1,17 @@
+/** [210] Puts this gateway's tag on a SYN. */
+import type { Batch } from '../../src/pipeline/batch.js';
+import * as options from '../../src/wire/options.js';
+import * as tag from '../../src/wire/tag.js';
+import * as tcp from '../../src/wire/tcp.js';
+import type { GatewayState } from './state.js';
+
+/** Requires sound options with room for the tag (`tag.fits`), no payload, and headroom. */
+export function putTag(state: GatewayState, batch: Batch, i: number): void {
+  const { view, arena } = batch;
+  const at = batch.at[i];
+  const l4 = batch.l4[i];
+  const end = options.end(view, l4, tcp.dataOffset(view, l4));
+  batch.at[i] = tag.insert(view, arena, at, l4, end, state.key, state.keyId, state.epoch, state.gatewayId);
+  batch.l4[i] = l4 - tag.LENGTH;
+  batch.length[i] += tag.LENGTH;
+}

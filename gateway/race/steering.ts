@@ -1,0 +1,101 @@
+/** Which packets reach the gateway's TUN: those of registered services, from and to its clients. */
+import type { KernelMode } from '../../src/fastpath/modes.js';
+import {
+  beforeLocal,
+  branch,
+  chain,
+  ICMP_ERRORS,
+  interfaces,
+  letPinned,
+  type Steering,
+  set,
+  steerIntoTunnel,
+  steerTo,
+} from '../../src/steer/plan.js';
+import type { GatewayConfig } from './config.js';
+import type { Fleet } from './fleet.js';
+
+export interface GatewaySteering {
+  /** The largest inner packet of a tunnel. */
+  tunnelMtu: number;
+  /** The host translates its clients' sources on the WAN: only A, and only in races of the gateway's own. */
+  masqueraded: boolean;
+  /** How pinned flows are carried. */
+  kernel: KernelMode;
+}
+
+export function steering(config: GatewayConfig, fleet: Fleet, how: GatewaySteering): Steering {
+  const { tun, lan, wan } = config;
+  const { services, tunnelled, endpoints, tunnels } = fleet.steered();
+  const sets = [
+    set('clients', 'ipv4_addr', config.prefixes),
+    set('services', 'ipv4_addr . inet_service', services),
+    set('tunnelled', 'ipv4_addr . inet_service', tunnelled),
+    set('endpoints', 'ipv4_addr . inet_service', endpoints),
+    set('tunnels', 'ipv4_addr', tunnels),
+  ];
+  const fromLan = `iifname ${interfaces(lan)} ip saddr @clients`;
+  const fromWan = `iifname ${interfaces(wan)} ip daddr @clients`;
+  const mark = steerTo(config.steering);
+  const outwardFrom = (source: string): string[] => [
+    `${source} ip daddr . tcp dport @tunnelled ${steerIntoTunnel(config.steering)} notrack accept`,
+    `${source} ip daddr . tcp dport @services ${mark} notrack accept`,
+  ];
+  const outward = lan.length === 0 ? [] : outwardFrom(fromLan);
+  // Of the service's own packets only those that decide: the origin's data stays in the kernel, and under
+  // B that of the replicas, which spoof it.
+  const deciding = 'ip saddr . tcp sport @services tcp flags & (fin | syn | rst) != 0';
+  const chains = how.masqueraded
+    ? [
+        // The LAN's leg is not tracked; the WAN's is, and its addresses are the clients' again only after
+        // destination translation.
+        chain('prerouting', 'prerouting', 'filter', [
+          `iifname "${tun.name}" ip daddr @clients notrack accept`,
+          ...outward,
+        ]),
+        chain(
+          'translated',
+          'prerouting',
+          'filter',
+          [
+            `${fromWan} ${deciding} ${mark}`,
+            `${fromWan} ip saddr . tcp sport @endpoints ${mark}`,
+            `${fromWan} ${ICMP_ERRORS} ${mark}`,
+          ],
+          AFTER_DNAT,
+        ),
+      ]
+    : [
+        branch('inward', [
+          `${deciding} ${mark} notrack accept`,
+          'ip saddr . tcp sport @services notrack accept',
+          `ip saddr . tcp sport @endpoints ${mark} notrack accept`,
+          `ip protocol 4 ip saddr @tunnels ${mark} notrack accept`,
+          `${ICMP_ERRORS} ${mark}`,
+        ]),
+        chain('prerouting', 'prerouting', 'filter', [
+          `iifname "${tun.name}" notrack accept`,
+          ...(how.kernel === 'stack' ? [letPinned(config.steering)] : []),
+          ...outward,
+          `${fromWan} jump inward`,
+        ]),
+      ];
+  return {
+    instance: config.instance,
+    tun: tun.name,
+    ...config.steering,
+    tunnelMtu: fleet.usesTunnel() ? how.tunnelMtu : undefined,
+    body: [...sets, ...chains, ...(config.local ? [own(outwardFrom('ip saddr @clients'))] : [])].join(''),
+    ...beforeLocal(config),
+    // Else a socket takes an answer before anybody has looked at it.
+    sysctls: config.local ? [{ key: 'net.ipv4.tcp_early_demux', value: '0' }] : [],
+  };
+}
+
+/** What this host's own sockets send. */
+function own(rules: string[]): string {
+  return chain('output', 'output', 'route', ['oifname "lo" accept', ...rules]);
+}
+
+/** An nftables priority between destination translation (-100) and filtering (0). */
+const AFTER_DNAT = '-50';

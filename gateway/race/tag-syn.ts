@@ -1,0 +1,132 @@
+/**
+ * [204–214] A client's SYN: begins an entry in the translation table, tags it and lets it go to the
+ * origin; or, in a race of the gateway's own, sends it to the candidates (`send-syn.ts`). A SYN that cannot
+ * be raced goes to the origin as it is, and is counted; nothing is ever refused here.
+ */
+import { CLOSING, RACING, RETRANSMITTED, UNTAGGED } from '../../src/flow/states.js';
+import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
+import { ALONE, COMPARED } from '../../src/race/record.js';
+import * as ipv4 from '../../src/wire/ipv4.js';
+import * as mss from '../../src/wire/mss.js';
+import * as options from '../../src/wire/options.js';
+import * as tag from '../../src/wire/tag.js';
+import * as tcp from '../../src/wire/tcp.js';
+import * as virtio from '../../src/wire/virtio.js';
+import { putTag } from './put-tag.js';
+import { reasons } from './reasons.js';
+import { askOthers, choose, sendSyn } from './send-syn.js';
+import { CLIENT, type GatewayState, RACE_LEARNED, RACE_ORIGIN, TRANSLATE, TUNNEL } from './state.js';
+
+export function tagSyn(state: GatewayState): Stage {
+  return (batch) => {
+    for (let i = 0; i < batch.count; i++)
+      if (batch.verdict[i] === OPEN && batch.side[i] === CLIENT && tcp.isSyn(batch.tcpFlags[i]))
+        onSyn(state, batch, i);
+  };
+}
+
+function onSyn(state: GatewayState, batch: Batch, i: number): void {
+  const { flows } = state;
+  // Looked up once more: a SYN before this one in the batch may have begun or ended the entry.
+  const e = lookUp(state, batch, i);
+  batch.flow[i] = e;
+  // What the kernel carries may have ended there. What has ended stays so.
+  if (e >= 0 && flows.state[e] !== CLOSING) state.pins?.refresh(e);
+  if (e >= 0 && flows.state[e] !== CLOSING) {
+    const again = flows.isn[e] === tcp.seq(batch.view, batch.l4[i]);
+    // Once there is a winner, any SYN of this tuple is the winner's to answer: `carry.ts`.
+    if (flows.state[e] !== RACING) return;
+    if (again) return onRetransmission(state, batch, i, e);
+  }
+  // Whatever becomes of this SYN, the connection that the entry stood for is over.
+  if (e >= 0) {
+    state.pins?.release(e);
+    flows.remove(e);
+  }
+  const refusal = whyNotRaced(state, batch, i);
+  if (refusal >= 0) return batch.pass(i, refusal);
+  begin(state, batch, i);
+}
+
+function lookUp(state: GatewayState, batch: Batch, i: number): number {
+  const { view } = batch;
+  const at = batch.at[i];
+  const l4 = batch.l4[i];
+  state.flows.keyV4(ipv4.saddr(view, at), tcp.sport(view, l4), ipv4.daddr(view, at), tcp.dport(view, l4));
+  return state.flows.find();
+}
+
+/** The first retransmission is tagged, later ones are not: the path may drop unknown options. */
+function onRetransmission(state: GatewayState, batch: Batch, i: number, e: number): void {
+  // The kernel sent it first: from here on it is raced as all others are.
+  state.pins?.release(e);
+  state.enter(e, RACING);
+  state.races.repeated(state.flows.record[e]);
+  if (state.race !== RACE_ORIGIN) {
+    state.flows.marks[e] |= RETRANSMITTED;
+    const refusal = whyNotRaced(state, batch, i);
+    if (refusal >= 0) return batch.pass(i, refusal);
+    if (state.race === RACE_LEARNED) askOthers(state, batch, i, e);
+    makeRoom(state, batch, i);
+    return sendSyn(state, batch, i, state.serviceLive[batch.service[i]], reasons.passSynAgain);
+  }
+  if ((state.flows.marks[e] & RETRANSMITTED) !== 0) {
+    state.flows.marks[e] |= UNTAGGED;
+    return batch.pass(i, reasons.passSynRepeated);
+  }
+  state.flows.marks[e] |= RETRANSMITTED;
+  const refusal = whyNotRaced(state, batch, i);
+  if (refusal >= 0) return batch.pass(i, refusal);
+  makeRoom(state, batch, i);
+  putTag(state, batch, i);
+  batch.pass(i, reasons.passSynRetagged);
+}
+
+/** The reason for which this SYN goes to the origin's server only, or -1. */
+function whyNotRaced(state: GatewayState, batch: Batch, i: number): number {
+  const { view } = batch;
+  const l4 = batch.l4[i];
+  const header = tcp.dataOffset(view, l4);
+  if (state.serviceRaced[batch.service[i]] === 0) return reasons.passSynNoReplicas;
+  if (state.race === RACE_ORIGIN && state.dropsTags(batch.service[i])) return reasons.passSynPathDropsTag;
+  // Fast Open: two servers that share a key would both run the request.
+  if (batch.at[i] + batch.length[i] > l4 + header) return reasons.passSynPayload;
+  if (options.end(view, l4, header) < 0) return reasons.passSynOptions;
+  if (options.find(view, l4, header, options.MD5) >= 0 || options.find(view, l4, header, options.AO) >= 0)
+    return reasons.passSynAuthenticated;
+  // A gateway's own race under A needs no tag.
+  if (state.race !== RACE_ORIGIN && state.serviceMode[batch.service[i]] === TRANSLATE) return -1;
+  if (!tag.fits(view, l4) || batch.length[i] + tag.LENGTH > state.wanMtu) return reasons.passSynNoRoom;
+  return -1;
+}
+
+/** [212] The entry, in RACING. Requires {@link lookUp} to have put the key there. */
+function begin(state: GatewayState, batch: Batch, i: number): void {
+  const { flows } = state;
+  const { view } = batch;
+  const l4 = batch.l4[i];
+  const service = batch.service[i];
+  const e = flows.insert();
+  if (e < 0) return batch.pass(i, reasons.passSynTableFull);
+  flows.isn[e] = tcp.seq(view, l4);
+  state.enter(e, RACING);
+  // Before a hedge keeps it.
+  makeRoom(state, batch, i);
+  const candidates = state.race === RACE_ORIGIN ? state.serviceLive[service] : choose(state, batch, i, e);
+  // The key's first four words are the client's address.
+  flows.record[e] = state.races.begin(flows.key, tcp.sport(view, l4), service, candidates);
+  if (state.race === RACE_ORIGIN) {
+    putTag(state, batch, i);
+    return batch.pass(i, reasons.passSynTagged);
+  }
+  state.races.keepSyn(flows.record[e], batch.arena, batch.at[i], batch.length[i]);
+  if (state.race === RACE_LEARNED && candidates !== state.serviceLive[service])
+    state.races.asked(flows.record[e], candidates, (candidates & (candidates - 1)) === 0 ? ALONE : COMPARED);
+  sendSyn(state, batch, i, candidates, reasons.passSynRaced);
+}
+
+/** Under C the MSS leaves room for the tunnel. */
+function makeRoom(state: GatewayState, batch: Batch, i: number): void {
+  if (state.serviceMode[batch.service[i]] !== TUNNEL) return;
+  mss.clamp(batch.view, batch.l4[i], state.tunnelMss, virtio.needsCsum(batch.view, batch.at[i]));
+}

@@ -1,0 +1,103 @@
+/**
+ * [302–310] Which SYNs may go to replicas: tagged ones, whose tag is genuine, of a replicable service; or of one
+ * whose server for them is remote. All others go on to the server at once, and without any tag.
+ */
+import { tickOf } from '../../src/flow/table.js';
+import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
+import { FOREIGN, FORGED, GENUINE, STALE } from '../../src/race/keyring.js';
+import * as icmp from '../../src/wire/icmp.js';
+import * as ipv4 from '../../src/wire/ipv4.js';
+import * as options from '../../src/wire/options.js';
+import * as tag from '../../src/wire/tag.js';
+import * as tcp from '../../src/wire/tcp.js';
+import { reasons } from './reasons.js';
+import type { OriginState } from './state.js';
+
+export function admitSyn(state: OriginState): Stage {
+  return (batch) => {
+    for (let i = 0; i < batch.count; i++) if (batch.verdict[i] === OPEN) admit(state, batch, i);
+  };
+}
+
+/** Leaves a SYN that is to be raced undecided, with its service; decides all others. */
+function admit(state: OriginState, batch: Batch, i: number): void {
+  const { view } = batch;
+  const at = batch.at[i];
+  const l4 = batch.l4[i];
+  if (batch.protocol[i] !== ipv4.PROTO_TCP) {
+    const error = batch.protocol[i] === ipv4.PROTO_ICMP && icmp.isError(view, l4, at + batch.length[i] - l4);
+    return batch.pass(i, error ? reasons.passIcmp : reasons.passNotTcp);
+  }
+  const service = state.services.getV4(ipv4.daddr(view, at), tcp.dport(view, l4));
+  if (service < 0) return batch.pass(i, reasons.passNotOurs);
+  if (!tcp.isSyn(batch.tcpFlags[i])) return batch.pass(i, reasons.passNotSyn);
+  const p = tag.find(view, l4);
+  if (p === options.MALFORMED) {
+    batch.counters[reasons.tagMalformed]++;
+    return batch.pass(i, reasons.passUntagged);
+  }
+  if (p < 0) return batch.pass(i, reasons.passUntagged);
+
+  const verdict = state.keyring.check(view, at, l4, p);
+  const payload = at + batch.length[i] > l4 + tcp.dataOffset(view, l4);
+  count(batch, verdict);
+  const wanted = state.plans[service].replicable || state.remoteServer(batch, i, service) >= 0;
+  if (verdict !== GENUINE || payload || !wanted) {
+    strip(batch, i, p);
+    return batch.pass(i, reasons.passStripped);
+  }
+  if (isHeld(state, batch, i)) return batch.drop(i, reasons.dropHeldAlready);
+  // Before its copies are made, since the same SYN may come again in this batch.
+  const { serverDelayUs } = state.plans[service];
+  if (serverDelayUs > 0) remember(state, batch, i, serverDelayUs);
+  batch.service[i] = service;
+}
+
+/** Removes the tag at `p` from packet `i`, and any that a client put beside it: no server ever sees one. */
+export function strip(batch: Batch, i: number, p: number): void {
+  for (let q = p; q >= 0; q = tag.find(batch.view, batch.l4[i])) {
+    batch.at[i] = tag.strip(batch.view, batch.arena, batch.at[i], batch.l4[i], q);
+    batch.l4[i] += tag.LENGTH;
+    batch.length[i] -= tag.LENGTH;
+  }
+}
+
+function count(batch: Batch, verdict: number): void {
+  if (verdict === GENUINE) batch.counters[reasons.tagGenuine]++;
+  else if (verdict === FOREIGN) batch.counters[reasons.tagForeign]++;
+  else if (verdict === STALE) batch.counters[reasons.tagStale]++;
+  else if (verdict === FORGED) batch.counters[reasons.tagForged]++;
+}
+
+/** Whether the same SYN's copies are still waiting for their release. Puts the key there. */
+function isHeld(state: OriginState, batch: Batch, i: number): boolean {
+  const { held } = state;
+  const e = lookUp(state, batch, i);
+  if (e < 0) return false;
+  const fresh = ((held.expiresAt[e] - tickOf(batch.clock.nowUs)) | 0) >= 0;
+  if (fresh && held.isn[e] === tcp.seq(batch.view, batch.l4[i])) return true;
+  held.remove(e);
+  return false;
+}
+
+/** So that a retransmission meanwhile is not copied again. Best effort: the table may be full. */
+function remember(state: OriginState, batch: Batch, i: number, delayUs: number): void {
+  const e = state.held.insert();
+  if (e < 0) return;
+  state.held.isn[e] = tcp.seq(batch.view, batch.l4[i]);
+  state.held.expiresAt[e] = tickOf(batch.clock.nowUs + delayUs);
+}
+
+/** Takes back {@link remember}: the SYN was not held after all. */
+export function forget(state: OriginState, batch: Batch, i: number): void {
+  const e = lookUp(state, batch, i);
+  if (e >= 0) state.held.remove(e);
+}
+
+function lookUp(state: OriginState, batch: Batch, i: number): number {
+  const { view } = batch;
+  const at = batch.at[i];
+  const l4 = batch.l4[i];
+  state.held.keyV4(ipv4.saddr(view, at), tcp.sport(view, l4), ipv4.daddr(view, at), tcp.dport(view, l4));
+  return state.held.find();
+}

@@ -1,0 +1,30 @@
+/**
+ * [314] The SYN goes on to the origin's own server, without its tag, when its copies arrive elsewhere. Which of several
+ * adjacent ones that is, the kernel's hash of it says.
+ */
+import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
+import * as tag from '../../src/wire/tag.js';
+import { forget, strip } from './admit-syn.js';
+import { reasons } from './reasons.js';
+import type { OriginState } from './state.js';
+
+export function forwardToServer(state: OriginState): Stage {
+  return (batch) => {
+    for (let i = 0; i < batch.count; i++) if (batch.verdict[i] === OPEN) forward(state, batch, i);
+  };
+}
+
+function forward(state: OriginState, batch: Batch, i: number): void {
+  const { serverDelayUs } = state.plans[batch.service[i]];
+  // Its copy is on the way.
+  if (state.remoteServer(batch, i, batch.service[i]) >= 0) return batch.drop(i, reasons.dropServedRemotely);
+  const p = tag.find(batch.view, batch.l4[i]);
+  strip(batch, i, p);
+  if (serverDelayUs <= 0) return batch.pass(i, reasons.passAtOnce);
+  if (state.hold.pushIn(batch.arena, batch.at[i], batch.length[i], batch.clock, serverDelayUs, -1) < 0) {
+    batch.counters[reasons.lateHoldFull]++;
+    forget(state, batch, i);
+    return batch.pass(i, reasons.passAtOnce);
+  }
+  batch.hold(i, reasons.holdServer);
+}

@@ -1,0 +1,25 @@
+/** The origin's order of work, as in figure 3 of the source. */
+import type { Pipeline, PipelineContext } from '../../src/pipeline/pipeline.js';
+import { validate } from '../../src/pipeline/validate.js';
+import { admitSyn } from './admit-syn.js';
+import { copyToReplicas } from './copy-to-replicas.js';
+import { forwardToServer } from './forward-to-server.js';
+import { reasons } from './reasons.js';
+import { type OriginPipelineOptions, type OriginSnapshot, OriginState } from './state.js';
+
+export { rehearse } from './rehearsal.js';
+
+export function createPipeline(context: PipelineContext<OriginPipelineOptions>): Pipeline<OriginSnapshot> {
+  const state = new OriginState(context);
+  return {
+    reasons: reasons.names,
+    load: (snapshot) => state.load(snapshot),
+    tick: () => state.tick(context.clock.nowUs),
+    stages: [
+      validate,
+      admitSyn(state), //        302–310
+      copyToReplicas(state), //  312
+      forwardToServer(state), // 314
+    ],
+  };
+}

@@ -1,0 +1,22 @@
+/** Why packets leave the origin as they do. */
+import { defineReasons } from '../../src/pipeline/reasons.js';
+
+export const reasons = defineReasons({
+  passUntagged: 'pass.syn-untagged',
+  passStripped: 'pass.syn-tag-refused',
+  passAtOnce: 'pass.syn-to-server',
+  passNotSyn: 'pass.not-a-syn',
+  passNotOurs: 'pass.not-ours',
+  passIcmp: 'pass.icmp-error',
+  holdServer: 'hold.syn-for-server',
+  holdCopy: 'queued.copy',
+  dropHeldAlready: 'drop.syn-held-already',
+  dropServedRemotely: 'drop.syn-to-remote-server',
+  emitCopy: 'emit.copy',
+  tagForeign: 'tag.foreign',
+  tagStale: 'tag.stale',
+  tagForged: 'tag.forged',
+  tagMalformed: 'tag.malformed',
+  tagGenuine: 'tag.genuine',
+  lateHoldFull: 'late.hold-queue-full',
+});

@@ -1,0 +1,121 @@
+/**
+ * [304, 314] The several servers of a service: adjacent ones, which get a packet plainly by way of their own address,
+ * and remote ones, which run the replica role and get tagged SYNs as replicas do. Who is asked follows from weights and
+ * health; the flow's later packets follow its SYN (`src/steer/next-hops.ts`).
+ */
+
+import { maglev } from '../../src/balance/maglev.js';
+import { Health, type HealthConfig } from '../../src/health/health.js';
+import type { OriginServer } from '../../src/registry/records.js';
+import type { OriginService } from './config.js';
+
+/** Stands for the server's address in a health check. */
+const PLACE = '{server}';
+
+interface Watched {
+  health: Health;
+  text: string;
+}
+
+export interface ServerStatus {
+  service: string;
+  server: string;
+  kind: 'adjacent' | 'remote';
+  weight: number;
+  healthy: boolean;
+  reason: string;
+}
+
+export const nameOf = (s: OriginServer): string => s.address ?? s.replica!;
+
+export class Servers {
+  /** By `service/address`. */
+  readonly #watched = new Map<string, Watched>();
+
+  /** @param onChange called when a server's health changes */
+  constructor(readonly onChange: (service: string, server: string, reason: string) => void) {}
+
+  /** Watches the adjacent servers of these services, and no others any more. Resolves after each one's first check. */
+  async watch(services: readonly OriginService[]): Promise<void> {
+    const wanted = new Set<string>();
+    const begun: Promise<void>[] = [];
+    for (const service of services)
+      for (const { address } of service.servers ?? []) {
+        if (address === undefined || service.health === undefined) continue;
+        const key = `${service.name}/${address}`;
+        const config = checkOf(service.health, address);
+        const text = JSON.stringify(config);
+        wanted.add(key);
+        if (this.#watched.get(key)?.text === text) continue;
+        this.#watched.get(key)?.health.stop();
+        const health = new Health(config, () => this.onChange(service.name, address, health.reason));
+        this.#watched.set(key, { health, text });
+        begun.push(health.start());
+      }
+    for (const [key, { health }] of this.#watched) {
+      if (wanted.has(key)) continue;
+      health.stop();
+      this.#watched.delete(key);
+    }
+    await Promise.all(begun);
+  }
+
+  stop(): void {
+    for (const { health } of this.#watched.values()) health.stop();
+    this.#watched.clear();
+  }
+
+  /** Why an adjacent server gets no new connections; '' when it does, and when nobody looks. */
+  reason(service: string, address: string): string {
+    return this.#watched.get(`${service}/${address}`)?.health.reason ?? '';
+  }
+
+  /** The slots of a service's adjacent servers, each the place of one in `servers`. */
+  slots(service: OriginService): Int16Array {
+    return this.#table(service, () => false);
+  }
+
+  /** The same over all servers, for tagged SYNs. @param isUp whether a remote one takes part */
+  allSlots(service: OriginService, isUp: (replica: string) => boolean): Int16Array {
+    return this.#table(service, isUp);
+  }
+
+  /**
+   * A remote one that is not up is never asked: nothing would answer. With all of the others unhealthy every one is: their
+   * own refusals say more than silence.
+   */
+  #table({ name, servers = [] }: OriginService, isUp: (replica: string) => boolean): Int16Array {
+    const possible = servers.map((s) => (s.replica !== undefined && !isUp(s.replica) ? 0 : s.weight));
+    const healthy = servers.map((s, i) =>
+      s.address !== undefined && this.reason(name, s.address) !== '' ? 0 : possible[i],
+    );
+    const used = healthy.some((w) => w > 0) ? healthy : possible;
+    return maglev(servers.map((s, i) => ({ name: nameOf(s), weight: used[i] })));
+  }
+
+  status(services: readonly OriginService[], whyNot: (replica: string) => string): ServerStatus[] {
+    return services.flatMap((service) =>
+      (service.servers ?? []).map((s) => {
+        const reason = s.address === undefined ? whyNot(s.replica!) : this.reason(service.name, s.address);
+        return {
+          service: service.name,
+          server: nameOf(s),
+          kind: s.address === undefined ? ('remote' as const) : ('adjacent' as const),
+          weight: s.weight,
+          healthy: reason === '',
+          reason,
+        };
+      }),
+    );
+  }
+}
+
+function checkOf(health: HealthConfig, address: string): HealthConfig {
+  const put = (text: string): string => text.replaceAll(PLACE, address);
+  return {
+    ...health,
+    ...(health.http === undefined ? {} : { http: put(health.http) }),
+    ...(health.tcp === undefined ? {} : { tcp: put(health.tcp) }),
+    ...(health.command === undefined ? {} : { command: health.command.map(put) }),
+  };
+}

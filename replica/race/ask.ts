@@ -1,0 +1,65 @@
+/** `firstack replica drain|resume|status`: an operator's hand on one replica. */
+import { setTimeout as pause } from 'node:timers/promises';
+import { askAdmin } from '../../src/admin/client.js';
+import { EXIT } from '../../src/errors.js';
+
+export interface ReplicaOptions {
+  admin: string;
+  json: boolean;
+}
+
+export interface DrainOptions extends ReplicaOptions {
+  /** Return only when the last connection has ended. */
+  wait: boolean;
+  /** Seconds to wait at most; the drain goes on after that. */
+  timeout: number;
+}
+
+interface ReplicaStatus {
+  instance: string;
+  id: string;
+  state: string;
+  reason: string;
+  drain: 'draining' | 'drained' | null;
+  connections: number;
+  flows: number;
+  load: number;
+}
+
+const FOLLOW_MS = 500;
+
+/** @returns 1 when it was waited for and connections are left */
+export async function drain(o: DrainOptions): Promise<number> {
+  let now = await askAdmin<ReplicaStatus>(o.admin, '/v1/drain', 'POST');
+  const until = Date.now() + o.timeout * 1000;
+  let told = -1;
+  while (o.wait && now.drain === 'draining' && Date.now() < until) {
+    if (now.connections !== told && !o.json)
+      print(`${now.id}: draining, ${now.connections} connections left`);
+    told = now.connections;
+    await pause(FOLLOW_MS);
+    now = await askAdmin<ReplicaStatus>(o.admin, '/v1/status');
+  }
+  show(now, o);
+  return o.wait && now.drain !== 'drained' ? EXIT.expectation : EXIT.ok;
+}
+
+export async function resume(o: ReplicaOptions): Promise<number> {
+  show(await askAdmin<ReplicaStatus>(o.admin, '/v1/resume', 'POST'), o);
+  return EXIT.ok;
+}
+
+export async function status(o: ReplicaOptions): Promise<number> {
+  show(await askAdmin<ReplicaStatus>(o.admin, '/v1/status'), o);
+  return EXIT.ok;
+}
+
+function show(s: ReplicaStatus, o: ReplicaOptions): void {
+  const { instance, id, state, reason, drain: progress, connections, flows, load } = s;
+  if (o.json)
+    return print(JSON.stringify({ instance, id, state, reason, drain: progress, connections, flows, load }));
+  const why = reason === '' ? '' : ` (${reason})`;
+  print(`${id}: ${state}${why}, ${connections} connections, load ${Math.round(load * 100)} %`);
+}
+
+const print = (text: string): void => void process.stdout.write(`${text}\n`);

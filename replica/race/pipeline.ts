@@ -1,0 +1,28 @@
+/** The replica's order of work, as in figures 4A, 4B and 4C of the source. */
+
+import { writePins } from '../../src/fastpath/pins.js';
+import type { Pipeline, PipelineContext } from '../../src/pipeline/pipeline.js';
+import { validate } from '../../src/pipeline/validate.js';
+import { answer } from './answer.js';
+import { crackSyn } from './crack-syn.js';
+import { deliver } from './deliver.js';
+import { reasons } from './reasons.js';
+import { ReplicaFlows, type ReplicaPipelineOptions, type ReplicaSnapshot } from './state.js';
+
+export { rehearse } from './rehearsal.js';
+
+export function createPipeline(context: PipelineContext<ReplicaPipelineOptions>): Pipeline<ReplicaSnapshot> {
+  const state = new ReplicaFlows(context);
+  return {
+    reasons: reasons.names,
+    load: (snapshot) => state.load(snapshot),
+    tick: () => state.tick(context.clock.nowUs),
+    stages: [
+      validate,
+      crackSyn(state), // 402–410
+      deliver(state), //  the way in, under B
+      answer(state), //   442, 462: the way out, under B and C
+      ...(state.pins === undefined ? [] : [writePins(state.pins)]), // the kernel carries the rest
+    ],
+  };
+}

@@ -1,0 +1,307 @@
+/** The replica role: opens copies of SYNs, and sends the local web server's answers as configured. */
+import { setTimeout as pause } from 'node:timers/promises';
+import type { Problem } from '../../src/errors.js';
+import type { Attachment } from '../../src/fastpath/kernel.js';
+import type { KernelMode } from '../../src/fastpath/modes.js';
+import { Health } from '../../src/health/health.js';
+import { gatewayKeys, type KeyFile, probeKey, readKeyFile } from '../../src/keys.js';
+import { ProbeResponder } from '../../src/probe/responder.js';
+import { MODES } from '../../src/race/modes.js';
+import { ringBytes } from '../../src/race/record.js';
+import {
+  endpointConflict,
+  type ReplicaRecord,
+  type ReplicaState,
+  replicaPort,
+  type View,
+} from '../../src/registry/records.js';
+import { configurationMismatches, type Duty, type Role, type RoleContext, runRole } from '../../src/role.js';
+import type { RoleFlags } from '../../src/role-config.js';
+import {
+  checkForwardChains,
+  checkForwarding,
+  checkLocalAddress,
+  type Host,
+  leastMtu,
+} from '../../src/steer/host.js';
+import { type Address, type Prefix, parse, parsePrefix } from '../../src/wire/address.js';
+import { OVERHEAD } from '../../src/wire/ipip.js';
+import { type ReplicaConfig, readReplicaConfig } from './config.js';
+import { Drain } from './drain.js';
+import { CpuMeter, countConnections } from './load.js';
+import type { ReplicaPipelineOptions, ReplicaSnapshot } from './state.js';
+import { type Carried, steering } from './steering.js';
+
+const LOAD_MS = 1000;
+/** SYNs that may wait under load at once. */
+const HOLD_SLOTS = 4096;
+/** A penalty changes in steps: not every flicker of load is news for the data plane. */
+const PENALTY_STEP_US = 500;
+/** A stopped replica waits so long at most for connections to end, and looks so often. */
+const LEAVE_MS = 2000;
+const LEAVE_LOOK_MS = 50;
+/** Looks in a row without a connection: a SYN that was let in this moment is counted by the second. */
+const LEAVE_LOOKS = 2;
+/** A busy replica is up again below this share of its limits. */
+const RELAX = 0.9;
+
+export async function main(flags: RoleFlags): Promise<number> {
+  return runRole(new Replica(readReplicaConfig(flags)), flags);
+}
+
+class Replica implements Role {
+  readonly name = 'replica';
+  readonly module = new URL('./pipeline.js', import.meta.url);
+  readonly pipelineOptions: ReplicaPipelineOptions;
+  readonly holdSlots = HOLD_SLOTS;
+  readonly raceBytes = ringBytes(1);
+  readonly learnedBytes = 0;
+  // Who else is there matters at the start only: whether our address and port are taken.
+  readonly topics = ['service', 'gateway'];
+  readonly #master: KeyFile;
+  readonly #responder: ProbeResponder;
+  readonly #health: Health | undefined;
+  readonly #cpu = new CpuMeter();
+  #host: Host | undefined;
+  #context: RoleContext | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #state: ReplicaState = 'inactive';
+  #reason = 'starting';
+  #connections = 0;
+  #cpuPct = 0;
+  #penaltyTold = 0;
+  readonly #drain: Drain;
+  #leaving = false;
+  readonly actions = { drain: () => this.#setDrain(true), resume: () => this.#setDrain(false) };
+
+  constructor(readonly config: ReplicaConfig) {
+    this.#master = readKeyFile(config.tag.keyFile, 'master');
+    this.#drain = new Drain(config.instance);
+    this.#responder = new ProbeResponder(config.address, probeKey(this.#master));
+    this.pipelineOptions = { flows: config.flows, newPerSecond: config.limits.newPerSecond ?? 0 };
+    if (config.health !== undefined) this.#health = new Health(config.health, () => this.#judge());
+  }
+
+  check(host: Host, view: View): Problem[] {
+    const { wan, tun, address, configuration } = this.config;
+    const names = this.config.services.map((s) => s.name);
+    const carried = this.#carried(view);
+    const answersAsService =
+      configuration === undefined ? carried.some((s) => s.configuration !== 'A') : configuration !== 'A';
+    const conflict = endpointConflict(view, this.#record());
+    return [
+      ...configurationMismatches(view, names, configuration),
+      ...(conflict === undefined
+        ? []
+        : [{ code: 'FSA_REGISTRY_REFUSED', message: `services: ${conflict}` } as const]),
+      ...checkLocalAddress(host, address, 'copies of SYNs could not reach it'),
+      ...carried.flatMap((s) => (s.configuration === 'A' ? [] : this.#checkService(host, s))),
+      // Under A nothing leaves through the TUN.
+      ...(answersAsService
+        ? [
+            ...checkForwarding(host),
+            ...checkForwardChains(
+              host,
+              wan.map((oif) => ({ iif: tun.name, oif })),
+            ),
+          ]
+        : []),
+    ];
+  }
+
+  #checkService(host: Host, s: Carried): Problem[] {
+    return checkLocalAddress(
+      host,
+      s.address,
+      `under ${s.configuration} the web server answers as the service: ip address add ${s.address}/32 dev lo`,
+    );
+  }
+
+  /** Our services, one entry per port, as far as their origins have published them. */
+  #carried(view: View): Carried[] {
+    const told = this.config.configuration;
+    return this.config.services.flatMap((ours) => {
+      const service = view.services.find((s) => s.name === ours.name);
+      if (service === undefined || (told !== undefined && told !== service.configuration)) return [];
+      return service.ports.map((port) => ({
+        name: service.name,
+        address: service.address,
+        port,
+        localPort: replicaPort(ours, port),
+        configuration: service.configuration,
+      }));
+    });
+  }
+
+  attachments(host: Host): Attachment[] {
+    return this.config.wan.flatMap((name) => {
+      const ethernet = host.interfaces.find((i) => i.name === name)?.ethernet !== false;
+      return [
+        { interface: name, direction: 'ingress' as const, program: 'replica_in' as const, ethernet },
+        { interface: name, direction: 'egress' as const, program: 'replica_out' as const, ethernet },
+      ];
+    });
+  }
+
+  duty(host: Host, view: View, kernel: KernelMode): Duty {
+    this.#host = host;
+    const carried = this.#carried(view);
+    const words = (text: string): Address => parse(text) as Address;
+    const wanMtu = this.config.tun.mtu ?? leastMtu(host, this.config.wan);
+    this.#judge();
+    const snapshot: ReplicaSnapshot = {
+      address: words(this.config.address),
+      state: this.#state,
+      penaltyUs: this.#penaltyUs(),
+      services: carried.map((s) => ({
+        address: words(s.address),
+        port: s.port,
+        localPort: s.localPort,
+        mode: MODES[s.configuration],
+      })),
+      gateways: view.gateways.map((g) => ({
+        id: g.id,
+        prefixes: g.prefixes.map((p) => parsePrefix(p) as Prefix),
+        keys: gatewayKeys(this.#master, g.id),
+      })),
+    };
+    return {
+      steering: steering(this.config, carried, wanMtu - OVERHEAD, kernel),
+      snapshot,
+      tunMtu: wanMtu,
+    };
+  }
+
+  async start(context: RoleContext): Promise<void> {
+    this.#context = context;
+    await this.#responder.start();
+    await this.#health?.start();
+    this.#measure();
+    this.#judge();
+    this.#publish();
+    this.#timer = setInterval(() => {
+      this.#measure();
+      this.#judge();
+      this.#publish();
+    }, LOAD_MS);
+  }
+
+  /** By an operator: no new connections from now on, or in service again. */
+  #setDrain(wanted: boolean): void {
+    if (wanted) this.#drain.begin();
+    else this.#drain.end();
+    this.#judge();
+  }
+
+  /** [404, 406] inactive, busy or up, and why. Asks for a new duty when that changes. */
+  #judge(): void {
+    if (this.#context === undefined) return;
+    const [state, reason] = this.#assess(this.#context.registry.view);
+    const changed = state !== this.#state || (reason !== this.#reason && this.#drain.progress !== undefined);
+    this.#state = state;
+    this.#reason = reason;
+    if (!changed) return;
+    this.#context.log.info({ state, reason }, 'state');
+    this.#publish();
+    this.#context.refresh();
+  }
+
+  #assess(view: View): [ReplicaState, string] {
+    const { limits } = this.config;
+    const carried = this.#carried(view);
+    if (carried.length === 0) return ['inactive', 'none of its services is published with its configuration'];
+    const absent = carried
+      .filter((s) => s.configuration !== 'A')
+      .flatMap((s) => this.#checkService(this.#host!, s));
+    if (absent.length > 0) return ['inactive', absent[0].message];
+    if (this.#health !== undefined && !this.#health.healthy) return ['inactive', this.#health.reason];
+    if (this.#leaving) return ['draining', 'being stopped'];
+    const { progress } = this.#drain;
+    if (progress === 'draining') return ['draining', 'asked to drain'];
+    if (progress === 'drained') return ['inactive', 'drained: its last connection has ended'];
+    const relax = this.#state === 'busy' ? RELAX : 1;
+    if (this.#connections >= limits.connections * relax)
+      return ['busy', `${this.#connections} connections, the limit is ${limits.connections}`];
+    if (limits.cpuPct < 100 && this.#cpuPct >= limits.cpuPct * relax)
+      return ['busy', `processor at ${Math.round(this.#cpuPct)} %, the limit is ${limits.cpuPct} %`];
+    return ['up', ''];
+  }
+
+  /** 0 … 1, of the resource that is used most. A limit of 100 % processor is none. */
+  #load(): number {
+    const { limits } = this.config;
+    const cpu = limits.cpuPct < 100 ? this.#cpuPct / limits.cpuPct : 0;
+    return Math.min(1, Math.max(this.#connections / limits.connections, cpu));
+  }
+
+  #penaltyUs(): number {
+    const exact = this.config.loadPenaltyMs * this.#load() * 1000;
+    return Math.floor(exact / PENALTY_STEP_US) * PENALTY_STEP_US;
+  }
+
+  #record(): ReplicaRecord {
+    return {
+      v: 1,
+      id: this.config.id,
+      address: this.config.address,
+      services: [...this.config.services],
+      state: this.#state,
+      reason: this.#reason,
+      connections: this.#connections,
+      load: Math.round(this.#load() * 100) / 100,
+      capacity: this.config.limits.connections,
+      clock: this.config.clock,
+    };
+  }
+
+  #measure(): void {
+    const ports = new Set(this.#carried(this.#context!.registry.view).map((s) => s.localPort));
+    this.#connections = countConnections(ports);
+    this.#drain.observe(this.#connections);
+    this.#cpuPct = this.#cpu.read();
+  }
+
+  #publish(): void {
+    if (this.#context === undefined) return;
+    this.#context.registry.publish('replica', this.#record());
+    if (this.#penaltyUs() !== this.#penaltyTold) this.#context.refresh();
+    this.#penaltyTold = this.#penaltyUs();
+  }
+
+  /**
+   * No new connections from now on. Under B and C connections live by this role: handshakes under way and short
+   * transfers may end; for longer ones there is the drain.
+   */
+  async leave(): Promise<void> {
+    this.#leaving = true;
+    this.#judge();
+    const carried = this.#carried(this.#context!.registry.view).filter((s) => s.configuration !== 'A');
+    const ports = new Set(carried.map((s) => s.port));
+    const until = performance.now() + LEAVE_MS;
+    for (let empty = 0; ports.size > 0 && empty < LEAVE_LOOKS && performance.now() < until; ) {
+      await pause(LEAVE_LOOK_MS);
+      empty = countConnections(ports) === 0 ? empty + 1 : 0;
+    }
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    this.#health?.stop();
+    this.#responder.stop();
+    this.#drain.end();
+  }
+
+  status(): Record<string, unknown> {
+    return {
+      id: this.config.id,
+      state: this.#state,
+      reason: this.#reason,
+      drain: this.#drain.progress ?? null,
+      load: Math.round(this.#load() * 100) / 100,
+      connections: this.#connections,
+      cpuPct: Math.round(this.#cpuPct),
+      flows: this.#context?.plane.gauges[0] ?? 0,
+      services: this.#context === undefined ? [] : this.#carried(this.#context.registry.view),
+    };
+  }
+}

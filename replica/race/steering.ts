@@ -1,0 +1,73 @@
+/**
+ * Which packets reach the replica's TUN: tunnelled ones to R, under B those to R's dedicated port, and
+ * on the way out what the kernel answers as S. Tunnelled packets are local: our rule stands before the
+ * local table's.
+ */
+
+import type { KernelMode } from '../../src/fastpath/modes.js';
+import type { Configuration } from '../../src/registry/records.js';
+import { chain, interfaces, type Steering, set, steerIntoTunnel, steerTo } from '../../src/steer/plan.js';
+import type { ReplicaConfig } from './config.js';
+
+/** A service that this replica carries, with what its origin published. */
+export interface Carried {
+  name: string;
+  address: string;
+  port: number;
+  localPort: number;
+  configuration: Configuration;
+}
+
+/**
+ * @param tunnelMtu the largest inner packet of a tunnel
+ * @param kernel how pinned flows are carried: with the fast path the way out to the wire sorts data, pinned or not
+ */
+export function steering(
+  config: ReplicaConfig,
+  carried: readonly Carried[],
+  tunnelMtu: number,
+  kernel: KernelMode,
+): Steering {
+  const { tun, wan, address } = config;
+  const mark = steerTo(config.steering);
+  const fromWan = `iifname ${interfaces(wan)} ip daddr ${address}`;
+  const of = (c: Configuration): string[] =>
+    carried.filter((s) => s.configuration === c).map((s) => `${s.address} . ${s.port}`);
+  const spoofedPorts = carried
+    .filter((s) => s.configuration === 'B')
+    .map((s) => `${address} . ${s.localPort}`);
+  const deciding = 'tcp flags & (syn | rst) != 0';
+  const body = [
+    set('endpoints', 'ipv4_addr . inet_service', spoofedPorts),
+    set('spoofed', 'ipv4_addr . inet_service', of('B')),
+    set('tunnelled', 'ipv4_addr . inet_service', of('C')),
+    chain('prerouting', 'prerouting', 'filter', [
+      // Conntrack follows the inner connection, both ways; the tunnel is not its business.
+      `iifname "${tun.name}" ip protocol 4 notrack accept`,
+      `iifname "${tun.name}" accept`,
+      `${fromWan} ip protocol 4 ${mark} notrack`,
+      `${fromWan} ip daddr . tcp dport @endpoints ${mark} notrack`,
+    ]),
+    chain('output', 'output', 'route', [
+      `oifname "lo" accept`,
+      `ip saddr . tcp sport @spoofed ${deciding} ${mark}`,
+      `ip saddr . tcp sport @tunnelled ${kernel === 'off' ? '' : deciding} ${steerIntoTunnel(config.steering)}`,
+    ]),
+  ].join('');
+  const answersAsService = carried.some((s) => s.configuration !== 'A');
+  return {
+    instance: config.instance,
+    tun: tun.name,
+    ...config.steering,
+    tunnelMtu: of('C').length > 0 ? tunnelMtu : undefined,
+    body,
+    beforeLocal: true,
+    // S is on every replica: none of them may claim it on a network of its own.
+    sysctls: answersAsService
+      ? wan.flatMap((name) => [
+          { key: `net.ipv4.conf.${name}.arp_ignore`, value: '1' },
+          { key: `net.ipv4.conf.${name}.arp_announce`, value: '2' },
+        ])
+      : [],
+  };
+}

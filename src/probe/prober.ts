@@ -1,0 +1,118 @@
+/** Measures d(O,R): probes each replica over UDP and keeps the median of a window. */
+import { createSocket, type Socket } from 'node:dgram';
+import { wallUs } from '../device/wall-clock.js';
+import * as probe from '../wire/probe.js';
+import type { SipKey } from '../wire/siphash.js';
+import { DistanceWindow } from './distance.js';
+
+const INTERVAL_MS = 200;
+/** Until a window has something to say, it is filled faster. */
+const EAGER_MS = 40;
+/** A replica that has not answered for so long is not raced, whatever the registry says. */
+const SILENT_US = 1_000_000;
+
+interface Target {
+  id: string;
+  window: DistanceWindow;
+  /** When each probe under way was sent, by its number modulo 256: by the wall clock, and by the monotonic one. */
+  sentUs: Float64Array;
+  begunUs: Float64Array;
+  seq: number;
+  probedMs: number;
+}
+
+export class Prober {
+  readonly #key: SipKey;
+  readonly #targets = new Map<string, Target>();
+  #socket: Socket | undefined;
+  #timer: NodeJS.Timeout | undefined;
+
+  /** @param address O: replicas see the probes come from there */
+  constructor(
+    readonly address: string,
+    key: SipKey,
+  ) {
+    this.#key = key;
+  }
+
+  async start(): Promise<void> {
+    const socket = createSocket('udp4');
+    this.#socket = socket;
+    await new Promise<void>((resolve, reject) => {
+      socket.once('error', reject);
+      socket.bind({ address: this.address, port: 0 }, resolve);
+    });
+    socket.removeAllListeners('error');
+    // Unreachable replicas show as silence; an ICMP error says nothing more.
+    socket.on('error', () => {});
+    socket.on('message', (bytes, from) => this.#onMessage(bytes, from.address));
+    this.#timer = setInterval(() => this.#tick(), EAGER_MS);
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+    this.#socket?.close();
+    this.#socket = undefined;
+  }
+
+  /** The replicas to probe, by address. */
+  setTargets(targets: readonly { id: string; address: string }[]): void {
+    for (const address of this.#targets.keys())
+      if (!targets.some((t) => t.address === address)) this.#targets.delete(address);
+    for (const { id, address } of targets) {
+      const known = this.#targets.get(address);
+      if (known !== undefined) known.id = id;
+      else
+        this.#targets.set(address, {
+          id,
+          window: new DistanceWindow(),
+          sentUs: new Float64Array(256),
+          begunUs: new Float64Array(256),
+          seq: 0,
+          probedMs: Number.NEGATIVE_INFINITY,
+        });
+    }
+  }
+
+  /**
+   * d(O,R) in µs of a replica that answers, undefined of one that does not.
+   * @param synchronized both clocks are: one way by timestamps, else half a round trip
+   */
+  distanceUs(address: string, synchronized = false): number | undefined {
+    const target = this.#targets.get(address);
+    if (target === undefined || target.window.silenceUs(nowUs()) > SILENT_US) return undefined;
+    return synchronized ? target.window.oneWayUs : target.window.distanceUs;
+  }
+
+  #tick(): void {
+    const now = performance.now();
+    for (const [address, target] of this.#targets) {
+      const interval = target.window.distanceUs === undefined ? EAGER_MS : INTERVAL_MS;
+      if (now - target.probedMs < interval - 1) continue;
+      target.probedMs = now;
+      target.seq = (target.seq + 1) & 0xffff;
+      const sentUs = wallUs();
+      target.begunUs[target.seq & 255] = nowUs();
+      target.sentUs[target.seq & 255] = sentUs;
+      const request = { kind: probe.REQUEST, seq: target.seq, sentUs, receivedUs: 0, repliedUs: 0 } as const;
+      this.#socket?.send(probe.encode(request, this.#key), probe.PORT, address);
+    }
+  }
+
+  #onMessage(bytes: Buffer, address: string): void {
+    const now = nowUs();
+    const reply = probe.decode(bytes, this.#key);
+    const target = this.#targets.get(address);
+    if (reply === undefined || reply.kind !== probe.REPLY || target === undefined) return;
+    const slot = reply.seq & 255;
+    // One answer per probe, and only to a probe of ours.
+    if (target.sentUs[slot] === 0 || target.sentUs[slot] !== reply.sentUs) return;
+    target.sentUs[slot] = 0;
+    const held = Math.max(0, reply.repliedUs - reply.receivedUs);
+    target.window.add(Math.max(0, now - target.begunUs[slot] - held), now, reply.receivedUs - reply.sentUs);
+  }
+}
+
+function nowUs(): number {
+  return performance.now() * 1000;
+}

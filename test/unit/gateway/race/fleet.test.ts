@@ -1,0 +1,162 @@
+import { describe, expect, it } from 'vitest';
+import { Fleet } from '../../../../gateway/race/fleet.js';
+import type { OriginRecord, ReplicaRecord, ServiceRecord, View } from '../../../../src/registry/records.js';
+import { fromV4 } from '../../../../src/wire/address.js';
+
+const service = (more: Partial<ServiceRecord> = {}): ServiceRecord => ({
+  v: 1,
+  name: 'web',
+  address: '203.0.113.10',
+  ports: [80],
+  configuration: 'A',
+  replicable: true,
+  raceWindowMs: 500,
+  ...more,
+});
+const replica = (id: string, n: number, more: Partial<ReplicaRecord> = {}): ReplicaRecord => ({
+  v: 1,
+  id,
+  address: `198.51.100.${n}`,
+  services: [{ name: 'web', port: 8080 }],
+  state: 'up',
+  reason: '',
+  connections: 0,
+  load: 0,
+  clock: 'free',
+  ...more,
+});
+const origin: OriginRecord = {
+  v: 1,
+  id: 'o',
+  address: '198.51.100.1',
+  services: ['web'],
+  release: 'immediate',
+  distancesMs: {},
+};
+const view = (more: Partial<View> = {}): View => ({
+  services: [service()],
+  replicas: [replica('r1', 11)],
+  gateways: [],
+  origins: [origin],
+  ...more,
+});
+const S = fromV4(0xcb00710a);
+const R1 = fromV4(0xc633640b);
+
+describe('the fleet', () => {
+  it('becomes a snapshot: the origin first, the replica on its own port', () => {
+    const fleet = new Fleet();
+    fleet.update(view(), undefined);
+    expect(fleet.snapshot(1500, 1440)).toMatchObject({
+      services: [{ address: S, port: 80, mode: 0, raced: true }],
+      endpoints: [
+        { service: 0, candidate: 0, address: S, port: 80, live: true },
+        { service: 0, candidate: 1, address: R1, port: 8080, live: true },
+      ],
+      tunnelMss: 1440,
+      wanMtu: 1500,
+    });
+    expect(fleet.services[0]).toMatchObject({ name: 'web', release: 'immediate' });
+  });
+
+  it.each<[string, Partial<View>, boolean]>([
+    ['its replica is up', {}, true],
+    ['its replica is busy', { replicas: [replica('r1', 11, { state: 'busy' })] }, false],
+    ['its replica is draining', { replicas: [replica('r1', 11, { state: 'draining' })] }, false],
+    ['its replica is inactive', { replicas: [replica('r1', 11, { state: 'inactive' })] }, false],
+    ['there is none', { replicas: [] }, false],
+    ['the replica serves others', { replicas: [replica('r1', 11, { services: [{ name: 'api' }] })] }, false],
+    ['it is not replicable', { services: [service({ replicable: false })] }, false],
+    ['its origin is gone', { origins: [] }, false],
+    ['nobody tells of origins: a file', { origins: undefined }, true],
+  ])('races a service when %s', (_, more, raced) => {
+    const fleet = new Fleet();
+    fleet.update(view(more), undefined);
+    expect(fleet.snapshot(1500, 1440).services.map((s) => s.raced)).toEqual([raced]);
+  });
+
+  it('finishes the flows of what has left: it stays known, its numbers too', () => {
+    const fleet = new Fleet();
+    fleet.update(view(), undefined);
+    fleet.update(
+      view({ services: [service({ name: 'api', address: '203.0.113.11' })], replicas: [] }),
+      undefined,
+    );
+    const { services, endpoints } = fleet.snapshot(1500, 1440);
+    expect(services.map((s) => [s.address[3], s.raced])).toEqual([
+      [S[3], false],
+      [S[3] + 1, false],
+    ]);
+    expect(endpoints.filter((e) => e.service === 0).map((e) => [e.candidate, e.live])).toEqual([
+      [0, false],
+      [1, false],
+    ]);
+    fleet.update(view(), undefined);
+    expect(
+      fleet
+        .snapshot(1500, 1440)
+        .endpoints.filter((e) => e.live)
+        .map((e) => e.candidate)
+        .sort(),
+    ).toEqual([0, 1]);
+  });
+
+  it('lets a live claim on an address go before a remembered one', () => {
+    const fleet = new Fleet();
+    fleet.update(view(), undefined);
+    fleet.update(view({ replicas: [replica('r9', 11)] }), undefined);
+    const claims = fleet.snapshot(1500, 1440).endpoints.filter((e) => e.address[3] === R1[3]);
+    expect(claims.map((e) => [e.candidate, e.live])).toEqual([
+      [1, false],
+      [2, true],
+    ]);
+  });
+
+  it('takes no replica whose address and port are another service’s', () => {
+    const fleet = new Fleet();
+    const clash = replica('r2', 11, { services: [{ name: 'api', port: 8080 }] });
+    fleet.update(
+      view({
+        services: [service(), service({ name: 'api', address: '203.0.113.11' })],
+        replicas: [replica('r1', 11), clash],
+      }),
+      undefined,
+    );
+    expect(fleet.snapshot(1500, 1440).services.map((s) => s.raced)).toEqual([false, false]);
+  });
+
+  it('leaves services of another configuration alone', () => {
+    const fleet = new Fleet();
+    fleet.update(
+      view({ services: [service(), service({ name: 'tun', address: '203.0.113.12', configuration: 'C' })] }),
+      'C',
+    );
+    expect(fleet.services.map((s) => s.name)).toEqual(['tun']);
+    expect(fleet.usesTunnel()).toBe(true);
+  });
+
+  it('says what is to be steered', () => {
+    const fleet = new Fleet();
+    const of = (c: 'A' | 'B' | 'C', n: number): ServiceRecord =>
+      service({ name: c.toLowerCase(), address: `203.0.113.${n}`, configuration: c, ports: [80, 443] });
+    const carries = (name: string, n: number): ReplicaRecord => replica(`r${n}`, n, { services: [{ name }] });
+    fleet.update(
+      view({
+        services: [of('A', 1), of('B', 2), of('C', 3)],
+        replicas: [carries('a', 21), carries('b', 22), carries('c', 23)],
+      }),
+      undefined,
+    );
+    const { services, endpoints, tunnels } = fleet.steered();
+    // Which set a service is in decides the route's MTU; that each is in one matters here.
+    expect(services).toContain('203.0.113.1 . 80');
+    expect(services).toContain('203.0.113.2 . 443');
+    expect(endpoints.sort()).toEqual([
+      '198.51.100.21 . 443',
+      '198.51.100.21 . 80',
+      '198.51.100.22 . 443',
+      '198.51.100.22 . 80',
+    ]);
+    expect([...new Set(tunnels)].sort()).toEqual(['198.51.100.23', '203.0.113.2']);
+  });
+});

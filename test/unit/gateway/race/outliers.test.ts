@@ -1,0 +1,134 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { type FirstBytes, Outliers } from '../../../../gateway/race/outliers.js';
+
+const SERVICE = [0, 1, 2, 3];
+
+/** Feeds a second at a time: each candidate's count, and the mean time of its first bytes. */
+class World {
+  readonly outliers = new Outliers();
+  readonly totals = new Map<number, FirstBytes>();
+  nowMs = 1000;
+
+  second(ms: Record<number, number>, count = 5, candidates: readonly number[] = SERVICE): number[] {
+    for (const [c, mean] of Object.entries(ms)) {
+      const t = this.totals.get(Number(c)) ?? { count: 0, sumUs: 0 };
+      this.totals.set(Number(c), { count: t.count + count, sumUs: t.sumUs + count * mean * 1000 });
+    }
+    this.nowMs += 1000;
+    return this.outliers.judge(this.totals, candidates, this.nowMs);
+  }
+  ejected(candidates: readonly number[] = SERVICE): number[] {
+    return candidates.filter((c) => this.outliers.isEjected(c, this.nowMs));
+  }
+}
+
+describe('a machine that serves slowly', () => {
+  it('is taken out', () => {
+    const w = new World();
+    expect(w.second({ 0: 20, 1: 25, 2: 400, 3: 30 })).toEqual([2]);
+    expect(w.ejected()).toEqual([2]);
+  });
+
+  it.each<[string, Record<number, number>]>([
+    ['is the origin', { 0: 900, 1: 20, 2: 20 }],
+    ['is slow as everybody is', { 0: 400, 1: 420, 2: 500, 3: 380 }],
+    ['is slower by a factor, but not by much', { 0: 5, 1: 5, 2: 60, 3: 5 }],
+    ['is slower by much, but by no factor', { 0: 300, 1: 300, 2: 500, 3: 300 }],
+    ['has nobody to be compared with', { 2: 900 }],
+  ])('is not, when it %s', (_, ms) => {
+    const w = new World();
+    for (let n = 0; n < 10; n++) expect(w.second(ms)).toEqual([]);
+  });
+
+  it('is judged by enough samples only', () => {
+    const w = new World();
+    w.second({ 0: 20, 1: 20, 3: 20 });
+    expect(w.second({ 2: 900 }, 4)).toEqual([]);
+    expect(w.outliers.meanMs(2)).toBeNull();
+    expect(w.second({ 2: 900 }, 1)).toEqual([2]);
+  });
+
+  it('is not judged by others with too few', () => {
+    const w = new World();
+    w.second({ 0: 20, 1: 20, 3: 20 }, 4);
+    expect(w.second({ 2: 900 }, 50)).toEqual([]);
+  });
+
+  it('is never more than a third of a service', () => {
+    const w = new World();
+    const slow = { 0: 20, 1: 20, 2: 900, 3: 950, 4: 20, 5: 20 };
+    // Four machines: one.
+    expect(w.second(slow)).toEqual([3]);
+    for (let n = 0; n < 5; n++) expect(w.second(slow)).toEqual([]);
+    expect(w.ejected()).toEqual([3]);
+    // Six: two.
+    expect(w.second(slow, 5, [0, 1, 2, 3, 4, 5])).toEqual([2]);
+    // Two: none.
+    expect(new World().second({ 0: 20, 1: 900 }, 50, [0, 1])).toEqual([]);
+  });
+
+  it('comes back after a time, longer each time, and is judged anew', () => {
+    const w = new World();
+    const slow = { 0: 20, 1: 20, 2: 900, 3: 20 };
+    for (let time = 1; time <= 12; time++) {
+      expect(w.second(slow)).toEqual([2]);
+      const ms = Math.min(300_000, 30_000 * time);
+      w.nowMs += ms - 1;
+      expect(w.ejected()).toEqual([2]);
+      w.nowMs += 1;
+      expect(w.ejected()).toEqual([]);
+      expect(w.outliers.meanMs(2)).toBeNull();
+    }
+  });
+
+  it('stays when it has mended', () => {
+    const w = new World();
+    w.second({ 0: 20, 1: 20, 2: 900, 3: 20 });
+    w.nowMs += 30_000;
+    for (let n = 0; n < 10; n++) expect(w.second({ 0: 20, 1: 20, 2: 22, 3: 20 })).toEqual([]);
+    expect(w.outliers.meanMs(2)).toBeCloseTo(22);
+  });
+
+  it('whatever is measured: the origin never, a third at most', () => {
+    const seconds = fc.array(fc.dictionary(fc.nat(8).map(String), fc.nat(5000)), { maxLength: 30 });
+    fc.assert(
+      fc.property(seconds, fc.integer({ min: 1, max: 9 }), (list, size) => {
+        const w = new World();
+        const candidates = Array.from({ length: size }, (_, n) => n);
+        for (const ms of list) {
+          const already = w.ejected(candidates);
+          for (const c of w.second(ms, 6, candidates)) expect(already).not.toContain(c);
+          const out = w.ejected(candidates);
+          expect(out).not.toContain(0);
+          expect(out.length).toBeLessThanOrEqual(size / 3);
+        }
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  it('is a suspect while it carries everything, until another is known', () => {
+    const w = new World();
+    const suspects = () => w.outliers.suspects(SERVICE, w.nowMs);
+    w.second({ 2: 400 }, 4);
+    expect(suspects()).toEqual([]);
+    w.second({ 2: 400 });
+    expect(suspects()).toEqual([2]);
+    // Far is not slow.
+    expect(w.outliers.suspects(SERVICE, w.nowMs, () => 1e6)).toEqual([]);
+    w.second({ 2: 400, 1: 30 }, 5);
+    expect(suspects()).toEqual([]);
+    expect(w.ejected()).toEqual([2]);
+  });
+
+  it.each<[string, Record<number, number>]>([
+    ['it is quick', { 2: 40 }],
+    ['it is the origin', { 0: 900 }],
+    ['others are as slow', { 1: 400, 2: 410 }],
+  ])('is none when %s', (_, ms) => {
+    const w = new World();
+    w.second(ms, 20);
+    expect(w.outliers.suspects(SERVICE, w.nowMs)).toEqual([]);
+  });
+});

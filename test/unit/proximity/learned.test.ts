@@ -1,0 +1,260 @@
+import { describe, expect, it } from 'vitest';
+import { ManualClock } from '../../../src/device/clock.js';
+import { COMPARE, Learned, learnedBytes, readLearned } from '../../../src/proximity/learned.js';
+import { RECORDED } from '../../../src/race/record.js';
+import { ALL, at, bits, CLIENT, fresh, IDLE, NOW, raced, rtt, shares } from '../../support/learned.js';
+
+describe('what was learned', () => {
+  it('is nothing at first: race', () => {
+    const learned = fresh();
+    const entry = learned.entry(0, CLIENT);
+    expect(learned.choose(entry, ALL, IDLE, 1)).toBe(-1);
+    learned.raced(entry, ALL);
+    expect(learned.choose(entry, ALL, IDLE, 1)).toBe(-1);
+  });
+
+  it('is who acknowledged soonest, alone, after a race', () => {
+    const learned = fresh();
+    const entry = raced(learned, { 0: 120, 1: 30, 2: 90 });
+    expect(shares(learned, entry)).toEqual({ 1: 1 });
+  });
+
+  it('follows the smoothed round trip, one surprise a little, a lasting change all the way', () => {
+    const learned = fresh();
+    const entry = raced(learned, { 1: 40 });
+    expect(rtt(learned, entry, 1)).toBe(40_000);
+    // The error is clipped at three variations (of 0.5 ms at first) and 0.5 ms; the first few count alike.
+    learned.note(entry, 1, 48_000);
+    expect(rtt(learned, entry, 1)).toBe(41_000);
+    expect(learned.samples(entry, 1)).toBe(2);
+    for (let n = 0; n < 100; n++) learned.note(entry, 1, 40_000);
+    expect(rtt(learned, entry, 1)).toBeCloseTo(40_000, 0);
+    // Later ones by an eighth.
+    learned.note(entry, 1, 40_400);
+    expect(rtt(learned, entry, 1)).toBeCloseTo(40_050, 0);
+    for (let n = 0; n < 200; n++) learned.note(entry, 1, 80_000);
+    expect(rtt(learned, entry, 1)).toBeCloseTo(80_000, 0);
+  });
+
+  it('races again for one that stayed silent, ever more rarely, until it is heard', () => {
+    const clock = new ManualClock(1e6);
+    const learned = new Learned(new Float64Array(learnedBytes(8) / 8), clock);
+    const entry = learned.entry(0, 0x0a000001);
+    const asksAlone = () => learned.choose(entry, 0b110, IDLE, 1) >= 0;
+    learned.raced(entry, 0b110);
+    learned.note(entry, 1, 40_000);
+    expect(asksAlone()).toBe(true);
+    for (const waitUs of [1e6, 2e6, 4e6, 8e6]) {
+      clock.nowUs += waitUs;
+      expect(asksAlone()).toBe(true);
+      clock.nowUs += 1;
+      expect(asksAlone()).toBe(false);
+      learned.raced(entry, 0b110);
+    }
+    learned.note(entry, 2, 30_000);
+    clock.nowUs += 100e6;
+    expect(learned.choose(entry, 0b110, IDLE, 1)).toBe(2);
+  });
+
+  it('gives way to another that became nearer', () => {
+    const learned = fresh();
+    const entry = raced(learned, { 1: 30, 2: 40 });
+    for (let n = 0; n < 100; n++) learned.note(entry, 1, 90_000);
+    // The variation has settled as well.
+    expect(shares(learned, entry)).toEqual({ 2: 1 });
+  });
+
+  it('does not choose one that is not live, and is worth nothing when none is', () => {
+    const learned = fresh();
+    const entry = raced(learned, { 0: 120, 1: 30 });
+    expect(learned.choose(entry, bits(0, 2), IDLE, 1)).toBe(0);
+    expect(learned.choose(entry, bits(2), IDLE, 1)).toBe(-1);
+  });
+
+  it('forgets one that failed, until it has proved itself', () => {
+    const learned = fresh();
+    const entry = raced(learned, { 0: 120, 1: 30 });
+    learned.forget(entry, 1);
+    expect(shares(learned, entry)).toEqual({ 0: 1 });
+    learned.forget(entry, 0);
+    expect(learned.choose(entry, ALL, IDLE, 1)).toBe(-1);
+    learned.note(entry, 1, 31_000);
+    expect(learned.choose(entry, ALL, IDLE, 1)).toBe(1);
+    // The first measurement after that counts in full.
+    expect(rtt(learned, entry, 1)).toBe(31_000);
+  });
+
+  it('goes stale', () => {
+    const learned = fresh();
+    // Everybody has been heard, so that nothing but age asks for a race.
+    const only = bits(1);
+    const entry = raced(learned, { 1: 30 }, only);
+    expect(at(NOW + 600e6, () => learned.choose(entry, only, IDLE, 1))).toBe(1);
+    expect(at(NOW + 600e6 + 1, () => learned.choose(entry, only, IDLE, 1))).toBe(-1);
+    at(NOW + 700e6, () => learned.raced(entry, only));
+    expect(at(NOW + 700e6, () => learned.choose(entry, only, IDLE, 1))).toBe(1);
+  });
+
+  it('makes room for somebody new: that one has not been heard yet', () => {
+    const learned = fresh();
+    const entry = raced(learned, { 1: 30 }, bits(0, 1));
+    expect(learned.choose(entry, bits(0, 1), IDLE, 1)).toBe(1);
+    expect(learned.choose(entry, bits(0, 1, 31), IDLE, 1)).toBe(-1);
+    learned.raced(entry, bits(0, 1, 31));
+    expect(learned.choose(entry, bits(0, 1, 31), IDLE, 1)).toBe(1);
+  });
+
+  it('hedges after a multiple of the expected time, within bounds', () => {
+    const learned = fresh();
+    const entry = raced(learned, { 1: 40, 2: 0.1, 3: 5000 });
+    const hedge = learned.hedgeUs(entry, 1);
+    expect(hedge).toBeGreaterThan(40_000 * 1.5);
+    expect(hedge).toBeLessThan(40_000 * 2);
+    expect(learned.hedgeUs(entry, 2)).toBe(10_000);
+    expect(learned.hedgeUs(entry, 3)).toBe(2_000_000);
+    // A path that varies is waited for longer.
+    for (const ms of [20, 60, 20, 60, 40]) learned.note(entry, 1, ms * 1000);
+    expect(learned.hedgeUs(entry, 1)).toBeGreaterThan(hedge);
+  });
+
+  it('is of one service and one prefix', () => {
+    const learned = fresh();
+    raced(learned, { 1: 30 });
+    const same = learned.entry(0, CLIENT ^ 0xff);
+    expect(learned.best(same, ALL)).toBe(1);
+    expect(learned.best(learned.entry(1, CLIENT), ALL)).toBe(-1);
+    expect(learned.best(learned.entry(0, CLIENT ^ 0x100), ALL)).toBe(-1);
+  });
+
+  it('is what the control plane reads', () => {
+    const learned = fresh();
+    const entry = raced(learned, { 0: 120, 2: 30 });
+    learned.won(entry, 2);
+    learned.won(entry, 2);
+    expect(readLearned(learned.table)).toMatchObject([
+      {
+        service: 0,
+        prefix: CLIENT & ~0xff,
+        candidates: [
+          { candidate: 0, rttUs: 120_000, samples: 1, wins: 0 },
+          { candidate: 2, rttUs: 30_000, samples: 1, wins: 2 },
+        ],
+      },
+    ]);
+  });
+
+  it('is nowhere without a table: everything races', () => {
+    const learned = fresh(0);
+    const entry = learned.entry(0, CLIENT);
+    expect(entry).toBe(-1);
+    learned.raced(entry, ALL);
+    learned.note(entry, 1, 5);
+    learned.won(entry, 1);
+    learned.forget(entry, 1);
+    expect(learned.choose(entry, ALL, IDLE, 1)).toBe(-1);
+    expect(readLearned(learned.table)).toEqual([]);
+  });
+
+  it('does not tell candidates beyond those that are recorded', () => {
+    const learned = fresh();
+    const entry = raced(learned, { 1: 30 });
+    const before = [...learned.table];
+    learned.note(entry, RECORDED, 1);
+    learned.won(entry, RECORDED);
+    learned.forget(entry, RECORDED);
+    expect([...learned.table]).toEqual(before);
+  });
+});
+
+describe('candidates too close to call', () => {
+  const near = { 0: 120, 1: 30, 2: 30.3 };
+  const loads = (...values: number[]) => {
+    const all = new Float64Array(RECORDED);
+    all.set(values);
+    return all;
+  };
+
+  it('share the connections', () => {
+    const learned = fresh();
+    const entry = raced(learned, near, ALL, 5);
+    const s = shares(learned, entry);
+    expect(Object.keys(s)).toEqual(['1', '2']);
+    expect(s[1]).toBeCloseTo(0.5, 2);
+  });
+
+  it('share by what they have left: one at 90 % load gets a quarter at most', () => {
+    const learned = fresh();
+    const entry = raced(learned, near, ALL, 5);
+    const s = shares(learned, entry, loads(0, 0.9, 0.2));
+    expect(s[1]).toBeLessThanOrEqual(0.25);
+    expect(s[1]).toBeGreaterThan(0);
+  });
+
+  it('are chosen alike for every SYN of a flow', () => {
+    const learned = fresh();
+    const entry = raced(learned, near, ALL, 5);
+    for (const hash of [0, 1, 0x7fffffff, 0x80000000, 0xffffffff]) {
+      const once = learned.choose(entry, ALL, IDLE, hash | 0);
+      for (let n = 0; n < 5; n++)
+        expect(at(NOW + n, () => learned.choose(entry, ALL, IDLE, hash | 0))).toBe(once);
+    }
+  });
+
+  it('do not share with one that is far, busy as they are', () => {
+    const learned = fresh();
+    const entry = raced(learned, near, ALL, 5);
+    expect(shares(learned, entry, loads(0, 1, 1))[0]).toBeUndefined();
+  });
+
+  it('are told apart by what was measured, after some samples', () => {
+    const learned = fresh();
+    expect(shares(learned, raced(learned, { 0: 90, 1: 30, 2: 33 }, ALL, 3))).toEqual({ [COMPARE]: 1 });
+    expect(learned.compare(learned.entry(0, CLIENT), ALL)).toBe(bits(1, 2));
+    expect(shares(learned, raced(learned, { 1: 30, 2: 33 }, ALL))).toEqual({ 1: 1 });
+  });
+
+  it('are told apart at once where a first sample cannot be that wrong', () => {
+    const learned = fresh();
+    expect(shares(learned, raced(learned, { 1: 30, 2: 36 }))).toEqual({ 1: 1 });
+  });
+
+  it('are not raced for ever when one of them answers no more', () => {
+    const learned = fresh();
+    const entry = raced(learned, { 1: 30, 2: 33 });
+    for (let n = 0; n < 7; n++) {
+      expect(shares(learned, entry)).toEqual({ [COMPARE]: 1 });
+      learned.raced(entry, ALL);
+    }
+    expect(shares(learned, entry)).toEqual({ 1: 1 });
+  });
+
+  it('are clear only when ahead by three times what varies', () => {
+    const clear = (ms: number): boolean => {
+      const learned = fresh();
+      return learned.isClear(raced(learned, { 0: 90, 1: 30, 2: 30 + ms }, ALL, 8), ALL, 1);
+    };
+    expect(clear(1)).toBe(false);
+    expect(clear(4)).toBe(true);
+  });
+
+  it('are clear of one that never answers after four races, not before', () => {
+    const learned = fresh();
+    const entry = raced(learned, { 1: 30, 2: 60 }, ALL, 8);
+    const clear: boolean[] = [];
+    for (let n = 0; n < 6; n++) {
+      clear.push(learned.isClear(entry, ALL, 1));
+      learned.raced(entry, ALL);
+    }
+    expect(clear).toEqual([false, false, false, false, true, true]);
+    learned.raced(entry, ALL | 8);
+    expect(learned.isClear(entry, ALL | 8, 1)).toBe(false);
+  });
+
+  it('are near where their paths vary by more', () => {
+    const learned = fresh();
+    const entry = raced(learned, {}, ALL);
+    for (let n = 0; n < 100; n++)
+      for (const c of [1, 2]) learned.note(entry, c, 30_000 + (n % 2 === 0 ? 4000 : -4000) + c * 500);
+    expect(Object.keys(shares(learned, entry))).toEqual(['1', '2']);
+  });
+});

@@ -1,0 +1,101 @@
+import { describe, expect, it } from 'vitest';
+import { Fleet } from '../../../gateway/race/fleet.js';
+import { validate } from '../../../src/config.js';
+import { ManualClock } from '../../../src/device/clock.js';
+import { Learned, learnedBytes } from '../../../src/proximity/learned.js';
+import { proximityRecord, seedsOf } from '../../../src/proximity/site.js';
+import { type ReplicaRecord, type ServiceRecord, schemas, type View } from '../../../src/registry/records.js';
+
+const service = (name: string, n: number, ports = [80]): ServiceRecord => ({
+  v: 1,
+  name,
+  address: `203.0.113.${n}`,
+  ports,
+  configuration: 'A',
+  replicable: true,
+  raceWindowMs: 500,
+});
+const replica = (id: string, n: number): ReplicaRecord => ({
+  v: 1,
+  id,
+  address: `198.51.100.${n}`,
+  services: [{ name: 'web' }],
+  state: 'up',
+  reason: '',
+  connections: 0,
+  load: 0,
+  clock: 'free',
+});
+const view = (more: Partial<View> = {}): View => ({
+  services: [service('web', 10)],
+  replicas: [replica('r1', 11), replica('r2', 12)],
+  gateways: [],
+  origins: undefined,
+  ...more,
+});
+/** Two gateways that met the replicas in another order: their numbers differ, names do not. */
+function fleets(): [Fleet, Fleet] {
+  const [a, b] = [new Fleet('learned'), new Fleet('learned')];
+  a.update(view(), undefined);
+  b.update(view({ replicas: [replica('r2', 12), replica('r1', 11)] }), undefined);
+  return [a, b];
+}
+function learnedBy(...notes: [client: number, candidate: number, us: number, times: number][]): Float64Array {
+  const learned = new Learned(new Float64Array(learnedBytes(64) / 8), new ManualClock());
+  for (const [client, candidate, us, times] of notes)
+    for (let n = 0; n < times; n++) learned.note(learned.entry(0, client), candidate, us);
+  return learned.table;
+}
+
+describe('gateways of a site', () => {
+  it('tell what was measured most often, by name', () => {
+    const [a] = fleets();
+    const table = learnedBy(
+      [0x0a010000, 1, 30_000, 5],
+      [0x0a020000, 1, 90_000, 2],
+      [0x0a020000, 0, 70_000, 1],
+    );
+    const record = proximityRecord(7, 'zurich', table, a);
+    expect(record).toMatchObject({ v: 1, id: 7, site: 'zurich' });
+    expect(record.entries.map((e) => [e.service, e.candidate, e.rttUs]).sort()).toEqual([
+      ['web', 'origin', 70_000],
+      ['web', 'r1', 30_000],
+    ]);
+    expect(validate(structuredClone(record), schemas.proximity, () => '')).toEqual([]);
+  });
+
+  it('tell nothing of what failed, or of services that they do not know', () => {
+    const [a] = fleets();
+    const learned = new Learned(new Float64Array(learnedBytes(64) / 8), new ManualClock());
+    const entry = learned.entry(0, 0x0a010000);
+    learned.note(entry, 1, 30_000);
+    learned.won(entry, 1);
+    learned.forget(entry, 1);
+    learned.note(learned.entry(5, 0x0a010000), 1, 1);
+    expect(proximityRecord(7, 'zurich', learned.table, a).entries).toEqual([]);
+  });
+
+  it('take it over in their own numbers, for every port of the service', () => {
+    const [a, b] = fleets();
+    b.update(view({ services: [service('web', 10, [80, 443]), service('api', 11)] }), undefined);
+    const record = proximityRecord(7, 'zurich', learnedBy([0x0a010000, 2, 30_000, 3]), a);
+    const seeds = seedsOf(view({ proximities: [record] }), 8, 'zurich', b);
+    expect(a.candidates.idOf(2)).toBe('r2');
+    expect(b.candidates.idOf(1)).toBe('r2');
+    expect(seeds.map((s) => [s.service, s.candidate, s.rttUs])).toEqual([
+      [0, 1, 30_000],
+      [1, 1, 30_000],
+    ]);
+  });
+
+  it('do not listen to themselves, or to another site, or to anybody where they have no site', () => {
+    const [a] = fleets();
+    const record = proximityRecord(7, 'zurich', learnedBy([0x0a010000, 1, 30_000, 3]), a);
+    const told = view({ proximities: [record] });
+    expect(seedsOf(told, 7, 'zurich', a)).toEqual([]);
+    expect(seedsOf(told, 8, 'basel', a)).toEqual([]);
+    expect(seedsOf(told, 8, undefined, a)).toEqual([]);
+    expect(seedsOf(view(), 8, 'zurich', a)).toEqual([]);
+    expect(seedsOf(told, 8, 'zurich', a)).toHaveLength(1);
+  });
+});

@@ -1,0 +1,46 @@
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+import { afterEach, describe, expect, it } from 'vitest';
+import { countConnections, countListed } from '../../../../replica/race/load.js';
+import { waitUntil } from '../../../../src/lab/process.js';
+
+const open: { server: Server; sockets: Socket[] }[] = [];
+
+afterEach(() => {
+  for (const { server, sockets } of open.splice(0)) {
+    for (const s of sockets) s.destroy();
+    server.close();
+  }
+});
+
+/** A server with `count` connections that both sides have made. */
+async function serving(host: string, count: number): Promise<{ port: number; sockets: Socket[] }> {
+  const sockets: Socket[] = [];
+  const server = createServer((s) => sockets.push(s.on('error', () => {})));
+  open.push({ server, sockets });
+  await new Promise<void>((resolve) => server.listen(0, host, resolve));
+  const { port } = server.address() as AddressInfo;
+  const clients = Array.from({ length: count }, () => connect({ port, host, autoSelectFamily: false }));
+  sockets.push(...clients);
+  expect(await waitUntil(() => sockets.length === 2 * count, 2000)).toBe(true);
+  return { port, sockets };
+}
+
+describe.each([
+  ['asked of the kernel', countConnections],
+  ['read from its list', countListed],
+])('connections, %s', (_, count) => {
+  it('are those of the ports that were asked for, IPv4 and IPv6', async () => {
+    const [four, six] = [await serving('127.0.0.1', 3), await serving('::1', 2)];
+    expect(count(new Set([four.port]))).toBe(3);
+    expect(count(new Set([six.port]))).toBe(2);
+    expect(count(new Set([four.port, six.port]))).toBe(5);
+    expect(count(new Set([1]))).toBe(0);
+    expect(count(new Set())).toBe(0);
+  });
+
+  it('are no longer counted when they have ended, though the kernel remembers them', async () => {
+    const { port, sockets } = await serving('127.0.0.1', 4);
+    for (const s of sockets) s.end();
+    expect(await waitUntil(() => count(new Set([port])) === 0, 2000)).toBe(true);
+  });
+});
