@@ -65,11 +65,20 @@ export function parseYaml<T>(
   return { value: deepFreeze(value) as T, locate };
 }
 
-/** Validates without a file: environment, flags, records that came from elsewhere. */
-export function validate(value: unknown, schema: Schema, locate: Locate): Problem[] {
+/**
+ * Validates a part of a file, or what comes from elsewhere (environment, flags, records), and fills defaults in.
+ * @param locate by a path inside `value`
+ * @param named the keys that lead to `value`, for the messages
+ */
+export function validate(
+  value: unknown,
+  schema: Schema,
+  locate: Locate,
+  named: readonly string[] = [],
+): Problem[] {
   const check = compile(schema);
   if (check(value)) return [];
-  return (check.errors ?? []).map((e) => problem(e, locate));
+  return (check.errors ?? []).map((e) => problem(e, locate, named));
 }
 
 const compiled = new WeakMap<Schema, ReturnType<Ajv['compile']>>();
@@ -101,12 +110,13 @@ function isIpv4Cidr(text: string): boolean {
   return more === undefined && isIpv4(address) && /^\d{1,2}$/.test(prefix ?? '') && Number(prefix) <= 32;
 }
 
-function problem(e: ErrorObject, locate: Locate): Problem {
+function problem(e: ErrorObject, locate: Locate, named: readonly string[]): Problem {
   const path = e.instancePath
     .split('/')
     .slice(1)
     .map((p) => p.replaceAll('~1', '/').replaceAll('~0', '~'));
-  const name = path.length === 0 ? 'the file' : path.join('.');
+  const full = [...named, ...path];
+  const name = full.length === 0 ? 'the file' : full.join('.');
   const at = (code: ErrorCode, message: string, p: string[] = path): Problem => ({
     code,
     message: `${locate(p)}: ${message}`,
@@ -116,13 +126,13 @@ function problem(e: ErrorObject, locate: Locate): Problem {
     const known = Object.keys((e.parentSchema?.properties as object | undefined) ?? {});
     const near = nearest(key, known);
     const hint = near === undefined ? `known keys: ${known.join(', ')}` : `did you mean '${near}'?`;
-    return at('FSA_CONFIG_UNKNOWN_KEY', `unknown key '${[...path, key].join('.')}' (${hint})`, [
+    return at('FSA_CONFIG_UNKNOWN_KEY', `unknown key '${[...full, key].join('.')}' (${hint})`, [
       ...path,
       key,
     ]);
   }
   if (e.keyword === 'required') {
-    return at('FSA_CONFIG_MISSING', `'${[...path, String(e.params.missingProperty)].join('.')}' is missing`);
+    return at('FSA_CONFIG_MISSING', `'${[...full, String(e.params.missingProperty)].join('.')}' is missing`);
   }
   if (e.keyword === 'type') {
     return at('FSA_CONFIG_TYPE', `'${name}' must be ${e.params.type}, not ${typeName(e.data)}`);

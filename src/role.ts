@@ -1,328 +1,206 @@
 /**
- * What every role does around its packets: reads its file, looks at the host, joins the registry, starts
- * the data plane, steers, follows changes, answers its admin API, and takes everything back.
+ * The host of programs: what a role's process does around them. Reads the role file, looks at the host, joins the registry,
+ * starts each program's inner instance (`inner.ts`), answers the admin API, and takes everything back.
  *
- *   configuration file ─ checks ─ registry ─ (--check ends here) ─ data plane ─ steering ─ admin ─ ready
- *                                    │                                 ▲           ▲
- *                                    └──── each change of the view ────┴───────────┘
- *   SIGTERM: steering removed ─ data plane stopped ─ registry left ─ exit 0
+ *   role file ─ registry ─ checks ─ (--check ends here) ─ programs ─ admin ─ ready ─ SIGTERM ─ taken back ─ exit 0
  *
- * Knows no role: each one hands in a {@link Role}.
+ * Knows no program: each role hands in its list (`ROLE/programs.ts`).
  */
 import { createAdmin } from './admin/server.js';
-import { describeError, FirstackError, type Problem } from './errors.js';
-import { chooseFastpath, describeFastpath } from './fastpath/choose.js';
-import { type Attachment, unpin } from './fastpath/kernel.js';
-import type { KernelMode } from './fastpath/modes.js';
-import { openKernelPath } from './fastpath/open.js';
+import { FirstackError, type Problem } from './errors.js';
+import { unpin } from './fastpath/kernel.js';
+import { Hosted } from './hosted.js';
 import { createLog, type Logger } from './log.js';
 import { notifyManager } from './notify.js';
-import { DataPlane } from './pipeline/data-plane.js';
-import { PINNED_FLOWS } from './pipeline/reasons.js';
-import type { RaceRecord } from './race/record.js';
+import type { Program, ProgramEntry } from './program.js';
 import { clockProblem } from './registry/clock-check.js';
+import type { RecordKind } from './registry/kinds.js';
 import { openRegistry } from './registry/open.js';
-import type { View } from './registry/records.js';
 import type { Registry } from './registry/registry.js';
-import type { CommonConfig, RoleFlags } from './role-config.js';
+import { serviceKindFor } from './registry/service.js';
+import {
+  DEFAULT_PROGRAM,
+  type RoleFile,
+  type RoleFlags,
+  type RoleSchema,
+  readRoleFile,
+} from './role-config.js';
 import { Steerer } from './steer/apply.js';
 import { checkInterfaces, type Host, inspectHost } from './steer/host.js';
-import { describe, type Steering } from './steer/plan.js';
-import type { Prefix } from './wire/address.js';
+import type { RoleName } from './steer/marks.js';
 
-/** What the data plane and the kernel should be doing now. */
-export interface Duty {
-  steering: Steering;
-  snapshot: unknown;
-  tunMtu: number;
-  /** For /v1/status, once it is carried out: names of what it goes by, beside what the registry says. */
-  names?: Record<string, string[]>;
-}
-
+/** A role: its name, its own keys, its programs. */
 export interface Role {
-  readonly name: 'gateway' | 'origin' | 'replica';
-  readonly config: CommonConfig;
-  /** URL of the pipeline module that the data plane's thread loads. */
-  readonly module: URL;
-  readonly pipelineOptions: unknown;
-  readonly holdSlots: number;
-  readonly raceBytes: number;
-  readonly learnedBytes: number;
-  /** What of the registry it goes by (`registry/keys.ts`), once {@link check} has seen all. */
-  readonly topics: readonly string[];
-  /** What stands against running here, with this registry. Changes nothing. */
-  check(host: Host, view: View): Problem[];
-  /** @param kernel how pinned flows are carried now */
-  duty(host: Host, view: View, kernel: KernelMode): Duty;
-  /** The programs that carry this role's flows; none where it has none to carry. */
-  attachments?(host: Host): Attachment[];
-  /** Prefixes of those whose connections the programs may take to the TUN. */
-  readonly clients?: readonly Prefix[];
-  /** Why this role's flows cannot be carried by those here; '' when they can. */
-  whyNoFastpath?(host: Host): string;
-  /** After the data plane is up: states its records, starts its probes and health checks. */
-  start(context: RoleContext): Promise<void>;
-  /** Told to stop, with everything still in place: lets go of new work, and waits for what ends within moments. */
-  leave?(): Promise<void>;
-  stop(): Promise<void>;
-  /**
-   * On SIGHUP: takes over what of its file may change while it runs.
-   * @throws FirstackError FSA_CONFIG_*; then nothing has changed
-   */
-  reload?(flags: RoleFlags): Promise<void>;
-  /** For /v1/status. */
-  status(): Record<string, unknown>;
-  races?(count: number): RaceRecord[];
-  /** What an operator may ask for, by name; see the admin API. */
-  readonly actions?: Record<string, () => void>;
-  /** For /v1/proximity: who wins for whom. */
-  proximity?(): unknown[];
+  readonly name: RoleName;
+  readonly schema: RoleSchema;
+  readonly programs: readonly ProgramEntry[];
 }
 
-export interface RoleContext {
-  log: Logger;
-  registry: Registry;
-  plane: DataPlane;
-  /** Asks for a new {@link Duty}, soon. */
-  refresh(): void;
-}
-
-/** Two services of one fleet may differ; what this role was told to be must not. */
-export function configurationMismatches(
-  view: View,
-  names: readonly string[] | undefined,
-  told: string | undefined,
-): Problem[] {
-  if (told === undefined) return [];
-  return view.services
-    .filter((s) => (names === undefined || names.includes(s.name)) && s.configuration !== told)
-    .map((s) => ({
-      code: 'FSA_CONFIGURATION_MISMATCH',
-      message: `service ${s.name} is published with configuration ${s.configuration}, this role was started with ${told}`,
-    }));
-}
-
-/** What the data plane and the kernel go by now, for /v1/status: the names of all that is known. */
-function namesOf(
-  view: View,
-): Record<'services' | 'replicas' | 'replicasUp' | 'gateways', (string | number)[]> {
-  return {
-    services: view.services.map((s) => s.name),
-    replicas: view.replicas.map((r) => r.id),
-    replicasUp: view.replicas.filter((r) => r.state === 'up').map((r) => r.id),
-    gateways: view.gateways.map((g) => g.id),
-  };
-}
-
-/** What `systemctl status` shows of a role that is ready. */
-function statusLine(
-  config: CommonConfig,
-  applied: ReturnType<typeof namesOf>,
-  how: KernelMode | undefined,
-): string {
-  const { services, replicas, replicasUp } = applied;
-  const carried = how === undefined ? '' : `, fastpath ${how}`;
-  return `${config.instance}: services ${services.length}, replicas up ${replicasUp.length} of ${replicas.length}${carried}`;
-}
-
-const REFRESH_MS = 20;
+/** The instance of a program inside a role's: the race keeps the role's, as it has since before there were others. */
+export const innerInstance = (instance: string, program: string): string =>
+  program === DEFAULT_PROGRAM ? instance : `${instance}-${program}`;
 
 /** Runs a role until it is told to stop. @returns the exit code */
 export async function runRole(role: Role, flags: RoleFlags): Promise<number> {
-  const { config } = role;
-  const log = createLog(`firstack-${role.name}`, config.log);
+  const load = async (name: string): Promise<Program | undefined> =>
+    (await role.programs.find((p) => p.name === name)?.program())?.program;
+  const names = role.programs.map((p) => p.name);
+  const read = (): Promise<RoleFile> => readRoleFile(flags, role.name, role.schema, names, load);
+  const file = await read();
+  const programs = file.programs.map((p) => p.program);
+  checkNumbers(programs);
+  const log = createLog(`firstack-${role.name}`, file.role.log);
   const host = await inspectHost();
-  const registry = openRegistry(config.registry, log, config.registryTls);
-  const steerer = new Steerer(config.instance);
-  const early = [...checkInterfaces(host, config.wan, 'wan'), ...checkInterfaces(host, config.lan, 'lan')];
+  const { lan, wan, registry: url, registryTls } = file.role;
+  const early = [...checkInterfaces(host, wan, 'wan'), ...checkInterfaces(host, lan, 'lan')];
   if (early.length > 0) throw FirstackError.ofProblems(early);
-  if (flags.unpin === true) {
-    await steerer.claim();
-    const left = await unpin(config.instance);
-    process.stdout.write(`${config.instance}: ${left ? 'what was pinned is gone' : 'nothing was pinned'}\n`);
-    return 0;
-  }
+  if (flags.unpin === true) return unpinAll(file);
+  const registry = openRegistry(url, log, kindsOf(programs), registryTls);
+  const hosted = file.programs.map(({ program, config }) => {
+    const instance = innerInstance(file.role.instance, program.name);
+    const own = file.programs.length > 1 ? log.child({ program: program.name }) : log;
+    return new Hosted({ program, config, instance, registry, log: own, role: role.name });
+  });
   await registry.start();
   try {
-    const problems = role.check(host, registry.view);
+    const problems = [
+      ...hosted.flatMap((h) => h.inner.run.check(host, registry.view)),
+      ...claimedTwice(hosted, registry),
+    ];
     if (problems.length > 0) throw FirstackError.ofProblems(problems);
     if (flags.check === true) {
-      const choice =
-        role.attachments && (await chooseFastpath(config.fastpath.mode, host, whyNoFastpath(role, host)));
-      process.stdout.write(describe(role.duty(host, registry.view, choice?.how ?? 'off').steering));
-      if (choice !== undefined) process.stdout.write(`# ${describeFastpath(choice)}\n`);
+      for (const { inner } of hosted) process.stdout.write(await inner.describe(host));
       return 0;
     }
-    await steerer.claim();
-    await registry.follow(role.topics);
-    return await serve(role, flags, host, registry, steerer, log);
+    for (const { inner } of hosted) await inner.claim();
+    await registry.follow([...new Set(hosted.flatMap((h) => h.inner.run.topics))]);
+    return await serve(role, file, read, host, registry, hosted, log);
   } finally {
     await registry.stop();
   }
 }
 
-const whyNoFastpath = (role: Role, host: Host): string => role.whyNoFastpath?.(host) ?? '';
+/** Two programs of one number would share marks and tables: a defect of theirs, said at every start. */
+function checkNumbers(programs: readonly Program[]): void {
+  for (const p of programs) {
+    const other = programs.find((q) => q !== p && q.number === p.number);
+    if (other !== undefined)
+      throw new Error(`programs ${p.name} and ${other.name} have the same number ${p.number}`);
+  }
+}
+
+/** The registry's kinds: the service with each program's part, and what the programs bring. */
+export function kindsOf(programs: readonly Program[]): RecordKind[] {
+  const parts = programs.flatMap((p) => (p.service === undefined ? [] : [[p.name, p.service] as const]));
+  const kinds = new Map<string, RecordKind>();
+  for (const kind of [
+    serviceKindFor(Object.fromEntries(parts)) as RecordKind,
+    ...programs.flatMap((p) => p.kinds),
+  ])
+    kinds.set(kind.name, kind);
+  return [...kinds.values()];
+}
+
+/** Programs act on disjoint services: else it would depend on their order what becomes of a packet. */
+function claimedTwice(hosted: readonly Hosted[], registry: Registry): Problem[] {
+  const owners = new Map<string, string>();
+  const problems: Problem[] = [];
+  for (const { inner } of hosted)
+    for (const { address, port, protocol } of inner.run.claims?.(registry.view) ?? []) {
+      const what = `${address}:${port}/${protocol}`;
+      const owner = owners.get(what);
+      if (owner !== undefined && owner !== inner.name)
+        problems.push({
+          code: 'FSA_CONFIG_VALUE',
+          message: `programs.${inner.name}: ${what} belongs to program ${owner} on this host already`,
+        });
+      else owners.set(what, inner.name);
+    }
+  return problems;
+}
+
+async function unpinAll(file: RoleFile): Promise<number> {
+  for (const { program } of file.programs) {
+    const instance = innerInstance(file.role.instance, program.name);
+    await new Steerer(instance).claim();
+    const left = await unpin(instance);
+    process.stdout.write(`${instance}: ${left ? 'what was pinned is gone' : 'nothing was pinned'}\n`);
+  }
+  return 0;
+}
 
 async function serve(
   role: Role,
-  flags: RoleFlags,
+  file: RoleFile,
+  read: () => Promise<RoleFile>,
   host: Host,
   registry: Registry,
-  steerer: Steerer,
+  hosted: readonly Hosted[],
   log: Logger,
 ): Promise<number> {
-  const { config } = role;
+  const { instance, admin: listening } = file.role;
   let end: (code: number) => void = () => {};
   const ended = new Promise<number>((resolve) => {
     end = resolve;
   });
-  const pinnable = {
-    instance: config.instance,
-    asked: config.fastpath.mode,
-    against: whyNoFastpath(role, host),
-    max: config.flows.max,
-    pref: config.steering.priority,
-  };
-  const kernel = role.attachments && (await openKernelPath(pinnable, host, log));
-  const plane = await DataPlane.start({
-    module: role.module,
-    options: role.pipelineOptions,
-    tun: config.tun,
-    holdSlots: role.holdSlots,
-    raceBytes: role.raceBytes,
-    learnedBytes: role.learnedBytes,
-    pinFds: kernel?.path?.pinFds(config.fastpath.pinAfterPackets),
-    onFailure: (error) => {
-      log.fatal({ error: error.message }, 'the data plane failed');
-      end(1);
-    },
-  });
-
-  // Duties are carried out one after another; asking twice while one is under way does it once more.
-  let loaded = '';
-  let wanted = false;
-  let working: Promise<void> | undefined;
-  let applied = namesOf(registry.view);
-  let attached = false;
   let ready = false;
-  let over = false;
-  const perform = async (): Promise<void> => {
-    const { view } = registry;
-    const duty = role.duty(host, view, kernel?.how ?? 'off');
-    const text = JSON.stringify([duty.snapshot, duty.tunMtu]);
-    if (text !== loaded) {
-      await plane.load(duty.snapshot, duty.tunMtu);
-      loaded = text;
-    }
-    await steerer.apply(duty.steering);
-    if (kernel?.path !== undefined && !attached) {
-      const { mask, pinnedMark: mark } = config.steering;
-      const clients = role.clients ?? [];
-      const settings = { stack: kernel.how === 'stack', mark, mask, tun: config.tun.name, clients };
-      await kernel.path.attach(role.attachments!(host), settings);
-      attached = true;
-    }
-    applied = { ...namesOf(view), ...duty.names };
-    if (ready) notifyManager(`STATUS=${statusLine(config, applied, kernel?.how)}`);
-  };
-  const refresh = (): void => {
-    // What is being taken back is not to be built up again.
-    if (over) return;
-    wanted = true;
-    working ??= (async () => {
-      while (wanted) {
-        await new Promise((resolve) => setTimeout(resolve, REFRESH_MS));
-        wanted = false;
-        await perform().catch((error: Error) =>
-          log.error({ error: error.message }, 'a change could not be applied'),
-        );
-      }
-      working = undefined;
-    })();
-  };
-
-  /** What the kernel carries, in numbers. */
-  const carried = (): Record<string, number> | undefined =>
-    kernel?.path === undefined ? undefined : { flows: plane.gauges[PINNED_FLOWS], ...kernel.path.totals() };
-
+  const told = (): string => `STATUS=${instance}: ${hosted.map((h) => h.summary).join('; ')}`;
   const admin = createAdmin({
+    programs: hosted.map((h) => h.source),
     ready: () => ({
       ready: ready && registry.connected,
-      // Without its registry a role goes on with what it knows, and says so here.
       reasons: [
         ...(ready ? [] : ['starting']),
+        ...hosted.flatMap((h) => h.problem ?? []),
+        // Without its registry a role goes on with what it knows, and says so here.
         ...(registry.problem === undefined ? [] : [registry.problem]),
         // No reason to take the role away: what it cannot race, the origin serves.
         ...[clockProblem(registry.clockOffsetMs) ?? []].flat(),
       ],
     }),
-    counters: () => plane.counters(),
-    fastpath: () => carried(),
     clockOffsetMs: () => registry.clockOffsetMs,
-    status: () => ({
+    head: () => ({
       role: role.name,
-      instance: config.instance,
-      counters: plane.counters(),
+      instance,
       registry: {
         kind: registry.kind,
         connected: registry.connected,
         viewAgeMs: Math.round(registry.viewAgeMs),
         clockOffsetMs: registry.clockOffsetMs ?? null,
       },
-      applied,
-      fastpath: kernel === undefined ? undefined : { how: kernel.how, why: kernel.why, ...carried() },
-      ...role.status(),
     }),
-    races: role.races === undefined ? undefined : (count) => role.races!(count),
-    proximity: role.proximity === undefined ? undefined : () => role.proximity!(),
-    actions: role.actions ?? {},
   });
   const onSignal = (): void => end(0);
   const onHangUp = (): void => {
-    if (ready) void reload(role, flags, log);
+    if (ready) for (const h of hosted) void h.reload(read);
   };
   process.on('SIGHUP', onHangUp);
   process.on('SIGTERM', onSignal);
   process.on('SIGINT', onSignal);
   try {
-    await perform();
-    await role.start({ log, registry, plane, refresh });
-    registry.onChange(refresh);
-    refresh();
-    await admin.listen(config.admin.listen);
+    const isAlone = hosted.length === 1;
+    for (const h of hosted)
+      await h.start(host, isAlone ? () => end(1) : undefined, () => ready && notifyManager(told()));
+    registry.onChange(() => {
+      for (const h of hosted) h.inner.refresh();
+    });
+    await admin.listen(listening.listen);
     ready = true;
-    notifyManager('READY=1', `STATUS=${statusLine(config, applied, kernel?.how)}`);
-    log.info({ instance: config.instance, tun: config.tun.name, registry: registry.kind }, 'ready');
+    notifyManager('READY=1', told());
+    const tun = file.programs.map((p) => p.config.tun?.name).join(', ');
+    log.info({ instance, tun, registry: registry.kind }, 'ready');
     const code = await ended;
     ready = false;
-    if (code === 0) await role.leave?.();
+    if (code === 0) await Promise.all(hosted.map((h) => h.inner.leave()));
     return code;
   } finally {
     ready = false;
     notifyManager('STOPPING=1', 'STATUS=taking everything back');
-    over = true;
-    wanted = false;
-    await working;
-    await role.stop();
-    await kernel?.path?.detach();
-    await steerer.remove();
-    await plane.stop();
-    // Not before: until now the data plane had its hands in the maps.
-    await kernel?.path?.remove();
+    for (const h of hosted) await h.stop();
     await admin.close();
     process.off('SIGHUP', onHangUp);
     process.off('SIGTERM', onSignal);
     process.off('SIGINT', onSignal);
     log.info('stopped');
-  }
-}
-
-async function reload(role: Role, flags: RoleFlags, log: Logger): Promise<void> {
-  if (role.reload === undefined) return log.warn('SIGHUP: nothing of this role changes without a restart');
-  try {
-    await role.reload(flags);
-    log.info('the role file was read again');
-  } catch (error) {
-    log.error({ error: describeError(error) }, 'the role file was not taken over: nothing has changed');
   }
 }

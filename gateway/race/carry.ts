@@ -1,20 +1,20 @@
 /**
- * [602–658] Every other packet of a raced flow: to and from the winner, as the configuration asks; to
- * and from the origin unchanged [616].
+ * Every other packet of a raced flow: to and from the winner, as the configuration asks; to and from the origin unchanged.
+ * Numbers in brackets: operations of the source "Wide area load balancing of web traffic". Here: [602–658].
+ *
+ * reads: verdict, flow, side, service, endpoint, tcpFlags. Sets: verdict; addresses and ports, or an outer header.
  */
-import { ANSWERED, advance, RACING, REQUESTED } from '../../src/flow/states.js';
+import { ANSWERED, advance, REQUESTED, UNDECIDED } from '../../src/flow/states.js';
 import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
 import { dnat } from '../../src/pipeline/translate.js';
-import { ORIGIN } from '../../src/proximity/candidates.js';
-import { RECORDED } from '../../src/race/record.js';
-import * as ipip from '../../src/wire/ipip.js';
-import * as ipv4 from '../../src/wire/ipv4.js';
+import { intoTunnel } from '../../src/pipeline/tunnel.js';
+import { MOST_RACED, ORIGIN } from '../../src/proximity/candidates.js';
 import * as mss from '../../src/wire/mss.js';
 import * as tcp from '../../src/wire/tcp.js';
 import * as virtio from '../../src/wire/virtio.js';
 import { asService } from './keep-first-ack.js';
 import { reasons } from './reasons.js';
-import { CLIENT, FIRST_BYTES, type GatewayState, SERVER, SPOOF, TUNNEL } from './state.js';
+import { CLIENT, type GatewayState, SERVER, SPOOF, TUNNEL } from './state.js';
 
 export function carry(state: GatewayState): Stage {
   return (batch) => {
@@ -24,7 +24,7 @@ export function carry(state: GatewayState): Stage {
         batch.pass(i, reasons.passNoFlow);
         continue;
       }
-      if (state.pins?.isLate === true) state.pinLate(batch.flow[i], batch.service[i]);
+      if (state.pinning?.pins.isLate === true) state.pinning.pinLate(batch.flow[i], batch.service[i]);
       if (batch.side[i] === CLIENT) fromClient(state, batch, i);
       else if (batch.side[i] === SERVER) fromServer(state, batch, i);
     }
@@ -32,10 +32,10 @@ export function carry(state: GatewayState): Stage {
 }
 
 function fromClient(state: GatewayState, batch: Batch, i: number): void {
-  const { flows } = state;
+  const { flows, machines } = state;
   const e = batch.flow[i];
-  if (flows.state[e] === RACING) return batch.pass(i, reasons.passRacing);
-  // Refused by all: there is nobody to carry it to.
+  if (flows.state[e] === UNDECIDED) return batch.pass(i, reasons.passRacing);
+  // Refused by all candidates: there is no machine to carry it to.
   if (flows.winner[e] < 0) return batch.pass(i, reasons.passNoFlow);
   // A SYN on a decided flow is the winner's to answer, and changes nothing here.
   const syn = tcp.isSyn(batch.tcpFlags[i]);
@@ -45,28 +45,25 @@ function fromClient(state: GatewayState, batch: Batch, i: number): void {
     state.races.requested(flows.record[e]);
   }
   if (flows.winner[e] === ORIGIN) return batch.pass(i, reasons.passToOrigin);
-  if (state.serviceMode[batch.service[i]] !== TUNNEL) {
-    dnat(batch, i, flows.target[e * 4 + 3], flows.targetPort[e]);
+  const target = flows.target[e * 4 + 3];
+  if (machines.serviceMode[batch.service[i]] !== TUNNEL) {
+    dnat(batch, i, target, flows.targetPort[e]);
     return batch.pass(i, reasons.passToReplica);
   }
-  // [656] The outer source is the client, as the source has it.
   if (syn) mss.clamp(batch.view, batch.l4[i], state.tunnelMss, virtio.needsCsum(batch.view, batch.at[i]));
-  const client = ipv4.saddr(batch.view, batch.at[i]);
-  const id = state.ipId & 0xffff;
-  state.ipId = id + ipip.segments(batch.view, batch.at[i], batch.l4[i]);
-  batch.at[i] = ipip.encapsulate(batch.view, batch.at[i], client, flows.target[e * 4 + 3], id);
-  batch.length[i] += ipip.OVERHEAD;
+  // [656] The outer source is the client.
+  intoTunnel(batch, i, state.tunnelIds, batch.saddrV4(i), target);
   batch.pass(i, reasons.passToReplica);
 }
 
 function fromServer(state: GatewayState, batch: Batch, i: number): void {
-  const { flows } = state;
+  const { flows, machines } = state;
   const e = batch.flow[i];
-  const candidate = state.endpointCandidate[batch.candidate[i]];
+  const candidate = machines.endpointCandidate[batch.endpoint[i]];
   const winner = flows.winner[e];
   // Under B the winner's own packets look like the origin's. A bare RST is not among them.
   const spoofed =
-    state.serviceMode[batch.service[i]] === SPOOF &&
+    machines.serviceMode[batch.service[i]] === SPOOF &&
     candidate === ORIGIN &&
     winner !== ORIGIN &&
     (batch.tcpFlags[i] & tcp.RST) === 0;
@@ -74,7 +71,7 @@ function fromServer(state: GatewayState, batch: Batch, i: number): void {
   advance(flows, e, batch.tcpFlags[i], false, state.nowTick, state.idle);
   if ((flows.marks[e] & (REQUESTED | ANSWERED)) === REQUESTED && carriesData(batch, i)) {
     flows.marks[e] |= ANSWERED;
-    if (winner < RECORDED) state.races.answered(flows.record[e], state.gauges, FIRST_BYTES + 2 * winner);
+    if (winner >= 0 && winner < MOST_RACED) state.answered(e, winner);
   }
   if (candidate === ORIGIN && !spoofed) return batch.pass(i, reasons.passFromOrigin);
   if (!spoofed) asService(state, batch, i);

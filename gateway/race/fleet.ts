@@ -1,21 +1,30 @@
 /**
- * The gateway's memory of services and machines: numbers that never change hands, and endpoints that
- * stay known after they left the registry, so that the flows they carry are finished.
+ * The gateway's memory of services and machines: their numbers, and endpoints that stay known after they left the registry
+ * for as long as flows need them.
  */
 
-import { Candidates, ORIGIN } from '../../src/proximity/candidates.js';
+import { MAX_ENDPOINTS } from '../../src/fastpath/maps.js';
+import type { CandidateNumber, ServiceNumber } from '../../src/flow/numbers.js';
+import { Candidates, MOST_RACED, ORIGIN } from '../../src/proximity/candidates.js';
+import type { Seed } from '../../src/proximity/site.js';
+import { isUnused, walksOf } from '../../src/proximity/usage.js';
 import { MODES } from '../../src/race/modes.js';
-import type { Race, Release } from '../../src/race/release.js';
 import {
   type Configuration,
   endpointConflict,
+  originKind,
+  type RaceService,
   type ReplicaRecord,
   type ReplicaService,
+  raceServices,
+  replicaKind,
   replicaPort,
-  type View,
-} from '../../src/registry/records.js';
+} from '../../src/race/records.js';
+import type { Race, Release } from '../../src/race/release.js';
+import type { View } from '../../src/registry/kinds.js';
 import { type Address, parse } from '../../src/wire/address.js';
-import type { Endpoint, GatewaySnapshot } from './state.js';
+import type { Endpoint } from './machines.js';
+import type { GatewaySnapshot } from './state.js';
 
 const RACE_NUMBERS: Record<Race, GatewaySnapshot['race']> = { origin: 0, gateway: 1, learned: 2 };
 
@@ -29,8 +38,10 @@ interface KnownService {
 }
 
 interface KnownEndpoint {
-  service: number;
-  candidate: number;
+  service: ServiceNumber;
+  candidate: CandidateNumber;
+  /** The machine's id. */
+  id: string;
   address: string;
   port: number;
   live: boolean;
@@ -45,7 +56,7 @@ interface Offer {
 
 function offersByService(view: View): Map<string, Offer[]> {
   const offers = new Map<string, Offer[]>();
-  for (const replica of view.replicas)
+  for (const replica of view.of(replicaKind))
     for (const offer of replica.services) {
       const list = offers.get(offer.name);
       if (list === undefined) offers.set(offer.name, [{ replica, offer }]);
@@ -56,6 +67,17 @@ function offersByService(view: View): Map<string, Offer[]> {
 
 /** Loads are told in steps: not every flicker is news for the data plane. */
 const LOAD_STEP = 0.05;
+/** The most services, and the most endpoints: the kernel's map of them has no more places. */
+const MOST_SERVICES = 4096;
+
+/** What has no place, by what it is: the ids of the machines, or the names of the services. */
+export interface LeftOut {
+  /** Up, and never asked: the numbers that a race can name are given out. */
+  replicas: string[];
+  /** Their endpoints have no place. */
+  machines: string[];
+  services: string[];
+}
 
 export class Fleet {
   readonly candidates = new Candidates();
@@ -63,72 +85,144 @@ export class Fleet {
   readonly #services: KnownService[] = [];
   /** By `service/candidate`. */
   readonly #endpoints = new Map<string, KnownEndpoint>();
+  /** By id of a machine that is in no record any more: walks through the flow table that were finished then. */
+  readonly #goneSince = new Map<string, number>();
+  #leftOut: LeftOut = { replicas: [], machines: [], services: [] };
 
-  #ejected: (candidate: number) => boolean = () => false;
+  #ejected: (candidate: CandidateNumber) => boolean = () => false;
 
-  constructor(readonly race: Race = 'origin') {}
+  /** @param usage which candidates flows still have (`src/proximity/usage.ts`); without it none is ever forgotten */
+  constructor(
+    readonly race: Race = 'origin',
+    public usage: Float64Array | undefined = undefined,
+  ) {}
 
   /** Takes over what the registry says now. `told` is the configuration that the flag asks for. */
   update(
     view: View,
     told: Configuration | undefined,
-    ejected: (candidate: number) => boolean = () => false,
+    ejected: (candidate: CandidateNumber) => boolean = () => false,
   ): void {
     this.#ejected = ejected;
+    this.#leftOut = { replicas: [], machines: [], services: [] };
     for (const s of this.#services) s.raced = false;
     for (const e of this.#endpoints.values()) e.live = false;
+    const services = raceServices(view).filter((s) => told === undefined || s.configuration === told);
     const offers = offersByService(view);
-    for (const record of view.services) {
-      if (told !== undefined && record.configuration !== told) continue;
-      const origin = view.origins?.find((o) => o.services.includes(record.name));
-      const alive = view.origins === undefined || origin !== undefined;
-      for (const port of record.ports) {
-        const n = this.#number(record.address, port, record.name, record.configuration);
-        const service = this.#services[n];
-        service.release = origin?.release ?? null;
-        this.#know(n, ORIGIN, record.address, port, true, 0);
-        const live = this.#replicas(view, offers.get(record.name) ?? [], n, port);
-        // A race of the gateway's own needs no origin role.
-        // One that is not replicable may have a remote server: its origin's tagged SYN reaches it, no other does.
-        const remote =
-          this.race === 'origin' && record.servers?.some((x) => x.replica !== undefined) === true;
-        service.raced = (alive || this.race !== 'origin') && (record.replicable || remote) && live;
-      }
+    this.#noteGone(new Set(services.flatMap((s) => (offers.get(s.name) ?? []).map((o) => o.replica.id))));
+    this.#forgetUnused();
+    const numbered = services.flatMap((service) => this.#numberAll(service));
+    // The origins' endpoints first: when places run out, a service without replicas is still served.
+    for (const { n, service, port } of numbered)
+      this.#know(n, ORIGIN, 'origin', service.address, port, true, 0);
+    const origins = view.of(originKind);
+    for (const { n, service, port } of numbered) {
+      const origin = origins.find((o) => o.services.includes(service.name));
+      const alive = !view.tells(originKind) || origin !== undefined;
+      const known = this.#services[n];
+      known.release = origin?.release ?? null;
+      const live = this.#replicas(view, offers.get(service.name) ?? [], n, port);
+      // A race of the gateway's own needs no origin role.
+      // One that is not replicable may have a remote server: its origin's tagged SYN reaches it, no other does.
+      const remote = this.race === 'origin' && service.servers?.some((x) => x.replica !== undefined) === true;
+      known.raced = (alive || this.race !== 'origin') && (service.replicable || remote) && live;
     }
   }
 
+  #numberAll(service: RaceService): { n: ServiceNumber; service: RaceService; port: number }[] {
+    return service.ports.flatMap((port) => {
+      const n = this.#number(service, port);
+      return n === undefined ? [] : [{ n, service, port }];
+    });
+  }
+
+  /** Machines that no record names any more are forgotten once their flows have ended. */
+  #noteGone(named: ReadonlySet<string>): void {
+    if (this.usage === undefined) return;
+    const now = walksOf(this.usage);
+    for (const id of this.#goneSince.keys()) if (named.has(id)) this.#goneSince.delete(id);
+    for (const { id, candidate } of this.#endpoints.values())
+      if (candidate !== ORIGIN && !named.has(id) && !this.#goneSince.has(id)) this.#goneSince.set(id, now);
+  }
+
+  #forgetUnused(): void {
+    if (this.usage === undefined || this.#goneSince.size === 0) return;
+    const unused = new Set<string>();
+    for (const [id, since] of this.#goneSince) {
+      const candidate = this.candidates.find(id);
+      if (candidate !== undefined && !isUnused(this.usage, candidate, since)) continue;
+      this.#goneSince.delete(id);
+      this.candidates.release(id);
+      unused.add(id);
+    }
+    if (unused.size === 0) return;
+    for (const [key, { id, candidate }] of this.#endpoints)
+      if (candidate !== ORIGIN && unused.has(id)) this.#endpoints.delete(key);
+  }
+
+  /** Whether machines are known that may be forgotten soon: the caller should {@link update} again in a while. */
+  get isForgetting(): boolean {
+    return this.#goneSince.size > 0;
+  }
+
   /** Makes the replicas of a service known. @returns whether one of them takes part in races */
-  #replicas(view: View, offers: readonly Offer[], n: number, port: number): boolean {
+  #replicas(view: View, offers: readonly Offer[], n: ServiceNumber, port: number): boolean {
     let any = false;
     for (const { replica, offer } of offers) {
       if (endpointConflict(view, replica) !== undefined) continue;
-      const live = replica.state === 'up' && !this.#ejected(this.candidates.slotOf(replica.id));
+      const candidate = this.#candidateOf(replica.id);
+      const live = replica.state === 'up' && !this.#ejected(candidate);
       const load = Math.round(Math.min(1, replica.load) / LOAD_STEP) * LOAD_STEP;
-      const slot = this.candidates.slotOf(replica.id);
-      this.#know(n, slot, replica.address, replicaPort(offer, port), live, load);
+      const place = replicaPort(offer, port);
+      if (!this.#know(n, candidate, replica.id, replica.address, place, live, load)) continue;
       any ||= live;
+      if (live && candidate >= MOST_RACED && !this.#leftOut.replicas.includes(replica.id))
+        this.#leftOut.replicas.push(replica.id);
     }
     return any;
   }
 
-  #number(address: string, port: number, name: string, configuration: Configuration): number {
+  /** The machine's number. One beyond those that can be asked gets another as soon as there is one. */
+  #candidateOf(id: string): CandidateNumber {
+    const known = this.candidates.find(id);
+    if (known === undefined) return this.candidates.numberOf(id);
+    if (known < MOST_RACED || this.race === 'origin' || this.usage === undefined) return known;
+    // Its flows, if there are any (a predecessor's), know it by the number that it has.
+    if (!isUnused(this.usage, known, 0) || !this.candidates.promote(id)) return known;
+    for (const [key, e] of this.#endpoints) if (e.id === id) this.#endpoints.delete(key);
+    return this.candidates.numberOf(id);
+  }
+
+  #number({ name, address, configuration }: RaceService, port: number): ServiceNumber | undefined {
     let n = this.#services.findIndex((s) => s.address === address && s.port === port);
+    if (n < 0 && this.#services.length >= MOST_SERVICES) {
+      this.#leftOut.services.push(name);
+      return undefined;
+    }
     if (n < 0)
       n = this.#services.push({ name, address, port, configuration, release: null, raced: false }) - 1;
     this.#services[n].name = name;
     this.#services[n].configuration = configuration;
-    return n;
+    return n as ServiceNumber;
   }
 
+  /** @returns false when there is no place for one more endpoint */
   #know(
-    service: number,
-    candidate: number,
+    service: ServiceNumber,
+    candidate: CandidateNumber,
+    id: string,
     address: string,
     port: number,
     live: boolean,
     load: number,
-  ): void {
-    this.#endpoints.set(`${service}/${candidate}`, { service, candidate, address, port, live, load });
+  ): boolean {
+    const key = `${service}/${candidate}`;
+    if (!this.#endpoints.has(key) && this.#endpoints.size >= MAX_ENDPOINTS) {
+      if (this.#leftOut.machines.at(-1) !== id) this.#leftOut.machines.push(id);
+      return false;
+    }
+    this.#endpoints.set(key, { service, candidate, id, address, port, live, load });
+    return true;
   }
 
   service(n: number): KnownService | undefined {
@@ -137,10 +231,17 @@ export class Fleet {
   get services(): readonly KnownService[] {
     return this.#services;
   }
+  /** What has no place, as of the last {@link update}. */
+  get leftOut(): LeftOut {
+    return this.#leftOut;
+  }
+  get endpointCount(): number {
+    return this.#endpoints.size;
+  }
 
   /** The machines of each service, the origin among them. */
-  candidatesByService(): number[][] {
-    const lists: number[][] = this.#services.map(() => []);
+  candidatesByService(): CandidateNumber[][] {
+    const lists: CandidateNumber[][] = this.#services.map(() => []);
     for (const e of this.#endpoints.values()) lists[e.service].push(e.candidate);
     return lists;
   }
@@ -150,14 +251,9 @@ export class Fleet {
   }
 
   /** @param suspects bits of the candidates that some connections should spare (`outliers.ts`) */
-  snapshot(
-    wanMtu: number,
-    tunnelMss: number,
-    suspects = 0,
-    seeds: GatewaySnapshot['seeds'] = [],
-  ): GatewaySnapshot {
+  snapshot(wanMtu: number, tunnelMss: number, suspects = 0, seeds: Seed[] = []): GatewaySnapshot {
     const words = (text: string): Address => parse(text) as Address;
-    const endpoints: Endpoint[] = [...this.#endpoints.values()].map((e) => ({
+    const endpoints: Endpoint[] = [...this.#endpoints.values()].map(({ id: _id, ...e }) => ({
       ...e,
       address: words(e.address),
     }));
@@ -174,6 +270,7 @@ export class Fleet {
         raced: s.raced,
       })),
       endpoints,
+      generations: Array.from({ length: MOST_RACED }, (_, c) => this.candidates.generationOf(c)),
       tunnelMss,
       wanMtu,
     };

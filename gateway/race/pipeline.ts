@@ -1,5 +1,7 @@
-/** The gateway's order of work, as in figures 2, 5 and 6 of the source. Reading it is reading them. */
-
+/**
+ * The gateway's order of work in a race: reading it is reading figures 2, 5 and 6 of the source.
+ * Numbers in brackets: operations of the source "Wide area load balancing of web traffic".
+ */
 import { writePins } from '../../src/fastpath/pins.js';
 import type { Pipeline, PipelineContext } from '../../src/pipeline/pipeline.js';
 import { validate } from '../../src/pipeline/validate.js';
@@ -7,6 +9,7 @@ import { carry } from './carry.js';
 import { crackAck } from './crack-ack.js';
 import { findFlow } from './find-flow.js';
 import { Following, followOpenings } from './follow-openings.js';
+import { gauges } from './gauges.js';
 import { keepFirstAck } from './keep-first-ack.js';
 import { reasons } from './reasons.js';
 import { hedges } from './send-syn.js';
@@ -17,9 +20,12 @@ export { rehearse } from './rehearsal.js';
 
 export function createPipeline(context: PipelineContext<GatewayPipelineOptions>): Pipeline<GatewaySnapshot> {
   const state = new GatewayState(context);
-  const following = state.openings === undefined ? undefined : new Following(state.openings);
+  const { pinning } = state;
+  const openings = pinning?.openings;
+  const following = openings === undefined ? undefined : new Following(openings);
   return {
     reasons: reasons.names,
+    gauges: gauges.names,
     load: (snapshot) => state.load(snapshot),
     tick: () => state.tick(context.clock.nowUs),
     poll: following === undefined ? undefined : () => following.poll(state, context.batch),
@@ -32,7 +38,7 @@ export function createPipeline(context: PipelineContext<GatewayPipelineOptions>)
       tagSyn(state), //       204–214
       keepFirstAck(state), // 502–516
       carry(state), //        602–658
-      ...(state.pins === undefined ? [] : [writePins(state.pins)]), // the kernel carries the rest
+      ...(pinning === undefined ? [] : [writePins(pinning.pins)]), // the kernel carries the rest
     ],
   };
 }

@@ -1,15 +1,34 @@
-/** The gateway role: tags clients' SYNs, keeps the first acknowledgement, carries the flow to the winner. */
-
+/** The race at a gateway: tags clients' SYNs, keeps the first acknowledgement, carries the flow to the winner. */
 import { FirstackError, type Problem } from '../../src/errors.js';
-import type { Attachment, ProgramName } from '../../src/fastpath/kernel.js';
+import type { Attachment } from '../../src/fastpath/maps.js';
 import type { KernelMode } from '../../src/fastpath/modes.js';
 import { readKeyFile } from '../../src/keys.js';
-import { learnedBytes, PREFIX_BITS, readLearned } from '../../src/proximity/learned.js';
+import type {
+  Claim,
+  Duty,
+  KernelHalf,
+  Metric,
+  PlaneHalf,
+  Program,
+  Read,
+  Run,
+  RunContext,
+  Site,
+} from '../../src/program.js';
+import { proximityKind, proximityTopic } from '../../src/proximity/record.js';
 import { proximityRecord, seedsOf } from '../../src/proximity/site.js';
-import { type RaceRecord, RECORDED, readRaces, ringBytes } from '../../src/race/record.js';
-import type { View } from '../../src/registry/records.js';
-import { configurationMismatches, type Duty, type Role, type RoleContext, runRole } from '../../src/role.js';
-import type { RoleFlags } from '../../src/role-config.js';
+import { hookSet } from '../../src/race/kernel-layout.js';
+import {
+  configurationMismatches,
+  gatewayKind,
+  namesIn,
+  raceKinds,
+  racePart,
+  raceServices,
+  replicaKind,
+  summaryOf,
+} from '../../src/race/records.js';
+import type { RecordKind, View } from '../../src/registry/kinds.js';
 import {
   checkForwardChains,
   checkForwarding,
@@ -17,70 +36,87 @@ import {
   type Host,
   leastMtu,
 } from '../../src/steer/host.js';
-import { formatV4, overlaps, type Prefix, parsePrefix } from '../../src/wire/address.js';
+import { overlaps, type Prefix, parsePrefix } from '../../src/wire/address.js';
 import { OVERHEAD } from '../../src/wire/ipip.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
 import * as tcp from '../../src/wire/tcp.js';
-import { type GatewayConfig, readGatewayConfig } from './config.js';
-import { describeReplica, Fleet } from './fleet.js';
-import { type FirstBytes, Outliers } from './outliers.js';
-import { FIRST_BYTES, type GatewayPipelineOptions } from './state.js';
+import { type GatewayConfig, overrides, schema } from './config.js';
+import { describeReplica, Fleet, type LeftOut } from './fleet.js';
+import { gatewayMemory } from './gauges.js';
+import { Judge } from './judge.js';
+import { proximityReport, raceReport } from './reports.js';
+import type { GatewayMemory, GatewayPipelineOptions } from './state.js';
 import { steering } from './steering.js';
 
-/** Race records that are kept. */
+/** Race records that are kept; a power of two. */
 const RACES_KEPT = 4096;
 /** Client prefixes, per service, that are remembered. */
 const LEARNED_ENTRIES = 8192;
-/** SYNs that may wait for their hedge at once. */
+/** SYNs that may wait for their hedge at once: one slot per SYN whose hedge has not fired yet. */
 const HEDGES = 16384;
 /** How often the site is told, and slow machines are looked for. */
 const LOOK_MS = 1000;
 
-export async function main(flags: RoleFlags): Promise<number> {
-  return runRole(new Gateway(readGatewayConfig(flags)), flags);
-}
+export const program: Program<GatewayConfig> = {
+  name: 'race',
+  number: 0,
+  schema,
+  service: racePart,
+  kinds: [...raceKinds, proximityKind as RecordKind],
+  overrides,
+  create: (config, site) => new GatewayRace(config, site),
+};
 
-class Gateway implements Role {
-  readonly name = 'gateway';
-  readonly module = new URL('./pipeline.js', import.meta.url);
-  readonly pipelineOptions: GatewayPipelineOptions;
-  // What is held are SYNs, each for as long as its hedge waits.
-  readonly holdSlots: number;
-  readonly raceBytes = ringBytes(RACES_KEPT);
-  readonly learnedBytes: number;
+class GatewayRace implements Run {
   readonly topics: readonly string[];
+  readonly plane: PlaneHalf;
+  readonly kernel: KernelHalf;
+  readonly reads: Record<string, Read>;
+  readonly #config: GatewayConfig;
+  readonly #site: Site;
+  readonly #clients: Prefix[];
   readonly #fleet: Fleet;
-  #context: RoleContext | undefined;
-  readonly #warned = new Set<string>();
-  readonly #outliers = new Outliers();
-  #ejected: number[] = [];
-  #suspects: number[] = [];
+  readonly #judge: Judge;
+  #context: RunContext | undefined;
+  /** Of what was said once. */
+  readonly #said = new Set<string>();
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(readonly config: GatewayConfig) {
+  constructor(config: GatewayConfig, site: Site) {
+    this.#config = config;
+    this.#site = site;
+    this.#clients = config.prefixes.map((p) => parsePrefix(p) as Prefix);
     this.#fleet = new Fleet(config.race);
-    this.holdSlots = config.race === 'learned' ? HEDGES : 1;
-    this.learnedBytes = config.race === 'origin' ? 0 : learnedBytes(LEARNED_ENTRIES);
-    const site = config.site === undefined ? [] : [`proximity:${config.site}`];
-    this.topics = ['service', 'replica', 'gateway', 'origin', ...site];
-    const file = readKeyFile(config.tag.keyFile, 'gateway');
-    if (file.gatewayId !== config.tag.gatewayId)
-      throw new FirstackError(
-        'FSA_KEY_INVALID',
-        `${config.tag.keyFile}: is the key of gateway ${file.gatewayId}, tag.gatewayId is ${config.tag.gatewayId}`,
-      );
-    const bytes = new DataView(Uint8Array.from(Buffer.from(file.keys[0].secret, 'hex')).buffer);
-    this.pipelineOptions = {
-      flows: config.flows,
-      openings: config.fastpath.openings,
-      gatewayId: config.tag.gatewayId,
-      keyId: file.keys[0].id,
-      key: [0, 4, 8, 12].map((at) => bytes.getInt32(at, true)),
+    this.#judge = new Judge(this.#fleet, site.log);
+    const shared = config.site === undefined ? [] : [proximityTopic(config.site)];
+    this.topics = ['service', 'replica', 'gateway', 'origin', ...shared];
+    this.plane = {
+      module: new URL('./pipeline.js', import.meta.url),
+      options: pipelineOptions(config),
+      holdSlots: config.race === 'learned' ? HEDGES : 1,
+      memory: gatewayMemory(RACES_KEPT, config.race === 'origin' ? 0 : LEARNED_ENTRIES),
+    };
+    this.kernel = {
+      hooks: hookSet(config.flows.max),
+      attachments: (host) => this.#attachments(host),
+      clients: this.#clients,
+      whyNot: (host) => this.#whyNoFastpath(host),
+    };
+    this.reads = {
+      races: {
+        query: { last: { type: 'integer', minimum: 1, maximum: RACES_KEPT, default: 1 } },
+        answer: ({ last }) => ({ races: this.#races(last as number) }),
+      },
+      proximity: { answer: () => ({ proximity: this.#proximity() }) },
     };
   }
 
+  get #memory(): GatewayMemory | undefined {
+    return this.#context?.plane?.memory as GatewayMemory | undefined;
+  }
+
   check(host: Host, view: View): Problem[] {
-    const { lan, wan, tun } = this.config;
+    const { lan, wan, tun, configuration } = this.#config;
     const legs = lan.flatMap((l) =>
       wan.flatMap((w) => [
         { iif: l, oif: tun.name },
@@ -90,26 +126,28 @@ class Gateway implements Role {
       ]),
     );
     return [
-      ...configurationMismatches(view, undefined, this.config.configuration),
+      ...configurationMismatches(view, undefined, configuration),
       ...this.#foreignPrefixes(view),
       ...checkForwarding(host),
       ...checkForwardChains(host, legs),
-      ...(this.#mayMasquerade(view) ? [] : checkMasquerade(host, wan, this.clients)),
+      ...(this.#mayMasquerade(view) ? [] : checkMasquerade(host, wan, this.#clients)),
     ];
   }
 
   /** Under A a race of the gateway's own leaves from one address and comes back to it: translated or not. */
   #mayMasquerade(view: View): boolean {
-    return this.config.race !== 'origin' && view.services.every((s) => s.configuration === 'A');
+    return this.#config.race !== 'origin' && raceServices(view).every((s) => s.configuration === 'A');
   }
 
   /** Prefixes belong to one gateway each: the tag's receivers go by them. */
   #foreignPrefixes(view: View): Problem[] {
-    return view.gateways
-      .filter((g) => g.id !== this.config.tag.gatewayId)
+    const { prefixes, tag } = this.#config;
+    return view
+      .of(gatewayKind)
+      .filter((g) => g.id !== tag.gatewayId)
       .flatMap((g) =>
         g.prefixes.flatMap((theirs) =>
-          this.config.prefixes
+          prefixes
             .filter((ours) => overlaps(parsePrefix(ours) as Prefix, parsePrefix(theirs) as Prefix))
             .map(
               (ours): Problem => ({
@@ -121,77 +159,100 @@ class Gateway implements Role {
       );
   }
 
-  get clients(): Prefix[] {
-    return this.config.prefixes.map((p) => parsePrefix(p) as Prefix);
+  claims(view: View): Claim[] {
+    return raceServices(view).flatMap(({ address, ports }) =>
+      ports.map((port) => ({ address, port, protocol: 'tcp' as const })),
+    );
   }
 
-  whyNoFastpath(host: Host): string {
-    if (this.config.local)
-      return "the programs see what routers forward, and this host's own sockets are clients (local: true)";
-    return this.isMasqueraded(host)
+  #whyNoFastpath(host: Host): string {
+    if (this.#config.local)
+      return "the hooks see what routers forward, and this host's own sockets are clients (local: true)";
+    return this.#isMasqueraded(host)
       ? 'this host translates sources on the WAN, which only its own stack can do'
       : '';
   }
 
-  isMasqueraded(host: Host): boolean {
-    return checkMasquerade(host, this.config.wan, this.clients).length > 0;
+  #isMasqueraded(host: Host): boolean {
+    return checkMasquerade(host, this.#config.wan, this.#clients).length > 0;
   }
 
-  attachments(host: Host): Attachment[] {
-    const on = (program: ProgramName) => (name: string) => ({
-      interface: name,
-      direction: 'ingress' as const,
-      program,
-      ethernet: host.interfaces.find((i) => i.name === name)?.ethernet !== false,
-    });
-    const tun = {
-      interface: this.config.tun.name,
-      direction: 'ingress',
-      program: 'gateway_tun',
-      ethernet: false,
-    } as const;
-    return [...this.config.lan.map(on('gateway_lan')), ...this.config.wan.map(on('gateway_wan')), tun];
+  #attachments(host: Host): Attachment[] {
+    const { lan, wan, tun } = this.#config;
+    const on =
+      (hook: string) =>
+      (name: string): Attachment => ({
+        interface: name,
+        direction: 'ingress',
+        hook,
+        ethernet: host.interfaces.find((i) => i.name === name)?.ethernet !== false,
+      });
+    return [
+      ...lan.map(on('gateway_lan')),
+      ...wan.map(on('gateway_wan')),
+      { interface: tun.name, direction: 'ingress', hook: 'gateway_tun', ethernet: false },
+    ];
   }
 
   duty(host: Host, view: View, kernel: KernelMode): Duty {
+    const config = this.#config;
+    const fleet = this.#fleet;
     const now = performance.now();
-    const ejected = (candidate: number): boolean => this.#outliers.isEjected(candidate, now);
-    this.#fleet.update(view, this.config.configuration, ejected);
+    fleet.update(view, config.configuration, (candidate) => this.#judge.isEjected(candidate, now));
     this.#sayMismatches(view);
-    const wanMtu = this.config.tun.mtu ?? leastMtu(host, this.config.wan);
+    this.#sayLeftOut(fleet.leftOut);
+    const wanMtu = config.tun.mtu ?? leastMtu(host, config.wan);
     const inside = wanMtu - OVERHEAD;
     return {
-      steering: steering(this.config, this.#fleet, {
+      steering: steering(config, this.#site.instance, fleet, {
         tunnelMtu: inside,
-        masqueraded: this.isMasqueraded(host),
+        masqueraded: this.#isMasqueraded(host),
         kernel,
       }),
-      snapshot: this.#fleet.snapshot(
+      snapshot: fleet.snapshot(
         wanMtu,
         inside - ipv4.MIN_HEADER - tcp.MIN_HEADER,
-        this.#suspects.reduce((bits, c) => bits | (1 << c), 0),
-        seedsOf(view, this.config.tag.gatewayId, this.config.site, this.#fleet),
+        this.#judge.suspectBits,
+        seedsOf(view, config.tag.gatewayId, config.site, fleet),
       ),
       tunMtu: wanMtu,
-      names: { ejected: this.#ejected.map((c) => this.#fleet.candidates.idOf(c)) },
+      names: { ...namesIn(view), ejected: this.#judge.ejectedIds },
     };
   }
 
+  #sayOnce(message: string, say: () => void): void {
+    if (this.#said.has(message)) return;
+    this.#said.add(message);
+    say();
+  }
+
   #sayMismatches(view: View): void {
-    for (const { code, message } of configurationMismatches(view, undefined, this.config.configuration)) {
-      if (this.#warned.has(message)) continue;
-      this.#warned.add(message);
-      this.#context?.log.error({ code }, `${message}: it is not raced here`);
+    for (const { code, message } of configurationMismatches(view, undefined, this.#config.configuration))
+      this.#sayOnce(message, () => this.#site.log.error({ code }, `${message}: it is not raced here`));
+  }
+
+  /** Said when it begins, and again when it began anew. */
+  #sayLeftOut(leftOut: LeftOut): void {
+    for (const [what, message] of Object.entries(LEFT_OUT) as [keyof LeftOut, string][]) {
+      const ids = leftOut[what];
+      if (ids.length === 0) this.#said.delete(message);
+      else
+        this.#sayOnce(message, () =>
+          this.#site.log.warn({ what, count: ids.length, first: ids.slice(0, 10) }, message),
+        );
     }
   }
 
-  async start(context: RoleContext): Promise<void> {
+  async start(context: RunContext): Promise<void> {
     this.#context = context;
-    if (this.config.race !== 'origin') this.#timer = setInterval(() => this.#look(), LOOK_MS);
-    context.registry.publish('gateway', {
+    const { races, usage } = this.#memory!;
+    this.#fleet.candidates.nextRace = () => races[0];
+    this.#fleet.usage = usage;
+    this.#timer = setInterval(() => this.#look(), LOOK_MS);
+    context.registry.publish(gatewayKind, {
       v: 1,
-      id: this.config.tag.gatewayId,
-      prefixes: this.config.prefixes,
+      id: this.#config.tag.gatewayId,
+      prefixes: this.#config.prefixes,
     });
   }
 
@@ -199,42 +260,26 @@ class Gateway implements Role {
     clearInterval(this.#timer);
   }
 
-  /** Once a second: tells the site what was learned, and looks for machines that serve slowly. */
+  /** Once a second: tells the site what was learned, looks for machines that serve slowly, forgets those that are gone. */
   #look(): void {
-    const { plane, registry, log, refresh } = this.#context!;
-    const { site } = this.config;
-    if (site !== undefined)
-      registry.publish(
-        'proximity',
-        proximityRecord(this.config.tag.gatewayId, site, plane.learned, this.#fleet),
-      );
-    const totals = new Map<number, FirstBytes>();
-    for (let c = 0; c < RECORDED; c++) {
-      const at = FIRST_BYTES + 2 * c;
-      if (plane.gauges[at] > 0) totals.set(c, { count: plane.gauges[at], sumUs: plane.gauges[at + 1] });
-    }
-    const now = performance.now();
-    const ejectedBefore = this.#ejected;
-    for (const candidates of this.#fleet.candidatesByService())
-      for (const c of this.#outliers.judge(totals, candidates, now))
-        log.warn(
-          { replica: this.#fleet.candidates.idOf(c), firstByteMs: this.#outliers.meanMs(c) },
-          'serves slowly: not raced for a time',
-        );
-    this.#ejected = [...totals.keys()].filter((c) => this.#outliers.isEjected(c, now));
-    const suspectsBefore = this.#suspects;
-    const rtts = leastRoundTrips(plane.learned);
-    const rttUs = (c: number): number => rtts.get(c) ?? 0;
-    this.#suspects = this.#fleet
-      .candidatesByService()
-      .flatMap((list) => this.#outliers.suspects(list, now, rttUs));
-    if (`${this.#ejected}/${this.#suspects}` !== `${ejectedBefore}/${suspectsBefore}`) refresh();
+    const { registry, refresh } = this.#context!;
+    const { races, learned, firstBytes } = this.#memory!;
+    const { site, race, tag } = this.#config;
+    this.#fleet.candidates.forgetBefore(races[0] - RACES_KEPT);
+    const isForgetting = this.#fleet.isForgetting;
+    const haveChanged = race !== 'origin' && this.#judge.look(firstBytes, learned);
+    if (haveChanged || isForgetting) refresh();
+    if (race !== 'origin' && site !== undefined)
+      registry.publish(proximityKind, proximityRecord(tag.gatewayId, site, learned, this.#fleet));
+  }
+
+  summary(): string {
+    return this.#context === undefined ? '' : summaryOf(this.#context.registry.view);
   }
 
   status(): Record<string, unknown> {
     return {
-      race: this.config.race,
-      flows: this.#context?.plane.gauges[0] ?? 0,
+      race: this.#config.race,
       services: this.#fleet.services.map(({ name, address, port, configuration, raced }) => ({
         name,
         address,
@@ -242,55 +287,74 @@ class Gateway implements Role {
         configuration,
         raced,
       })),
-      replicas: this.#context?.registry.view.replicas.map(describeReplica) ?? [],
+      replicas:
+        this.#context?.registry.view
+          .of(replicaKind)
+          .map((r) => this.#describeReplica(r.id, describeReplica(r))) ?? [],
+      leftOut: Object.fromEntries(
+        Object.entries(this.#fleet.leftOut).map(([what, ids]) => [what, ids.length]),
+      ),
     };
   }
 
-  /** Measured jitter of two candidates' difference, as the data plane learned it. */
-  #jitterUs(service: number, client: number, a: number, b: number): number | null {
-    if (this.#context === undefined) return null;
-    const prefix = client & (-1 << (32 - PREFIX_BITS));
-    const entry = readLearned(this.#context.plane.learned).find(
-      (e) => e.service === service && e.prefix === prefix,
+  #describeReplica(id: string, described: Record<string, unknown>): Record<string, unknown> {
+    const { leftOut } = this.#fleet;
+    const why = (Object.keys(LEFT_OUT) as (keyof LeftOut)[]).find(
+      (what) => what !== 'services' && leftOut[what].includes(id),
     );
-    const variation = (c: number): number | undefined =>
-      entry?.candidates.find((x) => x.candidate === c && x.samples > 1)?.variationUs;
-    const [va, vb] = [variation(a), variation(b)];
-    return va === undefined || vb === undefined ? null : Math.round(Math.hypot(va, vb));
+    return why === undefined ? described : { ...described, leftOut: LEFT_OUT[why] };
   }
 
-  races(count: number): RaceRecord[] {
-    if (this.#context === undefined) return [];
-    return readRaces(this.#context.plane.races, count, {
-      candidate: (slot) => this.#fleet.candidates.idOf(slot),
-      service: (n) => this.#fleet.service(n),
-      race: this.config.race,
-      viewAgeMs: Math.round(this.#context.registry.viewAgeMs),
-      jitterUs: (service, client, a, b) => this.#jitterUs(service, client, a, b),
-    });
+  metrics(): Metric[] {
+    const { leftOut } = this.#fleet;
+    return [
+      {
+        name: 'firstack_left_out',
+        help: 'What a gateway has no place for, by what it is.',
+        type: 'gauge',
+        samples: Object.entries(leftOut).map(([what, ids]) => ({ labels: { what }, value: ids.length })),
+      },
+      {
+        name: 'firstack_endpoints',
+        help: 'Addresses and ports that speak for a service here.',
+        type: 'gauge',
+        samples: [{ labels: {}, value: this.#fleet.endpointCount }],
+      },
+    ];
   }
 
-  proximity(): unknown[] {
+  #races(count: number): unknown[] {
     if (this.#context === undefined) return [];
-    return readLearned(this.#context.plane.learned).map((e) => ({
-      service: this.#fleet.service(e.service)?.name ?? '',
-      prefix: `${formatV4(e.prefix)}/${PREFIX_BITS}`,
-      candidates: e.candidates.map((c) => ({
-        id: this.#fleet.candidates.idOf(c.candidate),
-        rttMs: c.rttUs / 1000,
-        variationMs: c.variationUs / 1000,
-        samples: c.samples,
-        wins: c.wins,
-      })),
-    }));
+    const { race } = this.#config;
+    return raceReport(this.#memory!, count, this.#fleet, race, this.#context.registry.viewAgeMs);
+  }
+
+  #proximity(): unknown[] {
+    return this.#memory === undefined ? [] : proximityReport(this.#memory.learned, this.#fleet);
   }
 }
 
-/** The least round trip that was learned of each candidate, µs. */
-function leastRoundTrips(learned: Float64Array): Map<number, number> {
-  const out = new Map<number, number>();
-  for (const entry of readLearned(learned))
-    for (const { candidate, rttUs, samples } of entry.candidates)
-      if (samples > 0) out.set(candidate, Math.min(rttUs, out.get(candidate) ?? rttUs));
-  return out;
+const LEFT_OUT: Record<keyof LeftOut, string> = {
+  replicas: 'more replicas are up than a gateway can race (31 at once): the others are not asked here',
+  machines: 'more endpoints than a gateway knows (65536): connections to the others go on as they are',
+  services: 'more services than a gateway knows (4096): the others are not raced here',
+};
+
+/** @throws FirstackError FSA_KEY_INVALID, FSA_CONFIG_* */
+function pipelineOptions(config: GatewayConfig): GatewayPipelineOptions {
+  const { keyFile, gatewayId } = config.tag;
+  const file = readKeyFile(keyFile, 'gateway');
+  if (file.gatewayId !== gatewayId)
+    throw new FirstackError(
+      'FSA_KEY_INVALID',
+      `${keyFile}: is the key of gateway ${file.gatewayId}, tag.gatewayId is ${gatewayId}`,
+    );
+  const bytes = new DataView(Uint8Array.from(Buffer.from(file.keys[0].secret, 'hex')).buffer);
+  return {
+    flows: config.flows,
+    openings: config.fastpath.openings,
+    gatewayId,
+    keyId: file.keys[0].id,
+    key: [0, 4, 8, 12].map((at) => bytes.getInt32(at, true)),
+  };
 }

@@ -1,4 +1,5 @@
-/** [210] Puts this gateway's tag on a SYN. */
+/** Puts this gateway's tag on a SYN (`src/wire/SPEC.md`). */
+import type { At } from '../../src/flow/numbers.js';
 import type { Batch } from '../../src/pipeline/batch.js';
 import * as options from '../../src/wire/options.js';
 import * as tag from '../../src/wire/tag.js';
@@ -11,7 +12,8 @@ export function putTag(state: GatewayState, batch: Batch, i: number): void {
   const at = batch.at[i];
   const l4 = batch.l4[i];
   const end = options.end(view, l4, tcp.dataOffset(view, l4));
-  batch.at[i] = tag.insert(view, arena, at, l4, end, state.key, state.keyId, state.epoch, state.gatewayId);
-  batch.l4[i] = l4 - tag.LENGTH;
+  const begin = tag.insert(view, arena, at, l4, end, state.key, state.keyId, state.epoch, state.gatewayId);
+  batch.at[i] = begin as At;
+  batch.l4[i] = (l4 - tag.LENGTH) as At;
   batch.length[i] += tag.LENGTH;
 }

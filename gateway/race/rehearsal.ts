@@ -1,8 +1,11 @@
-/** Every kind of race under every configuration, before the first client's. */
+/** Goes through every kind of race under every configuration before the first client's packet. */
+import type { CandidateNumber, ServiceNumber } from '../../src/flow/numbers.js';
 import type { CreatePipeline } from '../../src/pipeline/pipeline.js';
 import { CLIENT, PORT, REHEARSED, REPLICA, Rehearsal, SERVICE } from '../../src/pipeline/rehearsal.js';
+import { ORIGIN } from '../../src/proximity/candidates.js';
 import { fromV4 } from '../../src/wire/address.js';
 import * as tcp from '../../src/wire/tcp.js';
+import { gatewayMemory } from './gauges.js';
 import {
   type GatewayPipelineOptions,
   type GatewaySnapshot,
@@ -20,7 +23,8 @@ export function rehearse(
   create: CreatePipeline<GatewayPipelineOptions, GatewaySnapshot>,
   options: GatewayPipelineOptions,
 ): void {
-  const r = new Rehearsal(create, { ...options, flows: { ...options.flows, max: 8 * REHEARSED } });
+  const flows = { ...options.flows, max: 8 * REHEARSED };
+  const r = new Rehearsal(create, { ...options, flows }, gatewayMemory(64, 64));
   let port = 1024;
   for (const race of [RACE_ORIGIN, RACE_LEARNED] as const)
     for (const mode of MODES) {
@@ -57,14 +61,16 @@ function connection(
 
 function snapshot(race: Race, mode: (typeof MODES)[number]): GatewaySnapshot {
   const address = fromV4(SERVICE);
+  const service = 0 as ServiceNumber;
   return {
     suspects: 0,
+    generations: [],
     seeds: [],
     race,
     services: [{ address, port: PORT, mode, raced: true }],
     endpoints: [
-      { service: 0, candidate: 0, address, port: PORT, live: true, load: 0 },
-      { service: 0, candidate: 1, address: fromV4(REPLICA), port: PORT, live: true, load: 0 },
+      { service, candidate: ORIGIN, address, port: PORT, live: true, load: 0 },
+      { service, candidate: 1 as CandidateNumber, address: fromV4(REPLICA), port: PORT, live: true, load: 0 },
     ],
     tunnelMss: 1440,
     wanMtu: 1500,

@@ -1,7 +1,9 @@
 /**
- * [514] The reset of a loser: seq is its SYN-ACK's ack, no ACK flag. Only this exact form clears
- * SYN-RECEIVED at once; an inexact one in the window draws a challenge ACK (RFC 5961).
+ * The reset of a loser: its sequence number is the acknowledgement number of the loser's SYN-ACK, and it has no ACK flag.
+ * Only this exact form clears SYN-RECEIVED at once; an inexact one in the window draws a challenge ACK (RFC 5961).
+ * Numbers in brackets: operations of the source "Wide area load balancing of web traffic". Here: [514].
  */
+import type { At } from '../../src/flow/numbers.js';
 import type { Batch } from '../../src/pipeline/batch.js';
 import { ORIGIN } from '../../src/proximity/candidates.js';
 import { fold, pseudoHeader, sum } from '../../src/wire/checksum.js';
@@ -15,50 +17,37 @@ const TTL = 64;
 const LENGTH = ipv4.MIN_HEADER + tcp.MIN_HEADER;
 
 /**
- * Emits the reset that answers the acknowledgement whose (inner) IP header is at `at`: `[C→R]`, under C
- * `[C→R][C→S]`, to a losing origin `[C→S]`.
+ * Emits the reset that answers acknowledgement `i`: `[C→R]`, under C `[C→R][C→S]`, to a losing origin `[C→S]`.
+ * @param at the acknowledgement's own IP header, inside a tunnel that is still shut
  */
-export function emitReset(
-  state: GatewayState,
-  batch: Batch,
-  at: number,
-  l4: number,
-  endpoint: number,
-  reason: number,
-): void {
+export function emitReset(state: GatewayState, batch: Batch, i: number, at: At, reason: number): void {
   const { view } = batch;
+  const { machines } = state;
   const client = ipv4.daddr(view, at);
   const server = ipv4.saddr(view, at);
-  const sport = tcp.dport(view, l4);
-  const dport = tcp.sport(view, l4);
-  const seq = tcp.ackSeq(view, l4);
+  const l4 = batch.l4[i];
   const k = batch.emit(LENGTH, reason);
   const p = batch.at[k];
   ipv4.write(view, p, 0, LENGTH, 0, true, TTL, ipv4.PROTO_TCP, client, server);
   const t = p + ipv4.MIN_HEADER;
-  tcp.write(view, t, sport, dport, seq, 0, tcp.RST);
+  tcp.write(view, t, tcp.dport(view, l4), tcp.sport(view, l4), tcp.ackSeq(view, l4), 0, tcp.RST);
   const pseudo = pseudoHeader(client, server, ipv4.PROTO_TCP, tcp.MIN_HEADER);
   tcp.setCheck(view, t, ~fold(sum(view, t, tcp.MIN_HEADER, pseudo)) & 0xffff);
+  const endpoint = batch.endpoint[i];
   const tunnelled =
-    state.serviceMode[state.endpointService[endpoint]] === TUNNEL &&
-    state.endpointCandidate[endpoint] !== ORIGIN;
+    machines.serviceMode[machines.endpointService[endpoint]] === TUNNEL &&
+    machines.endpointCandidate[endpoint] !== ORIGIN;
   if (!tunnelled) return;
-  batch.at[k] = ipip.encapsulate(view, p, client, state.endpointAddress[endpoint], 0);
+  batch.at[k] = ipip.encapsulate(view, p, client, machines.endpointV4(endpoint), 0) as At;
   batch.length[k] += ipip.OVERHEAD;
 }
 
-/** The reset for an acknowledgement whose entry has gone: stateless, exact, rate-limited. */
-export function emitLateReset(
-  state: GatewayState,
-  batch: Batch,
-  at: number,
-  l4: number,
-  endpoint: number,
-): void {
+/** The reset for acknowledgement `i` whose entry has gone: stateless, exact, rate-limited. */
+export function emitLateReset(state: GatewayState, batch: Batch, i: number, at: At): void {
   if (state.lateResets <= 0) {
     batch.counters[reasons.limitLateReset]++;
     return;
   }
   state.lateResets--;
-  emitReset(state, batch, at, l4, endpoint, reasons.emitLateReset);
+  emitReset(state, batch, i, at, reasons.emitLateReset);
 }

@@ -1,21 +1,27 @@
 /**
- * The gateway's own races: it sends the SYN itself, at one instant, to every live candidate; or, when it
- * has learned who is nearest, to that one alone, and to the others when no answer came in time.
+ * The gateway's own races: it sends the SYN itself, at one instant, to every live candidate; or, when it has learned which
+ * is nearest, to that one alone, and to the others when no answer came in time.
  *
  * Forms, as in the wire table: to a replica `[C→R]` untagged under A, `[C→R][C→S]` tagged under B and C;
  * to the origin `[C→S]` untagged.
  */
-import { RACING } from '../../src/flow/states.js';
+import {
+  type CandidateNumber,
+  type EndpointNumber,
+  type FlowEntry,
+  NO_ENDPOINT,
+} from '../../src/flow/numbers.js';
+import { UNDECIDED } from '../../src/flow/states.js';
 import { type Batch, DROP } from '../../src/pipeline/batch.js';
 import type { Due } from '../../src/pipeline/pipeline.js';
 import { dnat } from '../../src/pipeline/translate.js';
-import { ORIGIN } from '../../src/proximity/candidates.js';
+import { intoTunnel } from '../../src/pipeline/tunnel.js';
+import { decode } from '../../src/pipeline/validate.js';
+import { MOST_RACED, ORIGIN } from '../../src/proximity/candidates.js';
 import { COMPARE, RACE, RACE_AGAIN } from '../../src/proximity/learned.js';
-import { HEDGED, RECORDED } from '../../src/race/record.js';
-import * as ipip from '../../src/wire/ipip.js';
+import { HEDGED } from '../../src/race/record.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
 import * as tcp from '../../src/wire/tcp.js';
-import * as virtio from '../../src/wire/virtio.js';
 import { putTag } from './put-tag.js';
 import { reasons } from './reasons.js';
 import { type GatewayState, RACE_GATEWAY, TRANSLATE } from './state.js';
@@ -28,10 +34,11 @@ export function sendSyn(
   candidates: number,
   reason: number,
 ): void {
-  const endpoints = state.serviceEndpoints[batch.service[i]];
-  let last = -1;
+  const { machines } = state;
+  const endpoints = machines.serviceEndpoints[batch.service[i]];
+  let last = NO_ENDPOINT;
   for (let k = 0; k < endpoints.length; k++) {
-    const candidate = state.endpointCandidate[endpoints[k]];
+    const candidate = machines.endpointCandidate[endpoints[k]];
     if (((candidates >>> candidate) & 1) === 0) continue;
     if (candidate === ORIGIN || last < 0) {
       // The origin's form is the packet as it is, so it keeps the packet; else the first one does.
@@ -43,56 +50,57 @@ export function sendSyn(
   batch.pass(i, reason);
 }
 
-function copyTo(state: GatewayState, batch: Batch, i: number, endpoint: number): void {
-  const length = batch.length[i];
-  const k = batch.emit(length, reasons.emitSyn);
-  batch.arena.copyWithin(batch.at[k] - virtio.HEADER, batch.at[i] - virtio.HEADER, batch.at[i] + length);
-  batch.l4[k] = batch.at[k] + (batch.l4[i] - batch.at[i]);
-  batch.service[k] = batch.service[i];
-  address(state, batch, k, endpoint);
+function copyTo(state: GatewayState, batch: Batch, i: number, endpoint: EndpointNumber): void {
+  address(state, batch, batch.emitCopy(i, reasons.emitSyn), endpoint);
 }
 
 /** Sends the SYN of a race once more, to one endpoint that an old connection kept from taking it. */
-export function sendAgain(state: GatewayState, batch: Batch, i: number, e: number, endpoint: number): void {
+export function sendAgain(
+  state: GatewayState,
+  batch: Batch,
+  i: number,
+  e: FlowEntry,
+  endpoint: EndpointNumber,
+): void {
   const record = state.flows.record[e];
   const length = state.races.synLength(record);
   if (length === 0) return;
   const k = batch.emit(length, reasons.emitSynAgain);
   state.races.copySyn(record, batch.arena, batch.at[k]);
-  batch.l4[k] = batch.at[k] + ipv4.headerLength(batch.view, batch.at[k]);
   batch.service[k] = batch.service[i];
+  batch.protocol[k] = ipv4.PROTO_TCP;
+  decode(batch, k, batch.at[k]);
   address(state, batch, k, endpoint);
 }
 
 /** Gives SYN `i` the form in which this endpoint takes it. */
-function address(state: GatewayState, batch: Batch, i: number, endpoint: number): void {
-  if (state.endpointCandidate[endpoint] === ORIGIN) return;
-  const replica = state.endpointAddress[endpoint];
-  if (state.serviceMode[state.endpointService[endpoint]] === TRANSLATE)
-    return dnat(batch, i, replica, state.endpointPort[endpoint]);
+function address(state: GatewayState, batch: Batch, i: number, endpoint: EndpointNumber): void {
+  const { machines } = state;
+  if (machines.endpointCandidate[endpoint] === ORIGIN) return;
+  const replica = machines.endpointV4(endpoint);
+  if (machines.serviceMode[machines.endpointService[endpoint]] === TRANSLATE)
+    return dnat(batch, i, replica, machines.endpointPort[endpoint]);
   putTag(state, batch, i);
-  const client = ipv4.saddr(batch.view, batch.at[i]);
-  batch.at[i] = ipip.encapsulate(batch.view, batch.at[i], client, replica, state.ipId++ & 0xffff);
-  batch.length[i] += ipip.OVERHEAD;
+  intoTunnel(batch, i, state.tunnelIds, batch.saddrV4(i), replica);
 }
 
 /**
- * Whom to ask for this new connection, a bit each: the nearest that was learned alone, with a hedge
- * arranged, or those who are too near to be told apart yet, or everybody.
+ * The candidates to ask for this new connection, a bit each: the nearest that was learned alone, with a hedge arranged; or
+ * those that are too near to be told apart yet; or all.
  */
-export function choose(state: GatewayState, batch: Batch, i: number, e: number): number {
-  const { learned } = state;
+export function choose(state: GatewayState, batch: Batch, i: number, e: FlowEntry): number {
+  const { learned, machines } = state;
   const service = batch.service[i];
-  const live = state.serviceLive[service];
-  const entry = learned.entry(service, ipv4.saddr(batch.view, batch.at[i]));
+  const live = machines.serviceLive[service];
+  const entry = learned.entry(service, batch.saddrV4(i));
   // Random per connection, the same for every SYN of it.
   const hash = mix(state.flows.isn[e]);
-  // One that serves slowly must be compared with somebody: one connection in four spares it. The origin's
-  // data does not pass here, so it cannot be compared.
+  // A machine that serves slowly must be compared with another: one connection in four spares it. The origin's data does
+  // not pass here, so it cannot be compared.
   const others = live & ~state.suspects;
   const spares = state.suspects !== 0 && (hash >>> 24) % 4 === 0 && (others & ~(1 << ORIGIN)) !== 0;
   if (state.race === RACE_GATEWAY) return spares ? others : live;
-  let one = racesAgain(hash) ? RACE : learned.choose(entry, live, state.loads, mix(hash));
+  let one = racesAgain(hash) ? RACE : learned.choose(entry, live, machines.loads, mix(hash));
   if (one >= 0 && spares && ((state.suspects >>> one) & 1) !== 0)
     one = learned.best(entry, others & ~(1 << ORIGIN));
   if (one !== RACE) {
@@ -103,10 +111,10 @@ export function choose(state: GatewayState, batch: Batch, i: number, e: number):
       // The next ones need not come here.
       if (
         state.suspects === 0 &&
-        state.serviceMode[service] === TRANSLATE &&
+        machines.serviceMode[service] === TRANSLATE &&
         learned.isClear(entry, live, one)
       )
-        state.lease(service, ipv4.saddr(batch.view, batch.at[i]), one);
+        state.pinning?.lease(service, batch.saddrV4(i), one as CandidateNumber);
       return 1 << one;
     }
   }
@@ -135,7 +143,7 @@ export function hedges(state: GatewayState, { counters }: Batch): Due {
   return {
     slackUs: HEDGE_SLACK_US,
     isSettled: (e) => {
-      if (state.flows.state[e] === RACING) return false;
+      if (state.flows.state[e] === UNDECIDED) return false;
       counters[reasons.cancelHedge]++;
       return true;
     },
@@ -148,17 +156,17 @@ export function hedges(state: GatewayState, { counters }: Batch): Due {
  * again.
  */
 function hedge(state: GatewayState, batch: Batch, meta: number): void {
-  const { flows } = state;
+  const { flows, machines } = state;
   const { view } = batch;
-  const at = batch.at[0];
-  const l4 = at + ipv4.headerLength(view, at);
-  batch.l4[0] = l4;
+  batch.protocol[0] = ipv4.PROTO_TCP;
+  decode(batch, 0, batch.at[0]);
+  const l4 = batch.l4[0];
   // Whatever comes of it is emitted.
   batch.verdict[0] = DROP;
-  const service = state.services.getV4(ipv4.daddr(view, at), tcp.dport(view, l4));
-  flows.keyV4(ipv4.saddr(view, at), tcp.sport(view, l4), ipv4.daddr(view, at), tcp.dport(view, l4));
+  const service = machines.serviceFor(batch, 0);
+  flows.keyOf(batch, 0);
   const e = flows.find();
-  if (service < 0 || e !== meta || flows.state[e] !== RACING || flows.isn[e] !== tcp.seq(view, l4)) {
+  if (service < 0 || e !== meta || flows.state[e] !== UNDECIDED || flows.isn[e] !== tcp.seq(view, l4)) {
     batch.counters[reasons.cancelHedge]++;
     return;
   }
@@ -166,27 +174,28 @@ function hedge(state: GatewayState, batch: Batch, meta: number): void {
   const others = askOthers(state, batch, 0, e);
   // A SYN that was sent again has asked them already.
   batch.counters[others === 0 ? reasons.cancelHedge : reasons.firedHedge]++;
-  const endpoints = state.serviceEndpoints[service];
+  const endpoints = machines.serviceEndpoints[service];
   for (let k = 0; k < endpoints.length; k++) {
-    const bit = 1 << state.endpointCandidate[endpoints[k]];
+    const bit = 1 << machines.endpointCandidate[endpoints[k]];
     if ((others & bit) !== 0) copyTo(state, batch, 0, endpoints[k]);
   }
 }
 
 /**
- * Notes that those are asked now who were not yet; whoever was and has not answered must prove itself in a
- * race again. @returns a bit for each of the others
+ * Notes that the candidates that were not asked yet are asked now. One that was, and has not answered, must prove itself
+ * in a race again. @returns a bit for each of those that are asked now
  */
-export function askOthers(state: GatewayState, batch: Batch, i: number, e: number): number {
-  const { learned, races } = state;
+export function askOthers(state: GatewayState, batch: Batch, i: number, e: FlowEntry): number {
+  const { learned, machines, races } = state;
   const record = state.flows.record[e];
   const service = batch.service[i];
-  const live = state.serviceLive[service];
+  const live = machines.serviceLive[service];
   const asked = races.asking(record);
   if ((live & ~asked) === 0) return 0;
-  const entry = learned.entry(service, ipv4.saddr(batch.view, batch.at[i]));
-  const client = ipv4.saddr(batch.view, batch.at[i]);
-  for (let c = 0; c < RECORDED; c++) if (((asked >>> c) & 1) !== 0) state.forget(service, client, c);
+  const client = batch.saddrV4(i);
+  const entry = learned.entry(service, client);
+  for (let c = 0; c < MOST_RACED; c++)
+    if (((asked >>> c) & 1) !== 0) state.forget(service, client, c as CandidateNumber);
   learned.raced(entry, live);
   races.asked(record, live, HEDGED);
   return live & ~asked;

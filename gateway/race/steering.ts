@@ -24,7 +24,12 @@ export interface GatewaySteering {
   kernel: KernelMode;
 }
 
-export function steering(config: GatewayConfig, fleet: Fleet, how: GatewaySteering): Steering {
+export function steering(
+  config: GatewayConfig,
+  instance: string,
+  fleet: Fleet,
+  how: GatewaySteering,
+): Steering {
   const { tun, lan, wan } = config;
   const { services, tunnelled, endpoints, tunnels } = fleet.steered();
   const sets = [
@@ -81,13 +86,13 @@ export function steering(config: GatewayConfig, fleet: Fleet, how: GatewaySteeri
         ]),
       ];
   return {
-    instance: config.instance,
+    instance,
     tun: tun.name,
     ...config.steering,
     tunnelMtu: fleet.usesTunnel() ? how.tunnelMtu : undefined,
     body: [...sets, ...chains, ...(config.local ? [own(outwardFrom('ip saddr @clients'))] : [])].join(''),
     ...beforeLocal(config),
-    // Else a socket takes an answer before anybody has looked at it.
+    // Else a socket takes an answer before the TUN has seen it.
     sysctls: config.local ? [{ key: 'net.ipv4.tcp_early_demux', value: '0' }] : [],
   };
 }

@@ -1,12 +1,15 @@
 /**
- * [204–214] A client's SYN: begins an entry in the translation table, tags it and lets it go to the
- * origin; or, in a race of the gateway's own, sends it to the candidates (`send-syn.ts`). A SYN that cannot
- * be raced goes to the origin as it is, and is counted; nothing is ever refused here.
+ * A client's SYN: begins an entry in the translation table, tags it and lets it go to the origin; or, in a race of the
+ * gateway's own, sends it to the candidates (`send-syn.ts`). A SYN that cannot be raced goes to the origin as it is, and
+ * is counted; nothing is ever refused here.
+ * Numbers in brackets: operations of the source "Wide area load balancing of web traffic". Here: [204–214].
+ *
+ * reads: verdict, side, service, tcpFlags, the tuple. Sets: flow, verdict; emits copies.
  */
-import { CLOSING, RACING, RETRANSMITTED, UNTAGGED } from '../../src/flow/states.js';
+import type { FlowEntry } from '../../src/flow/numbers.js';
+import { CLOSING, RETRANSMITTED, UNDECIDED, UNTAGGED } from '../../src/flow/states.js';
 import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
 import { ALONE, COMPARED } from '../../src/race/record.js';
-import * as ipv4 from '../../src/wire/ipv4.js';
 import * as mss from '../../src/wire/mss.js';
 import * as options from '../../src/wire/options.js';
 import * as tag from '../../src/wire/tag.js';
@@ -31,16 +34,16 @@ function onSyn(state: GatewayState, batch: Batch, i: number): void {
   const e = lookUp(state, batch, i);
   batch.flow[i] = e;
   // What the kernel carries may have ended there. What has ended stays so.
-  if (e >= 0 && flows.state[e] !== CLOSING) state.pins?.refresh(e);
+  if (e >= 0 && flows.state[e] !== CLOSING) state.pinning?.pins.refresh(e);
   if (e >= 0 && flows.state[e] !== CLOSING) {
     const again = flows.isn[e] === tcp.seq(batch.view, batch.l4[i]);
     // Once there is a winner, any SYN of this tuple is the winner's to answer: `carry.ts`.
-    if (flows.state[e] !== RACING) return;
+    if (flows.state[e] !== UNDECIDED) return;
     if (again) return onRetransmission(state, batch, i, e);
   }
   // Whatever becomes of this SYN, the connection that the entry stood for is over.
   if (e >= 0) {
-    state.pins?.release(e);
+    state.pinning?.pins.release(e);
     flows.remove(e);
   }
   const refusal = whyNotRaced(state, batch, i);
@@ -48,19 +51,16 @@ function onSyn(state: GatewayState, batch: Batch, i: number): void {
   begin(state, batch, i);
 }
 
-function lookUp(state: GatewayState, batch: Batch, i: number): number {
-  const { view } = batch;
-  const at = batch.at[i];
-  const l4 = batch.l4[i];
-  state.flows.keyV4(ipv4.saddr(view, at), tcp.sport(view, l4), ipv4.daddr(view, at), tcp.dport(view, l4));
+function lookUp(state: GatewayState, batch: Batch, i: number): FlowEntry {
+  state.flows.keyOf(batch, i);
   return state.flows.find();
 }
 
 /** The first retransmission is tagged, later ones are not: the path may drop unknown options. */
-function onRetransmission(state: GatewayState, batch: Batch, i: number, e: number): void {
+function onRetransmission(state: GatewayState, batch: Batch, i: number, e: FlowEntry): void {
   // The kernel sent it first: from here on it is raced as all others are.
-  state.pins?.release(e);
-  state.enter(e, RACING);
+  state.pinning?.pins.release(e);
+  state.enter(e, UNDECIDED);
   state.races.repeated(state.flows.record[e]);
   if (state.race !== RACE_ORIGIN) {
     state.flows.marks[e] |= RETRANSMITTED;
@@ -68,7 +68,7 @@ function onRetransmission(state: GatewayState, batch: Batch, i: number, e: numbe
     if (refusal >= 0) return batch.pass(i, refusal);
     if (state.race === RACE_LEARNED) askOthers(state, batch, i, e);
     makeRoom(state, batch, i);
-    return sendSyn(state, batch, i, state.serviceLive[batch.service[i]], reasons.passSynAgain);
+    return sendSyn(state, batch, i, state.machines.serviceLive[batch.service[i]], reasons.passSynAgain);
   }
   if ((state.flows.marks[e] & RETRANSMITTED) !== 0) {
     state.flows.marks[e] |= UNTAGGED;
@@ -87,20 +87,21 @@ function whyNotRaced(state: GatewayState, batch: Batch, i: number): number {
   const { view } = batch;
   const l4 = batch.l4[i];
   const header = tcp.dataOffset(view, l4);
-  if (state.serviceRaced[batch.service[i]] === 0) return reasons.passSynNoReplicas;
-  if (state.race === RACE_ORIGIN && state.dropsTags(batch.service[i])) return reasons.passSynPathDropsTag;
+  if (state.machines.serviceRaced[batch.service[i]] === 0) return reasons.passSynNoReplicas;
+  if (state.race === RACE_ORIGIN && state.tagPaths.dropTags(batch.service[i], state.nowTick))
+    return reasons.passSynPathDropsTag;
   // Fast Open: two servers that share a key would both run the request.
   if (batch.at[i] + batch.length[i] > l4 + header) return reasons.passSynPayload;
   if (options.end(view, l4, header) < 0) return reasons.passSynOptions;
   if (options.find(view, l4, header, options.MD5) >= 0 || options.find(view, l4, header, options.AO) >= 0)
     return reasons.passSynAuthenticated;
   // A gateway's own race under A needs no tag.
-  if (state.race !== RACE_ORIGIN && state.serviceMode[batch.service[i]] === TRANSLATE) return -1;
+  if (state.race !== RACE_ORIGIN && state.machines.serviceMode[batch.service[i]] === TRANSLATE) return -1;
   if (!tag.fits(view, l4) || batch.length[i] + tag.LENGTH > state.wanMtu) return reasons.passSynNoRoom;
   return -1;
 }
 
-/** [212] The entry, in RACING. Requires {@link lookUp} to have put the key there. */
+/** The entry, in UNDECIDED. Requires {@link lookUp} to have put the key there. */
 function begin(state: GatewayState, batch: Batch, i: number): void {
   const { flows } = state;
   const { view } = batch;
@@ -109,24 +110,25 @@ function begin(state: GatewayState, batch: Batch, i: number): void {
   const e = flows.insert();
   if (e < 0) return batch.pass(i, reasons.passSynTableFull);
   flows.isn[e] = tcp.seq(view, l4);
-  state.enter(e, RACING);
+  state.enter(e, UNDECIDED);
   // Before a hedge keeps it.
   makeRoom(state, batch, i);
-  const candidates = state.race === RACE_ORIGIN ? state.serviceLive[service] : choose(state, batch, i, e);
+  const candidates =
+    state.race === RACE_ORIGIN ? state.machines.serviceLive[service] : choose(state, batch, i, e);
   // The key's first four words are the client's address.
-  flows.record[e] = state.races.begin(flows.key, tcp.sport(view, l4), service, candidates);
+  flows.record[e] = state.races.begin(flows.key, batch.sport[i], service, candidates);
   if (state.race === RACE_ORIGIN) {
     putTag(state, batch, i);
     return batch.pass(i, reasons.passSynTagged);
   }
   state.races.keepSyn(flows.record[e], batch.arena, batch.at[i], batch.length[i]);
-  if (state.race === RACE_LEARNED && candidates !== state.serviceLive[service])
+  if (state.race === RACE_LEARNED && candidates !== state.machines.serviceLive[service])
     state.races.asked(flows.record[e], candidates, (candidates & (candidates - 1)) === 0 ? ALONE : COMPARED);
   sendSyn(state, batch, i, candidates, reasons.passSynRaced);
 }
 
 /** Under C the MSS leaves room for the tunnel. */
 function makeRoom(state: GatewayState, batch: Batch, i: number): void {
-  if (state.serviceMode[batch.service[i]] !== TUNNEL) return;
+  if (state.machines.serviceMode[batch.service[i]] !== TUNNEL) return;
   mss.clamp(batch.view, batch.l4[i], state.tunnelMss, virtio.needsCsum(batch.view, batch.at[i]));
 }

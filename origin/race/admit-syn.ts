@@ -1,10 +1,14 @@
 /**
- * [302–310] Which SYNs may go to replicas: tagged ones, whose tag is genuine, of a replicable service; or of one
- * whose server for them is remote. All others go on to the server at once, and without any tag.
+ * Which SYNs may go to replicas: tagged ones, whose tag is genuine, of a replicable service; or of one whose server for
+ * them is remote. All others go on to the server at once, and without any tag.
+ * Numbers in brackets: operations of the source "Wide area load balancing of web traffic". Here: [302–310].
+ *
+ * reads: verdict, protocol, tcpFlags, the tuple. Sets: verdict, or service.
  */
 import { tickOf } from '../../src/flow/table.js';
 import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
 import { FOREIGN, FORGED, GENUINE, STALE } from '../../src/race/keyring.js';
+import { stripTags } from '../../src/race/strip-tags.js';
 import * as icmp from '../../src/wire/icmp.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
 import * as options from '../../src/wire/options.js';
@@ -28,7 +32,7 @@ function admit(state: OriginState, batch: Batch, i: number): void {
     const error = batch.protocol[i] === ipv4.PROTO_ICMP && icmp.isError(view, l4, at + batch.length[i] - l4);
     return batch.pass(i, error ? reasons.passIcmp : reasons.passNotTcp);
   }
-  const service = state.services.getV4(ipv4.daddr(view, at), tcp.dport(view, l4));
+  const service = state.services.ofDestination(batch, i);
   if (service < 0) return batch.pass(i, reasons.passNotOurs);
   if (!tcp.isSyn(batch.tcpFlags[i])) return batch.pass(i, reasons.passNotSyn);
   const p = tag.find(view, l4);
@@ -43,7 +47,7 @@ function admit(state: OriginState, batch: Batch, i: number): void {
   count(batch, verdict);
   const wanted = state.plans[service].replicable || state.remoteServer(batch, i, service) >= 0;
   if (verdict !== GENUINE || payload || !wanted) {
-    strip(batch, i, p);
+    stripTags(batch, i, p);
     return batch.pass(i, reasons.passStripped);
   }
   if (isHeld(state, batch, i)) return batch.drop(i, reasons.dropHeldAlready);
@@ -51,15 +55,6 @@ function admit(state: OriginState, batch: Batch, i: number): void {
   const { serverDelayUs } = state.plans[service];
   if (serverDelayUs > 0) remember(state, batch, i, serverDelayUs);
   batch.service[i] = service;
-}
-
-/** Removes the tag at `p` from packet `i`, and any that a client put beside it: no server ever sees one. */
-export function strip(batch: Batch, i: number, p: number): void {
-  for (let q = p; q >= 0; q = tag.find(batch.view, batch.l4[i])) {
-    batch.at[i] = tag.strip(batch.view, batch.arena, batch.at[i], batch.l4[i], q);
-    batch.l4[i] += tag.LENGTH;
-    batch.length[i] -= tag.LENGTH;
-  }
 }
 
 function count(batch: Batch, verdict: number): void {
@@ -72,7 +67,7 @@ function count(batch: Batch, verdict: number): void {
 /** Whether the same SYN's copies are still waiting for their release. Puts the key there. */
 function isHeld(state: OriginState, batch: Batch, i: number): boolean {
   const { held } = state;
-  const e = lookUp(state, batch, i);
+  const e = state.lookUp(batch, i);
   if (e < 0) return false;
   const fresh = ((held.expiresAt[e] - tickOf(batch.clock.nowUs)) | 0) >= 0;
   if (fresh && held.isn[e] === tcp.seq(batch.view, batch.l4[i])) return true;
@@ -90,14 +85,6 @@ function remember(state: OriginState, batch: Batch, i: number, delayUs: number):
 
 /** Takes back {@link remember}: the SYN was not held after all. */
 export function forget(state: OriginState, batch: Batch, i: number): void {
-  const e = lookUp(state, batch, i);
+  const e = state.lookUp(batch, i);
   if (e >= 0) state.held.remove(e);
-}
-
-function lookUp(state: OriginState, batch: Batch, i: number): number {
-  const { view } = batch;
-  const at = batch.at[i];
-  const l4 = batch.l4[i];
-  state.held.keyV4(ipv4.saddr(view, at), tcp.sport(view, l4), ipv4.daddr(view, at), tcp.dport(view, l4));
-  return state.held.find();
 }

@@ -1,18 +1,21 @@
-/** The origin's role file. */
-import { type Parsed, readYaml, type Schema } from '../../src/config.js';
-import { FirstackError, type Problem } from '../../src/errors.js';
+/** The race's part of the origin's role file. */
+import type { Locate, Schema } from '../../src/config.js';
+import type { Problem } from '../../src/errors.js';
 import { type HealthConfig, healthProblem, healthSchema } from '../../src/health/health.js';
+import { CONFIGURATIONS, type Configuration, type OriginServer, racePart } from '../../src/race/records.js';
 import { RACES, type Race, RELEASES, type Release } from '../../src/race/release.js';
-import { type OriginServer, schemas } from '../../src/registry/records.js';
-import { type CommonConfig, commonProperties, overrides, type RoleFlags } from '../../src/role-config.js';
+import { ipv4Schema, nameSchema, portSchema } from '../../src/registry/kinds.js';
+import { type ProgramConfig, programProperties, type RoleFlags } from '../../src/role-config.js';
+import type { Allocation } from '../../src/steer/marks.js';
 import { mostServers } from '../../src/steer/next-hops.js';
+import type { OriginSite } from '../config.js';
 
 /** A service as its origin's file has it; its configuration defaults to the role's. */
 export interface OriginService {
   name: string;
   address: string;
   ports: number[];
-  configuration?: 'A' | 'B' | 'C';
+  configuration?: Configuration;
   replicable: boolean;
   raceWindowMs: number;
   /** Several servers; without any, the network leads to the one there is. */
@@ -21,72 +24,73 @@ export interface OriginService {
   health?: HealthConfig;
 }
 
-export interface OriginConfig extends CommonConfig {
+export interface OriginConfig extends ProgramConfig, OriginSite {
+  configuration?: Configuration;
+  tag: { keyFile: string };
   /** Beside the role's own: bits of the mark, and the first routing table, of adjacent servers. */
-  steering: CommonConfig['steering'] & { serverMask: number; serverTable: number };
-  /** O: the outer source of the copies. */
-  address: string;
+  steering: ProgramConfig['steering'] & { serverMask: number; serverTable: number };
   services: OriginService[];
-  /** The gateway's affair; named here so that one set of flags fits every role. */
+  /** A gateway's choice; named here so that one set of flags fits every role. */
   race: Race;
-  /** The web server is this host itself. */
-  local: boolean;
   release: Release;
   /** Whether this host's clock is known to be synchronized (PTP, NTP with a bound). */
   clock: 'free' | 'synchronized';
 }
 
-const common = commonProperties({ tun: 'fsor0', admin: 7412, mark: 0x02000000, table: 7412, priority: 7412 });
-const { v: _v, ...serviceProperties } = schemas.service.properties as Record<string, Schema>;
-
-export const schema: Schema = {
-  type: 'object',
-  additionalProperties: false,
-  required: ['instance', 'wan', 'registry', 'tag', 'address', 'services'],
-  properties: {
-    ...common,
-    steering: {
-      ...common.steering,
-      properties: {
-        ...(common.steering.properties as Record<string, Schema>),
-        serverMask: { type: 'integer', minimum: 1, maximum: 0xffffffff, default: 0x000000ff },
-        serverTable: { type: 'integer', minimum: 256, maximum: 0x7fffff00, default: 17412 },
-      },
-    },
-    address: { type: 'string', format: 'ipv4' },
-    services: {
-      type: 'array',
-      minItems: 1,
-      items: {
+export function schema(allocation: Allocation): { properties: Record<string, Schema>; required: string[] } {
+  const common = programProperties(allocation);
+  return {
+    properties: {
+      ...common,
+      configuration: { enum: [...CONFIGURATIONS] },
+      tag: {
         type: 'object',
         additionalProperties: false,
-        required: ['name', 'address', 'ports'],
-        properties: { ...serviceProperties, health: healthSchema },
+        required: ['keyFile'],
+        properties: { keyFile: { type: 'string' } },
       },
+      steering: {
+        ...common.steering,
+        properties: {
+          ...(common.steering.properties as Record<string, Schema>),
+          serverMask: { type: 'integer', minimum: 1, maximum: 0xffffffff, default: 0x000000ff },
+          serverTable: { type: 'integer', minimum: 256, maximum: 0x7fffff00, default: 17412 },
+        },
+      },
+      services: { type: 'array', minItems: 1, items: serviceSchema },
+      race: { enum: [...RACES], default: 'origin' },
+      release: { enum: [...RELEASES], default: 'synchronized' },
+      clock: { enum: ['free', 'synchronized'], default: 'free' },
     },
-    lan: { ...common.lan, minItems: 0, default: [] },
-    local: { type: 'boolean', default: false },
-    race: { enum: [...RACES], default: 'origin' },
-    release: { enum: [...RELEASES], default: 'synchronized' },
-    clock: { enum: ['free', 'synchronized'], default: 'free' },
+    required: ['tag', 'services'],
+  };
+}
+
+const serviceSchema: Schema = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['name', 'address', 'ports'],
+  properties: {
+    name: nameSchema,
+    address: ipv4Schema,
+    ports: { type: 'array', items: portSchema, minItems: 1, uniqueItems: true },
+    ...racePart.properties,
+    health: healthSchema,
   },
 };
 
-/** @throws FirstackError FSA_CONFIG_*: all problems of the file at once */
-export function readOriginConfig(flags: RoleFlags): OriginConfig {
-  const parsed: Parsed<OriginConfig> = readYaml(flags.configFile, schema, {
-    ...overrides(flags),
-    race: flags.race ?? process.env.FIRSTACK_RACE,
-    release: flags.release ?? process.env.FIRSTACK_RELEASE,
-  });
-  const { value, locate } = parsed;
+export function overrides(flags: RoleFlags): Record<string, unknown> {
+  const env = process.env;
+  return {
+    configuration: flags.configuration ?? env.FIRSTACK_CONFIGURATION,
+    race: flags.race ?? env.FIRSTACK_RACE,
+    release: flags.release ?? env.FIRSTACK_RELEASE,
+  };
+}
+
+export function problems(value: OriginConfig, locate: Locate, flags: RoleFlags): Problem[] {
   const problems: Problem[] = [];
   const owners = new Map<string, string>();
-  if (value.lan.length === 0 && !value.local)
-    problems.push({
-      code: 'FSA_CONFIG_MISSING',
-      message: `${locate([])}: 'lan' is needed, or 'local: true' where this host is the web server`,
-    });
   value.services.forEach((service, i) => {
     if (value.services.findIndex((s) => s.name === service.name) !== i)
       problems.push({
@@ -131,8 +135,7 @@ export function readOriginConfig(flags: RoleFlags): OriginConfig {
       owners.set(endpoint, service.name);
     }
   });
-  if (problems.length > 0) throw FirstackError.ofProblems(problems);
-  return value;
+  return problems;
 }
 
 /** What is wrong with the servers of a service, beyond the schema. */

@@ -1,12 +1,13 @@
 /**
- * [312] Sends the tagged SYN, encapsulated, to every live replica, each at its own time: `[O→R][C→S]`,
- * the tag kept, for the replica to check.
+ * Sends the tagged SYN, encapsulated, to every live replica, each at its own time: `[O→R][C→S]`, the tag kept, for the
+ * replica to check.
+ * Numbers in brackets: operations of the source "Wide area load balancing of web traffic". Here: [312].
+ *
+ * reads: verdict, service, the tuple. Emits or holds copies.
  */
 import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
+import { intoTunnel } from '../../src/pipeline/tunnel.js';
 import { ORIGIN } from '../../src/proximity/candidates.js';
-import * as ipip from '../../src/wire/ipip.js';
-import * as ipv4 from '../../src/wire/ipv4.js';
-import * as tcp from '../../src/wire/tcp.js';
 import { reasons } from './reasons.js';
 import type { OriginState } from './state.js';
 
@@ -43,27 +44,16 @@ function copy(state: OriginState, batch: Batch, i: number): void {
 
 /** @returns its place in the batch */
 function emitCopy(state: OriginState, batch: Batch, i: number, replica: number): number {
-  const length = batch.length[i];
-  const k = batch.emit(length, reasons.emitCopy);
-  // The virtio header travels along: it says whether the checksum is still open.
-  batch.arena.copyWithin(batch.at[k] - 10, batch.at[i] - 10, batch.at[i] + length);
-  batch.at[k] = ipip.encapsulate(batch.view, batch.at[k], state.address, replica, state.ipId++ & 0xffff);
-  batch.length[k] = length + ipip.OVERHEAD;
+  const k = batch.emitCopy(i, reasons.emitCopy);
+  intoTunnel(batch, k, state.tunnelIds, state.address, replica);
   return k;
 }
 
-/** The origin's account of this race: to whom a copy went, and when. */
+/** The origin's account of this race: which machines a copy went to, and when. */
 function record(state: OriginState, batch: Batch, i: number): number {
-  const { view } = batch;
   const plan = state.plans[batch.service[i]];
-  state.held.keyV4(
-    ipv4.saddr(view, batch.at[i]),
-    tcp.sport(view, batch.l4[i]),
-    ipv4.daddr(view, batch.at[i]),
-    tcp.dport(view, batch.l4[i]),
-  );
-  const port = tcp.sport(view, batch.l4[i]);
-  const n = state.races.begin(state.held.key, port, batch.service[i], plan.candidates);
+  state.held.keyOf(batch, i);
+  const n = state.races.begin(state.held.key, batch.sport[i], batch.service[i], plan.candidates);
   state.races.leaves(n, ORIGIN, plan.serverDelayUs);
   return n;
 }

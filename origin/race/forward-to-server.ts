@@ -1,10 +1,14 @@
 /**
- * [314] The SYN goes on to the origin's own server, without its tag, when its copies arrive elsewhere. Which of several
- * adjacent ones that is, the kernel's hash of it says.
+ * The SYN goes on to the origin's own server, without its tag, when its copies arrive elsewhere. Which of several adjacent
+ * servers that is, the kernel's hash of it says.
+ * Numbers in brackets: operations of the source "Wide area load balancing of web traffic". Here: [314].
+ *
+ * reads: verdict, service. Sets: verdict.
  */
 import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
+import { stripTags } from '../../src/race/strip-tags.js';
 import * as tag from '../../src/wire/tag.js';
-import { forget, strip } from './admit-syn.js';
+import { forget } from './admit-syn.js';
 import { reasons } from './reasons.js';
 import type { OriginState } from './state.js';
 
@@ -19,7 +23,7 @@ function forward(state: OriginState, batch: Batch, i: number): void {
   // Its copy is on the way.
   if (state.remoteServer(batch, i, batch.service[i]) >= 0) return batch.drop(i, reasons.dropServedRemotely);
   const p = tag.find(batch.view, batch.l4[i]);
-  strip(batch, i, p);
+  stripTags(batch, i, p);
   if (serverDelayUs <= 0) return batch.pass(i, reasons.passAtOnce);
   if (state.hold.pushIn(batch.arena, batch.at[i], batch.length[i], batch.clock, serverDelayUs, -1) < 0) {
     batch.counters[reasons.lateHoldFull]++;

@@ -1,11 +1,14 @@
-/** The origin's order of work, as in figure 3 of the source. */
+/**
+ * The origin's order of work in a race, as in figure 3 of the source.
+ * Numbers in brackets: operations of the source "Wide area load balancing of web traffic".
+ */
 import type { Pipeline, PipelineContext } from '../../src/pipeline/pipeline.js';
 import { validate } from '../../src/pipeline/validate.js';
 import { admitSyn } from './admit-syn.js';
 import { copyToReplicas } from './copy-to-replicas.js';
 import { forwardToServer } from './forward-to-server.js';
 import { reasons } from './reasons.js';
-import { type OriginPipelineOptions, type OriginSnapshot, OriginState } from './state.js';
+import { gauges, type OriginPipelineOptions, type OriginSnapshot, OriginState } from './state.js';
 
 export { rehearse } from './rehearsal.js';
 
@@ -13,6 +16,7 @@ export function createPipeline(context: PipelineContext<OriginPipelineOptions>):
   const state = new OriginState(context);
   return {
     reasons: reasons.names,
+    gauges: gauges.names,
     load: (snapshot) => state.load(snapshot),
     tick: () => state.tick(context.clock.nowUs),
     stages: [

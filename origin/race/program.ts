@@ -1,19 +1,25 @@
-/** The origin role: copies tagged SYNs to the live replicas, in time, and on to its own server. */
+/** The race at an origin: copies tagged SYNs to the live replicas, in time, and on to its own server. */
 import { createHash } from 'node:crypto';
 import { FirstackError, type Problem } from '../../src/errors.js';
-import { gatewayKeys, type KeyFile, probeKey, readKeyFile } from '../../src/keys.js';
+import { type KeyFile, probeKey, readKeyFile } from '../../src/keys.js';
 import { Prober } from '../../src/probe/prober.js';
-import { Candidates, ORIGIN } from '../../src/proximity/candidates.js';
-import { type RaceRecord, RECORDED, readRaces, ringBytes } from '../../src/race/record.js';
-import { schedule } from '../../src/race/release.js';
+import type { Claim, Duty, PlaneHalf, Program, Read, Run, RunContext, Site } from '../../src/program.js';
+import { Candidates } from '../../src/proximity/candidates.js';
+import { type RaceRecord, readRaces, ringBytes } from '../../src/race/record.js';
 import {
-  endpointConflict,
+  namesIn,
+  originKind,
+  type RaceService,
   type ReplicaRecord,
-  type ServiceRecord,
-  type View,
-} from '../../src/registry/records.js';
-import { type Duty, type Role, type RoleContext, runRole } from '../../src/role.js';
-import type { RoleFlags } from '../../src/role-config.js';
+  raceKinds,
+  racePart,
+  raceServices,
+  replicaKind,
+  serviceRecordOf,
+  summaryOf,
+} from '../../src/race/records.js';
+import type { View } from '../../src/registry/kinds.js';
+import { serviceKind } from '../../src/registry/service.js';
 import {
   checkAdjacent,
   checkForwardChains,
@@ -22,73 +28,87 @@ import {
   type Host,
   leastMtu,
 } from '../../src/steer/host.js';
-import type { NextHops } from '../../src/steer/next-hops.js';
-import { type Address, type Prefix, parse, parsePrefix } from '../../src/wire/address.js';
-import { type OriginConfig, type OriginService, readOriginConfig } from './config.js';
+import { type OriginConfig, type OriginService, overrides, problems, schema } from './config.js';
+import { Distances } from './distances.js';
+import { adjacentServers, snapshotOf, whyNotRaced } from './plan.js';
 import { Servers } from './servers.js';
-import type { OriginPipelineOptions, OriginServicePlan, OriginSnapshot } from './state.js';
+import { gauges, type OriginMemory, type OriginPipelineOptions } from './state.js';
 import { steering } from './steering.js';
 
-/** How often distances are looked at, and how much one must change to be told. */
+/** How often distances are looked at. */
 const DISTANCES_MS = 250;
-const WORTH_TELLING_US = 200;
 /** SYNs that may wait for their release at once, server's and copies together. */
 const HOLD_SLOTS = 16384;
-/** Race records that are kept. */
+/** Race records that are kept; a power of two. */
 const RACES_KEPT = 4096;
 
-const remoteSlots = (remote: OriginServicePlan['remote']): number[] =>
-  remote?.servers.map((s) => s.candidate) ?? [];
-const bit = (candidate: number): number => (candidate < RECORDED ? 1 << candidate : 0);
+export const program: Program<OriginConfig> = {
+  name: 'race',
+  number: 0,
+  schema,
+  service: racePart,
+  kinds: raceKinds,
+  overrides,
+  problems,
+  create: (config, site) => new OriginRace(config, site),
+};
 
-export async function main(flags: RoleFlags): Promise<number> {
-  return runRole(new Origin(readOriginConfig(flags)), flags);
-}
-
-class Origin implements Role {
-  readonly name = 'origin';
-  readonly module = new URL('./pipeline.js', import.meta.url);
-  readonly pipelineOptions: OriginPipelineOptions;
-  readonly holdSlots = HOLD_SLOTS;
-  readonly raceBytes = ringBytes(RACES_KEPT);
-  readonly #candidates = new Candidates();
-  readonly learnedBytes = 0;
+class OriginRace implements Run {
   readonly topics = ['service', 'replica', 'gateway', 'origin'];
+  readonly plane: PlaneHalf;
+  readonly reads: Record<string, Read>;
+  readonly #config: OriginConfig;
+  readonly #site: Site;
+  readonly #candidates = new Candidates();
   readonly #master: KeyFile;
   readonly #prober: Prober;
-  /** By replica id; as used in the present schedule. */
-  readonly #distancesUs = new Map<string, number>();
+  readonly #distances: Distances;
   readonly #servers: Servers;
   /** Of the hash that spreads connections over servers: the same in every origin that has the master key. */
   readonly #seed: number;
   /** The services of the file, with the servers that they have now. */
   #ours: readonly OriginService[];
-  #context: RoleContext | undefined;
+  #context: RunContext | undefined;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(readonly config: OriginConfig) {
+  constructor(config: OriginConfig, site: Site) {
+    this.#config = config;
+    this.#site = site;
     this.#ours = config.services;
     this.#master = readKeyFile(config.tag.keyFile, 'master');
     this.#prober = new Prober(config.address, probeKey(this.#master));
+    this.#distances = new Distances(this.#prober, config.clock === 'synchronized', site.log);
     this.#seed = seedOf(this.#master);
-    this.pipelineOptions = { flows: { max: Math.min(config.flows.max, 65536) }, seed: this.#seed };
+    const options: OriginPipelineOptions = {
+      flows: { max: Math.min(config.flows.max, 65536) },
+      seed: this.#seed,
+    };
+    this.plane = {
+      module: new URL('./pipeline.js', import.meta.url),
+      options,
+      holdSlots: HOLD_SLOTS,
+      memory: { races: ringBytes(RACES_KEPT) },
+    };
+    this.reads = {
+      races: {
+        query: { last: { type: 'integer', minimum: 1, maximum: RACES_KEPT, default: 1 } },
+        answer: ({ last }) => ({ races: this.#races(last as number) }),
+      },
+    };
     this.#servers = new Servers((service, server, reason) => {
-      this.#context?.log.info(
-        { service, server, reason },
-        reason === '' ? 'a server is up' : 'a server is down',
-      );
+      site.log.info({ service, server, reason }, reason === '' ? 'a server is up' : 'a server is down');
       this.#context?.refresh();
     });
   }
 
   check(host: Host, view: View): Problem[] {
-    const { wan, lan, tun, address } = this.config;
+    const { wan, lan, tun, address, local } = this.#config;
     const legs = [...wan, ...lan].flatMap((other) => [{ iif: tun.name, oif: other }]);
     return [
       ...this.#conflicts(view),
       ...checkLocalAddress(host, address, 'copies could not be sent from it'),
       ...this.#adjacent().servers.flatMap((server) => checkAdjacent(host, lan, server)),
-      ...(this.config.local ? this.#services().flatMap((s) => checkService(host, s)) : []),
+      ...(local ? this.#services().flatMap((s) => checkService(host, s)) : []),
       ...checkForwarding(host),
       ...checkForwardChains(host, [...legs, ...wan.map((w) => ({ iif: w, oif: tun.name }))]),
     ];
@@ -97,9 +117,10 @@ class Origin implements Role {
   /** Another origin, or the file, has published one of our services differently. */
   #conflicts(view: View): Problem[] {
     return this.#services().flatMap((ours) => {
-      const theirs = view.services.find((s) => s.name === ours.name);
+      const theirs = raceServices(view).find((s) => s.name === ours.name);
       const others =
-        view.origins?.some((o) => o.id !== this.config.instance && o.services.includes(ours.name)) ?? true;
+        !view.tells(originKind) ||
+        view.of(originKind).some((o) => o.id !== this.#site.instance && o.services.includes(ours.name));
       if (theirs === undefined || !others || theirs.configuration === ours.configuration) return [];
       return [
         {
@@ -110,13 +131,18 @@ class Origin implements Role {
     });
   }
 
-  #services(): ServiceRecord[] {
+  claims(): Claim[] {
+    return this.#ours.flatMap(({ address, ports }) =>
+      ports.map((port) => ({ address, port, protocol: 'tcp' as const })),
+    );
+  }
+
+  #services(): RaceService[] {
     return this.#ours.map((s) => ({
-      v: 1,
       name: s.name,
       address: s.address,
       ports: s.ports,
-      configuration: (s.configuration ?? this.config.configuration)!,
+      configuration: (s.configuration ?? this.#config.configuration)!,
       replicable: s.replicable,
       raceWindowMs: s.raceWindowMs,
       ...(s.servers === undefined ? {} : { servers: s.servers }),
@@ -124,158 +150,86 @@ class Origin implements Role {
   }
 
   duty(host: Host, view: View): Duty {
-    const { config } = this;
+    const config = this.#config;
     const ours = new Set(config.services.map((s) => s.name));
-    this.#prober.setTargets(view.replicas.filter((r) => r.services.some((s) => ours.has(s.name))));
-    const words = (text: string): Address => parse(text) as Address;
-    const snapshot: OriginSnapshot = {
-      address: words(config.address),
-      gateways: view.gateways.map((g) => ({
-        id: g.id,
-        prefixes: g.prefixes.map((p) => parsePrefix(p) as Prefix),
-        keys: gatewayKeys(this.#master, g.id),
-      })),
-      services: this.#services().flatMap((service) => {
-        const able = view.replicas.filter((r) => this.#whyNotRaced(view, service, r) === '');
-        const live = service.replicable ? able : [];
-        const remote = this.#remote(service, able);
-        const plan = schedule(
-          config.release,
-          live.map((r) => this.#distancesUs.get(r.id) ?? 0),
-          service.raceWindowMs * 1000,
-        );
-        return service.ports.map((port) => ({
-          address: words(service.address),
-          port,
-          replicable: service.replicable,
-          serverDelayUs: plan.serverDelayUs,
-          copies: live.map((r, i) => ({
-            address: words(r.address),
-            delayUs: plan.delayUs[i],
-            candidate: this.#candidates.slotOf(r.id),
-          })),
-          candidates: [...live.map((r) => this.#candidates.slotOf(r.id)), ...remoteSlots(remote)].reduce(
-            (bits, candidate) => bits | bit(candidate),
-            bit(ORIGIN),
-          ),
-          ...(remote === undefined ? {} : { remote }),
-        }));
-      }),
-    };
-    const mtu = config.tun.mtu ?? leastMtu(host, config.wan);
-    return { steering: steering(config, this.#adjacent()), snapshot, tunMtu: mtu };
-  }
-
-  /** The remote servers of a service, and which connections fall to them. */
-  #remote(service: ServiceRecord, able: readonly ReplicaRecord[]): OriginServicePlan['remote'] {
-    const ours = this.#ours.find((s) => s.name === service.name)!;
-    const servers = ours.servers ?? [];
-    const remote = servers.filter((s) => able.some((r) => r.id === s.replica));
-    if (remote.length === 0) return undefined;
-    const place = servers.map((s) => remote.indexOf(s));
-    const slots = this.#servers.allSlots(ours, (id) => able.some((r) => r.id === id));
+    const replicas = view.of(replicaKind);
+    this.#prober.setTargets(replicas.filter((r) => r.services.some((s) => ours.has(s.name))));
+    this.#forgetGone(replicas);
+    const snapshot = snapshotOf(
+      {
+        address: config.address,
+        release: config.release,
+        master: this.#master,
+        candidates: this.#candidates,
+        servers: this.#servers,
+        ours: this.#ours,
+        services: this.#services(),
+        distancesUs: this.#distances.us,
+      },
+      view,
+    );
     return {
-      slots: slots.map((server) => (server < 0 ? -1 : place[server])),
-      servers: remote.map(({ replica }) => ({
-        address: parse(able.find((r) => r.id === replica)!.address) as Address,
-        candidate: this.#candidates.slotOf(replica!),
-      })),
+      steering: steering(config, this.#site.instance, this.#adjacent()),
+      snapshot,
+      tunMtu: config.tun.mtu ?? leastMtu(host, config.wan),
+      names: namesIn(view),
     };
   }
 
-  /** The adjacent servers of all services, and which connections fall to each. */
-  #adjacent(): Pick<NextHops, 'servers' | 'services' | 'seed'> {
-    const services = this.#ours;
-    const addresses = services.flatMap((s) => (s.servers ?? []).flatMap((x) => x.address ?? []));
-    const servers = [...new Set(addresses)];
-    return {
-      seed: this.#seed,
-      servers,
-      services: services.flatMap((service) => {
-        const own = service.servers ?? [];
-        if (!own.some((s) => s.address !== undefined)) return [];
-        const place = own.map((s) => (s.address === undefined ? -1 : servers.indexOf(s.address)));
-        const slots = this.#servers.slots(service).map((server) => (server < 0 ? -1 : place[server]));
-        return service.ports.map((port) => ({ address: service.address, port, slots }));
-      }),
-    };
+  /** An origin keeps no flows: the number of a machine that is gone is free at once. */
+  #forgetGone(replicas: readonly ReplicaRecord[]): void {
+    const known = new Set(replicas.map((r) => r.id));
+    for (const id of this.#numbered) if (!known.has(id)) this.#candidates.release(id);
+    this.#numbered = known;
+  }
+  #numbered: ReadonlySet<string> = new Set();
+
+  #adjacent(): ReturnType<typeof adjacentServers> {
+    return adjacentServers(this.#ours, this.#servers, this.#seed);
   }
 
   /**
    * Takes over the servers that the role's file has now: weights, new ones, ones no longer there.
    * @throws FirstackError FSA_CONFIG_*; then nothing has changed
    */
-  async reload(flags: RoleFlags): Promise<void> {
-    const { services } = readOriginConfig(flags);
+  async reload({ services }: OriginConfig): Promise<void> {
     const told = (s: OriginService): string =>
       JSON.stringify({ ...s, servers: undefined, health: undefined });
     if (services.map(told).join() !== this.#ours.map(told).join())
       throw new FirstackError('FSA_CONFIG_VALUE', 'only servers and their health change without a restart');
     await this.#servers.watch(services);
     this.#ours = services;
-    for (const service of this.#services()) this.#context!.registry.publish('service', service);
+    for (const s of this.#services()) this.#context!.registry.publish(serviceKind, serviceRecordOf(s));
     this.#context!.refresh();
   }
 
-  /** Why a replica takes no part in this service's races; '' when it does. */
-  #whyNotRaced(view: View, service: ServiceRecord, r: ReplicaRecord): string {
-    if (!r.services.some((s) => s.name === service.name)) return 'does not carry the service';
-    if (r.state !== 'up') return `${r.state}${r.reason === '' ? '' : `: ${r.reason}`}`;
-    const conflict = endpointConflict(view, r);
-    if (conflict !== undefined) return conflict;
-    if (this.#distancesUs.has(r.id)) return '';
-    return 'its distance is not known: it does not answer probes (UDP 7417)';
-  }
-
-  async start(context: RoleContext): Promise<void> {
+  async start(context: RunContext): Promise<void> {
     this.#context = context;
+    this.#candidates.nextRace = () => (context.plane!.memory as unknown as OriginMemory).races[0];
     await this.#prober.start();
     await this.#servers.watch(this.#ours);
-    for (const service of this.#services()) context.registry.publish('service', service);
+    for (const s of this.#services()) context.registry.publish(serviceKind, serviceRecordOf(s));
     this.#publish();
     this.#timer = setInterval(() => this.#followDistances(), DISTANCES_MS);
   }
 
-  /** Takes over distances that changed, came or went, and asks for a new schedule. */
+  /** Asks for a new schedule when distances have changed. */
   #followDistances(): void {
-    const { log, registry, refresh } = this.#context!;
-    let changed = false;
-    const known = new Set(registry.view.replicas.map((r) => r.id));
-    for (const id of this.#distancesUs.keys())
-      if (!known.has(id)) changed = this.#distancesUs.delete(id) || changed;
-    for (const r of registry.view.replicas) {
-      const now = this.#prober.distanceUs(r.address, this.#synchronized(r));
-      const before = this.#distancesUs.get(r.id);
-      if (now === undefined) {
-        if (before === undefined) continue;
-        this.#distancesUs.delete(r.id);
-        log.warn({ replica: r.id }, 'a replica no longer answers probes: not raced');
-      } else if (before === undefined || Math.abs(now - before) >= WORTH_TELLING_US) {
-        this.#distancesUs.set(r.id, now);
-        if (before === undefined)
-          log.info({ replica: r.id, distanceMs: now / 1000 }, 'a replica is measured');
-      } else continue;
-      changed = true;
-    }
-    if (!changed) return;
+    const { registry, refresh } = this.#context!;
+    if (!this.#distances.follow(registry.view.of(replicaKind))) return;
     this.#publish();
     refresh();
   }
 
-  /** Timestamps of two hosts are compared only where both say that their clocks allow it. */
-  #synchronized(r: ReplicaRecord): boolean {
-    return this.config.clock === 'synchronized' && r.clock === 'synchronized';
-  }
-
   #publish(): void {
-    const { config } = this;
-    this.#context?.registry.publish('origin', {
+    const { address, release } = this.#config;
+    this.#context?.registry.publish(originKind, {
       v: 1,
-      id: config.instance,
-      address: config.address,
+      id: this.#site.instance,
+      address,
       services: this.#ours.map((s) => s.name),
-      release: config.release,
-      distancesMs: Object.fromEntries([...this.#distancesUs].map(([id, us]) => [id, Math.round(us) / 1000])),
+      release,
+      distancesMs: Object.fromEntries([...this.#distances.us].map(([id, us]) => [id, Math.round(us) / 1000])),
     });
   }
 
@@ -285,58 +239,65 @@ class Origin implements Role {
     if (this.#context !== undefined) this.#prober.stop();
   }
 
+  summary(): string {
+    return this.#context === undefined ? '' : summaryOf(this.#context.registry.view);
+  }
+
   status(): Record<string, unknown> {
     const view = this.#context?.registry.view;
-    const { release } = this.config;
-    const candidate = (r: ReplicaRecord, service: ServiceRecord): Record<string, unknown> => {
-      const us = this.#distancesUs.get(r.id);
-      const distanceMs = us === undefined ? null : us / 1000;
-      const beyondWindow = distanceMs !== null && distanceMs > service.raceWindowMs;
-      const excessMs = release === 'synchronized' && beyondWindow ? distanceMs - service.raceWindowMs : 0;
-      const why = this.#whyNotRaced(view!, service, r);
-      return {
-        id: r.id,
-        service: service.name,
-        state: r.state,
-        distanceMs,
-        measure: this.#synchronized(r) ? 'one-way' : 'rtt/2',
-        raced: why === '',
-        why,
-        excessMs,
-      };
-    };
+    const replicas = view?.of(replicaKind) ?? [];
     return {
-      release,
-      held: this.#context?.plane.gauges[0] ?? 0,
+      release: this.#config.release,
+      held: this.#context?.plane?.gauge(gauges.names[gauges.held]) ?? 0,
       services: this.#services(),
       /** Of the hash that spreads connections: with it anybody can tell where one goes. */
       serverSeed: this.#seed,
       servers: this.#servers.status(this.#ours, (id) => this.#whyRemoteIsNot(view, id)),
-      candidates: this.#services().flatMap((s) => (view?.replicas ?? []).map((r) => candidate(r, s))),
+      candidates: this.#services().flatMap((s) => replicas.map((r) => this.#describe(view!, r, s))),
+    };
+  }
+
+  #describe(view: View, r: ReplicaRecord, service: RaceService): Record<string, unknown> {
+    const us = this.#distances.us.get(r.id);
+    const distanceMs = us === undefined ? null : us / 1000;
+    const beyondWindow = distanceMs !== null && distanceMs > service.raceWindowMs;
+    const excessMs =
+      this.#config.release === 'synchronized' && beyondWindow ? distanceMs - service.raceWindowMs : 0;
+    const why = whyNotRaced(view, this.#distances.us, service, r);
+    return {
+      id: r.id,
+      service: service.name,
+      state: r.state,
+      distanceMs,
+      measure: this.#distances.isOneWay(r) ? 'one-way' : 'rtt/2',
+      raced: why === '',
+      why,
+      excessMs,
     };
   }
 
   #whyRemoteIsNot(view: View | undefined, id: string): string {
-    const replica = view?.replicas.find((r) => r.id === id);
+    const replica = view?.of(replicaKind).find((r) => r.id === id);
     if (view === undefined || replica === undefined) return 'the registry does not know it';
     const service = this.#services().find((s) => s.servers?.some((x) => x.replica === id))!;
-    return this.#whyNotRaced(view, service, replica);
+    return whyNotRaced(view, this.#distances.us, service, replica);
   }
 
-  /** The origin's account of races: when each copy left. Who answered, only the gateway knows. */
-  races(count: number): RaceRecord[] {
+  /** The origin's account of races: when each copy left. Which machine answered, only the gateway knows. */
+  #races(count: number): RaceRecord[] {
     if (this.#context === undefined) return [];
+    const { races } = this.#context.plane!.memory as unknown as OriginMemory;
     const services = this.#services().flatMap((s) => s.ports.map(() => s));
-    return readRaces(this.#context.plane.races, count, {
-      candidate: (slot) => this.#candidates.idOf(slot),
-      service: (n) => services[n] && { ...services[n], release: this.config.release },
+    return readRaces(races, count, {
+      candidate: (slot, conn) => this.#candidates.idOf(slot, conn),
+      service: (n) => services[n] && { ...services[n], release: this.#config.release },
       race: 'origin',
       viewAgeMs: Math.round(this.#context.registry.viewAgeMs),
     });
   }
 }
 
-function checkService(host: Host, { address }: ServiceRecord): Problem[] {
+function checkService(host: Host, { address }: RaceService): Problem[] {
   return checkLocalAddress(
     host,
     address,

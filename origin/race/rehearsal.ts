@@ -1,6 +1,8 @@
-/** Copies of SYNs, before the first one's. */
+/** Makes copies of SYNs before the first client's packet. */
+import type { CandidateNumber } from '../../src/flow/numbers.js';
 import type { CreatePipeline } from '../../src/pipeline/pipeline.js';
 import { CLIENT, PORT, REHEARSED, REPLICA, Rehearsal, SERVICE } from '../../src/pipeline/rehearsal.js';
+import { ringBytes } from '../../src/race/record.js';
 import { fromV4 } from '../../src/wire/address.js';
 import * as tcp from '../../src/wire/tcp.js';
 import type { OriginPipelineOptions, OriginSnapshot } from './state.js';
@@ -12,7 +14,7 @@ export function rehearse(
   create: CreatePipeline<OriginPipelineOptions, OriginSnapshot>,
   options: OriginPipelineOptions,
 ): void {
-  const r = new Rehearsal(create, { ...options, flows: { max: 4 * REHEARSED } });
+  const r = new Rehearsal(create, { ...options, flows: { max: 4 * REHEARSED } }, { races: ringBytes(64) });
   const client = fromV4(CLIENT);
   for (const delayUs of [0, 1000]) {
     r.pipeline.load({
@@ -26,7 +28,7 @@ export function rehearse(
           copies: [1, 2, 3].map((candidate) => ({
             address: fromV4(REPLICA + candidate),
             delayUs,
-            candidate,
+            candidate: candidate as CandidateNumber,
           })),
           candidates: 15,
         },

@@ -1,12 +1,11 @@
 /**
- * [304, 314] The several servers of a service: adjacent ones, which get a packet plainly by way of their own address,
- * and remote ones, which run the replica role and get tagged SYNs as replicas do. Who is asked follows from weights and
- * health; the flow's later packets follow its SYN (`src/steer/next-hops.ts`).
+ * The several servers of a service: adjacent ones, which get a packet plainly by way of their own address, and remote ones,
+ * which run the replica role and get tagged SYNs as replicas do. Which server is asked follows from weights and health; the flow's later packets follow its SYN (`src/steer/next-hops.ts`).
  */
 
 import { maglev } from '../../src/balance/maglev.js';
 import { Health, type HealthConfig } from '../../src/health/health.js';
-import type { OriginServer } from '../../src/registry/records.js';
+import type { OriginServer } from '../../src/race/records.js';
 import type { OriginService } from './config.js';
 
 /** Stands for the server's address in a health check. */
@@ -65,7 +64,7 @@ export class Servers {
     this.#watched.clear();
   }
 
-  /** Why an adjacent server gets no new connections; '' when it does, and when nobody looks. */
+  /** Why an adjacent server gets no new connections; '' when it does, and when it is not watched. */
   reason(service: string, address: string): string {
     return this.#watched.get(`${service}/${address}`)?.health.reason ?? '';
   }
@@ -81,8 +80,8 @@ export class Servers {
   }
 
   /**
-   * A remote one that is not up is never asked: nothing would answer. With all of the others unhealthy every one is: their
-   * own refusals say more than silence.
+   * A remote server that is not up is never asked: nothing would answer. Where all others are unhealthy every one is asked:
+   * its own refusal says more than silence.
    */
   #table({ name, servers = [] }: OriginService, isUp: (replica: string) => boolean): Int16Array {
     const possible = servers.map((s) => (s.replica !== undefined && !isUp(s.replica) ? 0 : s.weight));

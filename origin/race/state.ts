@@ -1,16 +1,18 @@
-/** What the origin's stages share: services, their live replicas and release schedules, who may tag. */
+/** What the origin's stages share: services, their live replicas and release schedules, which gateways may tag. */
 
 import type { HoldQueue } from '../../src/device/hold-queue.js';
 import { AddressMap } from '../../src/flow/address-map.js';
 import { slotOf } from '../../src/flow/jhash.js';
+import type { CandidateNumber, FlowEntry, ServiceNumber } from '../../src/flow/numbers.js';
 import { FlowTable, tickOf } from '../../src/flow/table.js';
 import type { Batch } from '../../src/pipeline/batch.js';
 import type { PipelineContext } from '../../src/pipeline/pipeline.js';
+import { defineGauges } from '../../src/pipeline/reasons.js';
+import { TunnelIds } from '../../src/pipeline/tunnel.js';
+import { SynFlows } from '../../src/race/flows.js';
 import { Keyring, type KeyringGateway } from '../../src/race/keyring.js';
 import { RaceWriter } from '../../src/race/record.js';
 import type { Address } from '../../src/wire/address.js';
-import * as ipv4 from '../../src/wire/ipv4.js';
-import * as tcp from '../../src/wire/tcp.js';
 
 export interface OriginServicePlan {
   address: Address;
@@ -19,7 +21,7 @@ export interface OriginServicePlan {
   /** µs that the origin's own server waits: Dmax. */
   serverDelayUs: number;
   /** Live replicas and how long each one's copy waits. */
-  copies: { address: Address; delayUs: number; candidate: number }[];
+  copies: { address: Address; delayUs: number; candidate: CandidateNumber }[];
   /** Bits of the candidates, the origin's own server among them. */
   candidates: number;
   /** Where some of its servers are remote. */
@@ -29,7 +31,7 @@ export interface OriginServicePlan {
 export interface RemoteServers {
   /** By slot of a connection: the place in `servers`, or -1 where an adjacent one serves. */
   slots: Int16Array;
-  servers: { address: Address; candidate: number }[];
+  servers: { address: Address; candidate: CandidateNumber }[];
 }
 
 export interface OriginSnapshot {
@@ -45,26 +47,34 @@ export interface OriginPipelineOptions {
   seed: number;
 }
 
+/** The shared memory of the origin's race, by name. */
+export interface OriginMemory {
+  /** `src/race/record.ts` */
+  races: Float64Array;
+}
+
+/** Packets that wait for their release. */
+export const gauges = defineGauges({ held: 'held' });
+
 export class OriginState {
   /** SYNs that are being held, so that a retransmission is not copied twice. */
-  readonly held: FlowTable;
+  readonly held: SynFlows;
   readonly keyring = new Keyring();
   readonly hold: HoldQueue;
   readonly races: RaceWriter;
-  readonly services = new AddressMap();
+  readonly services = new AddressMap<ServiceNumber>();
   plans: OriginServicePlan[] = [];
   /** O as a word. */
   address = 0;
-  /** Identification of outer headers that may be fragmented. */
-  ipId = 0;
+  readonly tunnelIds = new TunnelIds();
   readonly #seed: number;
   readonly #sweepBudget: number;
   readonly #gauges: Float64Array;
 
   constructor(context: PipelineContext<OriginPipelineOptions>) {
     this.hold = context.hold;
-    this.races = new RaceWriter(context.races, context.clock);
-    this.held = FlowTable.seeded(context.options.flows.max);
+    this.races = new RaceWriter((context.memory as unknown as OriginMemory).races, context.clock);
+    this.held = new SynFlows(context.options.flows.max, FlowTable.randomSeed());
     this.#sweepBudget = Math.ceil(context.options.flows.max / 50);
     this.#gauges = context.gauges;
     this.#seed = context.options.seed;
@@ -83,26 +93,29 @@ export class OriginState {
   }
 
   /** The remote server that SYN `i` falls to, or -1. */
-  remoteServer(batch: Batch, i: number, service: number): number {
+  remoteServer(batch: Batch, i: number, service: ServiceNumber): number {
     const { remote } = this.plans[service];
     if (remote === undefined) return -1;
-    const { view } = batch;
-    const at = batch.at[i];
-    const l4 = batch.l4[i];
     const slot = slotOf(
-      ipv4.saddr(view, at),
-      tcp.sport(view, l4),
-      ipv4.daddr(view, at),
-      tcp.dport(view, l4),
+      batch.saddrV4(i),
+      batch.sport[i],
+      batch.daddrV4(i),
+      batch.dport[i],
       this.#seed,
       remote.slots.length,
     );
     return remote.slots[slot];
   }
 
+  /** The SYN of this tuple that is held, or -1; its key is in the table then. */
+  lookUp(batch: Batch, i: number): FlowEntry {
+    this.held.keyOf(batch, i);
+    return this.held.find();
+  }
+
   tick(nowUs: number): void {
     this.keyring.tick();
     this.held.sweep(tickOf(nowUs), this.#sweepBudget);
-    this.#gauges[0] = this.hold.size;
+    this.#gauges[gauges.held] = this.hold.size;
   }
 }

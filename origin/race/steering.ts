@@ -18,6 +18,7 @@ import type { OriginConfig } from './config.js';
 /** @param served where there are several adjacent servers: those, and the slots of each service */
 export function steering(
   config: OriginConfig,
+  instance: string,
   served: Pick<NextHops, 'servers' | 'services' | 'seed'>,
 ): Steering {
   const { tun, wan, lan } = config;
@@ -48,7 +49,7 @@ export function steering(
       : []),
   ].join('');
   return {
-    instance: config.instance,
+    instance,
     tun: tun.name,
     ...config.steering,
     tunnelMtu: undefined,

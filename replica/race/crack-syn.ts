@@ -1,13 +1,18 @@
 /**
- * [402–410] Opens what comes tunnelled to this replica: a SYN with a genuine tag, unless the replica is
- * dead or busy; under C also the packets of a flow that such a SYN began. All else stays shut.
+ * Opens what comes tunnelled to this replica: a SYN with a genuine tag, unless the replica is dead or busy; under C also
+ * the packets of a flow that such a SYN began. All else stays shut.
+ * Numbers in brackets: operations of the source "Wide area load balancing of web traffic". Here: [402–410].
+ *
+ * reads: verdict, protocol, the outer addresses. Sets: everything that `validate` sets, to the inner packet's; service;
+ * verdict.
  */
+import type { FlowEntry } from '../../src/flow/numbers.js';
 import { advance, ESTABLISHED, OPENING } from '../../src/flow/states.js';
 import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
 import { dnat } from '../../src/pipeline/translate.js';
-import { INNER_MALFORMED, INNER_TCP, inspectInner } from '../../src/pipeline/validate.js';
+import { INNER_MALFORMED, INNER_WHOLE, innerAt, lookInside, outOfTunnel } from '../../src/pipeline/tunnel.js';
 import { FOREIGN, GENUINE, STALE } from '../../src/race/keyring.js';
-import * as ipip from '../../src/wire/ipip.js';
+import { stripTags } from '../../src/race/strip-tags.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
 import * as tag from '../../src/wire/tag.js';
 import * as tcp from '../../src/wire/tcp.js';
@@ -20,58 +25,46 @@ export function crackSyn(state: ReplicaFlows): Stage {
       if (
         batch.verdict[i] === OPEN &&
         batch.protocol[i] === ipv4.PROTO_IPIP &&
-        ipv4.daddr(batch.view, batch.at[i]) === state.address
+        batch.daddrV4(i) === state.address
       )
         crack(state, batch, i);
   };
 }
 
 function crack(state: ReplicaFlows, batch: Batch, i: number): void {
-  const { view } = batch;
-  const outer = batch.at[i];
-  const inner = batch.l4[i];
-  const kind = inspectInner(view, outer, inner);
+  const { flows } = state;
+  const outerSource = batch.saddrV4(i);
+  const kind = lookInside(batch, i, ipv4.PROTO_TCP);
   if (kind === INNER_MALFORMED) return batch.drop(i, reasons.dropMalformed);
-  if (kind !== INNER_TCP) return batch.pass(i, reasons.passTunnelNotOurs);
-  const l4 = inner + ipv4.headerLength(view, inner);
-  const service = state.services.getV4(ipv4.daddr(view, inner), tcp.dport(view, l4));
+  if (kind !== INNER_WHOLE) return batch.pass(i, reasons.passTunnelNotOurs);
+  const service = state.services.ofDestination(batch, i);
   if (service < 0) return batch.pass(i, reasons.passTunnelNotOurs);
 
-  state.flows.keyV4(
-    ipv4.saddr(view, inner),
-    tcp.sport(view, l4),
-    ipv4.daddr(view, inner),
-    tcp.dport(view, l4),
-  );
-  const flow = state.flows.find();
-  const flags = tcp.flags(view, l4);
-  const p = tcp.isSyn(flags) ? tag.find(view, l4) : -1;
+  flows.keyOf(batch, i);
+  const flow = flows.find();
+  const isSyn = tcp.isSyn(batch.tcpFlags[i]);
+  const p = isSyn ? tag.find(batch.view, batch.l4[i]) : -1;
   batch.service[i] = service;
-  if (p >= 0) return onTaggedSyn(state, batch, i, inner, l4, p, flow);
+  if (p >= 0) return onTaggedSyn(state, batch, i, p, flow);
 
   // Not a tagged SYN: C's packets of a flow, whose outer and inner source are the client.
-  if (state.serviceMode[service] !== TUNNEL || (flow < 0 && tcp.isSyn(flags)))
-    return batch.drop(i, tcp.isSyn(flags) ? reasons.dropUntagged : reasons.dropTunnelInner);
+  if (state.serviceMode[service] !== TUNNEL || (flow < 0 && isSyn))
+    return batch.drop(i, isSyn ? reasons.dropUntagged : reasons.dropTunnelInner);
   if (flow < 0) return batch.drop(i, reasons.dropTunnelNoFlow);
-  if (ipv4.saddr(view, outer) !== ipv4.saddr(view, inner)) return batch.drop(i, reasons.dropTunnelForged);
-  if (!open(batch, i, l4)) return;
-  if (!tcp.isSyn(flags)) {
-    advance(state.flows, flow, flags, true, state.nowTick, state.idle);
+  if (outerSource !== batch.saddrV4(i)) return batch.drop(i, reasons.dropTunnelForged);
+  if (!outOfTunnel(batch, i)) return;
+  if (!isSyn) {
+    advance(flows, flow, batch.tcpFlags[i], true, state.nowTick, state.idle);
     state.pin(flow, service);
   }
   batch.pass(i, reasons.passOpened);
 }
 
-function onTaggedSyn(
-  state: ReplicaFlows,
-  batch: Batch,
-  i: number,
-  inner: number,
-  l4: number,
-  p: number,
-  flow: number,
-): void {
+/** @param p where its tag stands */
+function onTaggedSyn(state: ReplicaFlows, batch: Batch, i: number, p: number, flow: FlowEntry): void {
   const { view } = batch;
+  const inner = innerAt(batch, i);
+  const l4 = batch.l4[i];
   // [404] dead or inactive: nothing happens. [408] busy: dropped.
   if (state.state === 'busy') return batch.drop(i, reasons.dropBusy);
   if (state.state === 'draining') return batch.drop(i, reasons.dropDraining);
@@ -84,35 +77,25 @@ function onTaggedSyn(
     return batch.drop(i, reasons.dropSynPayload);
   if (!state.admits()) return batch.drop(i, reasons.dropOverRate);
 
-  const mode = state.serviceMode[batch.service[i]];
+  const service = batch.service[i];
+  const mode = state.serviceMode[service];
   // Under A the replica's own address answers, and nothing more passes through here.
   if (mode !== TRANSLATE && !begin(state, flow, tcp.seq(view, l4)))
     return batch.drop(i, reasons.dropTableFull);
-  if (!open(batch, i, l4)) return;
-  // Also one that a client put beside its gateway's: no server ever sees one.
-  for (let q = p; q >= 0; q = tag.find(view, batch.l4[i])) {
-    batch.at[i] = tag.strip(view, batch.arena, batch.at[i], batch.l4[i], q);
-    batch.l4[i] += tag.LENGTH;
-    batch.length[i] -= tag.LENGTH;
-  }
-  if (mode === TRANSLATE) dnat(batch, i, state.address, state.serviceLocalPort[batch.service[i]]);
+  if (!outOfTunnel(batch, i)) return;
+  stripTags(batch, i, p);
+  if (mode === TRANSLATE) dnat(batch, i, state.address, state.serviceLocalPort[service]);
   // Between idle and busy the acknowledgement is late by a little, so that near-equal replicas share.
   if (state.penaltyUs > 0) {
-    const held = state.hold.pushIn(
-      batch.arena,
-      batch.at[i],
-      batch.length[i],
-      state.clock,
-      state.penaltyUs,
-      0,
-    );
-    if (held >= 0) return batch.hold(i, reasons.holdLoaded);
+    const { arena, at, length } = batch;
+    if (state.hold.pushIn(arena, at[i], length[i], state.clock, state.penaltyUs, 0) >= 0)
+      return batch.hold(i, reasons.holdLoaded);
   }
   batch.pass(i, reasons.passCracked);
 }
 
 /** The flow's entry. One that exists lives on: the kernel knows what to answer a second SYN. */
-function begin(state: ReplicaFlows, known: number, isn: number): boolean {
+function begin(state: ReplicaFlows, known: FlowEntry, isn: number): boolean {
   const { flows } = state;
   const e = known >= 0 ? known : flows.insert();
   if (e < 0) return false;
@@ -125,19 +108,5 @@ function begin(state: ReplicaFlows, known: number, isn: number): boolean {
   flows.state[e] = OPENING;
   flows.marks[e] = 0;
   flows.expiresAt[e] = state.nowTick + state.idle[OPENING];
-  return true;
-}
-
-/** [410] Removes the outer header. Drops the packet where RFC 6040 says so. */
-function open(batch: Batch, i: number, l4: number): boolean {
-  const opened = ipip.decapsulate(batch.view, batch.at[i]);
-  if (opened === ipip.ECN_DROP) {
-    batch.drop(i, reasons.dropEcn);
-    return false;
-  }
-  batch.at[i] = opened;
-  batch.opened[i] = 1;
-  batch.length[i] = ipv4.totalLength(batch.view, opened);
-  batch.l4[i] = l4;
   return true;
 }

@@ -1,4 +1,8 @@
-/** B, inbound: the client's packets come addressed to R; the local server knows itself as S. */
+/**
+ * B, inbound: the client's packets come addressed to R; the local server knows itself as S.
+ *
+ * reads: verdict, protocol, tcpFlags, the tuple. Sets: verdict; the destination, to the service's.
+ */
 import { advance } from '../../src/flow/states.js';
 import { OPEN, type Stage } from '../../src/pipeline/batch.js';
 import { dnat } from '../../src/pipeline/translate.js';
@@ -8,28 +12,24 @@ import { reasons } from './reasons.js';
 import type { ReplicaFlows } from './state.js';
 
 export function deliver(state: ReplicaFlows): Stage {
+  const { flows } = state;
   return (batch) => {
-    const { view } = batch;
     for (let i = 0; i < batch.count; i++) {
       if (batch.verdict[i] !== OPEN || batch.protocol[i] !== ipv4.PROTO_TCP) continue;
-      const at = batch.at[i];
-      const l4 = batch.l4[i];
-      const service = state.endpoints.getV4(ipv4.daddr(view, at), tcp.dport(view, l4));
+      const service = state.endpoints.ofDestination(batch, i);
       if (service < 0) continue;
-      const address = state.serviceAddress[service];
-      const port = state.servicePort[service];
-      state.flows.keyV4(ipv4.saddr(view, at), tcp.sport(view, l4), address, port);
-      const flow = state.flows.find();
-      // Nobody raced for it: an ordinary connection to R itself.
+      flows.keyForService(batch, i, true, state.serviceWords, service, state.servicePort[service]);
+      const flow = flows.find();
+      // No race began it: an ordinary connection to R itself.
       if (flow < 0) {
         batch.pass(i, reasons.passDirect);
         continue;
       }
       if (!tcp.isSyn(batch.tcpFlags[i])) {
-        advance(state.flows, flow, batch.tcpFlags[i], true, state.nowTick, state.idle);
+        advance(flows, flow, batch.tcpFlags[i], true, state.nowTick, state.idle);
         state.pin(flow, service);
       }
-      dnat(batch, i, address, port);
+      dnat(batch, i, state.serviceV4(service), state.servicePort[service]);
       batch.pass(i, reasons.passDelivered);
     }
   };

@@ -1,5 +1,7 @@
-/** The replica's order of work, as in figures 4A, 4B and 4C of the source. */
-
+/**
+ * The replica's order of work in a race, as in figures 4A, 4B and 4C of the source.
+ * Numbers in brackets: operations of the source "Wide area load balancing of web traffic".
+ */
 import { writePins } from '../../src/fastpath/pins.js';
 import type { Pipeline, PipelineContext } from '../../src/pipeline/pipeline.js';
 import { validate } from '../../src/pipeline/validate.js';
@@ -7,7 +9,7 @@ import { answer } from './answer.js';
 import { crackSyn } from './crack-syn.js';
 import { deliver } from './deliver.js';
 import { reasons } from './reasons.js';
-import { ReplicaFlows, type ReplicaPipelineOptions, type ReplicaSnapshot } from './state.js';
+import { gauges, ReplicaFlows, type ReplicaPipelineOptions, type ReplicaSnapshot } from './state.js';
 
 export { rehearse } from './rehearsal.js';
 
@@ -15,6 +17,7 @@ export function createPipeline(context: PipelineContext<ReplicaPipelineOptions>)
   const state = new ReplicaFlows(context);
   return {
     reasons: reasons.names,
+    gauges: gauges.names,
     load: (snapshot) => state.load(snapshot),
     tick: () => state.tick(context.clock.nowUs),
     stages: [

@@ -1,22 +1,38 @@
-/** The replica role: opens copies of SYNs, and sends the local web server's answers as configured. */
+/** The race at a replica: opens copies of SYNs, and sends the local web server's answers as configured. */
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Problem } from '../../src/errors.js';
-import type { Attachment } from '../../src/fastpath/kernel.js';
+import type { Attachment } from '../../src/fastpath/maps.js';
 import type { KernelMode } from '../../src/fastpath/modes.js';
 import { Health } from '../../src/health/health.js';
 import { gatewayKeys, type KeyFile, probeKey, readKeyFile } from '../../src/keys.js';
 import { ProbeResponder } from '../../src/probe/responder.js';
+import type {
+  Claim,
+  Duty,
+  KernelHalf,
+  PlaneHalf,
+  Program,
+  Run,
+  RunContext,
+  Site,
+} from '../../src/program.js';
+import { hookSet } from '../../src/race/kernel-layout.js';
 import { MODES } from '../../src/race/modes.js';
-import { ringBytes } from '../../src/race/record.js';
 import {
+  configurationMismatches,
   endpointConflict,
+  gatewayKind,
+  namesIn,
   type ReplicaRecord,
   type ReplicaState,
+  raceKinds,
+  racePart,
+  raceServices,
+  replicaKind,
   replicaPort,
-  type View,
-} from '../../src/registry/records.js';
-import { configurationMismatches, type Duty, type Role, type RoleContext, runRole } from '../../src/role.js';
-import type { RoleFlags } from '../../src/role-config.js';
+  summaryOf,
+} from '../../src/race/records.js';
+import type { View } from '../../src/registry/kinds.js';
 import {
   checkForwardChains,
   checkForwarding,
@@ -26,7 +42,7 @@ import {
 } from '../../src/steer/host.js';
 import { type Address, type Prefix, parse, parsePrefix } from '../../src/wire/address.js';
 import { OVERHEAD } from '../../src/wire/ipip.js';
-import { type ReplicaConfig, readReplicaConfig } from './config.js';
+import { overrides, problems, type ReplicaConfig, schema } from './config.js';
 import { Drain } from './drain.js';
 import { CpuMeter, countConnections } from './load.js';
 import type { ReplicaPipelineOptions, ReplicaSnapshot } from './state.js';
@@ -45,25 +61,28 @@ const LEAVE_LOOKS = 2;
 /** A busy replica is up again below this share of its limits. */
 const RELAX = 0.9;
 
-export async function main(flags: RoleFlags): Promise<number> {
-  return runRole(new Replica(readReplicaConfig(flags)), flags);
-}
+export const program: Program<ReplicaConfig> = {
+  name: 'race',
+  number: 0,
+  schema,
+  service: racePart,
+  kinds: raceKinds,
+  overrides,
+  problems,
+  create: (config, site) => new ReplicaRace(config, site),
+};
 
-class Replica implements Role {
-  readonly name = 'replica';
-  readonly module = new URL('./pipeline.js', import.meta.url);
-  readonly pipelineOptions: ReplicaPipelineOptions;
-  readonly holdSlots = HOLD_SLOTS;
-  readonly raceBytes = ringBytes(1);
-  readonly learnedBytes = 0;
-  // Who else is there matters at the start only: whether our address and port are taken.
+class ReplicaRace implements Run {
+  // Other replicas matter at the start only: whether our address and port are taken.
   readonly topics = ['service', 'gateway'];
+  readonly plane: PlaneHalf;
+  readonly kernel: KernelHalf;
   readonly #master: KeyFile;
   readonly #responder: ProbeResponder;
   readonly #health: Health | undefined;
   readonly #cpu = new CpuMeter();
   #host: Host | undefined;
-  #context: RoleContext | undefined;
+  #context: RunContext | undefined;
   #timer: NodeJS.Timeout | undefined;
   #state: ReplicaState = 'inactive';
   #reason = 'starting';
@@ -74,12 +93,36 @@ class Replica implements Role {
   #leaving = false;
   readonly actions = { drain: () => this.#setDrain(true), resume: () => this.#setDrain(false) };
 
-  constructor(readonly config: ReplicaConfig) {
+  constructor(
+    readonly config: ReplicaConfig,
+    readonly site: Site,
+  ) {
     this.#master = readKeyFile(config.tag.keyFile, 'master');
-    this.#drain = new Drain(config.instance);
+    this.#drain = new Drain(site.instance);
     this.#responder = new ProbeResponder(config.address, probeKey(this.#master));
-    this.pipelineOptions = { flows: config.flows, newPerSecond: config.limits.newPerSecond ?? 0 };
+    const options: ReplicaPipelineOptions = {
+      flows: config.flows,
+      newPerSecond: config.limits.newPerSecond ?? 0,
+    };
+    this.plane = {
+      module: new URL('./pipeline.js', import.meta.url),
+      options,
+      holdSlots: HOLD_SLOTS,
+      memory: {},
+    };
+    this.kernel = {
+      hooks: hookSet(config.flows.max),
+      attachments: (host) => this.#attachments(host),
+    };
     if (config.health !== undefined) this.#health = new Health(config.health, () => this.#judge());
+  }
+
+  claims(view: View): Claim[] {
+    const own = { address: this.config.address, protocol: 'tcp' as const };
+    return this.#carried(view).flatMap((s) => [
+      { address: s.address, port: s.port, protocol: 'tcp' as const },
+      ...(s.configuration === 'C' ? [] : [{ ...own, port: s.localPort }]),
+    ]);
   }
 
   check(host: Host, view: View): Problem[] {
@@ -121,7 +164,7 @@ class Replica implements Role {
   #carried(view: View): Carried[] {
     const told = this.config.configuration;
     return this.config.services.flatMap((ours) => {
-      const service = view.services.find((s) => s.name === ours.name);
+      const service = raceServices(view).find((s) => s.name === ours.name);
       if (service === undefined || (told !== undefined && told !== service.configuration)) return [];
       return service.ports.map((port) => ({
         name: service.name,
@@ -133,12 +176,12 @@ class Replica implements Role {
     });
   }
 
-  attachments(host: Host): Attachment[] {
+  #attachments(host: Host): Attachment[] {
     return this.config.wan.flatMap((name) => {
       const ethernet = host.interfaces.find((i) => i.name === name)?.ethernet !== false;
       return [
-        { interface: name, direction: 'ingress' as const, program: 'replica_in' as const, ethernet },
-        { interface: name, direction: 'egress' as const, program: 'replica_out' as const, ethernet },
+        { interface: name, direction: 'ingress' as const, hook: 'replica_in', ethernet },
+        { interface: name, direction: 'egress' as const, hook: 'replica_out', ethernet },
       ];
     });
   }
@@ -159,20 +202,21 @@ class Replica implements Role {
         localPort: s.localPort,
         mode: MODES[s.configuration],
       })),
-      gateways: view.gateways.map((g) => ({
+      gateways: view.of(gatewayKind).map((g) => ({
         id: g.id,
         prefixes: g.prefixes.map((p) => parsePrefix(p) as Prefix),
         keys: gatewayKeys(this.#master, g.id),
       })),
     };
     return {
-      steering: steering(this.config, carried, wanMtu - OVERHEAD, kernel),
+      steering: steering(this.config, this.site.instance, carried, wanMtu - OVERHEAD, kernel),
       snapshot,
       tunMtu: wanMtu,
+      names: namesIn(view),
     };
   }
 
-  async start(context: RoleContext): Promise<void> {
+  async start(context: RunContext): Promise<void> {
     this.#context = context;
     await this.#responder.start();
     await this.#health?.start();
@@ -201,7 +245,7 @@ class Replica implements Role {
     this.#state = state;
     this.#reason = reason;
     if (!changed) return;
-    this.#context.log.info({ state, reason }, 'state');
+    this.site.log.info({ state, reason }, 'state');
     this.#publish();
     this.#context.refresh();
   }
@@ -263,7 +307,7 @@ class Replica implements Role {
 
   #publish(): void {
     if (this.#context === undefined) return;
-    this.#context.registry.publish('replica', this.#record());
+    this.#context.registry.publish(replicaKind, this.#record());
     if (this.#penaltyUs() !== this.#penaltyTold) this.#context.refresh();
     this.#penaltyTold = this.#penaltyUs();
   }
@@ -291,6 +335,10 @@ class Replica implements Role {
     this.#drain.end();
   }
 
+  summary(): string {
+    return this.#context === undefined ? '' : summaryOf(this.#context.registry.view);
+  }
+
   status(): Record<string, unknown> {
     return {
       id: this.config.id,
@@ -300,7 +348,6 @@ class Replica implements Role {
       load: Math.round(this.#load() * 100) / 100,
       connections: this.#connections,
       cpuPct: Math.round(this.#cpuPct),
-      flows: this.#context?.plane.gauges[0] ?? 0,
       services: this.#context === undefined ? [] : this.#carried(this.#context.registry.view),
     };
   }

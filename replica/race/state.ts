@@ -3,17 +3,21 @@ import type { Clock } from '../../src/device/clock.js';
 import type { HoldQueue } from '../../src/device/hold-queue.js';
 import { Pins } from '../../src/fastpath/pins.js';
 import { AddressMap } from '../../src/flow/address-map.js';
+import { type Column, columnOf, type FlowEntry, type ServiceNumber } from '../../src/flow/numbers.js';
 import { ESTABLISHED, idleTicks, OPENING, PINNED } from '../../src/flow/states.js';
 import { FlowTable, TICK_US, tickOf } from '../../src/flow/table.js';
-import type { PipelineContext } from '../../src/pipeline/pipeline.js';
-import { PINNED_FLOWS } from '../../src/pipeline/reasons.js';
+import type { KernelHandles, PipelineContext } from '../../src/pipeline/pipeline.js';
+import { defineGauges } from '../../src/pipeline/reasons.js';
+import { TunnelIds } from '../../src/pipeline/tunnel.js';
+import { SynFlows } from '../../src/race/flows.js';
 import { Keyring, type KeyringGateway } from '../../src/race/keyring.js';
 import { type Mode, SPOOF, TRANSLATE } from '../../src/race/modes.js';
-import type { ReplicaState } from '../../src/registry/records.js';
-import type { Address } from '../../src/wire/address.js';
-import { V4_MAPPED } from '../../src/wire/address.js';
+import type { ReplicaState } from '../../src/race/records.js';
+import { type Address, V4_MAPPED } from '../../src/wire/address.js';
 
 export { SPOOF, TRANSLATE, TUNNEL } from '../../src/race/modes.js';
+
+export const gauges = defineGauges({ flows: 'flows', pinned: 'pinned' });
 
 export interface CarriedService {
   /** S and its port. */
@@ -41,7 +45,7 @@ export interface ReplicaPipelineOptions {
 }
 
 export class ReplicaFlows {
-  readonly flows: FlowTable;
+  readonly flows: SynFlows;
   readonly idle: Int32Array;
   readonly keyring = new Keyring();
   nowTick = 0;
@@ -51,17 +55,17 @@ export class ReplicaFlows {
   penaltyUs = 0;
   readonly hold: HoldQueue;
   readonly clock: Clock;
-  /** Identification of outer headers that may be fragmented. */
-  ipId = 0;
+  readonly tunnelIds = new TunnelIds();
 
   /** (S, port) → service. */
-  readonly services = new AddressMap();
+  readonly services = new AddressMap<ServiceNumber>();
   /** (R, localPort) → service, under B. */
-  readonly endpoints = new AddressMap();
-  serviceAddress = new Int32Array(0);
+  readonly endpoints = new AddressMap<ServiceNumber>();
+  /** Four words per service. */
+  serviceWords = new Int32Array(0);
   servicePort = new Uint16Array(0);
   serviceLocalPort = new Uint16Array(0);
-  serviceMode = new Uint8Array(0);
+  serviceMode: Column<Mode> = columnOf<Mode>(new Uint8Array(0));
   /** The kernel's part in carrying flows, where it has one. */
   readonly pins: Pins | undefined;
   readonly #newPerSecond: number;
@@ -77,16 +81,22 @@ export class ReplicaFlows {
     this.#admittedUs = context.clock.nowUs;
     this.hold = context.hold;
     this.clock = context.clock;
-    this.flows = FlowTable.seeded(flows.max);
+    this.flows = new SynFlows(flows.max, FlowTable.randomSeed());
     this.idle = idleTicks(flows, TICK_US / 1000);
     this.#sweepBudget = Math.ceil(flows.max / 50);
     this.#gauges = context.gauges;
     const nothing = (): void => {};
-    if (context.pinFds !== undefined)
-      this.pins = new Pins(context.pinFds, this.flows, this.idle, context.clock, {
-        adopted: nothing,
-        firstByte: nothing,
-      });
+    if (context.kernel !== undefined)
+      this.pins = new Pins(
+        context.kernel as KernelHandles & Pins['fds'],
+        this.flows,
+        this.idle,
+        context.clock,
+        {
+          adopted: nothing,
+          firstByte: nothing,
+        },
+      );
     this.tick(context.clock.nowUs);
   }
 
@@ -101,10 +111,10 @@ export class ReplicaFlows {
         .map(({ localPort, mode }, value) => ({ address: s.address, port: localPort, value, mode }))
         .filter((x) => x.mode === SPOOF),
     );
-    this.serviceAddress = Int32Array.from(s.services, (x) => x.address[3]);
+    this.serviceWords = Int32Array.from(s.services.flatMap((x) => x.address));
     this.servicePort = Uint16Array.from(s.services, (x) => x.port);
     this.serviceLocalPort = Uint16Array.from(s.services, (x) => x.localPort);
-    this.serviceMode = Uint8Array.from(s.services, (x) => x.mode);
+    this.serviceMode = columnOf<Mode>(Uint8Array.from(s.services, (x) => x.mode));
     this.pins?.endpoints(
       s.services
         .filter((x) => x.mode !== TRANSLATE)
@@ -116,6 +126,11 @@ export class ReplicaFlows {
         })),
     );
     this.pins?.adopt();
+  }
+
+  /** The service's address as the word of an IPv4 address. */
+  serviceV4(service: ServiceNumber): number {
+    return this.serviceWords[4 * service + 3];
   }
 
   /** Whether one more connection may begin now: a bucket of a second's worth, filled evenly. */
@@ -134,7 +149,7 @@ export class ReplicaFlows {
    * The kernel's acknowledgement is about to leave: from here on the kernel carries the flow. Not later: a client
    * that has the acknowledgement takes the connection for made, whatever becomes of this process.
    */
-  pinEarly(e: number, service: number): void {
+  pinEarly(e: FlowEntry, service: ServiceNumber): void {
     const { pins, flows } = this;
     if (pins === undefined || pins.isLate || flows.state[e] !== OPENING || (flows.marks[e] & PINNED) !== 0)
       return;
@@ -142,26 +157,26 @@ export class ReplicaFlows {
   }
 
   /** The client has answered. */
-  pin(e: number, service: number): void {
+  pin(e: FlowEntry, service: ServiceNumber): void {
     const { pins, flows } = this;
     if (pins === undefined || flows.state[e] !== ESTABLISHED || (flows.marks[e] & PINNED) !== 0) return;
     if (pins.isDue(e)) this.#pin(pins, e, service);
   }
 
-  #pin(pins: Pins, e: number, service: number): void {
+  #pin(pins: Pins, e: FlowEntry, service: ServiceNumber): void {
     const { flows } = this;
     flows.target[e * 4 + 2] = V4_MAPPED;
     flows.target[e * 4 + 3] = this.address;
-    pins.pin(e, this.serviceMode[service] as Mode);
+    pins.pin(e, this.serviceMode[service]);
   }
 
   tick(nowUs: number): void {
     this.nowTick = tickOf(nowUs);
     this.keyring.tick();
     this.flows.sweep(this.nowTick, this.#sweepBudget, this.pins?.outlives);
-    this.#gauges[0] = this.flows.size;
+    this.#gauges[gauges.flows] = this.flows.size;
     if (this.pins === undefined) return;
     this.pins.tick();
-    this.#gauges[PINNED_FLOWS] = this.pins.live;
+    this.#gauges[gauges.pinned] = this.pins.live;
   }
 }

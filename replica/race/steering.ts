@@ -5,7 +5,7 @@
  */
 
 import type { KernelMode } from '../../src/fastpath/modes.js';
-import type { Configuration } from '../../src/registry/records.js';
+import type { Configuration } from '../../src/race/records.js';
 import { chain, interfaces, type Steering, set, steerIntoTunnel, steerTo } from '../../src/steer/plan.js';
 import type { ReplicaConfig } from './config.js';
 
@@ -24,6 +24,7 @@ export interface Carried {
  */
 export function steering(
   config: ReplicaConfig,
+  instance: string,
   carried: readonly Carried[],
   tunnelMtu: number,
   kernel: KernelMode,
@@ -56,7 +57,7 @@ export function steering(
   ].join('');
   const answersAsService = carried.some((s) => s.configuration !== 'A');
   return {
-    instance: config.instance,
+    instance,
     tun: tun.name,
     ...config.steering,
     tunnelMtu: of('C').length > 0 ? tunnelMtu : undefined,

@@ -12,12 +12,18 @@ export interface FastpathChoice {
 
 /**
  * @param asked what the operator asked for
- * @param against why the role's flows cannot be carried in the kernel here; '' when they can
+ * @param against why the program's flows cannot be carried in the kernel here; '' when they can
+ * @param object the program's name
  * @throws FirstackError FSA_FASTPATH_UNAVAILABLE when that cannot be had
  */
-export async function chooseFastpath(asked: Fastpath, host: Host, against: string): Promise<FastpathChoice> {
+export async function chooseFastpath(
+  asked: Fastpath,
+  host: Host,
+  against: string,
+  object: string,
+): Promise<FastpathChoice> {
   if (asked === 'off') return { how: 'off', why: 'as asked', skipped: [] };
-  const missing = against !== '' ? against : await whyUnavailable();
+  const missing = against !== '' ? against : await whyUnavailable(object);
   if (missing !== '') {
     if (asked !== 'auto') throw unavailable(missing);
     return { how: 'off', why: missing, skipped: [] };

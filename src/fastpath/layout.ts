@@ -1,42 +1,51 @@
 /**
- * Keys and values of the kernel's maps, as `native/firstack.bpf.c` has them. Addresses and ports are in
+ * Keys and values of the maps that every program's hooks share, as `native/maps.h` has them; a test compares these places
+ * with the compiled object's own. Addresses and ports are in
  * network order; counters in the machine's own, which is little-endian wherever Node runs.
  */
-import type { FlowTable } from '../flow/table.js';
-import type { Mode } from '../race/modes.js';
+import { type FlowTable, KEY_WORDS } from '../flow/table.js';
+import { layoutOf } from '../layout.js';
 import type { Address, Prefix } from '../wire/address.js';
 
-export const FLOW_KEY = 40;
-export const FLOW_VALUE = 48;
-export const ENDPOINT_KEY = 20;
-export const ENDPOINT_VALUE = 20;
-export const SETTINGS = 16;
-export const CLIENT_KEY = 20;
+/** Of `struct flow_key`, in bytes. */
+export const flowKey = layoutOf({ client: 16, service: 16, clientPort: 2, servicePort: 2, protocol: 4 });
+/** Of `struct flow`. `word` in C is the last four bytes, as one. */
+export const flowValue = layoutOf({
+  target: 16,
+  packets: 8,
+  bytes: 8,
+  last: 4,
+  askedUs: 4,
+  firstByteUs: 4,
+  targetPort: 2,
+  mode: 1,
+  seen: 1,
+});
+/** Of `struct endpoint_key` and `struct endpoint`. */
+export const endpointKey = layoutOf({ address: 16, port: 2, protocol: 2 });
+export const endpointValue = layoutOf({ service: 16, port: 2, mode: 1, reserved: 1 });
+/** Of `struct client_key`: an LPM trie's key begins with its length in bits. */
+export const clientKey = layoutOf({ bits: 4, address: 16 });
+/** Of `struct settings`. */
+export const settings = layoutOf({ flags: 4, mark: 4, mask: 4, tun: 4 });
+
+export const FLOW_KEY = flowKey.stride;
+export const FLOW_VALUE = flowValue.stride;
+export const ENDPOINT_KEY = endpointKey.stride;
+export const ENDPOINT_VALUE = endpointValue.stride;
+export const SETTINGS = settings.stride;
+export const CLIENT_KEY = clientKey.stride;
 export const CLIENT_VALUE = 4;
-export const WINNER = 32;
-export const OPENING = 152;
-/** Slots for connections that the kernel opened. */
-export const OPENINGS = 4096;
-export const TICKETS = 16;
 
 /** Bits of a flow's `seen`. */
 export const SEEN_CLIENT_FIN = 1;
 export const SEEN_SERVER_FIN = 2;
 export const SEEN_RST = 4;
 export const SEEN_CLIENT_ACK = 8;
-/** The kernel sent the SYN, and nothing has come back: `first_byte_us` means something else. */
+/** The kernel sent the SYN, and nothing has come back: `firstByteUs` means something else. */
 export const WAITING = 32;
 
-const TARGET = 0;
-const PACKETS = 16;
-const BYTES = 24;
-const LAST = 32;
-const FIRST_BYTE = 40;
-const TARGET_PORT = 44;
-const MODE = 46;
-const SEEN = 47;
-
-/** What the programs count, in one value per processor: its 64-bit words. */
+/** What the hooks count, in one value per processor: its 64-bit words. */
 export const TOTALS = [
   'out.packets',
   'out.bytes',
@@ -55,13 +64,12 @@ const LAST_US = 2 ** 20 / 1000;
 
 /** Writes an entry's key. The flow table keeps it in the same words. */
 export function writeFlowKey(view: DataView, at: number, flows: FlowTable, e: number): void {
-  for (let w = 0; w < 9; w++) view.setInt32(at + 4 * w, flows.keyWord(e, w));
-  view.setInt32(at + 36, 0);
+  for (let w = 0; w < KEY_WORDS; w++) view.setInt32(at + 4 * w, flows.keyWord(e, w));
 }
 
 /** Puts a key into the flow table's own, to look it up. */
 export function readFlowKey(view: DataView, at: number, flows: FlowTable): void {
-  for (let w = 0; w < 9; w++) flows.key[w] = view.getInt32(at + 4 * w);
+  for (let w = 0; w < KEY_WORDS; w++) flows.key[w] = view.getInt32(at + 4 * w);
 }
 
 /** The value of a flow that nothing has been seen of. */
@@ -70,27 +78,28 @@ export function writeFlow(
   at: number,
   flows: FlowTable,
   e: number,
-  mode: Mode,
+  mode: number,
   seen: number,
   nowUs: number,
 ): void {
-  for (let w = 0; w < 4; w++) view.setInt32(at + TARGET + 4 * w, flows.target[e * 4 + w]);
-  for (let w = PACKETS; w < TARGET_PORT; w += 4) view.setInt32(at + w, 0);
-  view.setInt32(at + LAST, Math.floor(nowUs / LAST_US) | 0, true);
-  view.setUint16(at + TARGET_PORT, flows.targetPort[e]);
-  view.setUint8(at + MODE, mode);
-  view.setUint8(at + SEEN, seen);
+  for (let w = 0; w < 4; w++) view.setInt32(at + flowValue.target + 4 * w, flows.target[e * 4 + w]);
+  for (let w = flowValue.packets; w < flowValue.targetPort; w += 4) view.setInt32(at + w, 0);
+  view.setInt32(at + flowValue.last, Math.floor(nowUs / LAST_US) | 0, true);
+  view.setUint16(at + flowValue.targetPort, flows.targetPort[e]);
+  view.setUint8(at + flowValue.mode, mode);
+  view.setUint8(at + flowValue.seen, seen);
 }
 
 export const targetWord = (view: DataView, at: number, w: number): number =>
-  view.getInt32(at + TARGET + 4 * w);
-export const targetPort = (view: DataView, at: number): number => view.getUint16(at + TARGET_PORT);
-export const seen = (view: DataView, at: number): number => view.getUint8(at + SEEN);
+  view.getInt32(at + flowValue.target + 4 * w);
+export const targetPort = (view: DataView, at: number): number => view.getUint16(at + flowValue.targetPort);
+export const seen = (view: DataView, at: number): number => view.getUint8(at + flowValue.seen);
 /** µs from the client's first data to the server's, plus one; 0 while that is not known. */
-export const firstByteUs = (view: DataView, at: number): number => view.getUint32(at + FIRST_BYTE, true);
+export const firstByteUs = (view: DataView, at: number): number =>
+  view.getUint32(at + flowValue.firstByteUs, true);
 /** Exact to 2^53. */
-export const packets = (view: DataView, at: number): number => word64(view, at + PACKETS);
-export const bytes = (view: DataView, at: number): number => word64(view, at + BYTES);
+export const packets = (view: DataView, at: number): number => word64(view, at + flowValue.packets);
+export const bytes = (view: DataView, at: number): number => word64(view, at + flowValue.bytes);
 
 export function word64(view: DataView, at: number): number {
   return view.getUint32(at, true) + view.getUint32(at + 4, true) * 2 ** 32;
@@ -98,14 +107,14 @@ export function word64(view: DataView, at: number): number {
 
 /** µs since the flow's last packet, at a time of the monotonic clock; the count wraps after 52 days. */
 export function idleUs(view: DataView, at: number, nowUs: number): number {
-  const ago = ((Math.floor(nowUs / LAST_US) | 0) - view.getInt32(at + LAST, true)) | 0;
+  const ago = ((Math.floor(nowUs / LAST_US) | 0) - view.getInt32(at + flowValue.last, true)) | 0;
   return ago > 0 ? ago * LAST_US : 0;
 }
 
 /** Writes the key of a prefix of clients. */
 export function writeClient(view: DataView, at: number, { address, bits }: Prefix): void {
   view.setUint32(at, bits, true);
-  for (let w = 0; w < 4; w++) view.setInt32(at + 4 + 4 * w, address[w]);
+  for (let w = 0; w < 4; w++) view.setInt32(at + clientKey.address + 4 * w, address[w]);
 }
 
 export interface KernelEndpoint {
@@ -114,7 +123,7 @@ export interface KernelEndpoint {
   port: number;
   service: Address;
   servicePort: number;
-  mode: Mode;
+  mode: number;
 }
 
 export function writeEndpoint(keys: DataView, values: DataView, n: number, e: KernelEndpoint): void {
@@ -124,9 +133,9 @@ export function writeEndpoint(keys: DataView, values: DataView, n: number, e: Ke
     keys.setInt32(key + 4 * w, e.address[w]);
     values.setInt32(value + 4 * w, e.service[w]);
   }
-  keys.setUint16(key + 16, e.port);
-  keys.setUint16(key + 18, 0);
-  values.setUint16(value + 16, e.servicePort);
-  values.setUint8(value + 18, e.mode);
-  values.setUint8(value + 19, 0);
+  keys.setUint16(key + endpointKey.port, e.port);
+  keys.setUint16(key + endpointKey.protocol, 0);
+  values.setUint16(value + endpointValue.port, e.servicePort);
+  values.setUint8(value + endpointValue.mode, e.mode);
+  values.setUint8(value + endpointValue.reserved, 0);
 }

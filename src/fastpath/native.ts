@@ -57,7 +57,7 @@ const root = here.includes('/dist/src/')
   ? here.replace(/\/dist\/src\/.*/, '')
   : here.replace(/\/src\/.*/, '');
 
-/** The compiled programs; absent where the package was built without clang. */
-export const PROGRAMS = `${root}/dist/bpf/firstack.bpf.o`;
+/** A program's compiled hooks; absent where the package was built without clang. */
+export const hookObject = (program: string): string => `${root}/dist/bpf/${program}.bpf.o`;
 
 export const bpf: NativeBpf = createRequire(import.meta.url)(`${root}/dist/native/bpf.node`);

@@ -1,9 +1,10 @@
 /**
- * The data plane's hand on the kernel's flows: pins decided flows in batches, follows what the programs
+ * The data plane's hand on the kernel's flows: pins decided flows in batches, follows what the hooks
  * note of them, and takes them out when their time has passed. The kernel decides nothing: an entry is
  * there because it was written here, and is swept from here.
  */
 import type { Clock } from '../device/clock.js';
+import type { FlowEntry } from '../flow/numbers.js';
 import {
   ANSWERED,
   CLIENT_FIN,
@@ -11,13 +12,11 @@ import {
   ESTABLISHED,
   OPENING,
   PINNED,
-  RACING,
   SERVER_FIN,
+  UNDECIDED,
 } from '../flow/states.js';
 import { type FlowTable, tickOf } from '../flow/table.js';
 import type { Stage } from '../pipeline/batch.js';
-import type { Mode } from '../race/modes.js';
-import type { OpeningFds } from '../race/openings.js';
 import {
   ENDPOINT_KEY,
   ENDPOINT_VALUE,
@@ -41,8 +40,9 @@ import {
 } from './layout.js';
 import { bpf } from './native.js';
 
-/** What the control plane hands to the data plane: descriptors, which are the whole process's. */
-export interface PinFds extends OpeningFds {
+/** What {@link Pins} takes of the pipeline's kernel handles. */
+export interface PinHandles {
+  /** Descriptors of the maps of these names. */
   flows: number;
   endpoints: number;
   /** Packets of a decided flow that go through the TUN before it is pinned; 0: none. */
@@ -61,10 +61,10 @@ const EMPTY_TICKS = 10;
 const UNFOLLOWED_US = 5e6;
 
 export interface PinEvents {
-  /** A flow that the kernel carries and this process does not know: a predecessor's. Fills in its winner. */
-  adopted(e: number): void;
+  /** A flow that the kernel carries and this process does not know: a predecessor's. Fills in the program's columns. */
+  adopted(e: FlowEntry): void;
   /** The first data came back, this long after the client's. */
-  firstByte(e: number, us: number): void;
+  firstByte(e: FlowEntry, us: number): void;
 }
 
 /** The stage that writes what the batch decided, before its packets leave. */
@@ -104,7 +104,7 @@ export class Pins {
   readonly #carried: Uint16Array;
 
   constructor(
-    readonly fds: PinFds,
+    readonly fds: PinHandles,
     flows: FlowTable,
     readonly idle: Int32Array,
     readonly clock: Clock,
@@ -120,7 +120,7 @@ export class Pins {
   }
 
   /** Whether a flow of which one more packet came through the TUN is to be pinned now. */
-  isDue(e: number): boolean {
+  isDue(e: FlowEntry): boolean {
     if (this.fds.after === 0) return true;
     if (++this.#carried[e] <= this.fds.after) return false;
     this.#carried[e] = 0;
@@ -128,7 +128,7 @@ export class Pins {
   }
 
   /** Arranges that the kernel carries this flow, from {@link flush} on. */
-  pin(e: number, mode: Mode): void {
+  pin(e: FlowEntry, mode: number): void {
     if (this.#queued === QUEUE) this.flush();
     const { marks } = this.#flows;
     const n = this.#queued++;
@@ -163,7 +163,7 @@ export class Pins {
   }
 
   /** Takes the flow out of the kernel. Before its entry goes. */
-  release(e: number): void {
+  release(e: FlowEntry): void {
     if ((this.#flows.marks[e] & PINNED) === 0) return;
     this.flush();
     writeFlowKey(this.#keyOne, 0, this.#flows, e);
@@ -172,7 +172,7 @@ export class Pins {
   }
 
   /** Brings an entry up to what the kernel has seen of its flow. */
-  refresh(e: number): void {
+  refresh(e: FlowEntry): void {
     if ((this.#flows.marks[e] & PINNED) === 0) return;
     this.flush();
     writeFlowKey(this.#keyOne, 0, this.#flows, e);
@@ -184,7 +184,7 @@ export class Pins {
   }
 
   /** Whether an entry whose time has passed lives on; if it does not, the kernel forgets it too. */
-  readonly outlives = (e: number): boolean => {
+  readonly outlives = (e: FlowEntry): boolean => {
     if ((this.#flows.marks[e] & PINNED) === 0) return false;
     this.refresh(e);
     if (((tickOf(this.clock.nowUs) - this.#flows.expiresAt[e]) | 0) <= 0) return true;
@@ -246,11 +246,11 @@ export class Pins {
       this.events.adopted(e);
     }
     // A race that began meanwhile has taken the flow out, or is about to.
-    if ((flows.marks[e] & PINNED) === 0 || flows.state[e] === RACING) return;
+    if ((flows.marks[e] & PINNED) === 0 || flows.state[e] === UNDECIDED) return;
     this.#follow(e, this.#scanValueView, value);
   }
 
-  #follow(e: number, view: DataView, at: number): void {
+  #follow(e: FlowEntry, view: DataView, at: number): void {
     const flows = this.#flows;
     const bits = seen(view, at);
     if ((bits & WAITING) !== 0) return;

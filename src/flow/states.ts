@@ -1,11 +1,12 @@
 /** The life of a flow as a gateway or a replica sees it, and how long each part of it may be idle. */
 
 import * as tcp from '../wire/tcp.js';
+import type { FlowEntry } from './numbers.js';
 import type { FlowTable } from './table.js';
 
-/** The SYN went out; nobody has answered (SYN-SENT). */
-export const RACING = 1;
-/** A winner is known; the client has not answered it yet (SYN-RECEIVED at the winner). */
+/** The first packet went out; which machine carries the flow is open (SYN-SENT). */
+export const UNDECIDED = 1;
+/** The machine is known; the client has not answered it yet (SYN-RECEIVED at the machine). */
 export const OPENING = 2;
 export const ESTABLISHED = 3;
 /** Both sides sent FIN, or one sent RST. */
@@ -33,9 +34,12 @@ export interface FlowTimeouts {
   closingTimeoutMs: number;
 }
 
-/** Idle timeouts in ticks, indexed by state. */
+/** The kernel's clock of a flow wraps after 52 days: it can tell an idle time of up to half of that, 25 days. */
+const MOST_IDLE_MS = 25 * 86_400_000;
+
+/** Idle timeouts in ticks, indexed by state. Longer ones than the kernel can tell are {@link MOST_IDLE_MS}. */
 export function idleTicks(timeouts: FlowTimeouts, tickMs: number): Int32Array {
-  const ticks = (ms: number): number => Math.ceil(ms / tickMs);
+  const ticks = (ms: number): number => Math.ceil(Math.min(ms, MOST_IDLE_MS) / tickMs);
   const opening = ticks(timeouts.openingTimeoutMs);
   return Int32Array.of(
     0,
@@ -49,7 +53,7 @@ export function idleTicks(timeouts: FlowTimeouts, tickMs: number): Int32Array {
 /** Moves a flow on by one packet's TCP flags (not a SYN's) and renews its time. */
 export function advance(
   flows: FlowTable,
-  e: number,
+  e: FlowEntry,
   tcpFlags: number,
   fromClient: boolean,
   nowTick: number,

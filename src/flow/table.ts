@@ -1,21 +1,43 @@
 /**
- * The flow table [212]: open addressing over typed arrays, with a seeded hash and a hard cap. It grows
- * never and allocates nothing after construction.
+ * The flow table: open addressing over typed arrays, with a seeded hash and a hard cap. It never grows and allocates
+ * nothing after construction.
  *
- * An entry is a pair of pairs, (client, service) ↔ (source, target). The first pair is the key. The
- * target is who carries the flow, once the race is decided; the source is the client itself today.
+ * An entry is a pair of pairs, (client, service) ↔ (source, target). The near pair is the key. The target is the machine
+ * that carries the flow. Where a program translates sources too ({@link FlowTableOptions.far}), the source is the address
+ * that the target sees, and the far pair is a second key; elsewhere the source is the client.
  *
- * To look up: put the key into {@link FlowTable.key} (see {@link FlowTable.keyV4}), then {@link find}.
+ * To look a packet up: {@link FlowTable.keyOf} puts its key into {@link FlowTable.key}, then {@link FlowTable.find}.
+ * A program adds columns of its own with {@link FlowTable.column}.
  */
 import { V4_MAPPED } from '../wire/address.js';
+import { PROTO_TCP } from '../wire/ipv4.js';
+import { EMPTY, EntryIndex } from './entry-index.js';
+import { type Column, columnOf, type FlowEntry, NO_FLOW } from './numbers.js';
 
-/** Words of a key: client address (4), service address (4), client port << 16 | service port. */
-const KEY_WORDS = 9;
-const EMPTY = -1;
-const NONE = -1;
+/**
+ * Words of a key: client address (4), service address (4), client port << 16 | service port, protocol. The last word
+ * is 0 for TCP: so stands the key of flows that were pinned before other protocols were carried.
+ */
+export const KEY_WORDS = 10;
+const PORTS = 8;
+const PROTOCOL = 9;
 
 /** The unit of {@link FlowTable.expiresAt}. */
 export const TICK_US = 100_000;
+
+/** The tuples of many packets, decoded: `Batch` has these columns. Addresses are four words each. */
+export interface Tuples {
+  readonly saddr: Int32Array;
+  readonly daddr: Int32Array;
+  readonly sport: Uint16Array;
+  readonly dport: Uint16Array;
+  readonly protocol: Uint8Array;
+}
+
+export interface FlowTableOptions {
+  /** Keeps a source beside the target, and finds entries by that far pair, too. */
+  far?: boolean;
+}
 
 /** One word into a MurmurHash3. */
 function mix(h: number, word: number): number {
@@ -25,10 +47,22 @@ function mix(h: number, word: number): number {
   return (Math.imul((m << 13) | (m >>> 19), 5) + 0xe6546b64) | 0;
 }
 
-/** The tick of a time of the monotonic clock. */
+/** MurmurHash3's last mixing. */
+function finish(hash: number): number {
+  let h = hash ^ (hash >>> 16);
+  h = Math.imul(h, 0x85ebca6b);
+  h ^= h >>> 13;
+  h = Math.imul(h, 0xc2b2ae35);
+  return h ^ (h >>> 16);
+}
+
+/** The tick of a time of the monotonic clock. It wraps after 13 years; compare with `(a - b) | 0`. */
 export function tickOf(us: number): number {
   return Math.floor(us / TICK_US) | 0;
 }
+
+/** How the key names a protocol. */
+export const protocolWord = (protocol: number): number => (protocol === PROTO_TCP ? 0 : protocol);
 
 export class FlowTable {
   /** The key to look up or to insert; reused for every call. */
@@ -38,24 +72,22 @@ export class FlowTable {
   readonly state: Uint8Array;
   /** Bits of `states.ts`. */
   readonly marks: Uint8Array;
-  /** The SYN's initial sequence number. */
-  readonly isn: Int32Array;
   /** Ticks; the entry goes when this has passed. */
   readonly expiresAt: Int32Array;
-  /** Candidate (see `src/race/candidates.ts`) that won, or -1. */
-  readonly winner: Int16Array;
-  /** Candidates that refused, a bit each. */
-  readonly refused: Int32Array;
-  /** Race record of this flow, or -1. */
-  readonly record: Int32Array;
   readonly targetPort: Uint16Array;
   /** Four words per entry. */
   readonly target: Int32Array;
+  /** Four words per entry; empty without a far index, as {@link sourcePort}. */
+  readonly source: Int32Array;
+  readonly sourcePort: Uint16Array;
 
   readonly #keys: Int32Array;
+  /** Of entries in use; free entries form a list through it. */
   readonly #hashes: Int32Array;
-  readonly #index: Int32Array;
-  readonly #mask: number;
+  readonly #index: EntryIndex;
+  readonly #far: EntryIndex | undefined;
+  readonly #linked: Uint8Array;
+  readonly #cleared: { values: Int32Array | Uint16Array | Uint8Array; to: number }[] = [];
   readonly #seed0: number;
   readonly #seed1: number;
   #free: number;
@@ -64,121 +96,199 @@ export class FlowTable {
 
   /**
    * @param capacity the most entries
-   * @param seed two random words, so that nobody outside can choose keys that collide
+   * @param seed two random words, so that a sender cannot choose keys that collide
    */
   constructor(
     readonly capacity: number,
     seed: readonly [number, number],
+    options: FlowTableOptions = {},
   ) {
-    let slots = 16;
-    while (slots < capacity * 2) slots *= 2;
-    this.#index = new Int32Array(slots).fill(EMPTY);
-    this.#mask = slots - 1;
     this.#seed0 = seed[0] | 0;
     this.#seed1 = seed[1] | 0;
     this.#keys = new Int32Array(capacity * KEY_WORDS);
     this.#hashes = new Int32Array(capacity);
+    this.#index = new EntryIndex(capacity, this.#hashes);
     this.state = new Uint8Array(capacity);
     this.marks = new Uint8Array(capacity);
-    this.isn = new Int32Array(capacity);
     this.expiresAt = new Int32Array(capacity);
-    this.winner = new Int16Array(capacity);
-    this.refused = new Int32Array(capacity);
-    this.record = new Int32Array(capacity);
     this.targetPort = new Uint16Array(capacity);
     this.target = new Int32Array(capacity * 4);
-    // Free entries form a list through `hashes`.
-    for (let e = 0; e < capacity; e++) this.#hashes[e] = e + 1 < capacity ? e + 1 : NONE;
-    this.#free = capacity > 0 ? 0 : NONE;
+    const far = options.far === true ? capacity : 0;
+    this.source = new Int32Array(far * 4);
+    this.sourcePort = new Uint16Array(far);
+    this.#linked = new Uint8Array(far);
+    this.#far = far === 0 ? undefined : new EntryIndex(far, new Int32Array(far));
+    for (let e = 0; e < capacity; e++) this.#hashes[e] = e + 1 < capacity ? e + 1 : NO_FLOW;
+    this.#free = capacity > 0 ? 0 : NO_FLOW;
   }
 
-  /** A table whose seed comes from the operating system. */
-  static seeded(capacity: number): FlowTable {
+  /** Two random words of the operating system. */
+  static randomSeed(): [number, number] {
     const seed = crypto.getRandomValues(new Int32Array(2));
-    return new FlowTable(capacity, [seed[0], seed[1]]);
+    return [seed[0], seed[1]];
   }
 
   get size(): number {
     return this.#size;
   }
 
+  /**
+   * A column of a program's own: one element per entry, cleared when the entry is taken into use.
+   * @param to what it is cleared to
+   */
+  protected column<N extends number>(
+    kind: Int32ArrayConstructor | Uint16ArrayConstructor | Uint8ArrayConstructor,
+    to: N,
+  ): Column<N> {
+    const values = new kind(this.capacity).fill(to);
+    this.#cleared.push({ values, to });
+    return columnOf<N>(values);
+  }
+
+  /** The key of packet `i`, sent by its client. */
+  keyOf(t: Tuples, i: number): void {
+    const { key } = this;
+    for (let w = 0; w < 4; w++) {
+      key[w] = t.saddr[4 * i + w];
+      key[4 + w] = t.daddr[4 * i + w];
+    }
+    key[PORTS] = (t.sport[i] << 16) | t.dport[i];
+    key[PROTOCOL] = protocolWord(t.protocol[i]);
+  }
+
+  /** The key of packet `i`, sent by its service itself. */
+  keyOfAnswer(t: Tuples, i: number): void {
+    const { key } = this;
+    for (let w = 0; w < 4; w++) {
+      key[w] = t.daddr[4 * i + w];
+      key[4 + w] = t.saddr[4 * i + w];
+    }
+    key[PORTS] = (t.dport[i] << 16) | t.sport[i];
+    key[PROTOCOL] = protocolWord(t.protocol[i]);
+  }
+
+  /**
+   * The key of packet `i` between its client and a machine that speaks for a service.
+   * @param fromClient else to the client
+   * @param words the service's address is these, from `service * 4` on
+   */
+  keyForService(
+    t: Tuples,
+    i: number,
+    fromClient: boolean,
+    words: Int32Array,
+    service: number,
+    port: number,
+  ): void {
+    const { key } = this;
+    const client = fromClient ? t.saddr : t.daddr;
+    for (let w = 0; w < 4; w++) {
+      key[w] = client[4 * i + w];
+      key[4 + w] = words[4 * service + w];
+    }
+    key[PORTS] = ((fromClient ? t.sport[i] : t.dport[i]) << 16) | port;
+    key[PROTOCOL] = protocolWord(t.protocol[i]);
+  }
+
+  /** A TCP flow's key by IPv4 addresses. */
   keyV4(client: number, clientPort: number, service: number, servicePort: number): void {
     const key = this.key;
     key[0] = key[1] = key[4] = key[5] = 0;
     key[2] = key[6] = V4_MAPPED;
     key[3] = client;
     key[7] = service;
-    key[8] = (clientPort << 16) | servicePort;
+    key[PORTS] = (clientPort << 16) | servicePort;
+    key[PROTOCOL] = 0;
   }
 
-  /** The key's words of an entry, for reports. */
+  /** A word of an entry's key. */
   keyWord(entry: number, word: number): number {
     return this.#keys[entry * KEY_WORDS + word];
   }
 
   /** The entry of {@link key}, or -1. */
-  find(): number {
+  find(): FlowEntry {
     const hash = this.#hash();
-    for (let i = hash & this.#mask; ; i = (i + 1) & this.#mask) {
-      const e = this.#index[i];
-      if (e === EMPTY) return NONE;
-      if (this.#hashes[e] === hash && this.#same(e)) return e;
+    const { slots, mask } = this.#index;
+    for (let i = hash & mask; ; i = (i + 1) & mask) {
+      const e = slots[i];
+      if (e === EMPTY) return NO_FLOW;
+      if (this.#hashes[e] === hash && this.#same(e)) return e as FlowEntry;
     }
   }
 
   /** Adds {@link key} with all columns cleared; -1 when the table is full. Requires {@link find} to say -1. */
-  insert(): number {
+  insert(): FlowEntry {
     const e = this.#free;
-    if (e === NONE) return NONE;
+    if (e === NO_FLOW) return NO_FLOW;
     this.#free = this.#hashes[e];
-    const hash = this.#hash();
-    this.#hashes[e] = hash;
+    this.#hashes[e] = this.#hash();
     const base = e * KEY_WORDS;
     for (let w = 0; w < KEY_WORDS; w++) this.#keys[base + w] = this.key[w];
-    let i = hash & this.#mask;
-    while (this.#index[i] !== EMPTY) i = (i + 1) & this.#mask;
-    this.#index[i] = e;
+    this.#index.insert(e);
     this.#size++;
     this.state[e] = 1;
     this.marks[e] = 0;
-    this.isn[e] = 0;
-    this.winner[e] = NONE;
-    this.refused[e] = 0;
-    this.record[e] = NONE;
     this.targetPort[e] = 0;
-    this.target.fill(0, e * 4, e * 4 + 4);
-    return e;
+    for (let w = 0; w < 4; w++) this.target[e * 4 + w] = 0;
+    for (let c = 0; c < this.#cleared.length; c++) this.#cleared[c].values[e] = this.#cleared[c].to;
+    return e as FlowEntry;
   }
 
-  remove(entry: number): void {
-    let i = this.#hashes[entry] & this.#mask;
-    while (this.#index[i] !== entry) i = (i + 1) & this.#mask;
-    // Backward-shift deletion keeps probe sequences whole without tombstones.
-    let hole = i;
-    for (let j = (i + 1) & this.#mask; this.#index[j] !== EMPTY; j = (j + 1) & this.#mask) {
-      const home = this.#hashes[this.#index[j]] & this.#mask;
-      if (((j - home) & this.#mask) >= ((j - hole) & this.#mask)) {
-        this.#index[hole] = this.#index[j];
-        hole = j;
-      }
-    }
-    this.#index[hole] = EMPTY;
+  remove(entry: FlowEntry): void {
+    this.#index.remove(entry);
+    this.unlink(entry);
     this.state[entry] = 0;
     this.#hashes[entry] = this.#free;
     this.#free = entry;
     this.#size--;
   }
 
+  /** Makes an entry findable by its far pair. Requires source and target to be written, and a far index. */
+  link(entry: FlowEntry): void {
+    const far = this.#far!;
+    this.unlink(entry);
+    far.hashes[entry] = this.#farHash(
+      this.source,
+      this.target,
+      entry,
+      this.#farPorts(entry),
+      this.#protocolOf(entry),
+    );
+    far.insert(entry);
+    this.#linked[entry] = 1;
+  }
+
+  /** Takes an entry out of the far index. Harmless when it is not there. */
+  unlink(entry: FlowEntry): void {
+    if (this.#far === undefined || this.#linked[entry] === 0) return;
+    this.#far.remove(entry);
+    this.#linked[entry] = 0;
+  }
+
+  /** The entry whose target sent packet `i` to its source, or -1. Requires a far index. */
+  findFar(t: Tuples, i: number): FlowEntry {
+    const far = this.#far!;
+    const ports = (t.dport[i] << 16) | t.sport[i];
+    const protocol = protocolWord(t.protocol[i]);
+    const hash = this.#farHash(t.daddr, t.saddr, i, ports, protocol);
+    for (let slot = hash & far.mask; ; slot = (slot + 1) & far.mask) {
+      const e = far.slots[slot];
+      if (e === EMPTY) return NO_FLOW;
+      if (far.hashes[e] === hash && this.#sameFar(e, t, i, ports, protocol)) return e as FlowEntry;
+    }
+  }
+
   /**
    * Removes entries whose time has passed, looking at `budget` entries from where the last call ended.
-   * @param outlives asked of each entry whose time has passed: true when it has more, as somebody else knows
+   * @param outlives asked of each entry whose time has passed: true when the kernel has seen more of its flow
    * @returns how many went
    */
-  sweep(nowTick: number, budget: number, outlives?: (e: number) => boolean): number {
+  sweep(nowTick: number, budget: number, outlives?: (e: FlowEntry) => boolean): number {
     let gone = 0;
     const steps = Math.min(budget, this.capacity);
     for (let k = 0; k < steps; k++) {
-      const e = this.#hand;
+      const e = this.#hand as FlowEntry;
       this.#hand = e + 1 === this.capacity ? 0 : e + 1;
       if (this.state[e] !== 0 && ((nowTick - this.expiresAt[e]) | 0) > 0 && outlives?.(e) !== true) {
         this.remove(e);
@@ -197,6 +307,7 @@ export class FlowTable {
       keys[base + 8] === key[8] &&
       keys[base + 3] === key[3] &&
       keys[base + 7] === key[7] &&
+      keys[base + 9] === key[9] &&
       keys[base + 2] === key[2] &&
       keys[base + 6] === key[6] &&
       keys[base + 1] === key[1] &&
@@ -206,16 +317,41 @@ export class FlowTable {
     );
   }
 
-  /** MurmurHash3's mixing over the key's words, from two secret seeds; over those that differ where all is IPv4. */
+  /** Over the key's words, from two secret seeds; over those that differ where all is TCP over IPv4. */
   #hash(): number {
     const key = this.key;
     let h = mix(mix(mix(this.#seed0, key[3] ^ this.#seed1), key[7] ^ this.#seed1), key[8] ^ this.#seed1);
-    if (key[2] !== V4_MAPPED || key[6] !== V4_MAPPED || (key[0] | key[1] | key[4] | key[5]) !== 0)
-      for (let w = 0; w < 7; w++) if (w !== 3) h = mix(h, key[w] ^ this.#seed1);
-    h ^= h >>> 16;
-    h = Math.imul(h, 0x85ebca6b);
-    h ^= h >>> 13;
-    h = Math.imul(h, 0xc2b2ae35);
-    return h ^ (h >>> 16);
+    if (
+      key[2] !== V4_MAPPED ||
+      key[6] !== V4_MAPPED ||
+      (key[0] | key[1] | key[4] | key[5] | key[PROTOCOL]) !== 0
+    )
+      for (let w = 0; w < KEY_WORDS; w++) if (w !== 3 && w !== 7 && w !== 8) h = mix(h, key[w] ^ this.#seed1);
+    return finish(h);
+  }
+
+  #farPorts(e: number): number {
+    return (this.sourcePort[e] << 16) | this.targetPort[e];
+  }
+
+  #protocolOf(e: number): number {
+    return this.#keys[e * KEY_WORDS + PROTOCOL];
+  }
+
+  #farHash(source: Int32Array, target: Int32Array, at: number, ports: number, protocol: number): number {
+    let h = mix(mix(this.#seed1, ports ^ this.#seed0), protocol ^ this.#seed0);
+    for (let w = 0; w < 4; w++) {
+      h = mix(h, source[4 * at + w] ^ this.#seed0);
+      h = mix(h, target[4 * at + w] ^ this.#seed0);
+    }
+    return finish(h);
+  }
+
+  #sameFar(e: number, t: Tuples, i: number, ports: number, protocol: number): boolean {
+    if (this.#farPorts(e) !== ports || this.#protocolOf(e) !== protocol) return false;
+    for (let w = 0; w < 4; w++)
+      if (this.source[4 * e + w] !== t.daddr[4 * i + w] || this.target[4 * e + w] !== t.saddr[4 * i + w])
+        return false;
+    return true;
   }
 }

@@ -5,8 +5,8 @@
 import { existsSync } from 'node:fs';
 import { describeError, EXIT } from '../errors.js';
 import type { RaceRecord } from '../race/record.js';
+import type { Configuration } from '../race/records.js';
 import { RACES, type Race, type Release } from '../race/release.js';
-import type { Configuration } from '../registry/records.js';
 import { type Calibration, calibrate, calibrationLine, calibrationTable } from './calibrate.js';
 import { drawRace, ms } from './drawing.js';
 import { Lab } from './lab.js';

@@ -5,8 +5,8 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { type Locate, readYaml, type Schema } from '../config.js';
 import { FirstackError, type Problem } from '../errors.js';
+import { CONFIGURATIONS, type Configuration } from '../race/records.js';
 import type { Race, Release } from '../race/release.js';
-import { CONFIGURATIONS, type Configuration } from '../registry/records.js';
 import { topologyDirectory } from './paths.js';
 
 export interface PathOptions {

@@ -9,6 +9,17 @@
  */
 import type { Clock } from '../device/clock.js';
 import { PACKET_GAP, VNET_HEADER } from '../device/device.js';
+import {
+  type At,
+  columnOf,
+  type EndpointNumber,
+  type FlowEntry,
+  NO_ENDPOINT,
+  NO_FLOW,
+  NO_SERVICE,
+  type ServiceNumber,
+  wordColumn,
+} from '../flow/numbers.js';
 
 export const OPEN = 0;
 export const PASS = 1;
@@ -37,24 +48,30 @@ export class Batch {
   total = 0;
 
   /** First byte of each packet's IP header in the arena. */
-  readonly at = new Int32Array(SLOTS);
+  readonly at = wordColumn<At>(SLOTS);
   readonly length = new Int32Array(SLOTS);
   readonly verdict = new Uint8Array(SLOTS);
 
-  // What `validate.ts` finds.
+  // What `validate.ts` decodes, and whoever opens a tunnel or translates keeps up to date.
   /** First byte of the transport header. */
-  readonly l4 = new Int32Array(SLOTS);
+  readonly l4 = wordColumn<At>(SLOTS);
   readonly protocol = new Uint8Array(SLOTS);
+  /** Four words per packet, IPv4 as v4-mapped. */
+  readonly saddr = new Int32Array(4 * SLOTS);
+  readonly daddr = new Int32Array(4 * SLOTS);
+  /** 0 where the protocol has no ports. */
+  readonly sport = new Uint16Array(SLOTS);
+  readonly dport = new Uint16Array(SLOTS);
   readonly tcpFlags = new Uint8Array(SLOTS);
   /** 1 for a packet that a stage took out of a tunnel; the device may join such segments. */
   readonly opened = new Uint8Array(SLOTS);
 
-  // What the roles' lookups find; -1 for none.
-  readonly flow = new Int32Array(SLOTS);
-  readonly service = new Int16Array(SLOTS);
-  /** The candidate that a packet comes from; see `src/race/candidates.ts`. */
-  readonly candidate = new Int16Array(SLOTS);
-  /** Which side a packet comes from, in the role's own terms; 0 for neither. */
+  // What a program's lookups find; -1 for none.
+  readonly flow = columnOf<FlowEntry>(new Int32Array(SLOTS));
+  readonly service = columnOf<ServiceNumber>(new Int32Array(SLOTS));
+  /** The endpoint that a packet comes from. */
+  readonly endpoint = columnOf<EndpointNumber>(new Int32Array(SLOTS));
+  /** Which side a packet comes from, in the program's own terms; 0 for neither. */
   readonly side = new Uint8Array(SLOTS);
 
   /** Called when the extra slots are used up: writes what is decided and makes room. */
@@ -72,7 +89,7 @@ export class Batch {
   reset(): void {
     this.count = 0;
     this.total = 0;
-    for (let i = 0; i < BATCH; i++) this.at[i] = i * READ_STRIDE + HEADROOM;
+    for (let i = 0; i < BATCH; i++) this.at[i] = (i * READ_STRIDE + HEADROOM) as At;
   }
 
   /** Begins a batch of `count` packets that were read to `at`/`length`. */
@@ -80,9 +97,9 @@ export class Batch {
     this.count = count;
     this.total = count;
     this.verdict.fill(OPEN, 0, count);
-    this.flow.fill(-1, 0, count);
-    this.service.fill(-1, 0, count);
-    this.candidate.fill(-1, 0, count);
+    this.flow.fill(NO_FLOW, 0, count);
+    this.service.fill(NO_SERVICE, 0, count);
+    this.endpoint.fill(NO_ENDPOINT, 0, count);
     this.side.fill(0, 0, count);
     this.opened.fill(0, 0, count);
   }
@@ -109,13 +126,41 @@ export class Batch {
   emit(length: number, reason: number): number {
     if (this.total - this.count >= EXTRAS) this.flush();
     const i = this.total++;
-    const at = BATCH * READ_STRIDE + (i - this.count) * EXTRA_STRIDE + HEADROOM;
+    const at = (BATCH * READ_STRIDE + (i - this.count) * EXTRA_STRIDE + HEADROOM) as At;
     this.at[i] = at;
     this.length[i] = length;
     this.verdict[i] = EMIT;
     this.arena.fill(0, at - VNET_HEADER, at);
     this.counters[reason]++;
     return i;
+  }
+
+  /** Adds a copy of packet `i`, virtio header and columns included. Requires it to fit into {@link EXTRA_SLOT}. */
+  emitCopy(i: number, reason: number): number {
+    const k = this.emit(this.length[i], reason);
+    const from = this.at[i];
+    const to = this.at[k];
+    this.arena.copyWithin(to - VNET_HEADER, from - VNET_HEADER, from + this.length[i]);
+    this.l4[k] = (to + this.l4[i] - from) as At;
+    this.service[k] = this.service[i];
+    this.protocol[k] = this.protocol[i];
+    this.sport[k] = this.sport[i];
+    this.dport[k] = this.dport[i];
+    for (let w = 0; w < 4; w++) {
+      this.saddr[4 * k + w] = this.saddr[4 * i + w];
+      this.daddr[4 * k + w] = this.daddr[4 * i + w];
+    }
+    return k;
+  }
+
+  /** The source of packet `i` as the word of an IPv4 address. */
+  saddrV4(i: number): number {
+    return this.saddr[4 * i + 3];
+  }
+
+  /** The destination of packet `i` as the word of an IPv4 address. */
+  daddrV4(i: number): number {
+    return this.daddr[4 * i + 3];
   }
 
   /** Takes back the packet that {@link emit} made last, uncounted; for one that goes into the hold queue. */
@@ -125,5 +170,5 @@ export class Batch {
   }
 }
 
-/** One step of a role's work. */
+/** One step of a program's work. */
 export type Stage = (batch: Batch) => void;

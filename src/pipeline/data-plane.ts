@@ -1,59 +1,54 @@
 /** The control plane's side of the data plane: starts the thread, hands it snapshots, reads its counters. */
 import { Worker } from 'node:worker_threads';
 import { FirstackError } from '../errors.js';
-import type { PinFds } from '../fastpath/pins.js';
-import { GAUGES, MAX_REASONS } from './reasons.js';
-import type { FromWorker, ToWorker, TunOptions, WorkerStart } from './worker.js';
+import { type FromWorker, type ToWorker, type TunOptions, type WorkerStart, wordsOf } from './messages.js';
+import type { KernelHandles, Memory } from './pipeline.js';
+import { MAX_GAUGES, MAX_REASONS } from './reasons.js';
 
 export interface DataPlaneOptions {
-  /** URL of the role's pipeline module. */
+  /** URL of the program's pipeline module. */
   module: URL;
-  /** The role's own options: cloned into the thread. */
+  /** The program's own options: cloned into the thread. */
   options: unknown;
   tun: TunOptions;
   holdSlots: number;
-  /** Bytes of race records, and of what is learned from them. */
-  raceBytes: number;
-  learnedBytes: number;
-  /** The kernel's maps, where flows are pinned. */
-  pinFds?: PinFds;
-  /** The device is gone, or the thread failed: the role cannot go on. */
+  /** Bytes of shared memory by name. */
+  memory: Readonly<Record<string, number>>;
+  /** What the kernel's hooks share, where flows are pinned. */
+  kernel?: KernelHandles;
+  /** The device is gone, or the thread failed: the program cannot go on. */
   onFailure(error: Error): void;
 }
 
 export class DataPlane {
-  readonly races: Float64Array;
-  readonly learned: Float64Array;
-  readonly gauges: Float64Array;
+  readonly memory: Memory;
+  readonly #gauges: Float64Array;
   readonly #counters: Float64Array;
   readonly #worker: Worker;
   readonly #options: DataPlaneOptions;
   #names: readonly string[] = [];
+  #gaugeNames: readonly string[] = [];
   #loaded: (() => void)[] = [];
   #stopping = false;
+  readonly #exited: Promise<void>;
 
   private constructor(options: DataPlaneOptions) {
     this.#options = options;
     const counters = new SharedArrayBuffer(MAX_REASONS * 8);
-    const races = new SharedArrayBuffer(options.raceBytes);
-    const learned = new SharedArrayBuffer(options.learnedBytes);
-    const gauges = new SharedArrayBuffer(GAUGES * 8);
+    const gauges = new SharedArrayBuffer(MAX_GAUGES * 8);
+    const memory = Object.fromEntries(
+      Object.entries(options.memory).map(([name, bytes]) => [name, new SharedArrayBuffer(bytes)]),
+    );
     this.#counters = new Float64Array(counters);
-    this.races = new Float64Array(races);
-    this.learned = new Float64Array(learned);
-    this.gauges = new Float64Array(gauges);
+    this.#gauges = new Float64Array(gauges);
+    this.memory = wordsOf(memory);
+    const { module, tun, holdSlots, kernel } = options;
     const workerData: WorkerStart = {
-      module: options.module.href,
-      options: options.options,
-      tun: options.tun,
-      holdSlots: options.holdSlots,
-      counters,
-      races,
-      learned,
-      gauges,
-      pinFds: options.pinFds,
+      ...{ module: module.href, options: options.options, tun, holdSlots, kernel },
+      ...{ counters, gauges, memory },
     };
     this.#worker = new Worker(new URL('./worker.js', import.meta.url), { workerData });
+    this.#exited = new Promise((resolve) => this.#worker.once('exit', () => resolve()));
   }
 
   /** @throws FirstackError FSA_PERMISSION, FSA_INTERFACE_TAKEN when the TUN cannot be made */
@@ -64,6 +59,7 @@ export class DataPlane {
       plane.#worker.on('message', (message: FromWorker) => {
         if (message.type === 'ready') {
           plane.#names = message.reasons;
+          plane.#gaugeNames = message.gauges;
           resolve();
         } else plane.#onMessage(message);
       });
@@ -92,12 +88,17 @@ export class DataPlane {
     return Object.fromEntries(this.#names.map((name, i) => [name, this.#counters[i]]));
   }
 
+  /** A gauge as of now; 0 where the program has none of this name. */
+  gauge(name: string): number {
+    return this.#gauges[this.#gaugeNames.indexOf(name)] ?? 0;
+  }
+
   async stop(): Promise<void> {
     if (this.#stopping) return;
     this.#stopping = true;
-    const exited = new Promise<void>((resolve) => this.#worker.once('exit', () => resolve()));
     this.#post({ type: 'stop' });
-    await exited;
+    // A thread that failed has ended already.
+    await this.#exited;
   }
 
   #post(message: ToWorker): void {

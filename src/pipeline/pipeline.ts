@@ -1,9 +1,8 @@
-/** What a role hands to the data plane: its stages in order, and how it takes news. */
+/** What a program hands to the data plane: its stages in order, and how it takes news. */
 
 import type { Clock } from '../device/clock.js';
 import { BATCH_BYTES, type Device, DeviceError, VNET_HEADER } from '../device/device.js';
 import type { HoldQueue } from '../device/hold-queue.js';
-import type { PinFds } from '../fastpath/pins.js';
 import { BATCH, type Batch, DROP, HOLD, OPEN, SLOT, type Stage } from './batch.js';
 import { Patience } from './patience.js';
 import { common } from './reasons.js';
@@ -13,20 +12,25 @@ export interface PipelineContext<Options> {
   clock: Clock;
   batch: Batch;
   hold: HoldQueue;
-  /** Race records in shared memory (`src/race/record.ts`). */
-  races: Float64Array;
-  /** What was learned, in shared memory (`src/race/learned.ts`); empty where the role learns nothing. */
-  learned: Float64Array;
-  /** Gauges in shared memory, in the role's own terms. */
+  /** Shared memory by name, as the program's control half asked for it (`Run.plane.memory`). */
+  memory: Memory;
+  /** One word per name in {@link Pipeline.gauges}, in shared memory. */
   gauges: Float64Array;
-  /** The kernel's maps, where flows are pinned. */
-  pinFds?: PinFds;
+  /** What the kernel's hooks share with this thread, where flows are pinned. Only `src/fastpath` knows what is in it. */
+  kernel?: KernelHandles;
 }
+
+export type Memory = Readonly<Record<string, Float64Array>>;
+
+/** Descriptors of the kernel's maps by name, which are the whole process's, and numbers that go with them. */
+export type KernelHandles = Readonly<Record<string, number>>;
 
 export interface Pipeline<Snapshot> {
   readonly stages: readonly Stage[];
   /** Names of the counters, in order. */
   readonly reasons: readonly string[];
+  /** Names of the gauges, in order. */
+  readonly gauges: readonly string[];
   /** Takes what the control plane knows now. May allocate. */
   load(snapshot: Snapshot): void;
   /** Runs ten times a second: expiry and gauges. */
@@ -49,11 +53,11 @@ export interface Due {
 
 export type CreatePipeline<Options, Snapshot> = (context: PipelineContext<Options>) => Pipeline<Snapshot>;
 
-/** What a role's pipeline module exports. */
+/** What a program's pipeline module exports. */
 export interface PipelineModule {
   createPipeline: CreatePipeline<unknown, unknown>;
-  /** Goes through the role's work with packets of its own making (`rehearsal.ts`). */
-  rehearse(create: CreatePipeline<unknown, unknown>, options: unknown): void;
+  /** Goes through the program's work with packets of its own making (`rehearsal.ts`). */
+  rehearse?(create: CreatePipeline<unknown, unknown>, options: unknown): void;
 }
 
 /** Reads of one wake-up at most, so that timers are not starved. */
@@ -164,7 +168,7 @@ export class Runner {
     return hold.size > 0 ? hold.nextDueUs : 0;
   }
 
-  /** A held packet goes through the role's hands again, alone in the batch. */
+  /** A held packet goes through the program's hands again, alone in the batch. */
   #decideDue(e: number, due: Due): void {
     const { batch, hold } = this;
     batch.reset();

@@ -2,7 +2,7 @@
  * Why a packet left as it did. Each reason is a counter; its prefix is the verdict, so that the sums add
  * up: packets in = pass + drop + hold, packets out = pass + emit + release - write errors.
  *
- * A role declares its own beside the ones that every pipeline has. Names are stable: they are metrics.
+ * A program declares its own beside the ones that every pipeline has. Names are stable: they are metrics.
  */
 export const COMMON = {
   passDefault: 'pass.unmatched',
@@ -17,11 +17,16 @@ export const COMMON = {
   readError: 'error.read',
 } as const;
 
+/** Room for counters and for gauges in shared memory, whatever the program. */
+export const MAX_REASONS = 96;
+export const MAX_GAUGES = 32;
+
 export type Reasons<T> = { readonly [K in keyof T]: number } & { readonly names: readonly string[] };
 
-/** Numbers the common reasons and a role's own; the numbers are the same in every thread. */
+/** Numbers the common reasons and a program's own; the numbers are the same in every thread. */
 export function defineReasons<T extends Record<string, string>>(own: T): Reasons<typeof COMMON & T> {
   const all: Record<string, string> = { ...COMMON, ...own };
+  if (Object.keys(all).length > MAX_REASONS) throw new RangeError(`more than ${MAX_REASONS} reasons`);
   const out: Record<string, unknown> = { names: Object.freeze(Object.values(all)) };
   Object.keys(all).forEach((key, i) => {
     out[key] = i;
@@ -29,12 +34,17 @@ export function defineReasons<T extends Record<string, string>>(own: T): Reasons
   return Object.freeze(out) as Reasons<typeof COMMON & T>;
 }
 
-/** Ids of the common reasons, the same in every role. */
+/** Ids of the common reasons, the same in every program. */
 export const common = defineReasons({});
 
-/** Room for counters in shared memory, whatever the role. */
-export const MAX_REASONS = 96;
-/** Room for gauges in shared memory, whatever the role. */
-export const GAUGES = 256;
-/** The gauge of flows that the kernel carries. */
-export const PINNED_FLOWS = 1;
+/** Gauges by name, with their places in shared memory. */
+export type Gauges<T> = { readonly [K in keyof T]: number } & { readonly names: readonly string[] };
+
+/** Numbers a program's gauges in the order given. */
+export function defineGauges<T extends Record<string, string>>(own: T): Gauges<T> {
+  const out: Record<string, unknown> = { names: Object.freeze(Object.values(own)) };
+  Object.keys(own).forEach((key, i) => {
+    out[key] = i;
+  });
+  return Object.freeze(out) as Gauges<T>;
+}

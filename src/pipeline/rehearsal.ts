@@ -1,5 +1,5 @@
 /**
- * A role goes through its work once before its TUN exists, with packets of its own making and nobody to
+ * A program goes through its work once before its TUN exists, with packets of its own making and nobody to
  * hear them. Code that never ran is compiled when it is first needed: measured, the first 200 connections
  * at once after a start met 10 to 40 ms of that at each machine, and lost them their races.
  */
@@ -7,8 +7,7 @@ import { MonotonicClock } from '../device/clock.js';
 import { type Device, VNET_HEADER } from '../device/device.js';
 import { HoldQueue } from '../device/hold-queue.js';
 import { wallMs } from '../device/wall-clock.js';
-import { learnedBytes } from '../proximity/learned.js';
-import { ringBytes } from '../race/record.js';
+import type { At } from '../flow/numbers.js';
 import { fold, pseudoHeader, sum } from '../wire/checksum.js';
 import * as ipip from '../wire/ipip.js';
 import * as ipv4 from '../wire/ipv4.js';
@@ -17,7 +16,7 @@ import * as tag from '../wire/tag.js';
 import * as tcp from '../wire/tcp.js';
 import { Batch, EXTRA_SLOT } from './batch.js';
 import { type CreatePipeline, type Pipeline, Runner } from './pipeline.js';
-import { GAUGES, MAX_REASONS } from './reasons.js';
+import { MAX_GAUGES, MAX_REASONS } from './reasons.js';
 
 /** Flows of one rehearsal: enough for V8 to optimise what a packet passes, in less than 0.1 s. */
 export const REHEARSED = 400;
@@ -45,7 +44,12 @@ export class Rehearsal<Options, Snapshot> {
   readonly #runner: Runner;
   #count = 0;
 
-  constructor(create: CreatePipeline<Options, Snapshot>, options: Options) {
+  /** @param memory bytes of shared memory by name, less than the program has in earnest */
+  constructor(
+    create: CreatePipeline<Options, Snapshot>,
+    options: Options,
+    memory: Readonly<Record<string, number>> = {},
+  ) {
     const clock = new MonotonicClock();
     const hold = new HoldQueue([{ slotBytes: EXTRA_SLOT, slots: 4 * REHEARSED }]);
     this.batch = new Batch(clock, new Float64Array(MAX_REASONS));
@@ -54,9 +58,10 @@ export class Rehearsal<Options, Snapshot> {
       clock,
       batch: this.batch,
       hold,
-      races: new Float64Array(ringBytes(64) / 8),
-      learned: new Float64Array(learnedBytes(64) / 8),
-      gauges: new Float64Array(GAUGES),
+      memory: Object.fromEntries(
+        Object.entries(memory).map(([name, bytes]) => [name, new Float64Array(bytes / 8)]),
+      ),
+      gauges: new Float64Array(MAX_GAUGES),
     });
     const { stages, due } = this.pipeline;
     this.#runner = new Runner(nowhere, this.batch, hold, stages, clock, due);
@@ -99,14 +104,14 @@ export class Rehearsal<Options, Snapshot> {
     const l4 = at + ipv4.MIN_HEADER;
     const end = l4 + tcp.MIN_HEADER + SYN_OPTIONS.length - 1;
     const epoch = tag.epochOf(wallMs() / 1000);
-    batch.at[i] = tag.insert(batch.view, batch.arena, at, l4, end, key, keyId, epoch, gatewayId);
+    batch.at[i] = tag.insert(batch.view, batch.arena, at, l4, end, key, keyId, epoch, gatewayId) as At;
     batch.length[i] += tag.LENGTH;
   }
 
   /** Puts packet `i` into a tunnel. */
   tunnel(i: number, from: number, to: number): void {
     const { batch } = this;
-    batch.at[i] = ipip.encapsulate(batch.view, batch.at[i], from, to, 0);
+    batch.at[i] = ipip.encapsulate(batch.view, batch.at[i], from, to, 0) as At;
     batch.length[i] += ipip.OVERHEAD;
   }
 

@@ -1,15 +1,20 @@
 /**
- * The stage that checks bounds, once: after it, an undecided packet is a whole, unfragmented IPv4 packet
- * that lies in its slot, and where `protocol` says TCP its header lies in it too.
+ * The stage that checks bounds and decodes, once. After it an undecided packet is a whole, unfragmented IPv4 packet
+ * that lies in its slot; where `protocol` says TCP or UDP, that header lies in it too.
+ *
+ * reads: at, length. Sets: verdict, length, l4, protocol, saddr, daddr, sport, dport, tcpFlags.
  */
+import type { At } from '../flow/numbers.js';
+import { V4_MAPPED } from '../wire/address.js';
 import * as ipv4 from '../wire/ipv4.js';
 import * as tcp from '../wire/tcp.js';
+import * as udp from '../wire/udp.js';
 import * as virtio from '../wire/virtio.js';
 import { type Batch, OPEN } from './batch.js';
 import { common } from './reasons.js';
 
 export function validate(batch: Batch): void {
-  const { view, at, length, l4, protocol, tcpFlags } = batch;
+  const { view, at, length, protocol } = batch;
   for (let i = 0; i < batch.count; i++) {
     if (batch.verdict[i] !== OPEN) continue;
     const p = at[i];
@@ -31,37 +36,43 @@ export function validate(batch: Batch): void {
       batch.pass(i, common.passFragment);
       continue;
     }
-    const header = ipv4.headerLength(view, p);
-    const proto = ipv4.protocol(view, p);
-    protocol[i] = proto;
-    l4[i] = p + header;
-    if (proto === ipv4.PROTO_TCP) {
-      const misplaced = virtio.needsCsum(view, p) && !virtio.isTcpChecksum(view, p, header);
-      if (misplaced || !tcp.checkLength(view, p + header, total - header)) {
-        batch.drop(i, common.dropMalformed);
-        continue;
-      }
-      tcpFlags[i] = tcp.flags(view, p + header);
-    } else tcpFlags[i] = 0;
+    protocol[i] = ipv4.protocol(view, p);
+    if (!isWhole(view, p, p, protocol[i])) {
+      batch.drop(i, common.dropMalformed);
+      continue;
+    }
+    decode(batch, i, p);
   }
 }
 
-/** The kinds of inner packet that an IP-in-IP packet can hold. */
-export const INNER_TCP = 1;
-export const INNER_MALFORMED = 0;
-export const INNER_OTHER = -1;
-
 /**
- * What stands inside an IP-in-IP packet that {@link validate} let through: a whole, unfragmented TCP
- * packet ({@link INNER_TCP}), something else ({@link INNER_OTHER}: nested tunnels too, nesting is one
- * deep), or nothing that can be read ({@link INNER_MALFORMED}).
+ * Whether the transport header of the IPv4 packet at `ip` lies in it, and a checksum left open is that header's.
+ * @param at the packet that the virtio header describes: `ip`, or the outer header of a tunnel
  */
-export function inspectInner(view: DataView, at: number, l4: number): number {
-  const room = at + ipv4.totalLength(view, at) - l4;
-  if (!ipv4.checkLength(view, l4, room)) return INNER_MALFORMED;
-  if (ipv4.protocol(view, l4) !== ipv4.PROTO_TCP || ipv4.isFragment(view, l4)) return INNER_OTHER;
-  const header = ipv4.headerLength(view, l4);
-  const segment = ipv4.totalLength(view, l4) - header;
-  if (virtio.needsCsum(view, at) && !virtio.isTcpChecksum(view, at, l4 - at + header)) return INNER_MALFORMED;
-  return tcp.checkLength(view, l4 + header, segment) ? INNER_TCP : INNER_MALFORMED;
+export function isWhole(view: DataView, at: number, ip: number, protocol: number): boolean {
+  if (protocol !== ipv4.PROTO_TCP && protocol !== ipv4.PROTO_UDP) return true;
+  const header = ipv4.headerLength(view, ip);
+  const room = ipv4.totalLength(view, ip) - header;
+  const start = ip - at + header;
+  const open = virtio.needsCsum(view, at);
+  if (protocol === ipv4.PROTO_TCP)
+    return !(open && !virtio.isTcpChecksum(view, at, start)) && tcp.checkLength(view, ip + header, room);
+  return !(open && !virtio.isUdpChecksum(view, at, start)) && udp.checkLength(view, ip + header, room);
+}
+
+/** Fills the columns of packet `i` from the checked IPv4 header at `ip`. Requires `protocol[i]` and {@link isWhole}. */
+export function decode(batch: Batch, i: number, ip: number): void {
+  const { view, saddr, daddr, protocol } = batch;
+  const l4 = ip + ipv4.headerLength(view, ip);
+  batch.l4[i] = l4 as At;
+  const w = 4 * i;
+  saddr[w] = saddr[w + 1] = daddr[w] = daddr[w + 1] = 0;
+  saddr[w + 2] = daddr[w + 2] = V4_MAPPED;
+  saddr[w + 3] = ipv4.saddr(view, ip);
+  daddr[w + 3] = ipv4.daddr(view, ip);
+  const hasPorts = protocol[i] === ipv4.PROTO_TCP || protocol[i] === ipv4.PROTO_UDP;
+  // TCP and UDP have their ports at the same place.
+  batch.sport[i] = hasPorts ? tcp.sport(view, l4) : 0;
+  batch.dport[i] = hasPorts ? tcp.dport(view, l4) : 0;
+  batch.tcpFlags[i] = protocol[i] === ipv4.PROTO_TCP ? tcp.flags(view, l4) : 0;
 }

@@ -7,37 +7,9 @@ import { MonotonicClock, PreciseTimer } from '../device/clock.js';
 import { HoldQueue } from '../device/hold-queue.js';
 import { PcapDevice } from '../device/pcap.js';
 import { Tun } from '../device/tun.js';
-import type { PinFds } from '../fastpath/pins.js';
 import { Batch, EXTRA_SLOT } from './batch.js';
+import { type FromWorker, type ToWorker, type WorkerStart, wordsOf } from './messages.js';
 import { type PipelineModule, Runner } from './pipeline.js';
-
-export interface TunOptions {
-  name: string;
-  queueLength: number;
-  /** Writes every packet, both ways, to this file. */
-  pcapFile?: string;
-}
-
-/** What the control plane starts the thread with. */
-export interface WorkerStart {
-  module: string;
-  options: unknown;
-  tun: TunOptions;
-  /** Packets that may wait for their release at once. */
-  holdSlots: number;
-  counters: SharedArrayBuffer;
-  races: SharedArrayBuffer;
-  learned: SharedArrayBuffer;
-  gauges: SharedArrayBuffer;
-  pinFds?: PinFds;
-}
-
-export type ToWorker = { type: 'load'; snapshot: unknown; mtu: number } | { type: 'stop' };
-
-export type FromWorker =
-  | { type: 'ready'; reasons: readonly string[] }
-  | { type: 'loaded' }
-  | { type: 'gone' };
 
 /** Expiry and gauges, in milliseconds. */
 const TICK_MS = 100;
@@ -51,16 +23,15 @@ const clock = new MonotonicClock();
 const batch = new Batch(clock, new Float64Array(start.counters));
 const hold = new HoldQueue([{ slotBytes: EXTRA_SLOT, slots: start.holdSlots }]);
 const { createPipeline, rehearse } = (await import(start.module)) as PipelineModule;
-rehearse(createPipeline, start.options);
+rehearse?.(createPipeline, start.options);
 const pipeline = createPipeline({
   options: start.options,
   clock,
   batch,
   hold,
-  races: new Float64Array(start.races),
-  learned: new Float64Array(start.learned),
+  memory: wordsOf(start.memory),
   gauges: new Float64Array(start.gauges),
-  pinFds: start.pinFds,
+  kernel: start.kernel,
 });
 
 const tun = new Tun(start.tun.name, { offload: true });
@@ -122,4 +93,4 @@ port.on('message', (message: ToWorker) => {
     port.close();
   }
 });
-send({ type: 'ready', reasons: pipeline.reasons });
+send({ type: 'ready', reasons: pipeline.reasons, gauges: pipeline.gauges });

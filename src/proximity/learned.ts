@@ -5,26 +5,44 @@
  * control plane reads; one writer.
  */
 import type { Clock } from '../device/clock.js';
-import { RECORDED } from '../race/record.js';
+import type { CandidateNumber, ServiceNumber } from '../flow/numbers.js';
+import { layoutOf } from '../layout.js';
+import { MOST_RACED } from './candidates.js';
 
-// One entry, in doubles.
-const SERVICE = 0;
-const PREFIX = 1;
-const USED = 2;
-const RACED = 3;
-/** Bits of the candidates that took part in the last full race. */
-const ATTEMPTED = 4;
-/** Races in a row that somebody left unanswered. */
-const RETRIES = 5;
-/** Races and comparisons since somebody was measured anew. */
-const RACES = 6;
-const CANDIDATES = 8;
-const RTT = 0;
-const VARIATION = 1;
-const SAMPLES = 2;
-const WINS = 3;
-const PER_CANDIDATE = 4;
-const STRIDE = CANDIDATES + RECORDED * PER_CANDIDATE;
+/** Of each candidate, in doubles. */
+const candidate = layoutOf({ rtt: 1, variation: 1, samples: 1, wins: 1 });
+
+/** One entry, in doubles. */
+const entryOf = layoutOf({
+  service: 1,
+  prefix: 1,
+  /** When it was last looked at. */
+  used: 1,
+  /** When all candidates were last asked. */
+  raced: 1,
+  /** Bits of the candidates that took part in the last full race. */
+  attempted: 1,
+  /** Races in a row that a candidate left unanswered. */
+  retries: 1,
+  /** Races and comparisons since a candidate was last measured anew. */
+  races: 1,
+  reserved: 1,
+  candidates: MOST_RACED * candidate.stride,
+});
+const SERVICE = entryOf.service;
+const PREFIX = entryOf.prefix;
+const USED = entryOf.used;
+const RACED = entryOf.raced;
+const ATTEMPTED = entryOf.attempted;
+const RETRIES = entryOf.retries;
+const RACES = entryOf.races;
+const CANDIDATES = entryOf.candidates;
+const RTT = candidate.rtt;
+const VARIATION = candidate.variation;
+const SAMPLES = candidate.samples;
+const WINS = candidate.wins;
+const PER_CANDIDATE = candidate.stride;
+const STRIDE = entryOf.stride;
 /** Entries share a bucket; the one unused for longest makes room. */
 const WAYS = 4;
 
@@ -80,7 +98,12 @@ export const COMPARE = -2;
 export class Learned {
   readonly #mask: number;
   /** What others have measured from the same site. */
-  seeds: readonly { service: number; candidate: number; rttUs: number; variationUs: number }[] = [];
+  seeds: readonly {
+    service: ServiceNumber;
+    candidate: CandidateNumber;
+    rttUs: number;
+    variationUs: number;
+  }[] = [];
 
   /** @param clock read here, as a time handed over would be boxed: garbage, for each connection */
   constructor(
@@ -94,7 +117,7 @@ export class Learned {
   }
 
   /** The entry's place, made if it is not there; -1 when there is no table. */
-  entry(service: number, client: number): number {
+  entry(service: ServiceNumber, client: number): number {
     if (this.#mask < 0) return -1;
     const prefix = client >>> (32 - PREFIX_BITS);
     const { table } = this;
@@ -121,7 +144,7 @@ export class Learned {
   #plant(entry: number, service: number): void {
     for (let k = 0; k < this.seeds.length; k++) {
       const s = this.seeds[k];
-      if (s.service !== service || s.candidate >= RECORDED) continue;
+      if (s.service !== service || s.candidate >= MOST_RACED) continue;
       const c = entry + CANDIDATES + s.candidate * PER_CANDIDATE;
       this.table[c + RTT] = s.rttUs;
       this.table[c + VARIATION] = s.variationUs;
@@ -133,7 +156,7 @@ export class Learned {
 
   /** Takes a measured round trip over. */
   note(entry: number, candidate: number, rttUs: number): void {
-    if (entry < 0 || candidate >= RECORDED) return;
+    if (entry < 0 || candidate >= MOST_RACED) return;
     const { table } = this;
     const c = entry + CANDIDATES + candidate * PER_CANDIDATE;
     if (table[c + SAMPLES] === 0) {
@@ -150,15 +173,27 @@ export class Learned {
   }
 
   won(entry: number, candidate: number): void {
-    if (entry >= 0 && candidate < RECORDED)
+    if (entry >= 0 && candidate < MOST_RACED)
       this.table[entry + CANDIDATES + candidate * PER_CANDIDATE + WINS]++;
   }
 
   /** A candidate failed: it must prove itself in a race again. */
   forget(entry: number, candidate: number): void {
-    if (entry < 0 || candidate >= RECORDED) return;
+    if (entry < 0 || candidate >= MOST_RACED) return;
     this.table[entry + CANDIDATES + candidate * PER_CANDIDATE + SAMPLES] = 0;
     this.table[entry + RACES] = 0;
+  }
+
+  /** A candidate's number is another machine's from now on. */
+  forgetEverywhere(candidateNumber: number): void {
+    if (candidateNumber >= MOST_RACED) return;
+    const { table } = this;
+    for (let base = 0; base + STRIDE <= table.length; base += STRIDE) {
+      const c = base + CANDIDATES + candidateNumber * PER_CANDIDATE;
+      if (table[c + SAMPLES] > 0) table[base + RACES] = 0;
+      table.fill(0, c, c + PER_CANDIDATE);
+      table[base + ATTEMPTED] &= ~(1 << candidateNumber);
+    }
   }
 
   /** Notes that every candidate in `live` is being asked now. */
@@ -325,7 +360,7 @@ export function readLearned(table: Float64Array): ProximityEntry[] {
   for (let base = 0; base + STRIDE <= table.length; base += STRIDE) {
     if (table[base + SERVICE] < 0 || table[base + USED] === 0) continue;
     const candidates: ProximityEntry['candidates'] = [];
-    for (let candidate = 0; candidate < RECORDED; candidate++) {
+    for (let candidate = 0; candidate < MOST_RACED; candidate++) {
       const c = base + CANDIDATES + candidate * PER_CANDIDATE;
       if (table[c + SAMPLES] === 0 && table[c + WINS] === 0) continue;
       candidates.push({

@@ -3,10 +3,25 @@
  * measured holds for the clients of another beside it: a new gateway, or a client never seen, need not race.
  */
 
-import type { Fleet } from '../../gateway/race/fleet.js';
-import type { Seed } from '../../gateway/race/state.js';
-import type { ProximityRecord, View } from '../registry/records.js';
+import type { CandidateNumber, ServiceNumber } from '../flow/numbers.js';
+import type { View } from '../registry/kinds.js';
+import type { Candidates } from './candidates.js';
 import { readLearned } from './learned.js';
+import { type ProximityRecord, proximityKind } from './record.js';
+
+/** What another gateway of the site has measured, in this gateway's numbers. */
+export interface Seed {
+  service: ServiceNumber;
+  candidate: CandidateNumber;
+  rttUs: number;
+  variationUs: number;
+}
+
+/** The numbers and names of a gateway's machines and services. */
+export interface Named {
+  readonly candidates: Candidates;
+  readonly services: readonly { readonly name: string }[];
+}
 
 type Entry = ProximityRecord['entries'][number];
 
@@ -15,13 +30,13 @@ export function proximityRecord(
   id: number,
   site: string,
   table: Float64Array,
-  fleet: Fleet,
+  named: Named,
 ): ProximityRecord {
   const best = new Map<string, { samples: number; entry: Entry }>();
   for (const { service: n, candidates } of readLearned(table))
     for (const c of candidates) {
-      const service = fleet.service(n)?.name;
-      const candidate = fleet.candidates.idOf(c.candidate);
+      const service = named.services[n]?.name;
+      const candidate = named.candidates.idOf(c.candidate);
       const key = `${service}/${candidate}`;
       if (service === undefined || c.samples === 0 || (best.get(key)?.samples ?? 0) >= c.samples) continue;
       const entry = {
@@ -35,23 +50,20 @@ export function proximityRecord(
   return { v: 1, id, site, entries: [...best.values()].map((b) => b.entry) };
 }
 
-/** What the others of the site have told, in this data plane's numbers. */
-export function seedsOf(view: View, id: number, site: string | undefined, fleet: Fleet): Seed[] {
-  return (view.proximities ?? [])
+/** What the others of the site have told, of machines that are known here: a machine long gone gets no number by it. */
+export function seedsOf(view: View, id: number, site: string | undefined, named: Named): Seed[] {
+  return view
+    .of(proximityKind)
     .filter((p) => p.site === site && p.id !== id)
     .flatMap((p) =>
-      p.entries.flatMap((e) =>
-        fleet.services.flatMap((s, service) => {
-          if (s.name !== e.service) return [];
-          return [
-            {
-              service,
-              candidate: fleet.candidates.slotOf(e.candidate),
-              rttUs: e.rttUs,
-              variationUs: e.variationUs,
-            },
-          ];
-        }),
-      ),
+      p.entries.flatMap((e) => {
+        const candidate = named.candidates.find(e.candidate);
+        if (candidate === undefined) return [];
+        return named.services.flatMap((s, n) =>
+          s.name === e.service
+            ? [{ service: n as ServiceNumber, candidate, rttUs: e.rttUs, variationUs: e.variationUs }]
+            : [],
+        );
+      }),
     );
 }

@@ -1,5 +1,5 @@
 /** The configurations as the data planes number them. */
-import type { Configuration } from '../registry/records.js';
+import type { Configuration } from './records.js';
 
 /** A: the gateway translates both ways. */
 export const TRANSLATE = 0;

@@ -4,13 +4,16 @@
  * time: a process that is gone renews nothing, and SYNs come to the TUN again.
  */
 
-import { FLOW_KEY, OPENING, OPENINGS, readFlowKey, TICKETS, WINNER, word64 } from '../fastpath/layout.js';
+import { FLOW_KEY, flowKey, readFlowKey, word64 } from '../fastpath/layout.js';
 import { bpf } from '../fastpath/native.js';
+import type { CandidateNumber } from '../flow/numbers.js';
 import type { FlowTable } from '../flow/table.js';
 import type { Address } from '../wire/address.js';
 import { V4_MAPPED } from '../wire/address.js';
+import { OPENINGS, opening, tickets, winner } from './kernel-layout.js';
 
-export interface OpeningFds {
+/** What {@link Openings} takes of the pipeline's kernel handles: descriptors of the maps of these names. */
+export interface OpeningHandles {
   winners: number;
   openings: number;
   tickets: number;
@@ -20,14 +23,6 @@ export interface OpeningFds {
 const LEASE_US = 1e6;
 const WINNERS_SCANNED = 256;
 
-const SENT = 40;
-const ANSWERED = 48;
-const ISN = 56;
-const CANDIDATE = 60;
-const LENGTH = 64;
-const TICKET = 68;
-const SYN = 72;
-
 export class Openings {
   readonly #slots: Uint8Array;
   readonly #view: DataView;
@@ -35,20 +30,20 @@ export class Openings {
   readonly #done: Int32Array;
   readonly #key = new Uint8Array(FLOW_KEY);
   readonly #keyView = new DataView(this.#key.buffer);
-  readonly #value = new Uint8Array(WINNER);
+  readonly #value = new Uint8Array(winner.stride);
   readonly #valueView = new DataView(this.#value.buffer);
   /** The number of the next ticket to read. */
   read: number;
 
-  constructor(readonly fds: OpeningFds) {
-    const slots = bpf.map(fds.openings, OPENINGS * OPENING);
-    const tickets = bpf.map(fds.tickets, 4096);
+  constructor(readonly fds: OpeningHandles) {
+    const slots = bpf.map(fds.openings, OPENINGS * opening.stride);
+    const shared = bpf.map(fds.tickets, 4096);
     this.#slots = slots;
     this.#view = new DataView(slots.buffer, slots.byteOffset, slots.byteLength);
     this.#words = new Int32Array(slots.buffer, slots.byteOffset, slots.byteLength / 4);
-    this.#done = new Int32Array(tickets.buffer, tickets.byteOffset, TICKETS / 4);
-    // What a predecessor did not come to is nobody's: its flows are among the pinned ones.
-    this.read = word64(new DataView(tickets.buffer, tickets.byteOffset, TICKETS), 0);
+    this.#done = new Int32Array(shared.buffer, shared.byteOffset, tickets.stride / 4);
+    // Skip tickets that a killed predecessor had not read: their flows are adopted with the pinned ones.
+    this.read = word64(new DataView(shared.buffer, shared.byteOffset, tickets.stride), 0);
     this.finish(this.read);
     // Its leases name candidates by numbers that were its own.
     this.endAll();
@@ -57,7 +52,7 @@ export class Openings {
   /** The slot of the next ticket, or -1 when the kernel has not written it. */
   next(): number {
     const slot = this.read % OPENINGS;
-    const ticket = Atomics.load(this.#words, (slot * OPENING + TICKET) / 4);
+    const ticket = Atomics.load(this.#words, (slot * opening.stride + opening.ticket) / 4);
     if (ticket !== ((this.read + 1) | 0)) return -1;
     this.read++;
     return slot;
@@ -65,35 +60,35 @@ export class Openings {
 
   /** All before ticket `n` are finished with: the kernel may use their slots again. */
   finish(n: number): void {
-    this.#done[2] = n | 0;
-    this.#done[3] = Math.floor(n / 2 ** 32);
+    this.#done[tickets.done / 4] = n | 0;
+    this.#done[tickets.done / 4 + 1] = Math.floor(n / 2 ** 32);
   }
 
   /** Puts the slot's flow into the table's key. */
   readKey(slot: number, flows: FlowTable): void {
-    readFlowKey(this.#view, slot * OPENING, flows);
+    readFlowKey(this.#view, slot * opening.stride, flows);
   }
   isn(slot: number): number {
-    return this.#view.getInt32(slot * OPENING + ISN, true);
+    return this.#view.getInt32(slot * opening.stride + opening.isn, true);
   }
-  candidate(slot: number): number {
-    return this.#view.getInt32(slot * OPENING + CANDIDATE, true);
+  candidate(slot: number): CandidateNumber {
+    return this.#view.getInt32(slot * opening.stride + opening.candidate, true) as CandidateNumber;
   }
   /** µs of the monotonic clock. */
   sentUs(slot: number): number {
-    return word64(this.#view, slot * OPENING + SENT) / 1000;
+    return word64(this.#view, slot * opening.stride + opening.sentNs) / 1000;
   }
   /** µs of the monotonic clock; 0 while nothing has come back. */
   answeredUs(slot: number): number {
-    return word64(this.#view, slot * OPENING + ANSWERED) / 1000;
+    return word64(this.#view, slot * opening.stride + opening.answeredNs) / 1000;
   }
   /** 0: nothing was opened after all, and the SYN came to the TUN. */
   synLength(slot: number): number {
-    return this.#view.getInt32(slot * OPENING + LENGTH, true);
+    return this.#view.getInt32(slot * opening.stride + opening.length, true);
   }
   /** Copies the client's SYN, as it came, to `at`. */
   copySyn(slot: number, to: Uint8Array, at: number): void {
-    const from = slot * OPENING + SYN;
+    const from = slot * opening.stride + opening.syn;
     const length = this.synLength(slot);
     for (let b = 0; b < length; b++) to[at + b] = this.#slots[from + b];
   }
@@ -110,14 +105,14 @@ export class Openings {
   ): void {
     this.#writeKey(prefix, service, servicePort);
     const view = this.#valueView;
-    view.setInt32(8, V4_MAPPED);
-    view.setInt32(12, target);
+    view.setInt32(winner.target + 8, V4_MAPPED);
+    view.setInt32(winner.target + 12, target);
     const untilNs = (nowUs + LEASE_US) * 1000;
-    view.setInt32(16, (untilNs % 2 ** 32) | 0, true);
-    view.setInt32(20, Math.floor(untilNs / 2 ** 32), true);
-    view.setInt32(24, candidate, true);
-    view.setUint16(28, targetPort);
-    bpf.update(this.fds.winners, this.#key, FLOW_KEY, this.#value, WINNER, 1);
+    view.setInt32(winner.untilNs, (untilNs % 2 ** 32) | 0, true);
+    view.setInt32(winner.untilNs + 4, Math.floor(untilNs / 2 ** 32), true);
+    view.setInt32(winner.candidate, candidate, true);
+    view.setUint16(winner.port, targetPort);
+    bpf.update(this.fds.winners, this.#key, FLOW_KEY, this.#value, winner.stride, 1);
   }
 
   /** Ends a lease at once: that winner failed. */
@@ -129,7 +124,7 @@ export class Openings {
   /** Ends all leases: who is alive has changed. */
   endAll(): void {
     const keys = new Uint8Array(WINNERS_SCANNED * FLOW_KEY);
-    const values = new Uint8Array(WINNERS_SCANNED * WINNER);
+    const values = new Uint8Array(WINNERS_SCANNED * winner.stride);
     const cursor = new Uint8Array(4);
     for (;;) {
       // Deleting while walking may leave some out, so it always begins anew.
@@ -142,9 +137,9 @@ export class Openings {
 
   #writeKey(prefix: number, service: Address, servicePort: number): void {
     const view = this.#keyView;
-    view.setInt32(8, V4_MAPPED);
-    view.setInt32(12, prefix);
-    for (let w = 0; w < 4; w++) view.setInt32(16 + 4 * w, service[w]);
-    view.setUint16(34, servicePort);
+    view.setInt32(flowKey.client + 8, V4_MAPPED);
+    view.setInt32(flowKey.client + 12, prefix);
+    for (let w = 0; w < 4; w++) view.setInt32(flowKey.service + 4 * w, service[w]);
+    view.setUint16(flowKey.servicePort, servicePort);
   }
 }

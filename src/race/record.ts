@@ -4,7 +4,8 @@
  * overwritten meanwhile is left out.
  */
 import type { Clock } from '../device/clock.js';
-import { ORIGIN } from '../proximity/candidates.js';
+import { layoutOf } from '../layout.js';
+import { MOST_RACED, ORIGIN } from '../proximity/candidates.js';
 import { type Address, format } from '../wire/address.js';
 import { HEADER } from '../wire/virtio.js';
 import type { Release } from './release.js';
@@ -41,27 +42,47 @@ export interface RaceRecord {
   viewAgeMs: number;
 }
 
-// Ring layout, in doubles. Word 0 of the ring counts the races begun.
-const RING_HEADER = 8;
-const NUMBER = 0;
-const SENT = 1;
-const CLIENT = 2;
-const PORT = 6;
-const SERVICE = 7;
-const WINNER = 8;
-const LIVE = 9;
-const MANNER = 10;
-const REQUESTED_AT = 11;
-const REPLIES = 16;
-/** Candidates that a record tells apart; those beyond race like the others and go unrecorded. */
-export const RECORDED = 32;
-const VERDICTS = REPLIES + RECORDED;
-const SENDS = VERDICTS + RECORDED;
-const SYN_LENGTH = SENDS + RECORDED;
-const SYN = SYN_LENGTH + 1;
 /** Bytes of a SYN with its virtio header that a record keeps: the longest is 10 + 60 + 60. */
 const SYN_BYTES = 136;
-const STRIDE = SYN + SYN_BYTES / 8;
+/** Before the records, in doubles: how many races have begun. */
+const ring = layoutOf({ begun: 1, reserved: 7 });
+/** A record, in doubles. */
+const record = layoutOf({
+  /** The race's number as flows keep it: {@link keptNumber}. */
+  number: 1,
+  sent: 1,
+  client: 4,
+  port: 1,
+  service: 1,
+  winner: 1,
+  /** Bits of the candidates that were asked. */
+  live: 1,
+  manner: 1,
+  requestedAt: 1,
+  reserved: 4,
+  replies: MOST_RACED,
+  verdicts: MOST_RACED,
+  sends: MOST_RACED,
+  synLength: 1,
+  syn: SYN_BYTES / 8,
+});
+const RING_HEADER = ring.stride;
+const BEGUN = ring.begun;
+const NUMBER = record.number;
+const SENT = record.sent;
+const CLIENT = record.client;
+const PORT = record.port;
+const SERVICE = record.service;
+const WINNER = record.winner;
+const LIVE = record.live;
+const MANNER = record.manner;
+const REQUESTED_AT = record.requestedAt;
+const REPLIES = record.replies;
+const VERDICTS = record.verdicts;
+const SENDS = record.sends;
+const SYN_LENGTH = record.synLength;
+const SYN = record.syn;
+const STRIDE = record.stride;
 
 /** How the candidates were asked: all at once; one that was learned; that one, and then the others. */
 export const RACED = 0;
@@ -69,13 +90,18 @@ export const ALONE = 1;
 export const HEDGED = 2;
 /** Asked with the others that are too near to be told apart by what was learned. */
 export const COMPARED = 3;
-const REPEATED = 3;
+/** The client has sent its SYN again: the times of this race measure nothing. */
+const REPEATED = 4;
+
+/** A race's number as an entry of the flow table keeps it. It wraps after 2^31 races, which outlive any record by far. */
+const keptNumber = (n: number): number => n % 2 ** 31;
 
 const REFUSED = 1;
 const RESET = 2;
 
-/** Bytes of shared memory for a ring of `races` records. */
+/** Bytes of shared memory for a ring of `races` records, a power of two: so that places go on where numbers wrap. */
 export function ringBytes(races: number): number {
+  if ((races & (races - 1)) !== 0) throw new RangeError(`${races} is no power of two`);
   return (RING_HEADER + races * STRIDE) * 8;
 }
 
@@ -95,10 +121,11 @@ export class RaceWriter {
   /**
    * Begins the record of a race.
    * @param live bit per candidate that may answer, as this gateway knows
-   * @returns its number, to be kept in the flow
+   * @returns its number, to be kept in the flow: below 2^31
    */
   begin(client: Int32Array, port: number, service: number, live: number): number {
-    const n = this.ring[0];
+    const begun = this.ring[BEGUN];
+    const n = keptNumber(begun);
     const base = this.#base(n);
     const { ring } = this;
     // The SYN need not be wiped. Few words: a call to `fill` takes longer.
@@ -110,7 +137,7 @@ export class RaceWriter {
     ring[base + SERVICE] = service;
     ring[base + WINNER] = -1;
     ring[base + LIVE] = live;
-    ring[0] = n + 1;
+    ring[BEGUN] = begun + 1;
     return n | 0;
   }
 
@@ -120,7 +147,7 @@ export class RaceWriter {
     if (base < 0) return;
     const { ring } = this;
     const fresh = candidates & ~ring[base + LIVE];
-    for (let c = 0; c < RECORDED; c++)
+    for (let c = 0; c < MOST_RACED; c++)
       if (((fresh >>> c) & 1) !== 0) ring[base + SENDS + c] = this.clock.nowUs - ring[base + SENT];
     ring[base + LIVE] |= fresh;
     // Once it was sent again, times mean nothing, whoever is asked.
@@ -130,7 +157,7 @@ export class RaceWriter {
   /** Notes when a candidate's copy leaves, µs after the SYN. For an origin, which asks each at its own time. */
   leaves(n: number, candidate: number, delayUs: number): void {
     const base = this.#find(n);
-    if (base >= 0 && candidate < RECORDED) this.ring[base + SENDS + candidate] = delayUs;
+    if (base >= 0 && candidate < MOST_RACED) this.ring[base + SENDS + candidate] = delayUs;
   }
 
   /** The client's first data passes. */
@@ -185,7 +212,7 @@ export class RaceWriter {
   /** Whole µs that a candidate took to acknowledge, as of now; -1 when that cannot be told. */
   roundTripUs(n: number, candidate: number): number {
     const base = this.#find(n);
-    if (base < 0 || candidate >= RECORDED || this.ring[base + MANNER] === REPEATED) return -1;
+    if (base < 0 || candidate >= MOST_RACED || this.ring[base + MANNER] === REPEATED) return -1;
     // A second acknowledgement of the same machine measures nothing.
     if (this.ring[base + REPLIES + candidate] !== 0) return -1;
     return (this.clock.nowUs - this.ring[base + SENT] - this.ring[base + SENDS + candidate]) | 0;
@@ -202,7 +229,7 @@ export class RaceWriter {
     const base = this.#find(n);
     if (base < 0) return;
     this.won(n, candidate);
-    if (candidate < RECORDED) this.ring[base + REPLIES + candidate] = atUs - this.ring[base + SENT];
+    if (candidate < MOST_RACED) this.ring[base + REPLIES + candidate] = atUs - this.ring[base + SENT];
   }
 
   won(n: number, candidate: number): void {
@@ -221,7 +248,7 @@ export class RaceWriter {
   }
 
   #reply(base: number, candidate: number, verdict: number): void {
-    if (base < 0 || candidate >= RECORDED || this.ring[base + REPLIES + candidate] !== 0) return;
+    if (base < 0 || candidate >= MOST_RACED || this.ring[base + REPLIES + candidate] !== 0) return;
     this.ring[base + REPLIES + candidate] = this.clock.nowUs - this.ring[base + SENT];
     this.ring[base + VERDICTS + candidate] = verdict;
   }
@@ -239,7 +266,8 @@ export class RaceWriter {
 
 /** What the control plane knows about a race that the ring does not hold. */
 export interface RaceNames {
-  candidate(slot: number): string;
+  /** Whose number it was in race `conn`. */
+  candidate(slot: number, conn: number): string;
   service(slot: number): { name: string; configuration: string; release: Release | null } | undefined;
   race: string;
   viewAgeMs: number;
@@ -249,28 +277,29 @@ export interface RaceNames {
 
 /** The latest `count` races, oldest first. */
 export function readRaces(ring: Float64Array, count: number, names: RaceNames): RaceRecord[] {
-  const kept = Math.floor((ring.length - RING_HEADER) / STRIDE);
-  const begun = ring[0];
+  const places = Math.floor((ring.length - RING_HEADER) / STRIDE);
+  const begun = ring[BEGUN];
   const out: RaceRecord[] = [];
-  for (let n = Math.max(0, begun - Math.min(count, kept)); n < begun; n++) {
-    const base = RING_HEADER + (n % kept) * STRIDE;
+  for (let n = Math.max(0, begun - Math.min(count, places)); n < begun; n++) {
+    const base = RING_HEADER + (n % places) * STRIDE;
     const words = ring.slice(base, base + STRIDE);
-    if (words[NUMBER] === n && ring[base + NUMBER] === n) out.push(decode(words, names));
+    const kept = keptNumber(n);
+    if (words[NUMBER] === kept && ring[base + NUMBER] === kept) out.push(decode(words, n, names));
   }
   return out;
 }
 
-function decode(words: Float64Array, names: RaceNames): RaceRecord {
+function decode(words: Float64Array, conn: number, names: RaceNames): RaceRecord {
   const service = names.service(words[SERVICE]);
   const winner = words[WINNER];
   const candidates: (RaceCandidate & { slot: number })[] = [];
-  for (let c = 0; c < RECORDED; c++) {
+  for (let c = 0; c < MOST_RACED; c++) {
     const reply = words[REPLIES + c];
     const expected = ((words[LIVE] >>> c) & 1) !== 0;
     if (reply === 0 && !expected) continue;
     candidates.push({
       slot: c,
-      id: names.candidate(c),
+      id: names.candidate(c, conn),
       sentUs: words[SENDS + c],
       replyUs: reply === 0 ? null : reply,
       ...judge(words, c),
@@ -288,14 +317,14 @@ function decode(words: Float64Array, names: RaceNames): RaceRecord {
   const address = [...words.slice(CLIENT, CLIENT + 4)] as unknown as Address;
   return {
     v: 1,
-    conn: words[NUMBER],
+    conn,
     configuration: service?.configuration ?? '',
     race: names.race,
     release: service?.release ?? null,
     client: `${format(address)}:${words[PORT]}`,
     service: service?.name ?? '',
     candidates: candidates.map(({ slot: _slot, ...c }) => c),
-    winner: winner < 0 ? null : names.candidate(winner),
+    winner: winner < 0 ? null : names.candidate(winner, conn),
     rule: ruleOf(words, margin, jitter),
     marginUs: margin,
     jitterUs: jitter,

@@ -1,16 +1,18 @@
 /** A registry in a YAML file, watched: a fixed set, with no server to run. Roles publish nothing here. */
 import { unwatchFile, watchFile } from 'node:fs';
-import { readYaml } from '../config.js';
-import { describeError } from '../errors.js';
+import { readYaml, type Schema, validate } from '../config.js';
+import { describeError, FirstackError, type Problem } from '../errors.js';
 import type { Logger } from '../log.js';
-import { fileSchema, type View } from './records.js';
+import { type RecordKind, View } from './kinds.js';
 import type { Registry } from './registry.js';
 
 const POLL_MS = 500;
 
 export class FileRegistry implements Registry {
   readonly kind = 'file';
-  view: View = { services: [], replicas: [], gateways: [], origins: undefined };
+  view: View;
+  readonly #kinds: readonly RecordKind[];
+  readonly #schema: Schema;
   /** False while the file cannot be used; the last good view stays. */
   connected = false;
   #confirmedAt = 0;
@@ -20,7 +22,18 @@ export class FileRegistry implements Registry {
   constructor(
     readonly path: string,
     readonly log: Logger,
-  ) {}
+    kinds: readonly RecordKind[],
+  ) {
+    this.#kinds = kinds.filter((k) => k.inFile !== undefined);
+    this.#schema = {
+      type: 'object',
+      additionalProperties: false,
+      properties: Object.fromEntries(
+        this.#kinds.map((k) => [k.inFile!, { type: 'array', items: { type: 'object' }, default: [] }]),
+      ),
+    };
+    this.view = View.of();
+  }
 
   get viewAgeMs(): number {
     return this.connected ? 0 : performance.now() - this.#confirmedAt;
@@ -41,8 +54,22 @@ export class FileRegistry implements Registry {
   }
 
   #read(): void {
-    const { value } = readYaml<Omit<View, 'origins' | 'proximities'>>(this.path, fileSchema);
-    this.view = { ...value, origins: undefined };
+    // The records' defaults are filled in after the file was read: into copies.
+    const { value, locate } = readYaml<Record<string, unknown[]>>(this.path, this.#schema);
+    const problems: Problem[] = [];
+    const lists: [RecordKind, unknown[]][] = [];
+    for (const kind of this.#kinds) {
+      const records = structuredClone(value[kind.inFile!]);
+      records.forEach((record, i) => {
+        const at = (path: readonly (string | number)[]): string => locate([kind.inFile!, i, ...path]);
+        problems.push(...validate(record, kind.schemaOf(record), at, [kind.inFile!, String(i)]));
+      });
+      lists.push([kind, records]);
+    }
+    if (problems.length > 0) throw FirstackError.ofProblems(problems);
+    this.view = View.of(
+      ...lists.map(([k, rs]) => [k, rs.map((r) => k.upgrade?.(r) ?? r)] as [RecordKind, unknown[]]),
+    );
     this.connected = true;
     this.#confirmedAt = performance.now();
   }

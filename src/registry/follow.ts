@@ -15,8 +15,8 @@ import {
   POLL_MS,
   type Topic,
 } from './keys.js';
+import type { RecordKind } from './kinds.js';
 import type { Known } from './known.js';
-import type { Kind } from './records.js';
 
 /** Announcements in one reply; keys in one read. */
 const AT_ONCE = 1000;
@@ -29,7 +29,7 @@ const RESYNC_LEAST_MS = 10_000;
 const RESYNC_SHARE = 0.05;
 
 export class Follower {
-  topics: readonly Topic[] = ['service', 'replica', 'gateway', 'origin'];
+  topics: readonly Topic[];
   /** Nobody is forgotten before (ms, `performance.now`). */
   graceUntil = 0;
   readonly #last = new Map<Topic, string>();
@@ -48,15 +48,19 @@ export class Follower {
   constructor(
     readonly redis: Redis,
     readonly known: Known,
+    readonly kinds: readonly RecordKind[],
     readonly onEmptied: () => void,
-  ) {}
+  ) {
+    // Kinds that come in parts are read once it is known which part is wanted.
+    this.topics = kinds.filter((k) => k.topicOf === undefined).map((k) => k.name);
+  }
 
-  get kinds(): Kind[] {
+  get #followed(): string[] {
     return this.topics.map(kindOf);
   }
-  /** Whether it goes by replicas, and so wants to know at once. */
+  /** Whether it follows an urgent kind, and so wants to know at once. */
   get isKeen(): boolean {
-    return this.topics.includes('replica');
+    return this.kinds.some((k) => k.isUrgent === true && this.#followed.includes(k.name));
   }
 
   /** Finds the ends of the streams, then reads everything: what comes between is in both. */
@@ -76,7 +80,7 @@ export class Follower {
     const fresh = topics.filter((t) => !this.topics.includes(t));
     this.topics = topics;
     for (const topic of this.#last.keys()) if (!topics.includes(topic)) this.#last.delete(topic);
-    this.known.keepOnly(this.kinds);
+    this.known.keepOnly(this.#followed);
     if (fresh.length > 0) await this.begin();
   }
 
@@ -194,19 +198,18 @@ export class Follower {
   async #resync(): Promise<void> {
     const batch = this.redis.pipeline();
     for (const topic of this.topics) batch.smembers(indexOf(topic));
-    batch.scard(indexOf('replica'));
+    const readers = this.kinds.filter((k) => k.reader !== undefined);
+    for (const kind of readers) batch.scard(indexOf(kind.name));
     const replies = await results(batch.exec());
-    const replicas = replies.pop() as number;
+    const counts = replies.splice(this.topics.length) as number[];
     // What stands in no index any more is looked at by its key, too.
-    const keys = new Set(this.known.keys(this.kinds));
+    const keys = new Set(this.known.keys(this.#followed));
     this.topics.forEach((topic, i) => {
       for (const id of replies[i] as string[]) keys.add(keyOf(kindOf(topic), id));
     });
     await this.#read([...keys]);
-    const keen = (replies as string[][])
-      .filter((_, i) => ['gateway', 'origin'].includes(this.topics[i]))
-      .reduce((n, ids) => n + ids.length, 0);
-    this.#readers = this.isKeen ? keen : replicas;
+    const how = this.isKeen ? 'often' : 'seldom';
+    this.#readers = readers.reduce((n, kind, i) => n + (kind.reader === how ? counts[i] : 0), 0);
   }
 
   #resyncEveryMs(): number {

@@ -5,11 +5,11 @@
  *   firstack:v1:changes:<topic>    stream, capped: ids whose record is worth reading again
  *   firstack:v1:index:<topic>      set: ids that there may be
  *   firstack:v1:epoch              another value: Redis was emptied
- *   firstack:v1:sweeper            lease of the one who looks for records that expired in silence
+ *   firstack:v1:sweeper            lease of the role that looks for records that expired in silence
  *
- * A topic is a kind; proximities have one per site, since no other site wants them.
+ * A topic is a kind's name, or `KIND:PART` where a reader wants only a part of a kind's records.
  */
-import { idOf, type Kind, type ProximityRecord, type Records } from './records.js';
+import type { RecordKind } from './kinds.js';
 
 export const PREFIX = 'firstack:v1:';
 export const EPOCH = `${PREFIX}epoch`;
@@ -19,7 +19,7 @@ export const HEARTBEAT_MS = 1000;
 export const TTL_MS = 3 * HEARTBEAT_MS;
 /** How often those who steer by replicas ask what has changed; the others ask with their heartbeat. */
 export const POLL_MS = 250;
-/** What every role may need a moment to state again after Redis was lost or emptied. */
+/** How long roles may take to state their records again after Redis was lost or emptied. */
 export const GRACE_MS = TTL_MS;
 export const LEASE_MS = 2500;
 /** Some minutes of a large fleet's changes; who was away for longer reads everything again. */
@@ -28,20 +28,20 @@ export const CHANGES_TRUSTED_MS = 10_000;
 
 export type Topic = string;
 
-export const keyOf = (kind: Kind, id: string): string => `${PREFIX}${kind}:${id}`;
+export const keyOf = (kind: string, id: string): string => `${PREFIX}${kind}:${id}`;
 export const changesOf = (topic: Topic): string => `${PREFIX}changes:${topic}`;
 export const indexOf = (topic: Topic): string => `${PREFIX}index:${topic}`;
 /** `proximity:zurich` is of kind proximity. */
-export const kindOf = (topic: Topic): Kind => topic.split(':', 1)[0] as Kind;
+export const kindOf = (topic: Topic): string => topic.split(':', 1)[0];
 
-export function topicOf(kind: Kind, record: Records[Kind]): Topic {
-  return kind === 'proximity' ? `proximity:${(record as ProximityRecord).site}` : kind;
+export function topicOf<T>(kind: RecordKind<T>, record: T): Topic {
+  return kind.topicOf?.(record) ?? kind.name;
 }
 
-/** Kind and id of a record's key; undefined for any other key. */
+/** Kind and id of a record's key, topic of an index; undefined for any other key. */
 export function parseKey(key: string): { kind: string; id: string } | undefined {
-  const match = /^firstack:v1:(service|replica|gateway|origin|proximity):(.+)$/.exec(key);
-  return match === null ? undefined : { kind: match[1], id: match[2] };
+  const match = /^firstack:v1:([a-z][a-z0-9-]*):(.+)$/.exec(key);
+  return match === null || match[1] === 'changes' ? undefined : { kind: match[1], id: match[2] };
 }
 
-export const keyOfRecord = (kind: Kind, record: Records[Kind]): string => keyOf(kind, idOf(kind, record));
+export const keyOfRecord = <T>(kind: RecordKind<T>, record: T): string => keyOf(kind.name, kind.idOf(record));

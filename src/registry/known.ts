@@ -2,53 +2,61 @@
 import { unpack } from 'msgpackr';
 import { validate } from '../config.js';
 import type { Logger } from '../log.js';
-import { GRACE_MS, keyOf, parseKey } from './keys.js';
-import { idOf, type Kind, type Records, schemas, type View } from './records.js';
+import { GRACE_MS, keyOf, keyOfRecord, parseKey } from './keys.js';
+import { type RecordKind, View } from './kinds.js';
 
 interface Entry {
-  value: Records[Kind];
+  value: unknown;
   raw: Buffer;
   /** When its key was first found missing; 0 while it is there. */
   missingSince: number;
 }
 
-const KINDS: Kind[] = ['service', 'replica', 'gateway', 'origin', 'proximity'];
-
 export class Known {
-  view: View = { services: [], replicas: [], gateways: [], origins: [], proximities: [] };
-  readonly #kinds = new Map<Kind, Map<string, Entry>>(KINDS.map((k) => [k, new Map()]));
+  view: View;
+  readonly #kinds: ReadonlyMap<string, RecordKind>;
+  readonly #entries: ReadonlyMap<string, Map<string, Entry>>;
   /** Ids in the order of the view; undefined when one came or went. */
-  readonly #order = new Map<Kind, string[]>();
-  readonly #stale = new Set<Kind>();
+  readonly #order = new Map<string, string[]>();
+  readonly #stale = new Set<string>();
   /** Keys that are missing but not forgotten yet. */
   readonly #missing = new Set<string>();
 
-  constructor(readonly log: Pick<Logger, 'warn'>) {}
+  constructor(
+    readonly log: Pick<Logger, 'warn'>,
+    kinds: readonly RecordKind[],
+  ) {
+    this.#kinds = new Map(kinds.map((k) => [k.name, k]));
+    this.#entries = new Map(kinds.map((k) => [k.name, new Map()]));
+    this.view = new View(new Map(kinds.map((k) => [k.name, []])));
+  }
 
   get count(): number {
-    return KINDS.reduce((n, kind) => n + this.#kinds.get(kind)!.size, 0);
+    let count = 0;
+    for (const entries of this.#entries.values()) count += entries.size;
+    return count;
   }
   /** Keys to be looked at again, until they are back or forgotten. */
   get missing(): string[] {
     return [...this.#missing];
   }
-  keys(kinds: readonly Kind[]): string[] {
-    return kinds.flatMap((kind) => [...this.#kinds.get(kind)!.keys()].map((id) => keyOf(kind, id)));
+  keys(kinds: readonly string[]): string[] {
+    return kinds.flatMap((kind) => [...this.#entries.get(kind)!.keys()].map((id) => keyOf(kind, id)));
   }
   has(key: string): boolean {
     const at = parseKey(key);
-    return at !== undefined && this.#kinds.get(at.kind as Kind)!.has(at.id);
+    return at !== undefined && this.#entries.get(at.kind)?.has(at.id) === true;
   }
 
   /**
    * Takes over what Redis has under a key; null when nothing.
-   * @param graceUntil nobody is forgotten before (ms, `performance.now`)
+   * @param graceUntil no record is forgotten before (ms, `performance.now`)
    */
   take(key: string, bytes: Buffer | null, now: number, graceUntil: number): void {
     const at = parseKey(key);
-    if (at === undefined) return;
-    const kind = at.kind as Kind;
-    const entries = this.#kinds.get(kind)!;
+    const kind = at && this.#kinds.get(at.kind);
+    if (at === undefined || kind === undefined) return;
+    const entries = this.#entries.get(kind.name)!;
     const known = entries.get(at.id);
     if (bytes === null) {
       if (known !== undefined) this.#miss(key, kind, at.id, known, now, graceUntil);
@@ -62,69 +70,65 @@ export class Known {
     }
     const value = this.#decode(key, kind, bytes);
     if (value === undefined) return;
-    if (known === undefined) this.#order.delete(kind);
+    if (known === undefined) this.#order.delete(kind.name);
     entries.set(at.id, { value, raw: bytes, missingSince: 0 });
-    this.#stale.add(kind);
+    this.#stale.add(kind.name);
   }
 
   /**
-   * A replica that is not there is not raced, at once. Whose absence would end a service's steering is
-   * waited for; and nobody is forgotten just because Redis came back empty.
+   * A record of some kinds is forgotten at once. One whose absence would end a service's steering is waited for; and no
+   * record is forgotten only because Redis came back empty.
    */
-  #miss(key: string, kind: Kind, id: string, known: Entry, now: number, graceUntil: number): void {
+  #miss(key: string, kind: RecordKind, id: string, known: Entry, now: number, graceUntil: number): void {
     if (known.missingSince === 0) known.missingSince = now;
-    const patient = kind !== 'replica' && kind !== 'origin' && now - known.missingSince < GRACE_MS;
+    const patient = kind.isForgottenAtOnce !== true && now - known.missingSince < GRACE_MS;
     if (now < graceUntil || patient) {
       this.#missing.add(key);
       return;
     }
     this.#missing.delete(key);
-    this.#forget(kind, id);
+    this.#forget(kind.name, id);
   }
 
-  #forget(kind: Kind, id: string): void {
-    this.#kinds.get(kind)!.delete(id);
+  #forget(kind: string, id: string): void {
+    this.#entries.get(kind)!.delete(id);
     this.#order.delete(kind);
     this.#stale.add(kind);
   }
 
   /** Drops every record of other kinds. */
-  keepOnly(kinds: readonly Kind[]): void {
-    for (const kind of KINDS)
-      if (!kinds.includes(kind)) for (const id of [...this.#kinds.get(kind)!.keys()]) this.#forget(kind, id);
+  keepOnly(kinds: readonly string[]): void {
+    for (const [kind, entries] of this.#entries)
+      if (!kinds.includes(kind)) for (const id of [...entries.keys()]) this.#forget(kind, id);
     for (const key of this.#missing) if (!this.has(key)) this.#missing.delete(key);
   }
 
   /** Makes the view anew where it changed. @returns whether it did */
   rebuild(): boolean {
     if (this.#stale.size === 0) return false;
-    this.view = {
-      services: this.#list('service', this.view.services),
-      replicas: this.#list('replica', this.view.replicas),
-      gateways: this.#list('gateway', this.view.gateways),
-      origins: this.#list('origin', this.view.origins ?? []),
-      proximities: this.#list('proximity', this.view.proximities ?? []),
-    };
+    const lists = new Map(this.view.lists);
+    for (const kind of this.#stale) lists.set(kind, this.#list(kind));
+    this.view = new View(lists);
     this.#stale.clear();
     return true;
   }
 
-  #list<K extends Kind>(kind: K, before: Records[K][]): Records[K][] {
-    if (!this.#stale.has(kind)) return before;
-    const entries = this.#kinds.get(kind)!;
+  #list(kind: string): unknown[] {
+    const entries = this.#entries.get(kind)!;
     let order = this.#order.get(kind);
     if (order === undefined) {
       order = [...entries.keys()].sort((a, b) => (a < b ? -1 : 1));
       this.#order.set(kind, order);
     }
-    return order.map((id) => entries.get(id)!.value as Records[K]);
+    return order.map((id) => entries.get(id)!.value);
   }
 
-  #decode(key: string, kind: Kind, bytes: Buffer): Records[Kind] | undefined {
+  #decode(key: string, kind: RecordKind, bytes: Buffer): unknown {
     try {
-      const value = unpack(bytes) as Records[Kind];
-      const problems = validate(value, schemas[kind], () => key);
-      if (problems.length === 0 && key === keyOf(kind, idOf(kind, value))) return value;
+      const value: unknown = unpack(bytes);
+      const problems = validate(value, kind.schemaOf(value), () => key);
+      const record = problems.length > 0 ? undefined : (kind.upgrade?.(value) ?? value);
+      if (record !== undefined && key === keyOfRecord(kind, record)) return record;
       this.log.warn(
         { key, problems: problems.map((p) => p.message) },
         'a registry record does not fit: left out',

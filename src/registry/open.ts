@@ -3,13 +3,19 @@ import { FirstackError } from '../errors.js';
 import type { Logger } from '../log.js';
 import { isRedisUrl, shown, type TlsFiles } from './connect.js';
 import { FileRegistry } from './file.js';
+import type { RecordKind } from './kinds.js';
 import { RedisRegistry } from './redis.js';
 import type { Registry } from './registry.js';
 
 /** @throws FirstackError FSA_REGISTRY_URL, FSA_REGISTRY_TLS */
-export function openRegistry(url: string, log: Logger, tls?: TlsFiles): Registry {
-  if (url.startsWith('file:')) return new FileRegistry(url.replace(/^file:(\/\/)?/, ''), log);
-  if (isRedisUrl(url)) return new RedisRegistry(url, log, tls);
+export function openRegistry(
+  url: string,
+  log: Logger,
+  kinds: readonly RecordKind[],
+  tls?: TlsFiles,
+): Registry {
+  if (url.startsWith('file:')) return new FileRegistry(url.replace(/^file:(\/\/)?/, ''), log, kinds);
+  if (isRedisUrl(url)) return new RedisRegistry(url, log, kinds, tls);
   throw new FirstackError(
     'FSA_REGISTRY_URL',
     `registry: '${shown(url)}' is neither redis://HOST:PORT, rediss://…, redis+unix:///PATH, redis+sentinel://HOST:PORT,…/MASTER nor file:PATH`,

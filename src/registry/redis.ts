@@ -28,9 +28,9 @@ import {
   TTL_MS,
   topicOf,
 } from './keys.js';
+import type { RecordKind, View } from './kinds.js';
 import { Known } from './known.js';
-import { LATER_MS, newsOf, type Own } from './news.js';
-import { idOf, type Kind, type Records, type View } from './records.js';
+import { newsOf, type Own } from './news.js';
 import type { Registry } from './registry.js';
 import { Sweep } from './sweep.js';
 
@@ -63,12 +63,13 @@ export class RedisRegistry implements Registry {
   constructor(
     readonly url: string,
     readonly log: Logger,
+    kinds: readonly RecordKind[],
     tls?: TlsFiles,
   ) {
     this.#redis = redisClient(url, tls, () => this.#started);
-    this.#known = new Known(log);
-    this.#follower = new Follower(this.#redis, this.#known, () => this.#stateAgain());
-    this.#sweep = new Sweep(this.#redis);
+    this.#known = new Known(log, kinds);
+    this.#follower = new Follower(this.#redis, this.#known, kinds, () => this.#stateAgain());
+    this.#sweep = new Sweep(this.#redis, kinds);
     this.#clock = new ClockCheck(log);
     // Without a listener ioredis prints; what matters is said by us.
     this.#redis.on('error', (error: Error) => this.#onError(error));
@@ -139,15 +140,20 @@ export class RedisRegistry implements Registry {
     this.#arm();
   }
 
-  publish<K extends Kind>(kind: K, record: Records[K]): void {
+  publish<T>(kind: RecordKind<T>, record: T): void {
     const key = keyOfRecord(kind, record);
     const own = this.#own.get(key);
     if (own === undefined)
-      this.#own.set(key, { kind, value: record, told: undefined, toldAt: 0, indexed: false });
+      this.#own.set(key, {
+        kind: kind as RecordKind,
+        value: record,
+        told: undefined,
+        toldAt: 0,
+        indexed: false,
+      });
     else own.value = record;
     // All else is told with the next heartbeat.
-    if (own === undefined || newsOf(kind, own.told as Records[K] | undefined, record) === 'now')
-      void this.#beat();
+    if (own === undefined || newsOf(kind, own.told as T | undefined, record) === 'now') void this.#beat();
   }
 
   /** States every record of ours; announces what is news. */
@@ -180,13 +186,14 @@ export class RedisRegistry implements Registry {
     const done: (() => void)[] = [];
     for (const [key, own] of this.#own) {
       const { kind, value } = own;
-      const [id, topic] = [idOf(kind, value), topicOf(kind, value)];
+      const [id, topic] = [kind.idOf(value), topicOf(kind, value)];
+      const bytes = pack(kind.write?.(value) ?? value);
       // A service outlives its origin's process: flows are still being carried.
-      if (kind === 'service') batch.set(key, pack(value));
-      else batch.set(key, pack(value), 'PX', TTL_MS);
+      if (kind.isLasting === true) batch.set(key, bytes);
+      else batch.set(key, bytes, 'PX', TTL_MS);
       if (!own.indexed) batch.sadd(indexOf(topic), id);
       const news = newsOf(kind, own.told, value);
-      const due = news === 'now' || (news === 'later' && now - own.toldAt >= LATER_MS[kind]);
+      const due = news === 'now' || (news === 'later' && now - own.toldAt >= (kind.laterMs ?? 0));
       if (due) batch.xadd(changesOf(topic), 'MAXLEN', '~', CHANGES_KEPT, '*', 'id', id);
       done.push(() => {
         own.indexed = true;
@@ -302,8 +309,8 @@ export class RedisRegistry implements Registry {
     try {
       const batch = this.#redis.pipeline();
       for (const [key, { kind, value }] of this.#own) {
-        if (kind === 'service') continue;
-        const [id, topic] = [idOf(kind, value), topicOf(kind, value)];
+        if (kind.isLasting === true) continue;
+        const [id, topic] = [kind.idOf(value), topicOf(kind, value)];
         batch.del(key);
         batch.srem(indexOf(topic), id);
         batch.xadd(changesOf(topic), 'MAXLEN', '~', CHANGES_KEPT, '*', 'id', id, 'withdrawn', '1');

@@ -2,7 +2,7 @@
  * The registry's interface: what the fleet looks like now, and what this role says of itself. Two kinds:
  * `redis.ts` for a fleet, `file.ts` for a fixed set. No packet ever waits for either.
  */
-import type { Kind, Records, View } from './records.js';
+import type { RecordKind, View } from './kinds.js';
 
 export interface Registry {
   readonly kind: 'redis' | 'file';
@@ -21,14 +21,14 @@ export interface Registry {
    */
   start(): Promise<void>;
   /**
-   * From here on only these are followed, and in the view. Until then: all that there is, but proximities.
-   * @param topics kinds, or `proximity:<site>`
+   * From here on only these are followed, and in the view. Until then: all kinds that do not come in parts.
+   * @param topics names of kinds, or `KIND:PART`
    */
   follow(topics: readonly string[]): Promise<void>;
   /** States a record of this role's own, now and with every heartbeat until {@link stop}. */
-  publish<K extends Kind>(kind: K, record: Records[K]): void;
+  publish<T>(kind: RecordKind<T>, record: T): void;
   /** Called after each change of the view or of `connected`. */
   onChange(callback: () => void): void;
-  /** Withdraws this role's own records (but services) and closes. */
+  /** Withdraws this role's own records, but lasting ones, and closes. */
   stop(): Promise<void>;
 }

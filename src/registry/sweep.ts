@@ -1,5 +1,5 @@
 /**
- * Whoever dies is silent: their records expire, and nobody announces it. So one role at a time, by a lease,
+ * The records of a role that dies expire, and no role announces it. So one role at a time, by a lease,
  * compares the keys with the index each heartbeat, mends the index, and announces what it mended. The others
  * need not look: a fleet costs one scan a second, whatever its size.
  */
@@ -7,17 +7,23 @@ import { randomUUID } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import { results } from './follow.js';
 import { CHANGES_KEPT, changesOf, EPOCH, indexOf, LEASE_MS, PREFIX, parseKey, SWEEPER } from './keys.js';
-import type { Kind } from './records.js';
-
-/** These come one key at a time; proximities are hints, and die by themselves. */
-const SWEPT: Kind[] = ['service', 'replica', 'gateway', 'origin'];
+import type { RecordKind } from './kinds.js';
 
 export class Sweep {
   readonly #name = randomUUID();
   #under = false;
   holds = false;
+  /** Kinds that are looked for: those of this role, and those whose index a look has found (other programs' roles). */
+  readonly #swept: Set<string>;
+  readonly #unswept: ReadonlySet<string>;
 
-  constructor(readonly redis: Redis) {}
+  constructor(
+    readonly redis: Redis,
+    kinds: readonly RecordKind[],
+  ) {
+    this.#swept = new Set(kinds.filter((k) => k.isUnswept !== true).map((k) => k.name));
+    this.#unswept = new Set(kinds.filter((k) => k.isUnswept === true).map((k) => k.name));
+  }
 
   /** The arguments of the SET that asks for the lease; its reply goes to {@link heard}. */
   get asking(): [string, string, 'PX', number, 'NX', 'GET'] {
@@ -29,7 +35,7 @@ export class Sweep {
 
   /**
    * One look through all keys.
-   * @param inGrace everybody may be about to state their records again: nobody is announced as gone
+   * @param inGrace roles may be about to state their records again: none is announced as gone
    * @returns the epoch, when Redis had none and so was empty
    */
   async round(inGrace: () => boolean): Promise<string | undefined> {
@@ -41,11 +47,12 @@ export class Sweep {
       if ((await this.redis.set(EPOCH, epoch, 'NX', 'GET')) === null) return epoch;
       // The index first: who comes in between is in both, or a stray that is announced twice.
       const indexes = this.redis.pipeline();
-      for (const kind of SWEPT) indexes.smembers(indexOf(kind));
+      const swept = [...this.#swept];
+      for (const kind of swept) indexes.smembers(indexOf(kind));
       const listed = (await results(indexes.exec())) as string[][];
       const found = await this.#scan();
       const batch = this.redis.pipeline();
-      SWEPT.forEach((kind, i) => {
+      swept.forEach((kind, i) => {
         const ids = found.get(kind) ?? new Set();
         const announce = (id: string): void =>
           void batch.xadd(changesOf(kind), 'MAXLEN', '~', CHANGES_KEPT, '*', 'id', id);
@@ -71,13 +78,21 @@ export class Sweep {
 
   /** The ids of each kind that have a record. */
   async #scan(): Promise<Map<string, Set<string>>> {
-    const found = new Map<string, Set<string>>(SWEPT.map((kind) => [kind, new Set()]));
+    const found = new Map<string, Set<string>>();
     let cursor = '0';
     do {
       const [next, keys] = await this.redis.scan(cursor, 'MATCH', `${PREFIX}*`, 'COUNT', 1000);
       for (const key of keys) {
         const at = parseKey(key);
-        if (at !== undefined) found.get(at.kind)?.add(at.id);
+        if (at === undefined) continue;
+        // A part of a kind has a colon in its topic; such kinds are hints.
+        if (at.kind === 'index') {
+          if (!at.id.includes(':') && !this.#unswept.has(at.id)) this.#swept.add(at.id);
+          continue;
+        }
+        const ids = found.get(at.kind);
+        if (ids === undefined) found.set(at.kind, new Set([at.id]));
+        else ids.add(at.id);
       }
       cursor = next;
     } while (cursor !== '0');

@@ -15,6 +15,8 @@ const CSUM_OFFSET = -2;
 const NEEDS_CSUM = 1;
 /** Where the checksum stands in a TCP header. */
 const TCP_CHECK = 16;
+/** And in a UDP header. */
+const UDP_CHECK = 6;
 
 /** The transport checksum holds only the uncomplemented pseudo-header sum. */
 export function needsCsum(view: DataView, at: number): boolean {
@@ -73,6 +75,11 @@ export function isTcpChecksum(view: DataView, at: number, start: number): boolea
   return csumStart(view, at) === start && view.getUint16(at + CSUM_OFFSET, true) === TCP_CHECK;
 }
 
+/** Whether a checksum left open is that of the UDP header `start` bytes into the packet. */
+export function isUdpChecksum(view: DataView, at: number, start: number): boolean {
+  return csumStart(view, at) === start && view.getUint16(at + CSUM_OFFSET, true) === UDP_CHECK;
+}
+
 /**
  * Fills in the checksum that NEEDS_CSUM left open, and clears the flag. Only for whole packets:
  * requires not {@link isGso}, and {@link isSound}.
@@ -82,6 +89,7 @@ export function complete(view: DataView, at: number, length: number): void {
   const start = csumStart(view, at);
   const field = at + start + view.getUint16(at + CSUM_OFFSET, true);
   const value = ~sum(view, at + start, length - start) & 0xffff;
-  view.setUint16(field, value);
+  // A UDP checksum of 0 would mean that there is none (RFC 768); in TCP both zeros are one.
+  view.setUint16(field, value === 0 && view.getUint16(at + CSUM_OFFSET, true) === UDP_CHECK ? 0xffff : value);
   clear(view, at);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: (MIT OR GPL-2.0-only)
 //
-// What the programs share with TypeScript (`layout.ts`): the maps, and the layout of what they hold.
+// What every program's hooks share with TypeScript (`layout.ts`): maps, and the layout of what they hold. A program's own
+// maps stand beside its hooks.
 #pragma once
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -25,29 +26,20 @@
 
 enum { FIN = 1, SYN = 2, RST = 4, ACK = 16 };
 
-// How a flow is carried: `src/pipeline/modes.ts`.
-enum { TRANSLATE = 0, SPOOF = 1, TUNNEL = 2 };
-
 // Bits of `flow.seen`.
-// WAITING: the SYN went to the learned winner from here, and nothing has come back; the flow's `first_byte_us` is
-// one more than its slot among the openings.
+// WAITING: a hook opened the flow, and nothing has come back; `first_byte_us` then belongs to the program that opened it.
 enum { CLIENT_FIN = 1, SERVER_FIN = 2, ANY_RST = 4, CLIENT_ACK = 8, SERVER_DATA = 16, WAITING = 32 };
-
-// One connection in so many races again, by lot: `src/race/learned.ts`.
-#define RACE_AGAIN 50
-#define PREFIX_MASK bpf_htonl(0xffffff00)
-#define OPENINGS 4096
 
 struct address { __u32 word[4]; };
 
 struct flow_key {
   struct address client, service;
   __be16 client_port, service_port;
-  __u32 reserved;
+  __be32 protocol;  // 0 is TCP: keys that older versions pinned have 0 here
 };
 
 struct flow {
-  struct address target;  // gateway: who carries it; replica: R
+  struct address target;  // at a gateway the machine that carries it, at a replica its own address
   __u64 packets, bytes;
   __u32 last;             // monotonic clock >> 20
   __u32 asked_us;         // when the client's first data passed, low bits; 0: not yet
@@ -65,13 +57,13 @@ struct flow {
 struct endpoint_key {
   struct address address;
   __be16 port;
-  __u16 reserved;
+  __be16 protocol;  // 0 is TCP
 };
 
 struct endpoint {
   struct address service;
   __be16 port;
-  __u8 mode, reserved;
+  __u8 mode, reserved;  // the program's own
 };
 
 // Of the clients' prefixes; an IPv4 one has 96 bits more.
@@ -86,30 +78,6 @@ struct settings {
   __u32 tun;         // interface index of the role's TUN
 };
 enum { FORWARD_BY_STACK = 1 };
-
-// Whom the clients of a prefix reach first, for one second after TypeScript said so.
-struct winner {
-  struct address target;
-  __u64 until_ns;
-  __u32 candidate;
-  __be16 port;
-  __u16 reserved;
-};
-
-// A connection that was opened here, for TypeScript to follow: it shares this memory.
-struct opening {
-  struct flow_key key;
-  __u64 sent_ns, answered_ns;
-  __u32 isn, candidate;
-  __u32 length;
-  __u32 ticket;  // one more than its number; written last
-  __u8 syn[80];
-};
-
-struct tickets {
-  __u64 head;  // taken here
-  __u64 done;  // slots that TypeScript has finished with
-};
 
 enum { OUT_PACKETS, OUT_BYTES, IN_PACKETS, IN_BYTES, LEFT_TTL, LEFT_ROUTE, LEFT_MTU, LEFT_ECN, TO_TUN, FROM_TUN, TOTALS };
 struct totals { __u64 of[TOTALS]; };
@@ -126,36 +94,13 @@ struct way {
 };
 enum { WAYS = 256 };
 
-// The programs' own, one for each processor.
+// The hooks' own, one for each processor.
 struct {
   __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
   __uint(max_entries, WAYS);
   __type(key, __u32);
   __type(value, struct way);
 } ways SEC(".maps");
-
-struct {
-  __uint(type, BPF_MAP_TYPE_HASH);
-  __uint(max_entries, 1024);
-  __type(key, struct flow_key);
-  __type(value, struct winner);
-} winners SEC(".maps");
-
-struct {
-  __uint(type, BPF_MAP_TYPE_ARRAY);
-  __uint(map_flags, BPF_F_MMAPABLE);
-  __uint(max_entries, OPENINGS);
-  __type(key, __u32);
-  __type(value, struct opening);
-} openings SEC(".maps");
-
-struct {
-  __uint(type, BPF_MAP_TYPE_ARRAY);
-  __uint(map_flags, BPF_F_MMAPABLE);
-  __uint(max_entries, 1);
-  __type(key, __u32);
-  __type(value, struct tickets);
-} tickets SEC(".maps");
 
 // The loader makes these maps, of the size that the role asks for; it hands them over by path.
 struct {
@@ -193,3 +138,9 @@ struct {
   __type(key, __u32);
   __type(value, struct totals);
 } totals SEC(".maps");
+
+// `layout.ts` has the same places; a test compares it with this object's BTF.
+_Static_assert(sizeof(struct flow_key) == 40 && offsetof(struct flow_key, protocol) == 36, "flow_key");
+_Static_assert(sizeof(struct flow) == 48 && offsetof(struct flow, word) == 44, "flow");
+_Static_assert(sizeof(struct endpoint_key) == 20 && sizeof(struct endpoint) == 20, "endpoint");
+_Static_assert(sizeof(struct client_key) == 20 && sizeof(struct settings) == 16, "settings");

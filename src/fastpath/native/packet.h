@@ -270,3 +270,8 @@ static __always_inline int by_stack(struct __sk_buff *skb, const struct settings
   skb->mark = (skb->mark & ~how->mask) | how->mark;
   return TC_ACT_OK;
 }
+
+// A hook, for interfaces that have an Ethernet header and for those that have none (a tunnel, WireGuard).
+#define HOOK(name) \
+  SEC("tc") int name##_l2(struct __sk_buff *skb) { return name(skb, ETH_HLEN); } \
+  SEC("tc") int name##_l3(struct __sk_buff *skb) { return name(skb, 0); }

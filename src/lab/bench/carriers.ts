@@ -1,8 +1,8 @@
 /** What stands on a world's gateway between clients and servers: nothing, others' work, or ours. */
 import { writeFileSync } from 'node:fs';
 import { stringify } from 'yaml';
+import type { Configuration } from '../../race/records.js';
 import type { Race } from '../../race/release.js';
-import type { Configuration } from '../../registry/records.js';
 import { chain, set, steerTo, TUN_ADDRESS } from '../../steer/plan.js';
 import { ask, askJson, type RoleStatus } from '../admin-client.js';
 import { cliScript } from '../paths.js';

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { FLOW_KEY, FLOW_VALUE } from '../../fastpath/layout.js';
 import { bpf, HASH } from '../../fastpath/native.js';
 import { FlowTable } from '../../flow/table.js';
-import type { Configuration } from '../../registry/records.js';
+import type { Configuration } from '../../race/records.js';
 import { isAlive, mustRun, pause, signal, waitUntil } from '../process.js';
 import { startRole, statusOf, waitForRoles } from './carriers.js';
 import { FIRST_ADDRESS, FIRST_PORT, fillFlows } from './kernel-flows.js';

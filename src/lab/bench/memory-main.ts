@@ -10,9 +10,10 @@ import { type Device, VNET_HEADER } from '../../device/device.js';
 import { HoldQueue } from '../../device/hold-queue.js';
 import { Batch, EXTRA_SLOT } from '../../pipeline/batch.js';
 import { type PipelineModule, Runner } from '../../pipeline/pipeline.js';
-import { GAUGES, MAX_REASONS } from '../../pipeline/reasons.js';
-import { ringBytes } from '../../race/record.js';
-import type { View } from '../../registry/records.js';
+import { MAX_GAUGES, MAX_REASONS } from '../../pipeline/reasons.js';
+import { replicaKind, serviceRecordOf } from '../../race/records.js';
+import { type RecordKind, View } from '../../registry/kinds.js';
+import { serviceKind } from '../../registry/service.js';
 
 const FLOWS = 1_000_000;
 const MAX_FLOWS = 1_048_576;
@@ -32,29 +33,15 @@ const word = (address: string): number =>
   address.split('.').reduce((sum, part) => (sum << 8) | Number(part) | 0, 0);
 const FIRST_CLIENT = word('192.0.2.10');
 
-const view: View = {
-  services: [
-    {
-      ...{ v: 1, name: 'web', address: SERVICE, ports: [PORT], configuration: 'A' },
-      ...{ replicable: true, raceWindowMs: 500 },
-    },
-  ],
-  replicas: [
-    {
-      ...{
-        v: 1,
-        id: 'r1',
-        address: REPLICA,
-        services: [{ name: 'web', port: PORT }],
-        state: 'up',
-        reason: '',
-      },
-      ...{ connections: 0, load: 0, clock: 'free' },
-    },
-  ],
-  gateways: [],
-  origins: undefined,
+const service = serviceRecordOf({
+  ...{ name: 'web', address: SERVICE, ports: [PORT], configuration: 'A' },
+  ...{ replicable: true, raceWindowMs: 500 },
+});
+const replica = {
+  ...{ v: 1, id: 'r1', address: REPLICA, services: [{ name: 'web', port: PORT }], state: 'up', reason: '' },
+  ...{ connections: 0, load: 0, clock: 'free' },
 };
+const view = View.of([serviceKind as RecordKind, [service]], [replicaKind as RecordKind, [replica]]);
 
 /** Makes its packets from a model as they are read, and forgets what is written. */
 class Source implements Device {
@@ -117,6 +104,9 @@ class Source implements Device {
 
 const load = (path: string): Promise<unknown> =>
   import(new URL(`../../../gateway/race/${path}`, import.meta.url).href);
+const { gatewayMemory } = (await load('gauges.js')) as {
+  gatewayMemory(races: number, learned: number): Record<string, number>;
+};
 const { createPipeline } = (await load('pipeline.js')) as PipelineModule;
 const { Fleet } = (await load('fleet.js')) as {
   Fleet: new (
@@ -132,10 +122,13 @@ const clock = new MonotonicClock();
 const counters = shared(MAX_REASONS * 8);
 const batch = new Batch(clock, counters);
 const hold = new HoldQueue([{ slotBytes: EXTRA_SLOT, slots: 1 }]);
+const memory = Object.fromEntries(
+  Object.entries(gatewayMemory(64, 0)).map(([name, bytes]) => [name, shared(bytes)]),
+);
 const timeouts = { openingTimeoutMs: 3_600_000, establishedTimeoutMs: 7_440_000, closingTimeoutMs: 240_000 };
 const pipeline = createPipeline({
   options: { flows: { max: MAX_FLOWS, ...timeouts }, gatewayId: 1, keyId: 0, key: [1, 2, 3, 4] },
-  ...{ clock, batch, hold, races: shared(ringBytes(64)), learned: shared(0), gauges: shared(GAUGES * 8) },
+  ...{ clock, batch, hold, memory, gauges: shared(MAX_GAUGES * 8) },
 });
 const fleet = new Fleet('gateway');
 fleet.update(view, 'A');

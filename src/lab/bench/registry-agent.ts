@@ -7,9 +7,12 @@
  *   one       one whole gateway alone, for its processor time
  */
 import { createLog, type Logger } from '../../log.js';
+import { gatewayKind, originKind, raceKinds, racePart, replicaKind } from '../../race/records.js';
 import { resyncEveryMs } from '../../registry/follow.js';
 import { HEARTBEAT_MS } from '../../registry/keys.js';
+import type { RecordKind } from '../../registry/kinds.js';
 import { RedisRegistry } from '../../registry/redis.js';
+import { serviceKind, serviceKindFor } from '../../registry/service.js';
 import {
   type FleetSize,
   gatewayRecord,
@@ -81,8 +84,10 @@ async function inTurn(from: number, to: number, make: (n: number) => Promise<voi
     await Promise.all(Array.from({ length: Math.min(AT_ONCE, to - at) }, (_, i) => make(at + i)));
 }
 
+const KINDS = [serviceKindFor({ race: racePart }) as RecordKind, ...raceKinds];
+
 async function open(path: string, topics: string[]): Promise<RedisRegistry> {
-  const registry = new RedisRegistry(`redis+unix://${path}`, log);
+  const registry = new RedisRegistry(`redis+unix://${path}`, log, KINDS);
   await registry.start();
   await registry.follow(topics);
   return registry;
@@ -93,7 +98,7 @@ const CALM = ['service', 'gateway'];
 async function wholeReplica(path: string, n: number): Promise<void> {
   const registry = await open(path, CALM);
   const replica = fresh(n);
-  replica.changed = () => registry.publish('replica', recordOf(replica));
+  replica.changed = () => registry.publish(replicaKind, recordOf(replica));
   replica.changed();
   // As the role does: its connections are counted each second.
   setInterval(() => {
@@ -117,7 +122,7 @@ async function lightReplica(line: Line, n: number, everyMs: number): Promise<voi
 
 async function wholeGateway(path: string, n: number): Promise<RedisRegistry> {
   const registry = await open(path, KEEN);
-  registry.publish('gateway', gatewayRecord(n));
+  registry.publish(gatewayKind, gatewayRecord(n));
   return registry;
 }
 
@@ -157,7 +162,7 @@ function observe(gateways: RedisRegistry[]): void {
     gateway.onChange(() => {
       const now = performance.now();
       const present = new Set<string>();
-      for (const r of gateway.view.replicas) {
+      for (const r of gateway.view.of(replicaKind)) {
         present.add(r.id);
         const change = changedAt.get(r.id);
         if (change === undefined || told.get(r.id) === change.at || (r.state === 'busy') !== change.busy)
@@ -179,8 +184,8 @@ async function start({ part, path, size, observed, light, perLine, kind }: Agent
   if (part === 'origins') {
     for (let n = 0; n < originsOf(size); n++) {
       const registry = await open(path, KEEN);
-      for (const service of servicesOfOrigin(n, size)) registry.publish('service', service);
-      registry.publish('origin', originRecord(n, size));
+      for (const service of servicesOfOrigin(n, size)) registry.publish(serviceKind, service);
+      registry.publish(originKind, originRecord(n, size));
     }
     return;
   }

@@ -1,5 +1,11 @@
 /** The fleet that `firstack bench registry` simulates: its records, and how much changes in a second. */
-import type { GatewayRecord, OriginRecord, ReplicaRecord, ServiceRecord } from '../../registry/records.js';
+import {
+  type GatewayRecord,
+  type OriginRecord,
+  type ReplicaRecord,
+  serviceRecordOf,
+} from '../../race/records.js';
+import type { ServiceRecord } from '../../registry/service.js';
 
 export interface FleetSize {
   replicas: number;
@@ -22,10 +28,10 @@ export const originsOf = (size: FleetSize): number => Math.ceil(servicesOf(size)
 const address = (a: number, n: number): string => `10.${a + (n >> 16)}.${(n >> 8) & 255}.${n & 255}`;
 
 export function serviceRecord(n: number): ServiceRecord {
-  return {
-    ...{ v: 1, name: `service-${n}`, address: address(8, n), ports: [443], configuration: 'A' },
+  return serviceRecordOf({
+    ...{ name: `service-${n}`, address: address(8, n), ports: [443], configuration: 'A' },
     ...{ replicable: true, raceWindowMs: 500 },
-  };
+  });
 }
 
 export function replicaRecord(n: number, connections: number, busy = false, load = 0.3): ReplicaRecord {

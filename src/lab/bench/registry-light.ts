@@ -3,6 +3,7 @@
  * `src/registry/` sends it; replies are skimmed for what the next command needs. Ten thousand of them fit into one process, which as many whole registries would not.
  */
 import { pack } from 'msgpackr';
+import type { GatewayRecord, ReplicaRecord } from '../../race/records.js';
 import {
   CHANGES_KEPT,
   changesOf,
@@ -15,7 +16,6 @@ import {
   SWEEPER,
   TTL_MS,
 } from '../../registry/keys.js';
-import type { Kind, Records } from '../../registry/records.js';
 import type { Line } from './registry-line.js';
 
 const READ_AT_ONCE = 500;
@@ -38,6 +38,11 @@ const ignore = (): void => {};
 const PX_TTL = words('PX', TTL_MS);
 const GET_EPOCH = command('GET', EPOCH);
 const TIME = command('TIME');
+
+interface Records {
+  replica: ReplicaRecord;
+  gateway: GatewayRecord;
+}
 
 /** One role. It beats and polls until {@link end}. */
 export class LightRole<K extends 'replica' | 'gateway'> {
@@ -137,7 +142,7 @@ export class LightRole<K extends 'replica' | 'gateway'> {
       else if (/^\d+-\d+$/.test(s)) {
         this.#last.set(topic, s);
         this.#xread = undefined;
-        keys.add(keyOf(topic as Kind, strings[i + 2]));
+        keys.add(keyOf(topic as string, strings[i + 2]));
       }
     });
     await this.#read([...keys]);
@@ -156,7 +161,7 @@ export class LightRole<K extends 'replica' | 'gateway'> {
       ...topics.map((t) => command('SMEMBERS', indexOf(t))),
       command('SCARD', indexOf('replica')),
     );
-    await this.#read(topics.flatMap((t, i) => lists[i].map((id) => keyOf(t as Kind, id))));
+    await this.#read(topics.flatMap((t, i) => lists[i].map((id) => keyOf(t as string, id))));
     this.#resyncAt = performance.now() + this.resyncEveryMs * (0.5 + Math.random());
   }
 }

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { FirstackError } from '../../errors.js';
 import type { Counts } from '../../load/recording.js';
 import type { Percentiles } from '../../load/report.js';
-import type { Configuration } from '../../registry/records.js';
+import type { Configuration } from '../../race/records.js';
 import type { Lab } from '../lab.js';
 import type { Unwell } from './soak-account.js';
 

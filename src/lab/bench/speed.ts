@@ -5,7 +5,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { EXIT } from '../../errors.js';
 import { generator } from '../../load/generator.js';
-import type { Configuration } from '../../registry/records.js';
+import type { Configuration } from '../../race/records.js';
 import { connectRate, connectWorlds } from './connect-rate.js';
 import { type FlowsPlan, flows, flowsWorlds } from './flows.js';
 import { packets, packetsWorlds } from './packets.js';

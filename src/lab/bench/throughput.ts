@@ -1,5 +1,5 @@
 /** `firstack bench throughput`: bytes a second, of one flow and of eight, each way, as the receiver counts them. */
-import type { Configuration } from '../../registry/records.js';
+import type { Configuration } from '../../race/records.js';
 import type { Arm, Figure, Rounds, Sample } from './rounds.js';
 import type { Target } from './statistics.js';
 import type { Testbed } from './testbed.js';

@@ -9,15 +9,10 @@
 #include "gateway.h"
 #include "replica.h"
 
-// An interface has an Ethernet header or none (a tunnel, WireGuard).
-#define PROGRAM(name) \
-  SEC("tc") int name##_l2(struct __sk_buff *skb) { return name(skb, ETH_HLEN); } \
-  SEC("tc") int name##_l3(struct __sk_buff *skb) { return name(skb, 0); }
-
-PROGRAM(gateway_lan)
-PROGRAM(gateway_wan)
-PROGRAM(gateway_tun)
-PROGRAM(replica_in)
-PROGRAM(replica_out)
+HOOK(gateway_lan)
+HOOK(gateway_wan)
+HOOK(gateway_tun)
+HOOK(replica_in)
+HOOK(replica_out)
 
 char _license[] SEC("license") = "Dual MIT/GPL";

@@ -2,9 +2,9 @@
 //
 // The gateway: SYNs to a learned winner, clients' packets to the one that carries them, answers as the service.
 #pragma once
-#include "packet.h"
+#include "openings.h"
 
-// The lot of `gateway/send-syn.ts`: the same for every SYN of a connection, and for both sides of this boundary.
+// The lot of `gateway/race/send-syn.ts`: the same for every SYN of a connection, and for both sides of this boundary.
 static __always_inline bool races_again(__u32 isn) {
   __u32 h = (isn ^ (isn >> 16)) * 0x7feb352d;
   h = (h ^ (h >> 15)) * 0x846ca68b;

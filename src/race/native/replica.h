@@ -2,7 +2,7 @@
 //
 // The replica: what comes for the service, and what the local server answers as it.
 #pragma once
-#include "packet.h"
+#include "openings.h"
 
 // The way in: B's packets are addressed to R, C's come in the tunnel; the local server knows itself as S.
 static __always_inline int replica_in(struct __sk_buff *skb, __u32 l2) {

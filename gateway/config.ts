@@ -1,0 +1,50 @@
+/** The gateway's own part of its role file, whatever programs it runs. */
+import type { Locate, Schema } from '../src/config.js';
+import type { Problem } from '../src/errors.js';
+import { noInterfaces, type RoleSchema, roleProperties } from '../src/role-config.js';
+import { formatPrefix, overlaps, type Prefix, parsePrefix } from '../src/wire/address.js';
+
+/** Where a gateway stands. */
+export interface GatewaySite {
+  lan: string[];
+  /** Clients behind this gateway. */
+  prefixes: string[];
+  /** This host's own connections are a client's too: the gateway on the client host itself. */
+  local: boolean;
+}
+
+const properties: Record<string, Schema> = {
+  ...roleProperties(7411),
+  lan: noInterfaces,
+  prefixes: { type: 'array', minItems: 1, items: { type: 'string', format: 'ipv4-cidr' } },
+  local: { type: 'boolean', default: false },
+};
+
+export const schema: RoleSchema = {
+  properties,
+  required: ['instance', 'wan', 'registry', 'prefixes'],
+  problems: siteProblems,
+};
+
+function siteProblems({ lan, prefixes, local }: GatewaySite, locate: Locate): Problem[] {
+  const problems = overlapping(prefixes, (i) => locate(['prefixes', i]));
+  if (lan.length === 0 && !local)
+    problems.push({
+      code: 'FSA_CONFIG_MISSING',
+      message: `${locate([])}: 'lan' is needed, or 'local: true' where this host is the client`,
+    });
+  return problems;
+}
+
+function overlapping(texts: readonly string[], where: (i: number) => string): Problem[] {
+  const prefixes = texts.map((t) => parsePrefix(t) as Prefix);
+  const problems: Problem[] = [];
+  for (let i = 0; i < prefixes.length; i++)
+    for (let j = 0; j < i; j++)
+      if (overlaps(prefixes[i], prefixes[j]))
+        problems.push({
+          code: 'FSA_PREFIX_OVERLAP',
+          message: `${where(i)}: ${formatPrefix(prefixes[i])} overlaps ${formatPrefix(prefixes[j])}`,
+        });
+  return problems;
+}

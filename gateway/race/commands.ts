@@ -1,0 +1,43 @@
+/** The race's commands that ask a gateway: `firstack explain`, `races`, `proximity`; and the gateway's own flags. */
+import { Option } from 'commander';
+import { integer } from '../../src/cli/numbers.js';
+import type { CommandLine } from '../../src/program.js';
+import { configurationOption, raceOption, releaseOption } from '../../src/race/flags.js';
+
+const ask = (): Promise<typeof import('./ask.js')> => import('./ask.js');
+const adminOption = (): Option =>
+  new Option('--admin <address>', "the gateway's admin.listen: HOST:PORT or unix:PATH").default(
+    '127.0.0.1:7411',
+  );
+
+export function addCommands({ root, role, exit }: CommandLine): void {
+  role.addOption(configurationOption()).addOption(raceOption()).addOption(releaseOption());
+  root
+    .command('explain')
+    .description('why a connection was carried by which machine: explain CLIENT:PORT, or explain last')
+    .argument('<which>')
+    .addOption(adminOption())
+    .option('--origin <address>', "the origin's admin.listen: joins its account of the race")
+    .option('--json', 'print JSON', false)
+    .action(async (which: string, options) => {
+      exit(await (await ask()).explain(which, options));
+    });
+  root
+    .command('races')
+    .description('the latest races of a gateway')
+    .addOption(adminOption())
+    .option('--follow', 'go on, race by race', false)
+    .option('--last <n>', 'how many of those that were', integer(1, 4096), 10)
+    .option('--json', 'print one JSON object per line', false)
+    .action(async (options) => {
+      exit(await (await ask()).races(options));
+    });
+  root
+    .command('proximity')
+    .description('which machine wins for which clients, as a gateway has learned it')
+    .addOption(adminOption())
+    .option('--json', 'print JSON', false)
+    .action(async (options) => {
+      exit(await (await ask()).proximity(options));
+    });
+}

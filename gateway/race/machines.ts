@@ -1,0 +1,147 @@
+/** The services and machines that the gateway's stages look up, as the control plane stated them last. */
+import { AddressMap } from '../../src/flow/address-map.js';
+import {
+  type CandidateNumber,
+  type Column,
+  columnOf,
+  type EndpointNumber,
+  NO_ENDPOINT,
+  type ServiceNumber,
+} from '../../src/flow/numbers.js';
+import type { Tuples } from '../../src/flow/table.js';
+import { MOST_RACED, ORIGIN } from '../../src/proximity/candidates.js';
+import { type Mode, TUNNEL } from '../../src/race/modes.js';
+import type { Address } from '../../src/wire/address.js';
+
+export interface GatewayService {
+  address: Address;
+  port: number;
+  mode: Mode;
+  /** Its origin lives and it has replicas: worth a tag. */
+  raced: boolean;
+}
+
+/** One address and port at which a machine answers for a service. The origin's is the service's own. */
+export interface Endpoint {
+  service: ServiceNumber;
+  candidate: CandidateNumber;
+  address: Address;
+  port: number;
+  /** May still join races; else it only finishes its flows. */
+  live: boolean;
+  /** 0 … 1. */
+  load: number;
+}
+
+/** Of one tunnel endpoint per (replica, service): the key's port is beyond all real ones. */
+export function tunnelPort(service: ServiceNumber): number {
+  return 0x10000 + service;
+}
+
+const words = (addresses: readonly Address[]): Int32Array<ArrayBuffer> => Int32Array.from(addresses.flat());
+
+export class Machines {
+  /** (S, port) → service. */
+  readonly services = new AddressMap<ServiceNumber>();
+  serviceList: readonly GatewayService[] = [];
+  /** Four words per service. */
+  serviceWords = new Int32Array(0);
+  servicePort = new Uint16Array(0);
+  serviceMode: Column<Mode> = columnOf<Mode>(new Uint8Array(0));
+  serviceRaced = new Uint8Array(0);
+  /** Bit per candidate that may be asked; bit 0 is the origin. */
+  serviceLive = new Int32Array(0);
+
+  /** (R, port), (S, port) for origins, (R, tunnelPort) for tunnels → endpoint. */
+  readonly endpoints = new AddressMap<EndpointNumber>();
+  endpointService: Column<ServiceNumber> = columnOf<ServiceNumber>(new Int32Array(0));
+  endpointCandidate: Column<CandidateNumber> = columnOf<CandidateNumber>(new Int32Array(0));
+  /** Four words per endpoint. */
+  endpointWords = new Int32Array(0);
+  endpointPort = new Uint16Array(0);
+  /** By service: the endpoints that may be asked. */
+  serviceEndpoints: Column<EndpointNumber>[] = [];
+  /** By service and candidate that can be asked: its endpoint, or -1. */
+  #endpointOf: Column<EndpointNumber> = columnOf<EndpointNumber>(new Int32Array(0));
+  /** By candidate. */
+  readonly loads = new Float64Array(MOST_RACED);
+
+  /** Replaces all. @returns whether other candidates may be asked than before */
+  load(services: readonly GatewayService[], endpoints: readonly Endpoint[]): boolean {
+    const liveBefore = this.serviceLive;
+    this.#loadServices(services);
+    this.#loadEndpoints(endpoints);
+    return this.serviceLive.some((bits, n) => bits !== liveBefore[n]);
+  }
+
+  #loadServices(services: readonly GatewayService[]): void {
+    this.serviceList = services;
+    this.services.load(services.map(({ address, port }, value) => ({ address, port, value })));
+    this.serviceWords = words(services.map((s) => s.address));
+    this.servicePort = Uint16Array.from(services, (s) => s.port);
+    this.serviceMode = columnOf<Mode>(Uint8Array.from(services, (s) => s.mode));
+    this.serviceRaced = Uint8Array.from(services, (s) => (s.raced ? 1 : 0));
+  }
+
+  #loadEndpoints(endpoints: readonly Endpoint[]): void {
+    this.endpoints.load(
+      endpoints.map(({ address, port, service, candidate }, value) => ({
+        address,
+        // Under C a replica's address alone says which machine it is, whatever the service.
+        port: this.serviceMode[service] === TUNNEL && candidate !== ORIGIN ? tunnelPort(service) : port,
+        value,
+      })),
+    );
+    this.endpointService = columnOf<ServiceNumber>(Int32Array.from(endpoints, (e) => e.service));
+    this.endpointCandidate = columnOf<CandidateNumber>(Int32Array.from(endpoints, (e) => e.candidate));
+    this.endpointWords = words(endpoints.map((e) => e.address));
+    this.endpointPort = Uint16Array.from(endpoints, (e) => e.port);
+    const count = this.serviceList.length;
+    const asked: EndpointNumber[][] = Array.from({ length: count }, () => []);
+    this.serviceLive = new Int32Array(count).fill(1 << ORIGIN);
+    this.#endpointOf = columnOf<EndpointNumber>(new Int32Array(count * MOST_RACED).fill(NO_ENDPOINT));
+    this.loads.fill(0);
+    endpoints.forEach((e, n) => {
+      if (e.candidate >= MOST_RACED) return;
+      this.loads[e.candidate] = e.load;
+      this.#endpointOf[e.service * MOST_RACED + e.candidate] = n as EndpointNumber;
+      if (!e.live) return;
+      this.serviceLive[e.service] |= 1 << e.candidate;
+      asked[e.service].push(n as EndpointNumber);
+    });
+    this.serviceEndpoints = asked.map((list) => columnOf<EndpointNumber>(Int32Array.from(list)));
+  }
+
+  /** The endpoint of a candidate for a service, or -1. */
+  endpointOf(service: ServiceNumber, candidate: CandidateNumber): EndpointNumber {
+    if (candidate < MOST_RACED) return this.#endpointOf[service * MOST_RACED + candidate];
+    for (let k = 0 as EndpointNumber; k < this.endpointCandidate.length; k++)
+      if (this.endpointService[k] === service && this.endpointCandidate[k] === candidate) return k;
+    return NO_ENDPOINT;
+  }
+
+  /** The service's address as the word of an IPv4 address. */
+  serviceV4(service: ServiceNumber): number {
+    return this.serviceWords[4 * service + 3];
+  }
+
+  /** The endpoint's address as the word of an IPv4 address. */
+  endpointV4(endpoint: EndpointNumber): number {
+    return this.endpointWords[4 * endpoint + 3];
+  }
+
+  /** The tunnel's end that an outer source is, for a service under C; -1 where it is none. */
+  tunnelEndV4(source: number, service: ServiceNumber): EndpointNumber {
+    return this.endpoints.getV4(source, tunnelPort(service));
+  }
+
+  /** The service that a client's packet is meant for, or -1. */
+  serviceFor(t: Tuples, i: number): ServiceNumber {
+    return this.services.ofDestination(t, i);
+  }
+
+  /** The endpoint that a packet comes from, or -1. */
+  endpointFrom(t: Tuples, i: number): EndpointNumber {
+    return this.endpoints.ofSource(t, i);
+  }
+}

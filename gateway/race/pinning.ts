@@ -1,0 +1,125 @@
+/**
+ * The kernel's part in carrying the gateway's flows: which are pinned, which clients' SYNs may go to a learned winner
+ * without this process, and whose flows a predecessor's are.
+ */
+import type { Clock } from '../../src/device/clock.js';
+import { Pins } from '../../src/fastpath/pins.js';
+import {
+  type CandidateNumber,
+  type FlowEntry,
+  NO_CANDIDATE,
+  type ServiceNumber,
+} from '../../src/flow/numbers.js';
+import { ESTABLISHED, PINNED } from '../../src/flow/states.js';
+import type { KernelHandles } from '../../src/pipeline/pipeline.js';
+import { MOST_RACED, ORIGIN } from '../../src/proximity/candidates.js';
+import { PREFIX_BITS } from '../../src/proximity/learned.js';
+import { TRANSLATE, TUNNEL } from '../../src/race/modes.js';
+import { type OpeningHandles, Openings } from '../../src/race/openings.js';
+import type { RaceFlows } from './flows.js';
+import { firstByte } from './gauges.js';
+import { type Endpoint, type Machines, tunnelPort } from './machines.js';
+
+const PREFIX_MASK = -1 << (32 - PREFIX_BITS);
+
+export class Pinning {
+  readonly pins: Pins;
+  /** Connections that the kernel opens with a learned winner; undefined in races of the origin's. */
+  readonly openings: Openings | undefined;
+
+  /**
+   * @param firstBytes in shared memory, by candidate
+   * @param mayLease whether the kernel may open connections by itself
+   */
+  constructor(
+    handles: KernelHandles,
+    readonly flows: RaceFlows,
+    readonly machines: Machines,
+    idle: Int32Array,
+    readonly clock: Clock,
+    readonly firstBytes: Float64Array,
+    readonly how: { learns: boolean; mayLease: boolean },
+  ) {
+    this.pins = new Pins(handles as KernelHandles & Pins['fds'], flows, idle, clock, {
+      adopted: (e) => this.#adopt(e),
+      firstByte: (e, us) => this.#firstByte(e, us),
+    });
+    if (how.learns) this.openings = new Openings(handles as KernelHandles & OpeningHandles);
+  }
+
+  /** New machines were loaded. @param haveChanged other candidates may be asked than before */
+  load(endpoints: readonly Endpoint[], haveChanged: boolean): void {
+    const { serviceList } = this.machines;
+    this.pins.endpoints(
+      endpoints.map(({ address, port, service }) => ({
+        address,
+        port,
+        service: serviceList[service].address,
+        servicePort: serviceList[service].port,
+        mode: serviceList[service].mode,
+      })),
+    );
+    this.pins.adopt();
+    if (haveChanged) this.openings?.endAll();
+  }
+
+  /** A flow that a predecessor pinned: its winner is the endpoint that the kernel sends it to. */
+  #adopt(e: FlowEntry): void {
+    const { flows, machines } = this;
+    const service = machines.services.getV4(flows.keyWord(e, 7), flows.keyWord(e, 8) & 0xffff);
+    if (service < 0) return;
+    const [address, port] = [flows.target[e * 4 + 3], flows.targetPort[e]];
+    const own = address === machines.serviceV4(service);
+    const tunnelled = !own && machines.serviceMode[service] === TUNNEL;
+    const endpoint = machines.endpoints.getV4(address, tunnelled ? tunnelPort(service) : port);
+    if (endpoint >= 0) flows.winner[e] = machines.endpointCandidate[endpoint];
+  }
+
+  #firstByte(e: FlowEntry, us: number): void {
+    const winner = this.flows.winner[e];
+    if (winner === NO_CANDIDATE || winner >= MOST_RACED) return;
+    const at = winner * firstByte.stride;
+    this.firstBytes[at + firstByte.count] += 1;
+    this.firstBytes[at + firstByte.sumUs] += us;
+  }
+
+  /** One more packet of a flow came through the TUN. */
+  pinLate(e: FlowEntry, service: ServiceNumber): void {
+    if (this.flows.state[e] === ESTABLISHED && this.flows.winner[e] >= 0) this.pin(e, service);
+  }
+
+  /** A decided flow: from here on the kernel carries it. */
+  pin(e: FlowEntry, service: ServiceNumber): void {
+    const { pins, flows } = this;
+    if ((flows.marks[e] & PINNED) !== 0 || !pins.isDue(e)) return;
+    pins.pin(e, flows.winner[e] === ORIGIN ? TRANSLATE : this.machines.serviceMode[service]);
+  }
+
+  /** SYNs of this client's prefix may go there alone, past this process, for a second. */
+  lease(service: ServiceNumber, client: number, candidate: CandidateNumber): void {
+    if (!this.how.mayLease) return;
+    const { machines } = this;
+    const endpoint = machines.endpointOf(service, candidate);
+    // Where flows begin on the TUN, the kernel does not know which tuples live.
+    if (endpoint < 0 || this.pins.isLate) return;
+    this.openings?.lease(
+      client & PREFIX_MASK,
+      machines.serviceList[service].address,
+      machines.servicePort[service],
+      machines.endpointV4(endpoint),
+      machines.endpointPort[endpoint],
+      candidate,
+      this.clock.nowUs,
+    );
+  }
+
+  /** A learned winner failed: SYNs of this client's prefix come here again. */
+  endLease(service: ServiceNumber, client: number): void {
+    const { machines } = this;
+    this.openings?.end(
+      client & PREFIX_MASK,
+      machines.serviceList[service].address,
+      machines.servicePort[service],
+    );
+  }
+}

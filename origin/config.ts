@@ -1,0 +1,37 @@
+/** The origin's own part of its role file, whatever programs it runs. */
+import type { Locate, Schema } from '../src/config.js';
+import type { Problem } from '../src/errors.js';
+import { ipv4Schema } from '../src/registry/kinds.js';
+import { noInterfaces, type RoleSchema, roleProperties } from '../src/role-config.js';
+
+/** Where an origin stands. */
+export interface OriginSite {
+  lan: string[];
+  /** O: this host's own address, which its packets to other roles come from. */
+  address: string;
+  /** The server is this host itself. */
+  local: boolean;
+}
+
+const properties: Record<string, Schema> = {
+  ...roleProperties(7412),
+  lan: noInterfaces,
+  address: ipv4Schema,
+  local: { type: 'boolean', default: false },
+};
+
+export const schema: RoleSchema = {
+  properties,
+  required: ['instance', 'wan', 'registry', 'address'],
+  problems: siteProblems,
+};
+
+function siteProblems({ lan, local }: OriginSite, locate: Locate): Problem[] {
+  if (lan.length > 0 || local) return [];
+  return [
+    {
+      code: 'FSA_CONFIG_MISSING',
+      message: `${locate([])}: 'lan' is needed, or 'local: true' where this host is the web server`,
+    },
+  ];
+}

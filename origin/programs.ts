@@ -1,0 +1,6 @@
+/** The origin's programs, a line each. */
+import type { ProgramEntry } from '../src/program.js';
+
+export const programs: readonly ProgramEntry[] = [
+  { name: 'race', program: () => import('./race/program.js'), commands: () => import('./race/commands.js') },
+];

@@ -1,0 +1,21 @@
+/** The replica's own part of its role file, whatever programs it runs. */
+import type { Schema } from '../src/config.js';
+import { ipv4Schema, nameSchema } from '../src/registry/kinds.js';
+import { noInterfaces, type RoleSchema, roleProperties } from '../src/role-config.js';
+
+/** Where a replica stands. */
+export interface ReplicaSite {
+  /** Its name in the registry. */
+  id: string;
+  /** R: this host's own address, where other roles reach it. */
+  address: string;
+}
+
+const properties: Record<string, Schema> = {
+  ...roleProperties(7413),
+  lan: noInterfaces,
+  id: nameSchema,
+  address: ipv4Schema,
+};
+
+export const schema: RoleSchema = { properties, required: ['instance', 'id', 'wan', 'registry', 'address'] };

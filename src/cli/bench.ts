@@ -1,0 +1,87 @@
+/** `firstack bench`: measure, on this machine. */
+import type { Command } from 'commander';
+import { integer, positive } from './numbers.js';
+
+export function addBench(root: Command, exit: (code: number) => void): void {
+  const bench = root.command('bench').description('measure, on this machine');
+  bench
+    .command('race')
+    .description('how often each mode of the race finds the nearest machine, and what it costs')
+    .option('--topologies <n>', 'random topologies', integer(2, 1000), 40)
+    .option('--seed <n>', 'seed of the topologies', integer(0, 2 ** 31), 1)
+    .option('--svg <file>', 'draw a plot')
+    .option('--markdown <file>', 'write the page')
+    .option('--json', 'print one JSON array', false)
+    .action(async (options) => {
+      exit(await (await import('../lab/bench/race.js')).benchRace(options));
+    });
+  bench
+    .command('registry')
+    .description('what fleets of three sizes, or of one, ask of one Redis')
+    .option('--replicas <n>', 'size of the fleet', integer(10, 15_000))
+    .option('--gateways <n>', 'size of the fleet', integer(1, 4000))
+    .option('--seconds <n>', 'how long each is measured', integer(3, 3600), 20)
+    .option('--markdown <file>', 'write the table')
+    .option('--json', 'print one JSON array', false)
+    .action(async (options) => {
+      exit(await (await import('../lab/bench/registry.js')).benchRegistry(options));
+    });
+
+  bench
+    .command('soak')
+    .description(
+      'connections at a rate for minutes, to all three configurations, while replicas come, go and die',
+    )
+    .option('--minutes <n>', 'how long', positive, 20)
+    .option('--rate <n>', 'new connections a second', integer(1, 500), 200)
+    .option('--seed <n>', 'of the events, and of the arrivals', integer(0, 2 ** 31 - 2), 1)
+    .option('--every <s>', 'mean seconds between two events', positive, 5)
+    .option('--svg <file>', 'draw a plot')
+    .option('--json', 'print one JSON array', false)
+    .action(async (options) => {
+      exit(await (await import('../lab/bench/soak.js')).benchSoak(options));
+    });
+
+  const loadSpeed = (): Promise<typeof import('../lab/bench/speed.js')> => import('../lab/bench/speed.js');
+  const SPEED = {
+    throughput: 'bytes a second of one flow and of eight, beside plain routing, nftables, HAProxy and C',
+    connect: 'connections a second, beside nftables and HAProxy',
+    packets: 'minimum-size packets a second, and what the kernel programs take for one',
+    flows: 'a million flows; flows pinned in mid-transfer; flows whose gateway is killed',
+  } as const;
+  for (const [part, description] of [...Object.entries(SPEED), ['all', 'these four']]) {
+    bench
+      .command(part)
+      .description(description)
+      .option('--quick', 'fewer and shorter rounds: to see that it works', false)
+      .option('--svg <file>', 'draw the quotients')
+      .option('--markdown <file>', 'write the page')
+      .option('--json', 'print one JSON array', false)
+      .action(async (options) => {
+        const { benchSpeed, PARTS } = await loadSpeed();
+        exit(
+          await benchSpeed(
+            PARTS.filter((p) => part === 'all' || p === part),
+            options,
+          ),
+        );
+      });
+  }
+  bench
+    .command('profile')
+    .description('where the time of arms goes, function by function, two by two (needs perf)')
+    .option('--markdown <file>', 'write the page')
+    .option('--json', 'print one JSON array', false)
+    .action(async (options) => {
+      exit(await (await import('../lab/bench/profile.js')).benchProfile(options));
+    });
+  bench
+    .command('draw')
+    .description('draw and describe what an earlier run printed with --json')
+    .argument('<file>')
+    .option('--svg <file>', 'draw the quotients')
+    .option('--markdown <file>', 'write the page')
+    .action(async (file: string, options) => {
+      exit(await (await loadSpeed()).benchDraw(file, options));
+    });
+}

@@ -1,0 +1,19 @@
+/** Numbers on the command line. */
+import { InvalidArgumentError } from 'commander';
+
+/** Parses a whole number in these bounds. */
+export const integer =
+  (least: number, most: number) =>
+  (text: string): number => {
+    const n = Number(text);
+    if (!/^\d+$/.test(text) || n < least || n > most)
+      throw new InvalidArgumentError(`a whole number from ${least} to ${most}`);
+    return n;
+  };
+
+/** Parses a number above 0. */
+export const positive = (text: string): number => {
+  const n = Number(text);
+  if (!/^\d+(\.\d+)?$/.test(text) || n <= 0) throw new InvalidArgumentError('a number above 0');
+  return n;
+};

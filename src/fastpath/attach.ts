@@ -1,0 +1,115 @@
+/**
+ * Puts hooks on interfaces with `tc` and takes them off. What was attached where is recorded under the run directory, so
+ * that the next start of a killed process finds it.
+ */
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { attempt, command, forgetRecord, RUN_DIRECTORY } from '../steer/apply.js';
+import type { Attachment } from './maps.js';
+
+const RECORD = 'fastpath.json';
+
+interface Filter {
+  interface: string;
+  direction: string;
+  handle: string;
+}
+
+interface Attached {
+  pref: number;
+  filters: Filter[];
+  /** Interfaces whose clsact is ours. */
+  clsact: string[];
+}
+
+export class Filters {
+  readonly #record: string;
+
+  /** @param pref of the filters: instances differ by it */
+  constructor(
+    readonly instance: string,
+    readonly pref: number,
+  ) {
+    this.#record = `${RUN_DIRECTORY}/${instance}/${RECORD}`;
+  }
+
+  /** Whether a predecessor's are recorded. */
+  get areLeft(): boolean {
+    return this.#read() !== undefined;
+  }
+
+  /**
+   * Puts the hooks on their interfaces. A predecessor's are replaced without a gap, those no longer wanted removed.
+   * @param pathOf where an attachment's hook is pinned
+   */
+  async attach(
+    attachments: readonly Attachment[],
+    handles: Readonly<Record<string, string>>,
+    pathOf: (a: Attachment) => string,
+  ): Promise<void> {
+    const before = this.#read();
+    const now: Attached = { pref: this.pref, filters: [], clsact: before?.clsact ?? [] };
+    for (const a of attachments) {
+      if (!(await hasClsact(a.interface))) {
+        if (!now.clsact.includes(a.interface)) now.clsact.push(a.interface);
+        this.#write(now);
+        await command('tc', ['qdisc', 'add', 'dev', a.interface, 'clsact']);
+      }
+      const handle = handles[a.hook];
+      now.filters.push({ interface: a.interface, direction: a.direction, handle });
+      this.#write(now);
+      const place = [a.interface, a.direction, 'pref', String(this.pref), 'handle', handle];
+      const what = ['protocol', 'ip', 'bpf', 'da', 'object-pinned', pathOf(a)];
+      await command('tc', ['filter', 'replace', 'dev', ...place, ...what]);
+    }
+    const isWanted = (f: Filter): boolean =>
+      before!.pref === now.pref &&
+      now.filters.some(
+        (n) => n.interface === f.interface && n.direction === f.direction && n.handle === f.handle,
+      );
+    for (const f of before?.filters ?? []) if (!isWanted(f)) await removeFilter(f, before!.pref);
+  }
+
+  /** Takes the hooks off their interfaces, a predecessor's too. Harmless when there are none. */
+  async detach(): Promise<void> {
+    const left = this.#read();
+    for (const f of left?.filters ?? []) await removeFilter(f, left!.pref);
+    for (const name of left?.clsact ?? [])
+      if (!(await hasFilters(name))) await attempt('tc', ['qdisc', 'del', 'dev', name, 'clsact']);
+    forgetRecord(this.instance, RECORD);
+  }
+
+  #read(): Attached | undefined {
+    try {
+      return JSON.parse(readFileSync(this.#record, 'utf8')) as Attached;
+    } catch {
+      return undefined;
+    }
+  }
+
+  #write(attached: Attached): void {
+    mkdirSync(`${RUN_DIRECTORY}/${this.instance}`, { recursive: true, mode: 0o755 });
+    writeFileSync(this.#record, JSON.stringify(attached));
+  }
+}
+
+async function hasClsact(name: string): Promise<boolean> {
+  return /\bclsact\b/.test(await command('tc', ['qdisc', 'show', 'dev', name]));
+}
+
+async function hasFilters(name: string): Promise<boolean> {
+  for (const direction of ['ingress', 'egress']) {
+    try {
+      if ((await command('tc', ['filter', 'show', 'dev', name, direction])).trim() !== '') return true;
+    } catch {
+      // The interface, or its clsact, is gone.
+    }
+  }
+  return false;
+}
+
+async function removeFilter(f: Filter, pref: number): Promise<void> {
+  await attempt('tc', [
+    ...['filter', 'del', 'dev', f.interface, f.direction],
+    ...['pref', String(pref), 'protocol', 'ip', 'handle', f.handle, 'bpf'],
+  ]);
+}

@@ -1,0 +1,66 @@
+/** The kernel's maps that a program's hooks work with: their shapes, and those that all programs have in common. */
+import {
+  CLIENT_KEY,
+  CLIENT_VALUE,
+  ENDPOINT_KEY,
+  ENDPOINT_VALUE,
+  FLOW_KEY,
+  FLOW_VALUE,
+  SETTINGS,
+  TOTALS,
+} from './layout.js';
+import { ARRAY, HASH, LPM_TRIE, NO_PREALLOC, PERCPU_ARRAY } from './native.js';
+
+export interface MapShape {
+  /** As the hooks' object names it. */
+  name: string;
+  type: number;
+  /** Bytes. */
+  key: number;
+  value: number;
+  entries: number;
+  flags?: number;
+  /** A predecessor's is not taken over. */
+  isFresh?: boolean;
+}
+
+/** An interface on which a hook stands, and which way its packets go. */
+export interface Attachment {
+  interface: string;
+  direction: 'ingress' | 'egress';
+  hook: string;
+  /** The interface has Ethernet headers. */
+  ethernet: boolean;
+}
+
+/** A program's hooks, as its control half names them. */
+export interface HookSet {
+  /** The program's name: of its object, `dist/bpf/NAME.bpf.o`. */
+  object: string;
+  maps: readonly MapShape[];
+  /** Filter handles by hook: where two stand on one interface they follow each other by handle. */
+  handles: Readonly<Record<string, string>>;
+}
+
+export const MAX_ENDPOINTS = 65_536;
+export const MAX_CLIENTS = 4096;
+
+/** The maps of `native/maps.h`. @param maxFlows the most flows that are pinned at once */
+export const commonMaps = (maxFlows: number): MapShape[] => [
+  { name: 'flows', type: HASH, key: FLOW_KEY, value: FLOW_VALUE, entries: maxFlows },
+  { name: 'endpoints', type: HASH, key: ENDPOINT_KEY, value: ENDPOINT_VALUE, entries: MAX_ENDPOINTS },
+  settingsMap,
+  {
+    name: 'clients',
+    type: LPM_TRIE,
+    key: CLIENT_KEY,
+    value: CLIENT_VALUE,
+    entries: MAX_CLIENTS,
+    flags: NO_PREALLOC,
+    isFresh: true,
+  },
+  { name: 'totals', type: PERCPU_ARRAY, key: 4, value: 8 * TOTALS.length, entries: 1, isFresh: true },
+];
+
+/** What every object of hooks is told: {@link KernelSettings}. */
+const settingsMap: MapShape = { name: 'settings', type: ARRAY, key: 4, value: SETTINGS, entries: 1 };

@@ -1,0 +1,132 @@
+/**
+ * A program in its host's hands: its inner instance, started again by itself where it fails beside others. One that fails
+ * alone ends the process, which the service manager starts again.
+ */
+import type { AdminProgram } from './admin/server.js';
+import { describeError } from './errors.js';
+import { Inner, type InnerOptions } from './inner.js';
+import type { RoleFile } from './role-config.js';
+import type { Host } from './steer/host.js';
+import type { RoleName } from './steer/marks.js';
+
+/** How long a program whose data plane failed rests before it is started again; doubled so often at the most. */
+const RESTART_MS = 1000;
+const MOST_DOUBLINGS = 5;
+/** One that ran for so long begins anew with the shortest rest. */
+const STEADY_MS = 60_000;
+
+export interface HostedOptions extends Omit<InnerOptions, 'run' | 'onApplied'> {
+  role: RoleName;
+}
+
+export class Hosted {
+  inner: Inner;
+  /** Why it does not run, for `/readyz`; undefined while it does. */
+  problem: string | undefined;
+  #failures = 0;
+  #startedAt = 0;
+  #restart: NodeJS.Timeout | undefined;
+  #restarting: Promise<void> | undefined;
+  #stopping = false;
+  #onApplied: () => void = () => {};
+
+  constructor(readonly options: HostedOptions) {
+    this.inner = this.#create();
+  }
+
+  #create(): Inner {
+    const { program, config, role, instance, log } = this.options;
+    const run = program.create(config, { role, instance, log });
+    return new Inner({ ...this.options, run, onApplied: () => this.#onApplied() });
+  }
+
+  /**
+   * @param onFailure what a failure ends; without it this program alone is started again
+   * @param onApplied called after each duty that was carried out
+   */
+  async start(host: Host, onFailure: (() => void) | undefined, onApplied: () => void): Promise<void> {
+    this.#onApplied = onApplied;
+    this.#startedAt = performance.now();
+    await this.inner.start(host, (error) => {
+      this.options.log.fatal({ error: error.message }, 'the data plane failed');
+      if (onFailure !== undefined) onFailure();
+      else this.#fail(host, error);
+    });
+  }
+
+  /** Beside others: takes this program's instance down, and starts it again after a rest. */
+  #fail(host: Host, error: Error): void {
+    if (this.#stopping || this.#restart !== undefined) return;
+    if (performance.now() - this.#startedAt > STEADY_MS) this.#failures = 0;
+    const restMs = RESTART_MS * 2 ** Math.min(this.#failures++, MOST_DOUBLINGS);
+    this.problem = `program ${this.inner.name} failed (${error.message}): started again in ${restMs / 1000} s`;
+    this.#restart = setTimeout(() => {
+      this.#restart = undefined;
+      this.#restarting = this.#startAgain(host);
+    }, restMs);
+    void this.inner.stop().catch(() => {});
+  }
+
+  async #startAgain(host: Host): Promise<void> {
+    try {
+      await this.inner.stop();
+      this.inner = this.#create();
+      await this.inner.claim();
+      await this.start(host, undefined, this.#onApplied);
+      this.problem = undefined;
+      this.options.log.info({ program: this.inner.name }, 'the program runs again');
+    } catch (error) {
+      this.options.log.error({ error: describeError(error) }, 'the program could not be started again');
+      this.#fail(host, error as Error);
+    }
+  }
+
+  /** What the program is doing, in a few words. */
+  get summary(): string {
+    if (this.problem !== undefined) return this.problem;
+    const { run, how } = this.inner;
+    return `${run.summary?.() ?? this.inner.name}${how === undefined ? '' : `, fastpath ${how}`}`;
+  }
+
+  /** What the admin API says of it: asked anew each time, since a restart replaces the inner instance. */
+  get source(): AdminProgram {
+    const { reads = {}, actions = {} } = this.inner.run;
+    return {
+      name: this.inner.name,
+      counters: () => this.inner.counters(),
+      carried: () => this.inner.carried(),
+      status: () => this.inner.status(),
+      metrics: () => this.inner.run.metrics?.() ?? [],
+      reads: Object.fromEntries(
+        Object.entries(reads).map(([name, { query }]) => [
+          name,
+          { query, answer: (q) => this.inner.run.reads![name].answer(q) },
+        ]),
+      ),
+      actions: Object.fromEntries(
+        Object.keys(actions).map((name) => [name, () => this.inner.run.actions![name]()]),
+      ),
+    };
+  }
+
+  /** @param read reads the role file again */
+  async reload(read: () => Promise<RoleFile>): Promise<void> {
+    const { log } = this.options;
+    const { run } = this.inner;
+    if (run.reload === undefined) return log.warn('SIGHUP: nothing of this role changes without a restart');
+    try {
+      const part = (await read()).programs.find((p) => p.program.name === this.inner.name);
+      await run.reload(part?.config);
+      log.info('the role file was read again');
+    } catch (error) {
+      log.error({ error: describeError(error) }, 'the role file was not taken over: nothing has changed');
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    clearTimeout(this.#restart);
+    await this.#restarting;
+    await this.inner.stop();
+  }
+}

@@ -1,0 +1,34 @@
+/** What the control plane and the data plane's thread say to each other. */
+import type { KernelHandles, Memory } from './pipeline.js';
+
+export interface TunOptions {
+  name: string;
+  queueLength: number;
+  /** Writes every packet, both ways, to this file. */
+  pcapFile?: string;
+}
+
+/** What the control plane starts the thread with. */
+export interface WorkerStart {
+  module: string;
+  options: unknown;
+  tun: TunOptions;
+  /** Packets that may wait for their release at once. */
+  holdSlots: number;
+  counters: SharedArrayBuffer;
+  gauges: SharedArrayBuffer;
+  memory: Readonly<Record<string, SharedArrayBuffer>>;
+  kernel?: KernelHandles;
+}
+
+export type ToWorker = { type: 'load'; snapshot: unknown; mtu: number } | { type: 'stop' };
+
+export type FromWorker =
+  | { type: 'ready'; reasons: readonly string[]; gauges: readonly string[] }
+  | { type: 'loaded' }
+  | { type: 'gone' };
+
+/** Shared memory as the words that both sides read. */
+export function wordsOf(memory: Readonly<Record<string, SharedArrayBuffer>>): Memory {
+  return Object.fromEntries(Object.entries(memory).map(([name, buffer]) => [name, new Float64Array(buffer)]));
+}

@@ -1,0 +1,87 @@
+/** Into a tunnel and out of it: IP-in-IP, one deep (RFC 2003), and the columns that follow. */
+import type { At } from '../flow/numbers.js';
+import * as ipip from '../wire/ipip.js';
+import * as ipv4 from '../wire/ipv4.js';
+import type { Batch } from './batch.js';
+import { common } from './reasons.js';
+import { decode, isWhole } from './validate.js';
+
+/**
+ * Identifications of outer headers that may be fragmented: 16 bits that wrap. One counter per tunnel's end, so that two
+ * datagrams of one pair of addresses do not share one within 65,536 (RFC 6864).
+ */
+export class TunnelIds {
+  #next = 0;
+
+  /** The identification of a packet that becomes `count` segments, which take the following ones. */
+  take(count: number): number {
+    const id = this.#next;
+    this.#next = (id + count) & 0xffff;
+    return id;
+  }
+}
+
+/**
+ * Puts TCP packet `i` into a tunnel. A super-packet takes one identification per segment.
+ * Requires headroom for one outer header (`HEADROOM`), and a TTL above 0.
+ */
+export function intoTunnel(
+  batch: Batch,
+  i: number,
+  ids: TunnelIds,
+  source: number,
+  destination: number,
+): void {
+  const { view } = batch;
+  const at = batch.at[i];
+  const id = ids.take(ipip.segments(view, at, batch.l4[i]));
+  batch.at[i] = ipip.encapsulate(view, at, source, destination, id) as At;
+  batch.length[i] += ipip.OVERHEAD;
+}
+
+/** What an IP-in-IP packet can hold: see {@link lookInside}. */
+export const INNER_WHOLE = 1;
+export const INNER_MALFORMED = 0;
+export const INNER_OTHER = -1;
+
+/**
+ * What stands inside the IP-in-IP packet `i`: a whole, unfragmented packet of this protocol ({@link INNER_WHOLE}),
+ * something else ({@link INNER_OTHER}: nested tunnels too, nesting is one deep), or nothing that can be read
+ * ({@link INNER_MALFORMED}). Requires `validate` to have let the packet through.
+ *
+ * Sets, for a whole one: protocol, saddr, daddr, sport, dport, tcpFlags and l4 to the inner packet's. `at` and `length`
+ * stay those of the outer packet.
+ */
+export function lookInside(batch: Batch, i: number, protocol: number): number {
+  const { view } = batch;
+  const at = batch.at[i];
+  const inner = batch.l4[i];
+  const room = at + ipv4.totalLength(view, at) - inner;
+  if (!ipv4.checkLength(view, inner, room)) return INNER_MALFORMED;
+  if (ipv4.protocol(view, inner) !== protocol || ipv4.isFragment(view, inner)) return INNER_OTHER;
+  if (!isWhole(view, at, inner, protocol)) return INNER_MALFORMED;
+  batch.protocol[i] = protocol;
+  decode(batch, i, inner);
+  return INNER_WHOLE;
+}
+
+/** First byte of the inner packet of `i`. */
+export function innerAt(batch: Batch, i: number): At {
+  return ipip.innerAt(batch.view, batch.at[i]) as At;
+}
+
+/**
+ * Takes packet `i` out of its tunnel. Drops it where RFC 6040 says so. Requires {@link lookInside} to have found it whole.
+ * @returns whether it goes on
+ */
+export function outOfTunnel(batch: Batch, i: number): boolean {
+  const opened = ipip.decapsulate(batch.view, batch.at[i]);
+  if (opened === ipip.ECN_DROP) {
+    batch.drop(i, common.dropEcn);
+    return false;
+  }
+  batch.at[i] = opened as At;
+  batch.opened[i] = 1;
+  batch.length[i] = ipv4.totalLength(batch.view, opened);
+  return true;
+}

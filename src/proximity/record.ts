@@ -1,0 +1,54 @@
+/** What one gateway has learned, for the others of its site: a kind of registry record. */
+import { nameSchema, type RecordKind, recordSchema } from '../registry/kinds.js';
+
+export interface ProximityRecord {
+  v: 1;
+  /** The gateway's id. */
+  id: number;
+  site: string;
+  /** From the site to each replica (or `origin`): round trip and its variation, in µs. */
+  entries: { service: string; candidate: string; rttUs: number; variationUs: number }[];
+}
+
+const schema = recordSchema(
+  1,
+  {
+    id: { type: 'integer', minimum: 0, maximum: 65535 },
+    site: nameSchema,
+    entries: {
+      type: 'array',
+      maxItems: 4096,
+      items: {
+        type: 'object',
+        additionalProperties: false,
+        required: ['service', 'candidate', 'rttUs', 'variationUs'],
+        properties: {
+          service: nameSchema,
+          candidate: nameSchema,
+          rttUs: { type: 'number', minimum: 0 },
+          variationUs: { type: 'number', minimum: 0 },
+        },
+      },
+    },
+  },
+  ['id', 'site', 'entries'],
+);
+
+export const proximityKind: RecordKind<ProximityRecord> = {
+  name: 'proximity',
+  isUnswept: true,
+  laterMs: 5000,
+  schemaOf: () => schema,
+  idOf: (p) => String(p.id),
+  // A gateway wants its own site's only.
+  topicOf: (p) => proximityTopic(p.site),
+  newsOf: (told, now) => {
+    // A machine that was not measured before is worth knowing; another microsecond is not.
+    const known = (p: ProximityRecord): string =>
+      JSON.stringify(p.entries.map((e) => `${e.service}/${e.candidate}`).sort());
+    if (known(told) !== known(now)) return 'now';
+    return JSON.stringify(told) === JSON.stringify(now) ? 'none' : 'later';
+  },
+};
+
+export const proximityTopic = (site: string): string => `proximity:${site}`;

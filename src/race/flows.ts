@@ -1,0 +1,7 @@
+/** Flows that begin with a SYN: the columns that every role of the race keeps. */
+import { FlowTable } from '../flow/table.js';
+
+export class SynFlows extends FlowTable {
+  /** The SYN's initial sequence number. */
+  readonly isn = this.column<number>(Int32Array, 0);
+}

@@ -1,0 +1,46 @@
+/**
+ * The race's own maps in the kernel, as `native/openings.h` has them; a test compares these places with the compiled
+ * object's own. And what the race's hooks are: one set at a gateway, one at a replica.
+ */
+import { FLOW_KEY } from '../fastpath/layout.js';
+import { commonMaps, type HookSet } from '../fastpath/maps.js';
+import { ARRAY, HASH, MMAPABLE } from '../fastpath/native.js';
+import { layoutOf } from '../layout.js';
+
+/** Of `struct winner`, in bytes. */
+export const winner = layoutOf({ target: 16, untilNs: 8, candidate: 4, port: 2, reserved: 2 });
+/** Of `struct opening`. */
+export const opening = layoutOf({
+  key: FLOW_KEY,
+  sentNs: 8,
+  answeredNs: 8,
+  isn: 4,
+  candidate: 4,
+  length: 4,
+  ticket: 4,
+  syn: 80,
+});
+/** Of `struct tickets`. */
+export const tickets = layoutOf({ head: 8, done: 8 });
+
+/** Slots for connections that the kernel opened; a power of two. */
+export const OPENINGS = 4096;
+const MAX_WINNERS = 8192;
+
+/** The race's hooks. @param maxFlows the most flows that are pinned at once */
+export const hookSet = (maxFlows: number): HookSet => ({
+  object: 'race',
+  maps: [
+    ...commonMaps(maxFlows),
+    { name: 'winners', type: HASH, key: FLOW_KEY, value: winner.stride, entries: MAX_WINNERS },
+    { name: 'openings', type: ARRAY, key: 4, value: opening.stride, entries: OPENINGS, flags: MMAPABLE },
+    { name: 'tickets', type: ARRAY, key: 4, value: tickets.stride, entries: 1, flags: MMAPABLE },
+  ],
+  handles: {
+    gateway_lan: '0x1',
+    gateway_wan: '0x2',
+    gateway_tun: '0x3',
+    replica_in: '0x1',
+    replica_out: '0x2',
+  },
+});
