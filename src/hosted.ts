@@ -5,7 +5,7 @@
 import type { AdminProgram } from './admin/server.js';
 import { describeError } from './errors.js';
 import { Inner, type InnerOptions } from './inner.js';
-import type { RoleFile } from './role-config.js';
+import type { RoleFile } from './role-file.js';
 import type { Host } from './steer/host.js';
 import type { RoleName } from './steer/marks.js';
 
@@ -110,12 +110,12 @@ export class Hosted {
   }
 
   /** @param read reads the role file again */
-  async reload(read: () => Promise<RoleFile>): Promise<void> {
+  async reload(read: () => RoleFile): Promise<void> {
     const { log } = this.options;
     const { run } = this.inner;
     if (run.reload === undefined) return log.warn('SIGHUP: nothing of this role changes without a restart');
     try {
-      const part = (await read()).programs.find((p) => p.program.name === this.inner.name);
+      const part = read().programs.find((p) => p.program.name === this.inner.name);
       await run.reload(part?.config);
       log.info('the role file was read again');
     } catch (error) {

@@ -7,6 +7,7 @@
  * sees packets and imports no I/O. The control half is a {@link Run}: it sees the registry, the host and the operator.
  */
 import type { Command } from 'commander';
+import type { Metric } from './admin/metrics.js';
 import type { Locate, Schema } from './config.js';
 import type { Problem } from './errors.js';
 import type { Attachment, HookSet } from './fastpath/maps.js';
@@ -111,14 +112,6 @@ export interface Read {
   /** Query parameters, by schema. */
   query?: Record<string, Schema>;
   answer(query: Record<string, unknown>): Record<string, unknown>;
-}
-
-/** A family of metrics of a program's own. The host adds the label `program`. */
-export interface Metric {
-  name: string;
-  help: string;
-  type: 'counter' | 'gauge';
-  samples: { labels: Readonly<Record<string, string>>; value: number }[];
 }
 
 export interface RunContext {

@@ -42,13 +42,11 @@ export const innerInstance = (instance: string, program: string): string =>
 
 /** Runs a role until it is told to stop. @returns the exit code */
 export async function runRole(role: Role, flags: RoleFlags): Promise<number> {
-  const load = async (name: string): Promise<Program | undefined> =>
-    (await role.programs.find((p) => p.name === name)?.program())?.program;
-  const names = role.programs.map((p) => p.name);
-  const read = (): Promise<RoleFile> => readRoleFile(flags, role.name, role.schema, names, load);
-  const file = await read();
+  const available = await Promise.all(role.programs.map(async (p) => (await p.program()).program));
+  checkNumbers(available);
+  const read = (): RoleFile => readRoleFile(flags, role.name, role.schema, available);
+  const file = read();
   const programs = file.programs.map((p) => p.program);
-  checkNumbers(programs);
   const log = createLog(`firstack-${role.name}`, file.role.log);
   const host = await inspectHost();
   const { lan, wan, registry: url, registryTls } = file.role;
@@ -132,7 +130,7 @@ async function unpinAll(file: RoleFile): Promise<number> {
 async function serve(
   role: Role,
   file: RoleFile,
-  read: () => Promise<RoleFile>,
+  read: () => RoleFile,
   host: Host,
   registry: Registry,
   hosted: readonly Hosted[],

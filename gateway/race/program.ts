@@ -1,4 +1,5 @@
 /** The race at a gateway: tags clients' SYNs, keeps the first acknowledgement, carries the flow to the winner. */
+import type { Metric } from '../../src/admin/metrics.js';
 import { FirstackError, type Problem } from '../../src/errors.js';
 import type { Attachment } from '../../src/fastpath/maps.js';
 import type { KernelMode } from '../../src/fastpath/modes.js';
@@ -7,7 +8,6 @@ import type {
   Claim,
   Duty,
   KernelHalf,
-  Metric,
   PlaneHalf,
   Program,
   Read,

@@ -6,7 +6,7 @@ import { rmSync } from 'node:fs';
 import { fastify } from 'fastify';
 import type { Schema } from '../config.js';
 import { FirstackError } from '../errors.js';
-import type { Metric } from '../program.js';
+import { exposition, type Metric } from './metrics.js';
 
 /** What the API asks of one program. */
 export interface AdminProgram {
@@ -101,67 +101,60 @@ export function parseListen(address: string): { path: string } | { host: string;
   return { host: match[1].replace(/^\[(.*)\]$/, '$1'), port: Number(match[2]) };
 }
 
-/** The exposition format of Prometheus. Verdict and reason are the two parts of a counter's name. */
+/** Verdict and reason are the two parts of a counter's name. */
 function metrics(source: AdminSource): string {
-  const lines: string[] = [];
-  const family = (name: string, help: string, type: string, samples: readonly string[]): void => {
-    if (samples.length > 0) lines.push(`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`, ...samples);
-  };
   const { programs } = source;
-  family(
-    'firstack_packets_total',
-    'Packets by program, verdict and reason.',
-    'counter',
-    programs.flatMap((p) =>
-      Object.entries(p.counters()).map(([name, value]) => {
-        const dot = name.indexOf('.');
-        const labels = `program="${p.name}",verdict="${name.slice(0, dot)}",reason="${name.slice(dot + 1)}"`;
-        return `firstack_packets_total{${labels}} ${value}`;
-      }),
-    ),
+  const packets = programs.flatMap((p) =>
+    Object.entries(p.counters()).map(([name, value]) => {
+      const dot = name.indexOf('.');
+      const labels = { program: p.name, verdict: name.slice(0, dot), reason: name.slice(dot + 1) };
+      return { labels, value };
+    }),
   );
-  const carried = programs.flatMap((p) => {
-    const totals = p.carried();
-    return totals === undefined ? [] : [{ name: p.name, totals }];
-  });
-  family(
-    'firstack_fastpath_flows',
-    'Flows that the kernel carries.',
-    'gauge',
-    carried.map(({ name, totals }) => `firstack_fastpath_flows{program="${name}"} ${totals.flows}`),
+  const carried = programs.flatMap((p) =>
+    Object.entries(p.carried() ?? {}).map(([what, value]) => ({ program: p.name, what, value })),
   );
-  family(
-    'firstack_fastpath_total',
-    'What the kernel carried, out from clients and in to them, and left to the stack.',
-    'counter',
-    carried.flatMap(({ name, totals }) =>
-      Object.entries(totals)
-        .filter(([what]) => what !== 'flows')
-        .map(([what, value]) => `firstack_fastpath_total{program="${name}",what="${what}"} ${value}`),
-    ),
-  );
-  for (const p of programs)
-    for (const { name, help, type, samples } of p.metrics())
-      family(
-        name,
-        help,
-        type,
-        samples.map(({ labels, value }) => `${name}{${labelled(p.name, labels)}} ${value}`),
-      );
   const offsetMs = source.clockOffsetMs();
-  family(
-    'firstack_clock_offset_seconds',
-    "This host's wall clock less the registry's.",
-    'gauge',
-    offsetMs === undefined ? [] : [`firstack_clock_offset_seconds ${offsetMs / 1000}`],
-  );
-  family('firstack_ready', 'Whether the role is ready and sees its registry.', 'gauge', [
-    `firstack_ready ${source.ready().ready ? 1 : 0}`,
+  return exposition([
+    {
+      name: 'firstack_packets_total',
+      help: 'Packets by program, verdict and reason.',
+      type: 'counter',
+      samples: packets,
+    },
+    {
+      name: 'firstack_fastpath_flows',
+      help: 'Flows that the kernel carries.',
+      type: 'gauge',
+      samples: carried
+        .filter((c) => c.what === 'flows')
+        .map(({ program, value }) => ({ labels: { program }, value })),
+    },
+    {
+      name: 'firstack_fastpath_total',
+      help: 'What the kernel carried, out from clients and in to them, and left to the stack.',
+      type: 'counter',
+      samples: carried
+        .filter((c) => c.what !== 'flows')
+        .map(({ program, what, value }) => ({ labels: { program, what }, value })),
+    },
+    ...programs.flatMap((p) =>
+      p.metrics().map((m) => ({
+        ...m,
+        samples: m.samples.map((s) => ({ ...s, labels: { program: p.name, ...s.labels } })),
+      })),
+    ),
+    {
+      name: 'firstack_clock_offset_seconds',
+      help: "This host's wall clock less the registry's.",
+      type: 'gauge',
+      samples: offsetMs === undefined ? [] : [{ labels: {}, value: offsetMs / 1000 }],
+    },
+    {
+      name: 'firstack_ready',
+      help: 'Whether the role is ready and sees its registry.',
+      type: 'gauge',
+      samples: [{ labels: {}, value: source.ready().ready ? 1 : 0 }],
+    },
   ]);
-  return `${lines.join('\n')}\n`;
 }
-
-const labelled = (program: string, labels: Readonly<Record<string, string>>): string =>
-  Object.entries({ program, ...labels })
-    .map(([name, value]) => `${name}="${value}"`)
-    .join(',');

@@ -1,6 +1,6 @@
 /**
  * The stage that checks bounds and decodes, once. After it an undecided packet is a whole, unfragmented IPv4 packet
- * that lies in its slot; where `protocol` says TCP or UDP, that header lies in it too.
+ * that lies in its slot; where `protocol` says TCP, that header lies in it too, and so does UDP's where a port is not 0.
  *
  * reads: at, length. Sets: verdict, length, l4, protocol, saddr, daddr, sport, dport, tcpFlags.
  */
@@ -37,11 +37,13 @@ export function validate(batch: Batch): void {
       continue;
     }
     protocol[i] = ipv4.protocol(view, p);
-    if (!isWhole(view, p, p, protocol[i])) {
+    const whole = isWhole(view, p, p, protocol[i]);
+    // A datagram that is cut off is no flow's; a router would forward it.
+    if (!whole && (protocol[i] === ipv4.PROTO_TCP || virtio.needsCsum(view, p))) {
       batch.drop(i, common.dropMalformed);
       continue;
     }
-    decode(batch, i, p);
+    decode(batch, i, p, whole);
   }
 }
 
@@ -60,8 +62,11 @@ export function isWhole(view: DataView, at: number, ip: number, protocol: number
   return !(open && !virtio.isUdpChecksum(view, at, start)) && udp.checkLength(view, ip + header, room);
 }
 
-/** Fills the columns of packet `i` from the checked IPv4 header at `ip`. Requires `protocol[i]` and {@link isWhole}. */
-export function decode(batch: Batch, i: number, ip: number): void {
+/**
+ * Fills the columns of packet `i` from the checked IPv4 header at `ip`. Requires `protocol[i]` to be set.
+ * @param whole what {@link isWhole} says of it; a transport header that is not is not read
+ */
+export function decode(batch: Batch, i: number, ip: number, whole = true): void {
   const { view, saddr, daddr, protocol } = batch;
   const l4 = ip + ipv4.headerLength(view, ip);
   batch.l4[i] = l4 as At;
@@ -70,7 +75,7 @@ export function decode(batch: Batch, i: number, ip: number): void {
   saddr[w + 2] = daddr[w + 2] = V4_MAPPED;
   saddr[w + 3] = ipv4.saddr(view, ip);
   daddr[w + 3] = ipv4.daddr(view, ip);
-  const hasPorts = protocol[i] === ipv4.PROTO_TCP || protocol[i] === ipv4.PROTO_UDP;
+  const hasPorts = whole && (protocol[i] === ipv4.PROTO_TCP || protocol[i] === ipv4.PROTO_UDP);
   // TCP and UDP have their ports at the same place.
   batch.sport[i] = hasPorts ? tcp.sport(view, l4) : 0;
   batch.dport[i] = hasPorts ? tcp.dport(view, l4) : 0;

@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { calibrate } from '../../src/lab/calibrate.js';
 import type { Lab } from '../../src/lab/lab.js';
 import { measure } from '../../src/lab/requests.js';
-import { CONFIGURATIONS } from '../../src/registry/records.js';
+import { CONFIGURATIONS } from '../../src/race/records.js';
 import { withLab } from './lab-support.js';
 
 const REQUESTS = 300;

@@ -6,7 +6,7 @@ import type { Lab } from '../../src/lab/lab.js';
 import { cliScript } from '../../src/lab/paths.js';
 import { waitUntil } from '../../src/lab/process.js';
 import { request, requestMany } from '../../src/lab/requests.js';
-import { CONFIGURATIONS } from '../../src/registry/records.js';
+import { CONFIGURATIONS } from '../../src/race/records.js';
 import { withLab } from './lab-support.js';
 
 async function replicaCommand(lab: Lab, ...args: string[]) {

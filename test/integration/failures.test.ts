@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import type { Lab } from '../../src/lab/lab.js';
 import { waitUntil } from '../../src/lab/process.js';
 import { type RequestResult, request, requestMany } from '../../src/lab/requests.js';
-import { CONFIGURATIONS } from '../../src/registry/records.js';
+import { CONFIGURATIONS } from '../../src/race/records.js';
 import { withLab } from './lab-support.js';
 
 const REPLICAS = ['r1', 'r2', 'r3'];

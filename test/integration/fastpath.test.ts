@@ -7,7 +7,7 @@ import type { Lab } from '../../src/lab/lab.js';
 import type { Output } from '../../src/lab/process.js';
 import { waitUntil } from '../../src/lab/process.js';
 import { requestMany } from '../../src/lab/requests.js';
-import { CONFIGURATIONS } from '../../src/registry/records.js';
+import { CONFIGURATIONS } from '../../src/race/records.js';
 import { withLab } from './lab-support.js';
 
 const SERVICE = 'http://203.0.113.10';

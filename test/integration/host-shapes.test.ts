@@ -9,7 +9,7 @@ import { CLIENT_ADDRESS, namespaceOf } from '../../src/lab/network.js';
 import { cliScript } from '../../src/lab/paths.js';
 import { waitUntil } from '../../src/lab/process.js';
 import { loadTopology } from '../../src/lab/topology.js';
-import { CONFIGURATIONS } from '../../src/registry/records.js';
+import { CONFIGURATIONS } from '../../src/race/records.js';
 import { withLab } from './lab-support.js';
 
 type File = Record<string, unknown>;

@@ -32,7 +32,7 @@ export class Kernel {
   run(program: string, from: string, packet: Uint8Array): Uint8Array | undefined {
     const fd =
       this.#programs.get(program) ??
-      bpf.get(`${process.env.FIRSTACK_BPF_DIR}/firstack/${this.instance}/programs/${program}`);
+      bpf.get(`${process.env.FIRSTACK_BPF_DIR}/firstack/${this.instance}/hooks/${program}`);
     this.#programs.set(program, fd);
     const input = Uint8Array.from([...ETHERNET, ...packet]);
     const output = new Uint8Array(input.length + 256);
@@ -58,9 +58,9 @@ export class Kernel {
   clear(): void {
     const keys = new Uint8Array(FLOW_KEY * 4096);
     const values = new Uint8Array(FLOW_VALUE * 4096);
-    const n = bpf.scan(this.path.flows, new Uint8Array(4), 1, keys, values, 4096);
+    const n = bpf.scan(this.path.descriptor('flows'), new Uint8Array(4), 1, keys, values, 4096);
     expect(n).toBeLessThan(0);
-    bpf.remove(this.path.flows, keys, FLOW_KEY, -1 - n);
+    bpf.remove(this.path.descriptor('flows'), keys, FLOW_KEY, -1 - n);
   }
 
   close(): Promise<void> {

@@ -7,7 +7,8 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { mix, racesAgain } from '../../gateway/race/send-syn.js';
 import { MonotonicClock } from '../../src/device/clock.js';
 import { native } from '../../src/device/native.js';
-import { Openings } from '../../src/race/openings.js';
+import { hookSet } from '../../src/race/kernel-layout.js';
+import { type OpeningHandles, Openings } from '../../src/race/openings.js';
 import { parse, parsePrefix } from '../../src/wire/address.js';
 import { PACKETS } from '../contract/packets.js';
 import { CONFIGURATIONS, type Given, type Row } from '../contract/row.js';
@@ -123,7 +124,7 @@ const CARRIED = new Set([
 let carried = 0;
 
 function run(kernel: Kernel, r: Row): number {
-  const h = new Harness(r.role, { configuration: r.configuration, ...r.world }, kernel.path.pinFds(0));
+  const h = new Harness(r.role, { configuration: r.configuration, ...r.world }, kernel.path.handles(0));
   for (const batch of r.given ?? []) {
     h.send(batch.map(frameOf));
     if (r.everyMs !== undefined) h.advance(r.everyMs * 1000);
@@ -176,8 +177,8 @@ describe.each(['gateway', 'replica'] as const)('%s', (role) => {
     let kernel: Kernel;
     beforeAll(async () => {
       const instance = `table-${role}-${configuration.toLowerCase()}`;
-      kernel = new Kernel(new kernelModule.KernelPath(instance, 1), instance);
-      await kernel.path.load(4096);
+      kernel = new Kernel(new kernelModule.KernelPath(instance, 1, hookSet(4096)), instance);
+      await kernel.path.load();
     });
     afterAll(() => kernel.close());
 
@@ -204,13 +205,13 @@ describe.each(['gateway', 'replica'] as const)('%s', (role) => {
 describe('the way out', () => {
   it('is what all rules of the host say, however often the main table is asked alone', async () => {
     const instance = 'table-way';
-    const kernel = new Kernel(new kernelModule.KernelPath(instance, 1), instance);
-    await kernel.path.load(4096);
+    const kernel = new Kernel(new kernelModule.KernelPath(instance, 1, hookSet(4096)), instance);
+    await kernel.path.load();
     const row = PACKETS.find(
       (r) => r.role === 'gateway' && r.configuration === 'A' && r.name.startsWith("the client's ACK"),
     )!;
     const packet = frameOf(row.in[0]).subarray(10);
-    const h = new Harness(row.role, { configuration: 'A', ...row.world }, kernel.path.pinFds(0));
+    const h = new Harness(row.role, { configuration: 'A', ...row.world }, kernel.path.handles(0));
     for (const batch of row.given!) h.send(batch.map(frameOf));
     // Some at each tick of the flow's clock, and over several ticks.
     const nextHops = (): Set<number> => {
@@ -255,9 +256,9 @@ const row = PACKETS.find(
 async function gateway(instance: string, flows = 4096): Promise<Kernel> {
   ip('tuntap', 'add', 'tun0', 'mode', 'tun');
   ip('link', 'set', 'tun0', 'up');
-  const kernel = new Kernel(new kernelModule.KernelPath(instance, 1), instance);
-  await kernel.path.load(flows);
-  new Harness('gateway', { configuration: 'A', ...row.world }, kernel.path.pinFds(0));
+  const kernel = new Kernel(new kernelModule.KernelPath(instance, 1, hookSet(flows)), instance);
+  await kernel.path.load();
+  new Harness('gateway', { configuration: 'A', ...row.world }, kernel.path.handles(0));
   await kernel.path.configure(settings);
   return kernel;
 }
@@ -325,8 +326,8 @@ describe('past the stack', () => {
 describe('the lot', () => {
   it('is drawn alike in the kernel and in TypeScript: who races again, and who goes to the learned winner', async () => {
     const kernel = await gateway('table-lot', 8192);
-    const fds = kernel.path.pinFds(0);
-    const openings = new Openings(fds);
+    const fds = kernel.path.handles(0);
+    const openings = new Openings(fds as unknown as OpeningHandles);
     const word = (text: string): number => parse(text)![3];
     let again = 0;
     for (let n = 0; n < 3000; n++) {

@@ -4,7 +4,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import type { Lab } from '../../src/lab/lab.js';
 import { requestMany } from '../../src/lab/requests.js';
-import { CONFIGURATIONS } from '../../src/registry/records.js';
+import { CONFIGURATIONS } from '../../src/race/records.js';
 import { withLab } from './lab-support.js';
 
 /** Everything of a host's network that a role could leave changed. */

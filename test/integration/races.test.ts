@@ -11,7 +11,7 @@ import { measure, type RequestResult, request, requestMany } from '../../src/lab
 import type { RoleOptions } from '../../src/lab/roles.js';
 import { loadTopology, type Topology } from '../../src/lab/topology.js';
 import type { Explanation } from '../../src/race/explain.js';
-import { CONFIGURATIONS } from '../../src/registry/records.js';
+import { CONFIGURATIONS } from '../../src/race/records.js';
 import { withLab } from './lab-support.js';
 
 const REQUESTS = 40;

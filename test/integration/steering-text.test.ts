@@ -1,24 +1,22 @@
 /** The nftables text of every role, read by `nft -c`, which changes nothing. It needs root, so it is here. */
 import { execFileSync } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
-import { readGatewayConfig } from '../../gateway/race/config.js';
 import { Fleet } from '../../gateway/race/fleet.js';
 import { steering as gatewaySteering } from '../../gateway/race/steering.js';
-import { readOriginConfig } from '../../origin/race/config.js';
 import { steering as originSteering } from '../../origin/race/steering.js';
-import { readReplicaConfig } from '../../replica/race/config.js';
 import { steering as replicaSteering } from '../../replica/race/steering.js';
-import { CONFIGURATIONS, type ReplicaRecord, type ServiceRecord } from '../../src/registry/records.js';
+import { CONFIGURATIONS, type RaceService, type ReplicaRecord } from '../../src/race/records.js';
 import { nftText, type Steering } from '../../src/steer/plan.js';
 import { Files } from '../support/files.js';
+import { raceView } from '../support/race-view.js';
+import { readGatewayConfig, readOriginConfig, readReplicaConfig } from '../support/role-files.js';
 
 const files = new Files();
 const common = 'instance: t-1\nwan: [eth1, "wan.5"]\nlan: [eth0]\nregistry: file:x\n';
 const check = (s: Steering): string =>
   execFileSync('nft', ['-c', '-f', '-'], { input: nftText(s), encoding: 'utf8' });
 
-const service = (n: number): ServiceRecord => ({
-  v: 1,
+const service = (n: number): RaceService => ({
   name: `s${n}`,
   address: `203.0.113.${n}`,
   ports: [80, 443],
@@ -48,25 +46,17 @@ describe('nft takes the steering', () => {
   it('of a gateway with services of every configuration, and with none', () => {
     const fleet = new Fleet();
     expect(
-      check(gatewaySteering(gateway, fleet, { tunnelMtu: 1480, masqueraded: false, kernel: 'on' })),
+      check(gatewaySteering(gateway, 't-1', fleet, { tunnelMtu: 1480, masqueraded: false, kernel: 'on' })),
     ).toBe('');
     expect(
-      check(gatewaySteering(gateway, fleet, { tunnelMtu: 1480, masqueraded: true, kernel: 'off' })),
+      check(gatewaySteering(gateway, 't-1', fleet, { tunnelMtu: 1480, masqueraded: true, kernel: 'off' })),
     ).toBe('');
     expect(
-      check(gatewaySteering(gateway, fleet, { tunnelMtu: 1480, masqueraded: false, kernel: 'stack' })),
+      check(gatewaySteering(gateway, 't-1', fleet, { tunnelMtu: 1480, masqueraded: false, kernel: 'stack' })),
     ).toBe('');
-    fleet.update(
-      {
-        services: [0, 1, 2].map(service),
-        replicas: [0, 1, 2].map(replica),
-        gateways: [],
-        origins: undefined,
-      },
-      undefined,
-    );
+    fleet.update(raceView({ services: [0, 1, 2].map(service), replicas: [0, 1, 2].map(replica) }), undefined);
     expect(
-      check(gatewaySteering(gateway, fleet, { tunnelMtu: 1480, masqueraded: false, kernel: 'on' })),
+      check(gatewaySteering(gateway, 't-1', fleet, { tunnelMtu: 1480, masqueraded: false, kernel: 'on' })),
     ).toBe('');
   });
 
@@ -76,7 +66,7 @@ describe('nft takes the steering', () => {
         `${common}tag: {keyFile: k}\naddress: 198.51.100.1\nservices: [{name: w, address: 203.0.113.10, ports: [80, 443], configuration: A}]\n`,
       ),
     });
-    expect(check(originSteering(origin, { servers: [], services: [], seed: 1 }))).toBe('');
+    expect(check(originSteering(origin, 't-1', { servers: [], services: [], seed: 1 }))).toBe('');
   });
 
   it('of a replica with services of every configuration, and with none', () => {
@@ -92,13 +82,13 @@ describe('nft takes the steering', () => {
       localPort: 8080 + n,
       configuration,
     }));
-    expect(check(replicaSteering(config, carried, 1480, 'off'))).toBe('');
-    expect(check(replicaSteering(config, [], 1480, 'on'))).toBe('');
+    expect(check(replicaSteering(config, 't-1', carried, 1480, 'off'))).toBe('');
+    expect(check(replicaSteering(config, 't-1', [], 1480, 'on'))).toBe('');
   });
 
   it('and refuses what is none', () => {
     const bad = {
-      ...gatewaySteering(gateway, new Fleet(), { tunnelMtu: 1480, masqueraded: false, kernel: 'on' }),
+      ...gatewaySteering(gateway, 't-1', new Fleet(), { tunnelMtu: 1480, masqueraded: false, kernel: 'on' }),
       body: '  chain x { type nonsense }\n',
     };
     expect(() => execFileSync('nft', ['-c', '-f', '-'], { input: nftText(bad), stdio: 'pipe' })).toThrow();

@@ -5,7 +5,7 @@ import { closeSync, createReadStream, mkdirSync, openSync, rmSync, writeSync } f
 import { describe, expect, it } from 'vitest';
 import type { Lab } from '../../src/lab/lab.js';
 import { waitUntil } from '../../src/lab/process.js';
-import { CONFIGURATIONS } from '../../src/registry/records.js';
+import { CONFIGURATIONS } from '../../src/race/records.js';
 import { withLab } from './lab-support.js';
 
 const MIB = 1 << 20;

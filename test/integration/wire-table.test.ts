@@ -4,7 +4,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Lab } from '../../src/lab/lab.js';
 import { type RequestResult, requestMany } from '../../src/lab/requests.js';
-import { CONFIGURATIONS } from '../../src/registry/records.js';
+import { CONFIGURATIONS } from '../../src/race/records.js';
 import { type Captured, during, form, tagOf } from './capture.js';
 import { freshName } from './lab-support.js';
 

@@ -1,16 +1,14 @@
 /** One role's whole pipeline over a device in memory, its clock turned by hand. */
+import { gatewayMemory } from '../../gateway/race/gauges.js';
 import { createPipeline as createGateway } from '../../gateway/race/pipeline.js';
 import { createPipeline as createOrigin } from '../../origin/race/pipeline.js';
 import { createPipeline as createReplica } from '../../replica/race/pipeline.js';
 import { ManualClock } from '../../src/device/clock.js';
 import { HoldQueue } from '../../src/device/hold-queue.js';
 import { type MemoryDevice, memoryPair } from '../../src/device/memory.js';
-import type { PinFds } from '../../src/fastpath/pins.js';
 import { Batch, EXTRA_SLOT } from '../../src/pipeline/batch.js';
-import { Runner } from '../../src/pipeline/pipeline.js';
-import { GAUGES, MAX_REASONS } from '../../src/pipeline/reasons.js';
-import { learnedBytes } from '../../src/proximity/learned.js';
-import { ringBytes } from '../../src/race/record.js';
+import { type KernelHandles, type Memory, Runner } from '../../src/pipeline/pipeline.js';
+import { MAX_GAUGES, MAX_REASONS } from '../../src/pipeline/reasons.js';
 import {
   gatewayOptions,
   gatewaySnapshot,
@@ -26,9 +24,11 @@ import {
 export class Harness {
   readonly clock = new ManualClock();
   readonly hold: HoldQueue;
-  readonly races = new Float64Array(ringBytes(64) / 8);
-  readonly learned = new Float64Array(learnedBytes(64) / 8);
-  readonly gauges = new Float64Array(GAUGES);
+  /** As large as a gateway needs it; the other roles use a part. */
+  readonly memory: Memory = Object.fromEntries(
+    Object.entries(gatewayMemory(64, 64)).map(([name, bytes]) => [name, new Float64Array(bytes / 8)]),
+  );
+  readonly gauges = new Float64Array(MAX_GAUGES);
   readonly batch = new Batch(this.clock, new Float64Array(MAX_REASONS));
   readonly runner: Runner;
   readonly names: readonly string[];
@@ -41,7 +41,7 @@ export class Harness {
   constructor(
     readonly role: RoleName,
     world: Partial<World> = {},
-    pinFds?: PinFds,
+    kernel?: KernelHandles,
   ) {
     const w = { ...WORLD, ...world };
     this.#world = w;
@@ -51,10 +51,9 @@ export class Harness {
       clock: this.clock,
       batch: this.batch,
       hold: this.hold,
-      races: this.races,
+      memory: this.memory,
       gauges: this.gauges,
-      learned: this.learned,
-      pinFds,
+      kernel,
     };
     if (role === 'gateway') {
       const p = createGateway({ ...context, options: gatewayOptions(w) });

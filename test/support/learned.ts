@@ -1,12 +1,13 @@
 /** What a gateway has learned, made by hand for tests: a table, its clock, and races that have been. */
 import { beforeEach } from 'vitest';
 import { ManualClock } from '../../src/device/clock.js';
+import { MOST_RACED } from '../../src/proximity/candidates.js';
 import { Learned, learnedBytes, rttOf } from '../../src/proximity/learned.js';
-import { RECORDED } from '../../src/race/record.js';
+import { serviceNumber } from './numbers.js';
 
 export const CLIENT = 0xc0000207 | 0;
 export const NOW = 5e6;
-export const IDLE = new Float64Array(RECORDED);
+export const IDLE = new Float64Array(MOST_RACED);
 export const bits = (...candidates: number[]): number => candidates.reduce((all, c) => all | (1 << c), 0);
 export const ALL = bits(0, 1, 2);
 
@@ -27,7 +28,7 @@ export function at<T>(us: number, call: () => T): T {
 
 /** An entry whose candidates have been measured thus, in a full race. */
 export function raced(learned: Learned, rttMs: Record<number, number>, live = ALL, times = 1): number {
-  const entry = learned.entry(0, CLIENT);
+  const entry = learned.entry(serviceNumber(0), CLIENT);
   learned.raced(entry, live);
   for (let n = 0; n < times; n++)
     for (const [c, ms] of Object.entries(rttMs)) learned.note(entry, Number(c), ms * 1000);

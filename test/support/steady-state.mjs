@@ -23,8 +23,8 @@ async function measure() {
   const { HoldQueue } = await load('src/device/hold-queue.js');
   const { Batch, EXTRA_SLOT } = await load('src/pipeline/batch.js');
   const { Runner } = await load('src/pipeline/pipeline.js');
-  const { GAUGES, MAX_REASONS } = await load('src/pipeline/reasons.js');
-  const { ringBytes } = await load('src/race/record.js');
+  const { MAX_GAUGES, MAX_REASONS } = await load('src/pipeline/reasons.js');
+  const { gatewayMemory } = await load('gateway/race/gauges.js');
   const { createPipeline } = await load(`${work.role}/race/pipeline.js`);
 
   const clock = new MonotonicClock();
@@ -36,9 +36,13 @@ async function measure() {
     clock,
     batch,
     hold,
-    races: new Float64Array(new SharedArrayBuffer(ringBytes(64))),
-    gauges: new Float64Array(new SharedArrayBuffer(GAUGES * 8)),
-    learned: new Float64Array(new SharedArrayBuffer(work.learnedBytes ?? 0)),
+    memory: Object.fromEntries(
+      Object.entries({ ...gatewayMemory(64, 0), learned: work.learnedBytes ?? 0 }).map(([name, bytes]) => [
+        name,
+        new Float64Array(new SharedArrayBuffer(bytes)),
+      ]),
+    ),
+    gauges: new Float64Array(new SharedArrayBuffer(MAX_GAUGES * 8)),
   });
   pipeline.load(work.snapshot);
   pipeline.tick();

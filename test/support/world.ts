@@ -6,6 +6,7 @@ import type { KeyringGateway } from '../../src/race/keyring.js';
 import { type Address, type Prefix, parse, parsePrefix } from '../../src/wire/address.js';
 import { GATEWAY_ID, KEY_ID, MASTER, ORIGIN, PREFIX, REPLICAS, SERVICE, SERVICE_PORT } from './builder.js';
 import { gatewayKey } from './naive.js';
+import { candidateNumber, serviceNumber } from './numbers.js';
 
 export type RoleName = 'gateway' | 'origin' | 'replica';
 export type Configuration = 'A' | 'B' | 'C';
@@ -96,13 +97,21 @@ export function gatewaySnapshot(w: World): GatewaySnapshot {
   return {
     seeds: [],
     suspects: 0,
+    generations: [],
     race: w.race,
     services: [{ address: words(SERVICE), port: SERVICE_PORT, mode: MODE[w.configuration], raced: w.raced }],
     endpoints: [
-      { service: 0, candidate: 0, address: words(SERVICE), port: SERVICE_PORT, live: true, load: 0 },
+      {
+        service: serviceNumber(0),
+        candidate: candidateNumber(0),
+        address: words(SERVICE),
+        port: SERVICE_PORT,
+        live: true,
+        load: 0,
+      },
       ...REPLICAS.map((r, i) => ({
-        service: 0,
-        candidate: w.candidates[i],
+        service: serviceNumber(0),
+        candidate: candidateNumber(w.candidates[i]),
         address: words(r.address),
         port: r.port,
         live: w.live[i],
@@ -128,13 +137,15 @@ export function originSnapshot(w: World): OriginSnapshot {
         copies: REPLICAS.map((r, i) => ({
           address: words(r.address),
           delayUs: w.delaysUs[i],
-          candidate: w.candidates[i],
+          candidate: candidateNumber(w.candidates[i]),
         })),
         ...(w.remoteServer
           ? {
               remote: {
                 slots: new Int16Array(7),
-                servers: [{ address: words(REPLICAS[1].address), candidate: w.candidates[1] }],
+                servers: [
+                  { address: words(REPLICAS[1].address), candidate: candidateNumber(w.candidates[1]) },
+                ],
               },
             }
           : {}),

@@ -65,18 +65,18 @@ const AGAINST = 'this host translates sources on the WAN';
 
 describe('--fastpath', () => {
   it('off is off', async () => {
-    const choice = await chooseFastpath('off', host({ rules: 1 }), AGAINST);
+    const choice = await chooseFastpath('off', host({ rules: 1 }), AGAINST, 'race');
     expect(choice).toEqual({ how: 'off', why: 'as asked', skipped: [] });
     expect(describeFastpath(choice)).toBe('fastpath off: as asked');
   });
 
   it('is off on a host that masquerades its clients, or an error where it was asked for', async () => {
-    expect(await chooseFastpath('auto', host(), AGAINST)).toMatchObject({
+    expect(await chooseFastpath('auto', host(), AGAINST, 'race')).toMatchObject({
       how: 'off',
       why: expect.stringContaining('translates sources'),
     });
     for (const asked of ['on', 'stack'] as const)
-      await expect(chooseFastpath(asked, host(), AGAINST)).rejects.toThrow(/translates sources/);
+      await expect(chooseFastpath(asked, host(), AGAINST, 'race')).rejects.toThrow(/translates sources/);
   });
 
   it('says what redirected packets pass over', () => {

@@ -8,8 +8,13 @@ const address = fc.oneof(
   fc.tuple(word, word, word, word),
   word.map((w): Address => [0, 0, 0xffff, w]),
 ) as fc.Arbitrary<Address>;
-// Ports of tunnels lie beyond 16 bits (`gateway/state.ts`).
-const entry = fc.record({ address, port: fc.nat(0x10010), value: fc.nat(1000) });
+// Ports of tunnels lie beyond 16 bits (`gateway/race/machines.ts`).
+const entry = fc.record({
+  address,
+  port: fc.nat(0x10010),
+  protocol: fc.constantFrom(6, 17),
+  value: fc.nat(1000),
+});
 
 describe('AddressMap', () => {
   it('agrees with a Map; the later entry of a key wins; a load replaces the last', () => {
@@ -21,9 +26,13 @@ describe('AddressMap', () => {
           const map = new AddressMap();
           map.load(before);
           map.load(entries);
-          const oracle = new Map(entries.map((e) => [`${e.address} ${e.port}`, e.value]));
-          for (const { address: a, port } of [...entries, ...before])
-            expect(map.get(a[0], a[1], a[2], a[3], port)).toBe(oracle.get(`${a} ${port}`) ?? -1);
+          const name = (e: { address: Address; port: number; protocol: number }): string =>
+            `${e.address} ${e.port} ${e.protocol}`;
+          const oracle = new Map(entries.map((e) => [name(e), e.value]));
+          for (const e of [...entries, ...before])
+            expect(map.ofWords(Int32Array.from([7, ...e.address]), 1, e.port, e.protocol)).toBe(
+              oracle.get(name(e)) ?? -1,
+            );
         },
       ),
     );
@@ -34,7 +43,8 @@ describe('AddressMap', () => {
     map.load([{ address: [0, 0, 0xffff, 5], port: 80, value: 3 }]);
     expect(map.getV4(5, 80)).toBe(3);
     expect(map.getV4(5, 81)).toBe(-1);
-    expect(map.get(0, 0, 0, 5, 80)).toBe(-1);
+    expect(map.getV4(5, 80, 17)).toBe(-1);
+    expect(map.ofWords(Int32Array.of(0, 0, 0, 5), 0, 80)).toBe(-1);
   });
 
   it('is empty before the first load, and after an empty one', () => {

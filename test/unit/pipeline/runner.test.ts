@@ -9,6 +9,7 @@ import { memoryPair } from '../../../src/device/memory.js';
 import { BATCH, Batch, EXTRAS, type Stage } from '../../../src/pipeline/batch.js';
 import { Runner } from '../../../src/pipeline/pipeline.js';
 import { COMMON, common, defineReasons, MAX_REASONS } from '../../../src/pipeline/reasons.js';
+import { offset } from '../../support/numbers.js';
 
 const packet = (n: number): Uint8Array =>
   Uint8Array.from([...new Array<number>(10).fill(0), n & 255, n >> 8]);
@@ -60,7 +61,7 @@ describe('the runner', () => {
 
   it('writes a packet where its stages moved it to', () => {
     const { inside, run, out } = runner((b) => {
-      b.at[0] -= 20;
+      b.at[0] = offset(b.at[0] - 20);
       b.length[0] = 2;
       b.view.setUint16(b.at[0], 77, true);
     });

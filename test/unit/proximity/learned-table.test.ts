@@ -1,13 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { MOST_RACED } from '../../../src/proximity/candidates.js';
 import { readLearned } from '../../../src/proximity/learned.js';
-import { RECORDED } from '../../../src/race/record.js';
 import { ALL, at, CLIENT, clock, fresh, IDLE, NOW, raced, rtt } from '../../support/learned.js';
+import { candidateNumber, serviceNumber } from '../../support/numbers.js';
 
 describe('what others of the site have told', () => {
   const seed = (service: number, candidate: number, rttMs: number) => ({
-    service,
-    candidate,
+    service: serviceNumber(service),
+    candidate: candidateNumber(candidate),
     rttUs: rttMs * 1000,
     variationUs: 500,
   });
@@ -15,7 +16,7 @@ describe('what others of the site have told', () => {
   it('is believed for a prefix never seen, without a race', () => {
     const learned = fresh();
     learned.seeds = [seed(0, 0, 120), seed(0, 1, 30), seed(0, 2, 60), seed(1, 2, 1)];
-    const entry = learned.entry(0, CLIENT);
+    const entry = learned.entry(serviceNumber(0), CLIENT);
     expect(learned.choose(entry, ALL, IDLE, 1)).toBe(1);
     expect(rtt(learned, entry, 1)).toBe(30_000);
   });
@@ -23,14 +24,14 @@ describe('what others of the site have told', () => {
   it('does not stand for somebody it does not name', () => {
     const learned = fresh();
     learned.seeds = [seed(0, 1, 30)];
-    expect(learned.choose(learned.entry(0, CLIENT), ALL, IDLE, 1)).toBe(-1);
+    expect(learned.choose(learned.entry(serviceNumber(0), CLIENT), ALL, IDLE, 1)).toBe(-1);
   });
 
   it('changes nothing that was measured here', () => {
     const learned = fresh();
     raced(learned, { 0: 10, 1: 30, 2: 60 });
-    learned.seeds = [seed(0, 2, 1), seed(0, RECORDED, 1)];
-    const entry = learned.entry(0, CLIENT);
+    learned.seeds = [seed(0, 2, 1), seed(0, MOST_RACED, 1)];
+    const entry = learned.entry(serviceNumber(0), CLIENT);
     expect(learned.choose(entry, ALL, IDLE, 1)).toBe(0);
   });
 });
@@ -41,23 +42,23 @@ describe('the table', () => {
     const learned = fresh(4);
     const client = (n: number): number => (10 << 24) | (n << 8);
     for (let n = 0; n < 4; n++)
-      at(NOW + n, () => learned.note(learned.entry(0, client(n)), 1, 1000 * (n + 1)));
+      at(NOW + n, () => learned.note(learned.entry(serviceNumber(0), client(n)), 1, 1000 * (n + 1)));
     // The first is used again, so the second is the oldest.
-    at(NOW + 10, () => learned.entry(0, client(0)));
-    at(NOW + 11, () => learned.entry(0, client(9)));
+    at(NOW + 10, () => learned.entry(serviceNumber(0), client(0)));
+    at(NOW + 11, () => learned.entry(serviceNumber(0), client(9)));
     const known = readLearned(learned.table).map((e) => (e.prefix >>> 8) & 0xff);
     expect(known.sort()).toEqual([0, 2, 3, 9]);
     // And the newcomer has nothing of the one that it replaced.
     expect(
       learned.best(
-        at(NOW + 12, () => learned.entry(0, client(9))),
+        at(NOW + 12, () => learned.entry(serviceNumber(0), client(9))),
         ALL,
       ),
     ).toBe(-1);
     expect(
       rtt(
         learned,
-        at(NOW + 13, () => learned.entry(0, client(0))),
+        at(NOW + 13, () => learned.entry(serviceNumber(0), client(0))),
         1,
       ),
     ).toBe(1000);
@@ -68,7 +69,7 @@ describe('the table', () => {
     | { what: 'forget' | 'won'; service: number; client: number; c: number }
     | { what: 'raced'; service: number; client: number; live: number };
   const where = { service: fc.nat(3), client: fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 }) };
-  const c = fc.nat(RECORDED + 1);
+  const c = fc.nat(MOST_RACED + 1);
   const live = fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 });
   const step: fc.Arbitrary<Step> = fc.oneof(
     fc.record({ what: fc.constant('note' as const), ...where, c, us: fc.nat(3_000_000) }),
@@ -80,21 +81,24 @@ describe('the table', () => {
     fc.assert(
       fc.property(
         fc.array(step, { maxLength: 60 }),
-        fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { minLength: RECORDED, maxLength: RECORDED }),
+        fc.array(fc.double({ min: 0, max: 1, noNaN: true }), {
+          minLength: MOST_RACED,
+          maxLength: MOST_RACED,
+        }),
         live,
         fc.nat(0xffffffff),
         (steps, loads, now, hash) => {
           const learned = fresh(8);
           for (const s of steps) {
             clock.nowUs++;
-            const entry = learned.entry(s.service, s.client);
+            const entry = learned.entry(serviceNumber(s.service), s.client);
             if (s.what === 'raced') learned.raced(entry, s.live);
             else if (s.what === 'note') learned.note(entry, s.c, s.us);
             else learned[s.what](entry, s.c);
           }
           for (const s of steps) {
             clock.nowUs++;
-            const entry = learned.entry(s.service, s.client);
+            const entry = learned.entry(serviceNumber(s.service), s.client);
             const chosen = learned.choose(entry, now, Float64Array.from(loads), hash | 0);
             if (chosen < 0) continue;
             expect((now >>> chosen) & 1).toBe(1);

@@ -1,13 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import { ManualClock } from '../../../src/device/clock.js';
+import { MOST_RACED } from '../../../src/proximity/candidates.js';
 import { COMPARE, Learned, learnedBytes, readLearned } from '../../../src/proximity/learned.js';
-import { RECORDED } from '../../../src/race/record.js';
 import { ALL, at, bits, CLIENT, fresh, IDLE, NOW, raced, rtt, shares } from '../../support/learned.js';
+import { serviceNumber } from '../../support/numbers.js';
 
 describe('what was learned', () => {
   it('is nothing at first: race', () => {
     const learned = fresh();
-    const entry = learned.entry(0, CLIENT);
+    const entry = learned.entry(serviceNumber(0), CLIENT);
     expect(learned.choose(entry, ALL, IDLE, 1)).toBe(-1);
     learned.raced(entry, ALL);
     expect(learned.choose(entry, ALL, IDLE, 1)).toBe(-1);
@@ -39,7 +40,7 @@ describe('what was learned', () => {
   it('races again for one that stayed silent, ever more rarely, until it is heard', () => {
     const clock = new ManualClock(1e6);
     const learned = new Learned(new Float64Array(learnedBytes(8) / 8), clock);
-    const entry = learned.entry(0, 0x0a000001);
+    const entry = learned.entry(serviceNumber(0), 0x0a000001);
     const asksAlone = () => learned.choose(entry, 0b110, IDLE, 1) >= 0;
     learned.raced(entry, 0b110);
     learned.note(entry, 1, 40_000);
@@ -120,10 +121,10 @@ describe('what was learned', () => {
   it('is of one service and one prefix', () => {
     const learned = fresh();
     raced(learned, { 1: 30 });
-    const same = learned.entry(0, CLIENT ^ 0xff);
+    const same = learned.entry(serviceNumber(0), CLIENT ^ 0xff);
     expect(learned.best(same, ALL)).toBe(1);
-    expect(learned.best(learned.entry(1, CLIENT), ALL)).toBe(-1);
-    expect(learned.best(learned.entry(0, CLIENT ^ 0x100), ALL)).toBe(-1);
+    expect(learned.best(learned.entry(serviceNumber(1), CLIENT), ALL)).toBe(-1);
+    expect(learned.best(learned.entry(serviceNumber(0), CLIENT ^ 0x100), ALL)).toBe(-1);
   });
 
   it('is what the control plane reads', () => {
@@ -145,7 +146,7 @@ describe('what was learned', () => {
 
   it('is nowhere without a table: everything races', () => {
     const learned = fresh(0);
-    const entry = learned.entry(0, CLIENT);
+    const entry = learned.entry(serviceNumber(0), CLIENT);
     expect(entry).toBe(-1);
     learned.raced(entry, ALL);
     learned.note(entry, 1, 5);
@@ -159,9 +160,9 @@ describe('what was learned', () => {
     const learned = fresh();
     const entry = raced(learned, { 1: 30 });
     const before = [...learned.table];
-    learned.note(entry, RECORDED, 1);
-    learned.won(entry, RECORDED);
-    learned.forget(entry, RECORDED);
+    learned.note(entry, MOST_RACED, 1);
+    learned.won(entry, MOST_RACED);
+    learned.forget(entry, MOST_RACED);
     expect([...learned.table]).toEqual(before);
   });
 });
@@ -169,7 +170,7 @@ describe('what was learned', () => {
 describe('candidates too close to call', () => {
   const near = { 0: 120, 1: 30, 2: 30.3 };
   const loads = (...values: number[]) => {
-    const all = new Float64Array(RECORDED);
+    const all = new Float64Array(MOST_RACED);
     all.set(values);
     return all;
   };
@@ -209,7 +210,7 @@ describe('candidates too close to call', () => {
   it('are told apart by what was measured, after some samples', () => {
     const learned = fresh();
     expect(shares(learned, raced(learned, { 0: 90, 1: 30, 2: 33 }, ALL, 3))).toEqual({ [COMPARE]: 1 });
-    expect(learned.compare(learned.entry(0, CLIENT), ALL)).toBe(bits(1, 2));
+    expect(learned.compare(learned.entry(serviceNumber(0), CLIENT), ALL)).toBe(bits(1, 2));
     expect(shares(learned, raced(learned, { 1: 30, 2: 33 }, ALL))).toEqual({ 1: 1 });
   });
 

@@ -3,11 +3,14 @@ import { Fleet } from '../../../gateway/race/fleet.js';
 import { validate } from '../../../src/config.js';
 import { ManualClock } from '../../../src/device/clock.js';
 import { Learned, learnedBytes } from '../../../src/proximity/learned.js';
+import { proximityKind } from '../../../src/proximity/record.js';
 import { proximityRecord, seedsOf } from '../../../src/proximity/site.js';
-import { type ReplicaRecord, type ServiceRecord, schemas, type View } from '../../../src/registry/records.js';
+import type { RaceService, ReplicaRecord } from '../../../src/race/records.js';
+import type { View } from '../../../src/registry/kinds.js';
+import { serviceNumber } from '../../support/numbers.js';
+import { type RaceRecords, raceView } from '../../support/race-view.js';
 
-const service = (name: string, n: number, ports = [80]): ServiceRecord => ({
-  v: 1,
+const service = (name: string, n: number, ports = [80]): RaceService => ({
   name,
   address: `203.0.113.${n}`,
   ports,
@@ -26,13 +29,8 @@ const replica = (id: string, n: number): ReplicaRecord => ({
   load: 0,
   clock: 'free',
 });
-const view = (more: Partial<View> = {}): View => ({
-  services: [service('web', 10)],
-  replicas: [replica('r1', 11), replica('r2', 12)],
-  gateways: [],
-  origins: undefined,
-  ...more,
-});
+const view = (more: Partial<RaceRecords> = {}): View =>
+  raceView({ services: [service('web', 10)], replicas: [replica('r1', 11), replica('r2', 12)], ...more });
 /** Two gateways that met the replicas in another order: their numbers differ, names do not. */
 function fleets(): [Fleet, Fleet] {
   const [a, b] = [new Fleet('learned'), new Fleet('learned')];
@@ -43,7 +41,7 @@ function fleets(): [Fleet, Fleet] {
 function learnedBy(...notes: [client: number, candidate: number, us: number, times: number][]): Float64Array {
   const learned = new Learned(new Float64Array(learnedBytes(64) / 8), new ManualClock());
   for (const [client, candidate, us, times] of notes)
-    for (let n = 0; n < times; n++) learned.note(learned.entry(0, client), candidate, us);
+    for (let n = 0; n < times; n++) learned.note(learned.entry(serviceNumber(0), client), candidate, us);
   return learned.table;
 }
 
@@ -61,17 +59,17 @@ describe('gateways of a site', () => {
       ['web', 'origin', 70_000],
       ['web', 'r1', 30_000],
     ]);
-    expect(validate(structuredClone(record), schemas.proximity, () => '')).toEqual([]);
+    expect(validate(structuredClone(record), proximityKind.schemaOf(record), () => '')).toEqual([]);
   });
 
   it('tell nothing of what failed, or of services that they do not know', () => {
     const [a] = fleets();
     const learned = new Learned(new Float64Array(learnedBytes(64) / 8), new ManualClock());
-    const entry = learned.entry(0, 0x0a010000);
+    const entry = learned.entry(serviceNumber(0), 0x0a010000);
     learned.note(entry, 1, 30_000);
     learned.won(entry, 1);
     learned.forget(entry, 1);
-    learned.note(learned.entry(5, 0x0a010000), 1, 1);
+    learned.note(learned.entry(serviceNumber(5), 0x0a010000), 1, 1);
     expect(proximityRecord(7, 'zurich', learned.table, a).entries).toEqual([]);
   });
 

@@ -4,10 +4,10 @@ import { Candidates, ORIGIN, ORIGIN_ID } from '../../../src/proximity/candidates
 import { schedule } from '../../../src/race/release.js';
 
 describe('candidates', () => {
-  it('number machines for good: the origin first, none twice', () => {
+  it('number machines: the origin first, none twice', () => {
     const c = new Candidates();
     expect([c.idOf(ORIGIN), ORIGIN]).toEqual([ORIGIN_ID, 0]);
-    expect([c.slotOf('r2'), c.slotOf('r1'), c.slotOf('r2')]).toEqual([1, 2, 1]);
+    expect([c.numberOf('r2'), c.numberOf('r1'), c.numberOf('r2')]).toEqual([1, 2, 1]);
     expect([c.idOf(1), c.idOf(2), c.idOf(9)]).toEqual(['r2', 'r1', '#9']);
   });
 });

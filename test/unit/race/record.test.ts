@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { ManualClock } from '../../../src/device/clock.js';
+import { MOST_RACED } from '../../../src/proximity/candidates.js';
 import {
   ALONE,
   HEDGED,
   type RaceRecord,
   RaceWriter,
-  RECORDED,
   readRaces,
   ringBytes,
 } from '../../../src/race/record.js';
@@ -46,7 +46,7 @@ describe('a round trip', () => {
     expect(at(1_050_000.75).roundTripUs(n, 2)).toBe(20_000);
     at(1_050_000).won(n, 2);
     expect(at(1_060_000).roundTripUs(n, 2)).toBe(-1);
-    expect(at(1_060_000).roundTripUs(n, RECORDED)).toBe(-1);
+    expect(at(1_060_000).roundTripUs(n, MOST_RACED)).toBe(-1);
   });
 
   it('is not told once the SYN was sent again, whoever is asked then (Karn)', () => {
@@ -125,7 +125,7 @@ describe('race records', () => {
   it('leave out candidates beyond those that they tell apart', () => {
     const { at, begin, read } = ring();
     const n = begin(0, 1, 6, 1);
-    at(50).reset(n, RECORDED);
+    at(50).reset(n, MOST_RACED);
     expect(read()[0].candidates.map((c) => c.id)).toEqual(['origin']);
     // A service that is gone has no name any more.
     expect(read()[0]).toMatchObject({ service: '', configuration: '', release: null });

@@ -2,12 +2,21 @@ import { pack } from 'msgpackr';
 import { describe, expect, it } from 'vitest';
 import { FirstackError } from '../../../src/errors.js';
 import { Skimmer } from '../../../src/lab/bench/registry-line.js';
+import { type ProximityRecord, proximityKind } from '../../../src/proximity/record.js';
+import {
+  gatewayKind,
+  type OriginRecord,
+  originKind,
+  type ReplicaRecord,
+  raceKinds,
+  replicaKind,
+} from '../../../src/race/records.js';
 import { ClockCheck, clockProblem } from '../../../src/registry/clock-check.js';
 import { sentinelOptions, shown, startError } from '../../../src/registry/connect.js';
 import { GRACE_MS, keyOf, kindOf, parseKey, topicOf } from '../../../src/registry/keys.js';
 import { Known } from '../../../src/registry/known.js';
 import { newsOf } from '../../../src/registry/news.js';
-import type { OriginRecord, ProximityRecord, ReplicaRecord } from '../../../src/registry/records.js';
+import { serviceKind } from '../../../src/registry/service.js';
 
 const replica: ReplicaRecord = {
   ...{ v: 1, id: 'r1', address: '198.51.100.11', services: [{ name: 'web' }], state: 'up', reason: '' },
@@ -30,32 +39,37 @@ const proximity: ProximityRecord = {
 
 describe('news', () => {
   it('is what was never told, and whatever others act upon', () => {
-    expect(newsOf('replica', undefined, replica)).toBe('now');
+    expect(newsOf(replicaKind, undefined, replica)).toBe('now');
     for (const change of [
       { state: 'busy' },
       { address: '198.51.100.12' },
       { clock: 'synchronized' },
       { services: [] },
     ])
-      expect(newsOf('replica', replica, { ...replica, ...change } as ReplicaRecord)).toBe('now');
-    expect(newsOf('origin', origin, { ...origin, release: 'synchronized' })).toBe('now');
-    expect(newsOf('gateway', { v: 1, id: 1, prefixes: [] }, { v: 1, id: 1, prefixes: ['10.0.0.0/8'] })).toBe(
-      'now',
-    );
+      expect(newsOf(replicaKind, replica, { ...replica, ...change } as ReplicaRecord)).toBe('now');
+    expect(newsOf(originKind, origin, { ...origin, release: 'synchronized' })).toBe('now');
+    expect(
+      newsOf(gatewayKind, { v: 1, id: 1, prefixes: [] }, { v: 1, id: 1, prefixes: ['10.0.0.0/8'] }),
+    ).toBe('now');
   });
 
   it('is not what flickers; a load has steps, and can wait', () => {
-    expect(newsOf('replica', replica, { ...replica, connections: 99, reason: 'x', load: 0.35 })).toBe('none');
-    for (const load of [0.4, 0.2, 1]) expect(newsOf('replica', replica, { ...replica, load })).toBe('later');
-    expect(newsOf('origin', origin, { ...origin, distancesMs: { r1: 9, r2: 1 } })).toBe('none');
+    expect(newsOf(replicaKind, replica, { ...replica, connections: 99, reason: 'x', load: 0.35 })).toBe(
+      'none',
+    );
+    for (const load of [0.4, 0.2, 1])
+      expect(newsOf(replicaKind, replica, { ...replica, load })).toBe('later');
+    expect(newsOf(originKind, origin, { ...origin, distancesMs: { r1: 9, r2: 1 } })).toBe('none');
   });
 
   it('of a site is a machine that was measured at last; what it measures again can wait', () => {
     const [entry] = proximity.entries;
-    expect(newsOf('proximity', proximity, { ...proximity, entries: [{ ...entry, rttUs: 1 }] })).toBe('later');
+    expect(newsOf(proximityKind, proximity, { ...proximity, entries: [{ ...entry, rttUs: 1 }] })).toBe(
+      'later',
+    );
     const entries = [entry, { ...entry, candidate: 'r2' }];
-    expect(newsOf('proximity', proximity, { ...proximity, entries })).toBe('now');
-    expect(newsOf('proximity', proximity, structuredClone(proximity))).toBe('none');
+    expect(newsOf(proximityKind, proximity, { ...proximity, entries })).toBe('now');
+    expect(newsOf(proximityKind, proximity, structuredClone(proximity))).toBe('none');
   });
 });
 
@@ -69,20 +83,24 @@ describe('keys', () => {
       'firstack:v1:replica:',
     ])
       expect(parseKey(other)).toBeUndefined();
-    expect(topicOf('proximity', proximity)).toBe('proximity:zurich');
+    expect(topicOf(proximityKind, proximity)).toBe('proximity:zurich');
     expect(kindOf('proximity:zurich')).toBe('proximity');
-    expect(topicOf('replica', replica)).toBe('replica');
+    expect(topicOf(replicaKind, replica)).toBe('replica');
   });
 });
 
 describe('what is known', () => {
   const key = keyOf('replica', 'r1');
   const said: unknown[] = [];
-  const make = (): Known => new Known({ warn: (...args: unknown[]) => void said.push(args) } as never);
+  const make = (): Known =>
+    new Known({ warn: (...args: unknown[]) => void said.push(args) } as never, [serviceKind, ...raceKinds]);
   const taken = (known: Known, k: string, bytes: Buffer | null, now: number, grace = 0): string[] => {
     known.take(k, bytes, now, grace);
     known.rebuild();
-    return [...known.view.replicas.map((r) => r.id), ...known.view.gateways.map((g) => `gateway ${g.id}`)];
+    return [
+      ...known.view.of(replicaKind).map((r) => r.id),
+      ...known.view.of(gatewayKind).map((g) => `gateway ${g.id}`),
+    ];
   };
 
   it('is a view that is replaced when something changed, and only then', () => {
@@ -95,9 +113,9 @@ describe('what is known', () => {
     expect(known.view).toBe(view);
     known.take(key, pack({ ...replica, state: 'busy' }), 3, 0);
     expect(known.rebuild()).toBe(true);
-    expect(known.view.replicas[0].state).toBe('busy');
+    expect(known.view.of(replicaKind)[0].state).toBe('busy');
     // Lists that nothing happened to stay the same ones.
-    expect(known.view.services).toBe(view.services);
+    expect(known.view.of(serviceKind)).toBe(view.of(serviceKind));
   });
 
   it('forgets a replica at once, but nobody in a time of grace, and a gateway after one', () => {
@@ -128,7 +146,7 @@ describe('what is known', () => {
     known.take(key, null, 2, 100);
     known.keepOnly(['service', 'gateway']);
     known.rebuild();
-    expect([known.view.replicas, known.missing, known.count]).toEqual([[], [], 0]);
+    expect([known.view.of(replicaKind), known.missing, known.count]).toEqual([[], [], 0]);
   });
 });
 

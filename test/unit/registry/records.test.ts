@@ -1,25 +1,32 @@
 import { describe, expect, it } from 'vitest';
 import { validate } from '../../../src/config.js';
+import { type ProximityRecord, proximityKind } from '../../../src/proximity/record.js';
 import {
   endpointConflict,
-  fileSchema,
-  idOf,
-  type Kind,
-  type Records,
+  type GatewayRecord,
+  gatewayKind,
+  type OriginRecord,
+  originKind,
+  type RaceService,
   type ReplicaRecord,
+  racePart,
+  raceServices,
+  replicaKind,
   replicaPort,
-  type ServiceRecord,
-  schemas,
-  type View,
-} from '../../../src/registry/records.js';
+  serviceRecordOf,
+} from '../../../src/race/records.js';
+import type { RecordKind, View } from '../../../src/registry/kinds.js';
+import { serviceKindFor } from '../../../src/registry/service.js';
+import { raceView } from '../../support/race-view.js';
+
+const serviceKind = serviceKindFor({ race: racePart });
 
 const service = (
   name: string,
   address: string,
   configuration: 'A' | 'B' | 'C',
   ports = [80],
-): ServiceRecord => ({
-  v: 1,
+): RaceService => ({
   name,
   address,
   ports,
@@ -38,10 +45,11 @@ const replica = (id: string, address: string, ...services: [string, number?][]):
   load: 0,
   clock: 'free',
 });
-const RECORDS: Records = {
-  service: service('web', '203.0.113.10', 'A', [80, 443]),
+const web = service('web', '203.0.113.10', 'A', [80, 443]);
+const RECORDS = {
+  service: { v: 1, ...web },
   replica: replica('r1', '198.51.100.11', ['web', 8080]),
-  gateway: { v: 1, id: 7, prefixes: ['10.1.0.0/16'] },
+  gateway: { v: 1, id: 7, prefixes: ['10.1.0.0/16'] } as GatewayRecord,
   origin: {
     v: 1,
     id: 'o1',
@@ -49,17 +57,25 @@ const RECORDS: Records = {
     services: ['web'],
     release: 'synchronized',
     distancesMs: { r1: 12.5 },
-  },
+  } as OriginRecord,
   proximity: {
     v: 1,
     id: 9,
     site: 'zurich',
     entries: [{ service: 'web', candidate: 'r1', rttUs: 20_000, variationUs: 500 }],
-  },
+  } as ProximityRecord,
+};
+type Kind = keyof typeof RECORDS;
+const KIND: Record<Kind, RecordKind> = {
+  service: serviceKind,
+  replica: replicaKind,
+  gateway: gatewayKind,
+  origin: originKind,
+  proximity: proximityKind,
 };
 const KINDS = Object.keys(RECORDS) as Kind[];
 const fits = (kind: Kind, value: unknown): boolean =>
-  validate(structuredClone(value), schemas[kind], () => '').length === 0;
+  validate(structuredClone(value), KIND[kind].schemaOf(value), () => '').length === 0;
 
 describe('records', () => {
   it.each(KINDS)('of a %s fit their schema', (kind) => {
@@ -72,9 +88,9 @@ describe('records', () => {
       expect(fits(kind, { ...RECORDS[kind], extra: 1 })).toBe(false);
       expect(fits(kind, { ...RECORDS[kind], v: 2 })).toBe(false);
       for (const bad of [null, 1, 'x', [], [RECORDS[kind]], {}]) expect(fits(kind, bad)).toBe(false);
-      const required = schemas[kind].required as string[];
+      const required = KIND[kind].schemaOf(RECORDS[kind]).required as string[];
       for (const key of required) {
-        const { [key as never]: _, ...rest } = RECORDS[kind];
+        const { [key as never]: _, ...rest } = RECORDS[kind] as object;
         expect(fits(kind, rest), key).toBe(false);
       }
     },
@@ -126,37 +142,63 @@ describe('records', () => {
   });
 
   it('have ids inside their kind', () => {
-    expect(KINDS.map((kind) => idOf(kind, RECORDS[kind]))).toEqual(['web', 'r1', '7', 'o1', '9']);
+    expect(KINDS.map((kind) => KIND[kind].idOf(RECORDS[kind]))).toEqual(['web', 'r1', '7', 'o1', '9']);
+  });
+});
+
+describe('the record of a service', () => {
+  const second = serviceRecordOf(web);
+
+  it('is read in its first form, and in its second', () => {
+    expect(serviceKind.upgrade!(structuredClone(RECORDS.service))).toEqual(second);
+    expect(fits('service', second)).toBe(true);
+    expect(serviceKind.upgrade!(second)).toBe(second);
+    expect(raceServices(raceView({ services: [web] }))).toEqual([web]);
   });
 
-  it('have a file form with defaults', () => {
-    const view = { services: [{ name: 'web', address: '1.2.3.4', ports: [80], configuration: 'C' }] };
-    expect(validate(view, fileSchema, () => '')).toEqual([]);
-    expect(view).toEqual({
-      services: [
-        {
-          v: 1,
-          name: 'web',
-          address: '1.2.3.4',
-          ports: [80],
-          configuration: 'C',
-          replicable: true,
-          raceWindowMs: 500,
-        },
-      ],
-      replicas: [],
-      gateways: [],
+  it("of the race is written in the first form, which the last version's roles read", () => {
+    expect(serviceKind.write!(second)).toEqual(RECORDS.service);
+    const echo = { ...second, program: 'echo', protocol: 'udp' as const, race: undefined };
+    expect(serviceKind.write!(echo)).toBe(echo);
+  });
+
+  it("is refused where a program's part is not as that program has it", () => {
+    expect(fits('service', { ...second, race: { ...web, configuration: 'D' } })).toBe(false);
+    expect(fits('service', { ...second, race: undefined })).toBe(false);
+    expect(fits('service', { ...second, extra: 1 })).toBe(false);
+    expect(fits('service', { ...second, protocol: 'sctp' })).toBe(false);
+  });
+
+  it('of a program that is not here is known by its address, and no race', () => {
+    const echo = { v: 2, name: 'e', address: '203.0.113.20', ports: [7], protocol: 'udp', program: 'echo' };
+    expect(fits('service', { ...echo, echo: { anything: 1 } })).toBe(true);
+    expect(fits('service', { ...echo, address: 'x' })).toBe(false);
+  });
+
+  it('gets its defaults', () => {
+    const given = { name: 'web', address: '1.2.3.4', ports: [80], configuration: 'C' };
+    expect(validate(given, serviceKind.schemaOf(given), () => '')).toEqual([]);
+    expect(given).toEqual({
+      v: 1,
+      name: 'web',
+      address: '1.2.3.4',
+      ports: [80],
+      configuration: 'C',
+      replicable: true,
+      raceWindowMs: 500,
     });
   });
 });
 
 describe("a replica's address and port", () => {
-  const view = (configuration: 'A' | 'B' | 'C', ...replicas: ReplicaRecord[]): View => ({
-    services: [service('web', '203.0.113.10', configuration), service('api', '203.0.113.11', configuration)],
-    replicas,
-    gateways: [],
-    origins: [],
-  });
+  const view = (configuration: 'A' | 'B' | 'C', ...replicas: ReplicaRecord[]): View =>
+    raceView({
+      services: [
+        service('web', '203.0.113.10', configuration),
+        service('api', '203.0.113.11', configuration),
+      ],
+      replicas,
+    });
   const other = replica('r1', '198.51.100.11', ['web']);
 
   it.each(['A', 'B'] as const)('belong to one service under %s', (c) => {

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { readGatewayConfig } from '../../../../gateway/race/config.js';
 import { Files, linesOf, problemsOf } from '../../../support/files.js';
+import { readGatewayConfig } from '../../../support/role-files.js';
 
 const files = new Files();
 const FILE = `instance: edge

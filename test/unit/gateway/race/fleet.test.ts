@@ -1,10 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { Fleet } from '../../../../gateway/race/fleet.js';
-import type { OriginRecord, ReplicaRecord, ServiceRecord, View } from '../../../../src/registry/records.js';
+import type { OriginRecord, RaceService, ReplicaRecord } from '../../../../src/race/records.js';
+import type { View } from '../../../../src/registry/kinds.js';
 import { fromV4 } from '../../../../src/wire/address.js';
+import { type RaceRecords, raceView } from '../../../support/race-view.js';
 
-const service = (more: Partial<ServiceRecord> = {}): ServiceRecord => ({
-  v: 1,
+const service = (more: Partial<RaceService> = {}): RaceService => ({
   name: 'web',
   address: '203.0.113.10',
   ports: [80],
@@ -33,13 +34,8 @@ const origin: OriginRecord = {
   release: 'immediate',
   distancesMs: {},
 };
-const view = (more: Partial<View> = {}): View => ({
-  services: [service()],
-  replicas: [replica('r1', 11)],
-  gateways: [],
-  origins: [origin],
-  ...more,
-});
+const view = (more: Partial<RaceRecords> = {}): View =>
+  raceView({ services: [service()], replicas: [replica('r1', 11)], origins: [origin], ...more });
 const S = fromV4(0xcb00710a);
 const R1 = fromV4(0xc633640b);
 
@@ -59,7 +55,7 @@ describe('the fleet', () => {
     expect(fleet.services[0]).toMatchObject({ name: 'web', release: 'immediate' });
   });
 
-  it.each<[string, Partial<View>, boolean]>([
+  it.each<[string, Partial<RaceRecords>, boolean]>([
     ['its replica is up', {}, true],
     ['its replica is busy', { replicas: [replica('r1', 11, { state: 'busy' })] }, false],
     ['its replica is draining', { replicas: [replica('r1', 11, { state: 'draining' })] }, false],
@@ -137,7 +133,7 @@ describe('the fleet', () => {
 
   it('says what is to be steered', () => {
     const fleet = new Fleet();
-    const of = (c: 'A' | 'B' | 'C', n: number): ServiceRecord =>
+    const of = (c: 'A' | 'B' | 'C', n: number): RaceService =>
       service({ name: c.toLowerCase(), address: `203.0.113.${n}`, configuration: c, ports: [80, 443] });
     const carries = (name: string, n: number): ReplicaRecord => replica(`r${n}`, n, { services: [{ name }] });
     fleet.update(

@@ -1,24 +1,33 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type FirstBytes, Outliers } from '../../../../gateway/race/outliers.js';
+import type { CandidateNumber } from '../../../../src/flow/numbers.js';
+import { candidateNumber } from '../../../support/numbers.js';
 
-const SERVICE = [0, 1, 2, 3];
+const SERVICE = [0, 1, 2, 3].map(candidateNumber);
 
 /** Feeds a second at a time: each candidate's count, and the mean time of its first bytes. */
 class World {
   readonly outliers = new Outliers();
-  readonly totals = new Map<number, FirstBytes>();
+  readonly totals = new Map<CandidateNumber, FirstBytes>();
   nowMs = 1000;
 
-  second(ms: Record<number, number>, count = 5, candidates: readonly number[] = SERVICE): number[] {
+  second(
+    ms: Record<number, number>,
+    count = 5,
+    candidates: readonly CandidateNumber[] = SERVICE,
+  ): CandidateNumber[] {
     for (const [c, mean] of Object.entries(ms)) {
-      const t = this.totals.get(Number(c)) ?? { count: 0, sumUs: 0 };
-      this.totals.set(Number(c), { count: t.count + count, sumUs: t.sumUs + count * mean * 1000 });
+      const t = this.totals.get(candidateNumber(Number(c))) ?? { count: 0, sumUs: 0 };
+      this.totals.set(candidateNumber(Number(c)), {
+        count: t.count + count,
+        sumUs: t.sumUs + count * mean * 1000,
+      });
     }
     this.nowMs += 1000;
     return this.outliers.judge(this.totals, candidates, this.nowMs);
   }
-  ejected(candidates: readonly number[] = SERVICE): number[] {
+  ejected(candidates: readonly CandidateNumber[] = SERVICE): CandidateNumber[] {
     return candidates.filter((c) => this.outliers.isEjected(c, this.nowMs));
   }
 }
@@ -45,7 +54,7 @@ describe('a machine that serves slowly', () => {
     const w = new World();
     w.second({ 0: 20, 1: 20, 3: 20 });
     expect(w.second({ 2: 900 }, 4)).toEqual([]);
-    expect(w.outliers.meanMs(2)).toBeNull();
+    expect(w.outliers.meanMs(candidateNumber(2))).toBeNull();
     expect(w.second({ 2: 900 }, 1)).toEqual([2]);
   });
 
@@ -63,9 +72,9 @@ describe('a machine that serves slowly', () => {
     for (let n = 0; n < 5; n++) expect(w.second(slow)).toEqual([]);
     expect(w.ejected()).toEqual([3]);
     // Six: two.
-    expect(w.second(slow, 5, [0, 1, 2, 3, 4, 5])).toEqual([2]);
+    expect(w.second(slow, 5, [0, 1, 2, 3, 4, 5].map(candidateNumber))).toEqual([2]);
     // Two: none.
-    expect(new World().second({ 0: 20, 1: 900 }, 50, [0, 1])).toEqual([]);
+    expect(new World().second({ 0: 20, 1: 900 }, 50, [0, 1].map(candidateNumber))).toEqual([]);
   });
 
   it('comes back after a time, longer each time, and is judged anew', () => {
@@ -78,7 +87,7 @@ describe('a machine that serves slowly', () => {
       expect(w.ejected()).toEqual([2]);
       w.nowMs += 1;
       expect(w.ejected()).toEqual([]);
-      expect(w.outliers.meanMs(2)).toBeNull();
+      expect(w.outliers.meanMs(candidateNumber(2))).toBeNull();
     }
   });
 
@@ -87,7 +96,7 @@ describe('a machine that serves slowly', () => {
     w.second({ 0: 20, 1: 20, 2: 900, 3: 20 });
     w.nowMs += 30_000;
     for (let n = 0; n < 10; n++) expect(w.second({ 0: 20, 1: 20, 2: 22, 3: 20 })).toEqual([]);
-    expect(w.outliers.meanMs(2)).toBeCloseTo(22);
+    expect(w.outliers.meanMs(candidateNumber(2))).toBeCloseTo(22);
   });
 
   it('whatever is measured: the origin never, a third at most', () => {
@@ -95,7 +104,7 @@ describe('a machine that serves slowly', () => {
     fc.assert(
       fc.property(seconds, fc.integer({ min: 1, max: 9 }), (list, size) => {
         const w = new World();
-        const candidates = Array.from({ length: size }, (_, n) => n);
+        const candidates = Array.from({ length: size }, (_, n) => candidateNumber(n));
         for (const ms of list) {
           const already = w.ejected(candidates);
           for (const c of w.second(ms, 6, candidates)) expect(already).not.toContain(c);

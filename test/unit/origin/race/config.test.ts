@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { readOriginConfig } from '../../../../origin/race/config.js';
 import { Files, linesOf, problemsOf } from '../../../support/files.js';
+import { readOriginConfig } from '../../../support/role-files.js';
 
 const files = new Files();
 const FILE = `instance: o1

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { readReplicaConfig } from '../../../../replica/race/config.js';
 import { Files, linesOf, problemsOf } from '../../../support/files.js';
+import { readReplicaConfig } from '../../../support/role-files.js';
 
 const files = new Files();
 const FILE = `instance: rep

@@ -1,0 +1,7 @@
+/** Numbers of one kind, for tests that make them up. */
+import type { At, CandidateNumber, FlowEntry, ServiceNumber } from '../../src/flow/numbers.js';
+
+export const serviceNumber = (n: number): ServiceNumber => n as ServiceNumber;
+export const candidateNumber = (n: number): CandidateNumber => n as CandidateNumber;
+export const flowEntry = (n: number): FlowEntry => n as FlowEntry;
+export const offset = (n: number): At => n as At;
