@@ -18,13 +18,8 @@ import type { RecordKind } from './registry/kinds.js';
 import { openRegistry } from './registry/open.js';
 import type { Registry } from './registry/registry.js';
 import { serviceKindFor } from './registry/service.js';
-import {
-  DEFAULT_PROGRAM,
-  type RoleFile,
-  type RoleFlags,
-  type RoleSchema,
-  readRoleFile,
-} from './role-config.js';
+import type { RoleFlags, RoleSchema } from './role-config.js';
+import { DEFAULT_PROGRAM, type RoleFile, readRoleFile } from './role-file.js';
 import { Steerer } from './steer/apply.js';
 import { checkInterfaces, type Host, inspectHost } from './steer/host.js';
 import type { RoleName } from './steer/marks.js';
