@@ -1,6 +1,7 @@
 /** What all role files have in common: the keys of every role, and those of every program with a data half. */
 import type { Locate, Schema } from './config.js';
 import type { Problem } from './errors.js';
+import type { Faults } from './device/fault.js';
 import { FASTPATHS, type Fastpath } from './fastpath/modes.js';
 import type { TlsFiles } from './registry/connect.js';
 import type { Allocation } from './steer/marks.js';
@@ -30,7 +31,7 @@ export interface RoleConfig {
 
 /** What a program is created with: the role's keys and its own. */
 export interface ProgramConfig extends RoleConfig {
-  tun: { name: string; mtu?: number; queueLength: number; pcapFile?: string };
+  tun: { name: string; mtu?: number; queueLength: number; pcapFile?: string; fault?: Faults };
   flows: { max: number; openingTimeoutMs: number; establishedTimeoutMs: number; closingTimeoutMs: number };
   fastpath: { mode: Fastpath; pinAfterPackets: number };
   steering: Omit<Allocation, 'tun'>;
@@ -80,12 +81,26 @@ export function roleProperties(adminPort: number): Record<string, Schema> {
 /** The keys that every program with a data half has: its TUN, its flows, its marks. */
 export function programProperties(a: Allocation): Record<string, Schema> {
   const word: Schema = { type: 'integer', minimum: 1, maximum: 0xffffffff };
+  const share: Schema = { type: 'number', minimum: 0, maximum: 1 };
   return {
     tun: group({
       name: { ...interfaceName, default: a.tun },
       mtu: { type: 'integer', minimum: 576, maximum: 65535 },
       queueLength: { type: 'integer', minimum: 64, maximum: 1_000_000, default: 4096 },
       pcapFile: { type: 'string', minLength: 1 },
+      // For laboratories: damages what the TUN hands over, by a seed.
+      fault: {
+        type: 'object',
+        additionalProperties: false,
+        required: ['seed'],
+        properties: {
+          seed: { type: 'integer' },
+          drop: share,
+          duplicate: share,
+          reorder: share,
+          corrupt: share,
+        },
+      },
     }),
     flows: group({
       max: { type: 'integer', minimum: 16, maximum: 8_388_608, default: 262_144 },

@@ -47,8 +47,12 @@ export class Pinning {
     if (how.learns) this.openings = new Openings(handles as KernelHandles & OpeningHandles);
   }
 
-  /** New machines were loaded. @param haveChanged other candidates may be asked than before */
-  load(endpoints: readonly Endpoint[], haveChanged: boolean): void {
+  /**
+   * New machines were loaded.
+   * @param haveChanged other candidates may be asked than before
+   * @param hasWalked every flow of a predecessor has been met, so its machines are among those loaded, or unused
+   */
+  load(endpoints: readonly Endpoint[], haveChanged: boolean, hasWalked: boolean): void {
     const { serviceList } = this.machines;
     this.pins.endpoints(
       endpoints.map(({ address, port, service }) => ({
@@ -58,6 +62,7 @@ export class Pinning {
         servicePort: serviceList[service].port,
         mode: serviceList[service].mode,
       })),
+      hasWalked,
     );
     this.pins.adopt();
     if (haveChanged) this.openings?.endAll();

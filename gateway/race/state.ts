@@ -12,7 +12,7 @@ import type { PipelineContext } from '../../src/pipeline/pipeline.js';
 import { TunnelIds } from '../../src/pipeline/tunnel.js';
 import { Learned } from '../../src/proximity/learned.js';
 import type { Seed } from '../../src/proximity/site.js';
-import { UsageWriter } from '../../src/proximity/usage.js';
+import { UsageWriter, walksOf } from '../../src/proximity/usage.js';
 import { RaceWriter } from '../../src/race/record.js';
 import type { SipKey } from '../../src/wire/siphash.js';
 import * as tag from '../../src/wire/tag.js';
@@ -140,7 +140,7 @@ export class GatewayState {
     this.#forgetFormerHolders(s.generations);
     const haveChanged = this.machines.load(s.services, s.endpoints);
     this.learned.seeds = s.seeds;
-    this.pinning?.load(s.endpoints, haveChanged);
+    this.pinning?.load(s.endpoints, haveChanged, walksOf(this.#memory.usage) > 0);
   }
 
   /** What was learned of a number does not hold for the next machine that has it. */

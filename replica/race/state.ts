@@ -124,6 +124,8 @@ export class ReplicaFlows {
           servicePort: port,
           mode,
         })),
+      // A replica has few, and each is its own.
+      false,
     );
     this.pins?.adopt();
   }

@@ -100,6 +100,9 @@ export class Pins {
   live = 0;
   /** Ticks since an empty table was looked at. */
   #spared = 0;
+  /** Endpoints that this process has written, by their keys; and whether a predecessor's have been looked for. */
+  #written: ReadonlySet<string> = new Set();
+  #othersForgotten = false;
   /** By entry: packets through the TUN so far, where pinning waits for some. */
   readonly #carried: Uint16Array;
 
@@ -268,15 +271,45 @@ export class Pins {
     this.events.firstByte(e, first - 1);
   }
 
-  /** Which addresses and ports speak for which service. Those of before stay: flows may still go there. */
-  endpoints(list: readonly KernelEndpoint[]): void {
-    if (list.length === 0) return;
+  /**
+   * Which addresses and ports speak for which service. Endpoints that are no longer in the list are taken out of the
+   * kernel's map: the program lists each one for as long as flows need it.
+   * @param mayForgetOthers false while flows may need endpoints that only a predecessor knew: those stay then
+   */
+  endpoints(list: readonly KernelEndpoint[], mayForgetOthers: boolean): void {
     const keys = new Uint8Array(list.length * ENDPOINT_KEY);
     const values = new Uint8Array(list.length * ENDPOINT_VALUE);
     const [k, v] = [new DataView(keys.buffer), new DataView(values.buffer)];
     list.forEach((e, n) => {
       writeEndpoint(k, v, n, e);
     });
-    bpf.update(this.fds.endpoints, keys, ENDPOINT_KEY, values, ENDPOINT_VALUE, list.length);
+    const named = new Set<string>();
+    for (let n = 0; n < list.length; n++) named.add(nameOfKey(keys, n));
+    const before = mayForgetOthers && !this.#othersForgotten ? this.#endpointsInKernel() : this.#written;
+    this.#othersForgotten ||= mayForgetOthers;
+    // First those that go: the map may be full.
+    const gone = [...before].filter((name) => !named.has(name));
+    if (gone.length > 0)
+      bpf.remove(this.fds.endpoints, Buffer.from(gone.join(''), 'hex'), ENDPOINT_KEY, gone.length);
+    if (list.length > 0)
+      bpf.update(this.fds.endpoints, keys, ENDPOINT_KEY, values, ENDPOINT_VALUE, list.length);
+    this.#written = named;
+  }
+
+  /** Every key of the kernel's map, a predecessor's too. */
+  #endpointsInKernel(): Set<string> {
+    const found = new Set<string>();
+    const keys = new Uint8Array(SCANNED * ENDPOINT_KEY);
+    const values = new Uint8Array(SCANNED * ENDPOINT_VALUE);
+    const cursor = new Uint8Array(4);
+    for (let first = 1; ; first = 0) {
+      const n = bpf.scan(this.fds.endpoints, cursor, first, keys, values, SCANNED);
+      const count = n < 0 ? -1 - n : n;
+      for (let i = 0; i < count; i++) found.add(nameOfKey(keys, i));
+      if (n < 0) return found;
+    }
   }
 }
+
+const nameOfKey = (keys: Uint8Array, n: number): string =>
+  Buffer.from(keys.buffer, keys.byteOffset + n * ENDPOINT_KEY, ENDPOINT_KEY).toString('hex');

@@ -1,4 +1,5 @@
 /** What the control plane and the data plane's thread say to each other. */
+import type { Faults } from '../device/fault.js';
 import type { KernelHandles, Memory } from './pipeline.js';
 
 export interface TunOptions {
@@ -6,6 +7,8 @@ export interface TunOptions {
   queueLength: number;
   /** Writes every packet, both ways, to this file. */
   pcapFile?: string;
+  /** Damages what is read, on purpose. */
+  fault?: Faults;
 }
 
 /** What the control plane starts the thread with. */

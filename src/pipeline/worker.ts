@@ -4,6 +4,8 @@
  */
 import { parentPort, workerData } from 'node:worker_threads';
 import { MonotonicClock, PreciseTimer } from '../device/clock.js';
+import type { Device } from '../device/device.js';
+import { FaultDevice } from '../device/fault.js';
 import { HoldQueue } from '../device/hold-queue.js';
 import { PcapDevice } from '../device/pcap.js';
 import { Tun } from '../device/tun.js';
@@ -37,7 +39,8 @@ const pipeline = createPipeline({
 const tun = new Tun(start.tun.name, { offload: true });
 tun.queueLength = start.tun.queueLength;
 
-const device = start.tun.pcapFile === undefined ? tun : new PcapDevice(tun, start.tun.pcapFile);
+const damaged: Device = start.tun.fault === undefined ? tun : new FaultDevice(tun, start.tun.fault);
+const device = start.tun.pcapFile === undefined ? damaged : new PcapDevice(damaged, start.tun.pcapFile);
 const runner = new Runner(device, batch, hold, pipeline.stages, clock, pipeline.due);
 
 const slackUs = pipeline.due?.slackUs ?? 0;
