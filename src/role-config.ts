@@ -1,7 +1,7 @@
 /** What all role files have in common: the keys of every role, and those of every program with a data half. */
 import type { Locate, Schema } from './config.js';
-import type { Problem } from './errors.js';
 import type { Faults } from './device/fault.js';
+import type { Problem } from './errors.js';
 import { FASTPATHS, type Fastpath } from './fastpath/modes.js';
 import type { TlsFiles } from './registry/connect.js';
 import type { Allocation } from './steer/marks.js';

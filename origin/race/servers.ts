@@ -70,12 +70,12 @@ export class Servers {
   }
 
   /** The slots of a service's adjacent servers, each the place of one in `servers`. */
-  slots(service: OriginService): Int16Array {
+  slots(service: OriginService): Int32Array {
     return this.#table(service, () => false);
   }
 
   /** The same over all servers, for tagged SYNs. @param isUp whether a remote one takes part */
-  allSlots(service: OriginService, isUp: (replica: string) => boolean): Int16Array {
+  allSlots(service: OriginService, isUp: (replica: string) => boolean): Int32Array {
     return this.#table(service, isUp);
   }
 
@@ -83,7 +83,7 @@ export class Servers {
    * A remote server that is not up is never asked: nothing would answer. Where all others are unhealthy every one is asked:
    * its own refusal says more than silence.
    */
-  #table({ name, servers = [] }: OriginService, isUp: (replica: string) => boolean): Int16Array {
+  #table({ name, servers = [] }: OriginService, isUp: (replica: string) => boolean): Int32Array {
     const possible = servers.map((s) => (s.replica !== undefined && !isUp(s.replica) ? 0 : s.weight));
     const healthy = servers.map((s, i) =>
       s.address !== undefined && this.reason(name, s.address) !== '' ? 0 : possible[i],

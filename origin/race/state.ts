@@ -30,7 +30,7 @@ export interface OriginServicePlan {
 
 export interface RemoteServers {
   /** By slot of a connection: the place in `servers`, or -1 where an adjacent one serves. */
-  slots: Int16Array;
+  slots: Int32Array;
   servers: { address: Address; candidate: CandidateNumber }[];
 }
 

@@ -17,8 +17,8 @@ export interface WeightedServer {
 /**
  * @returns for each slot the place of its server in `servers`; all -1 when none has a weight
  */
-export function maglev(servers: readonly WeightedServer[], slots = SLOTS): Int16Array {
-  const table = new Int16Array(slots).fill(-1);
+export function maglev(servers: readonly WeightedServer[], slots = SLOTS): Int32Array {
+  const table = new Int32Array(slots).fill(-1);
   const most = Math.max(0, ...servers.map((s) => s.weight));
   if (most === 0) return table;
   const turns = servers.map(({ name, weight }) => ({

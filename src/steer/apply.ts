@@ -15,7 +15,15 @@ import {
 } from 'node:fs';
 import { promisify } from 'node:util';
 import { FirstackError } from '../errors.js';
-import { mostServers, type NextHops, nextHopArguments, nextHopsTable, nextHopsText } from './next-hops.js';
+import {
+  markOf,
+  marksIn,
+  mostServers,
+  type NextHops,
+  nextHopArguments,
+  nextHopsTable,
+  nextHopsText,
+} from './next-hops.js';
 import {
   LOCAL_RULE_MOVED,
   nftText,
@@ -144,6 +152,9 @@ export class Steerer {
     if (n === undefined) return;
     a.hops ??= { mask: n.mask, table: n.table, priority: n.priority, numbers: {} };
     const { numbers } = a.hops;
+    const fresh = n.servers.filter((address) => numbers[address] === undefined);
+    if (Object.keys(numbers).length + fresh.length > mostServers(n.mask))
+      await this.#freeNumbers(instance, n, a.hops);
     for (const address of n.servers) {
       if (numbers[address] !== undefined) continue;
       numbers[address] = leastFree(Object.values(numbers), mostServers(n.mask));
@@ -160,6 +171,24 @@ export class Steerer {
       await command('nft', ['-f', '-'], text);
     }
     this.#hopsText = text;
+  }
+
+  /**
+   * Numbers run short: those of servers that are no longer among them, and to which no connection is remembered to have
+   * gone, are free for others.
+   */
+  async #freeNumbers(instance: string, n: NextHops, hops: Hops): Promise<void> {
+    const used = new Set(n.servers);
+    const listed = await command('nft', ['-j', 'list', 'map', 'inet', nextHopsTable(instance), 'flows']);
+    const marks = new Set(marksIn(listed));
+    for (const [address, number] of Object.entries(hops.numbers)) {
+      if (used.has(address) || marks.has(markOf(n.mask, number))) continue;
+      const { rule, table } = nextHopArguments(n, number, address);
+      while (await attempt('ip', ['rule', 'del', ...rule]));
+      await attempt('ip', ['route', 'flush', 'table', table]);
+      delete hops.numbers[address];
+    }
+    this.#write(this.#applied!);
   }
 
   async #load(text: string): Promise<boolean> {

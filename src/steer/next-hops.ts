@@ -21,7 +21,7 @@ export interface NextHops {
   flows: { max: number; openingTimeoutMs: number; establishedTimeoutMs: number; closingTimeoutMs: number };
   /** The servers' own addresses on the LAN. */
   servers: readonly string[];
-  services: readonly { address: string; port: number; slots: Int16Array }[];
+  services: readonly { address: string; port: number; slots: Int32Array }[];
 }
 
 /** The name of the table that remembers. */
@@ -37,7 +37,8 @@ export function mostServers(mask: number): number {
 const lowest = (mask: number): number => (mask & -mask) >>> 0;
 const hex = (n: number): string => `0x${(n >>> 0).toString(16)}`;
 const seconds = (ms: number): string => `${Math.ceil(ms / 1000)}s`;
-const markOf = (mask: number, number: number): number => number * lowest(mask);
+/** The mark of a server's number. */
+export const markOf = (mask: number, number: number): number => number * lowest(mask);
 
 const FLOW = 'ip saddr . tcp sport . ip daddr . tcp dport';
 const SYN = 'tcp flags & (syn | ack | rst) == syn';
@@ -86,7 +87,7 @@ export function nextHopsText(instance: string, n: NextHops, numbers: ReadonlyMap
   ].join('\n');
 }
 
-function slotElements(n: NextHops, slots: Int16Array, numbers: ReadonlyMap<string, number>): string {
+function slotElements(n: NextHops, slots: Int32Array, numbers: ReadonlyMap<string, number>): string {
   const marks = n.servers.map((address) => hex(markOf(n.mask, numbers.get(address) ?? 0)));
   const elements: string[] = [];
   slots.forEach((server, slot) => {
@@ -108,4 +109,10 @@ export function nextHopArguments(
     route: ['default', 'via', address, 'table', table],
     table,
   };
+}
+
+/** The marks that `nft -j list map` shows as values: of the servers to which connections are remembered to have gone. */
+export function marksIn(json: string): number[] {
+  const { nftables } = JSON.parse(json) as { nftables: { map?: { elem?: [unknown, number][] } }[] };
+  return nftables.flatMap((x) => (x.map?.elem ?? []).map(([, mark]) => mark));
 }

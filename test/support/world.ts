@@ -142,7 +142,7 @@ export function originSnapshot(w: World): OriginSnapshot {
         ...(w.remoteServer
           ? {
               remote: {
-                slots: new Int16Array(7),
+                slots: new Int32Array(7),
                 servers: [
                   { address: words(REPLICAS[1].address), candidate: candidateNumber(w.candidates[1]) },
                 ],

@@ -3,7 +3,7 @@ import { maglev, SLOTS } from '../../../src/balance/maglev.js';
 
 const servers = (n: number, weight = 1) =>
   Array.from({ length: n }, (_, i) => ({ name: `10.0.0.${i + 1}`, weight }));
-const shares = (table: Int16Array): Map<number, number> => {
+const shares = (table: Int32Array): Map<number, number> => {
   const counts = new Map<number, number>();
   for (const s of table) counts.set(s, (counts.get(s) ?? 0) + 1 / table.length);
   return counts;

@@ -3,7 +3,9 @@ import { ManualClock } from '../../../src/device/clock.js';
 import { MOST_RACED } from '../../../src/proximity/candidates.js';
 import {
   ALONE,
+  COMPARED,
   HEDGED,
+  RACED,
   type RaceRecord,
   RaceWriter,
   readRaces,
@@ -49,7 +51,26 @@ describe('a round trip', () => {
     expect(at(1_060_000).roundTripUs(n, MOST_RACED)).toBe(-1);
   });
 
-  it('is not told once the SYN was sent again, whoever is asked then (Karn)', () => {
+  // N4: comparing and repeating were one number, and races that compare taught nothing.
+  it.each([
+    ['all at once', RACED],
+    ['one alone', ALONE],
+    ['one, then the others', HEDGED],
+    ['those too near to be told apart', COMPARED],
+  ])('is told of candidates that were asked %s, until the SYN was sent again', (_, manner) => {
+    const { at, begin, read } = ring();
+    const n = begin(1_000_000, 40_000, 5, 0b110);
+    at(1_000_000).asked(n, 0b110, manner);
+    expect(at(1_030_000).roundTripUs(n, 1)).toBe(30_000);
+    at(1_030_000).won(n, 1);
+    const { rule } = read()[0];
+    at(1_040_000).repeated(n);
+    expect(at(1_050_000).roundTripUs(n, 2)).toBe(-1);
+    // What decided is told of the race as it was asked; a repetition has a rule of its own.
+    expect(read()[0].rule === rule).toBe(manner === RACED);
+  });
+
+  it('is not told once the SYN was sent again, whichever candidate is asked then (Karn)', () => {
     const { at, begin } = ring();
     const n = begin(1_000_000, 40_000, 5, 0b10);
     at(2_000_000).repeated(n);

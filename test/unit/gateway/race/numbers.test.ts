@@ -1,0 +1,207 @@
+/** Numbers that must not run out: each is taken past what it could reach before, and connections go on. */
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { Fleet } from '../../../../gateway/race/fleet.js';
+import { RaceFlows } from '../../../../gateway/race/flows.js';
+import { Machines } from '../../../../gateway/race/machines.js';
+import { MAX_ENDPOINTS } from '../../../../src/fastpath/maps.js';
+import { Candidates, MOST_RACED } from '../../../../src/proximity/candidates.js';
+import { isUnused, UsageWriter, usageBytes, walksOf } from '../../../../src/proximity/usage.js';
+import { readRaces } from '../../../../src/race/record.js';
+import type { RaceService, ReplicaRecord } from '../../../../src/race/records.js';
+import type { View } from '../../../../src/registry/kinds.js';
+import { asReplica, asService, CLIENT_PORT, NOW_SECONDS, R1, syn } from '../../../support/builder.js';
+import { Harness } from '../../../support/harness.js';
+import { frame } from '../../../support/naive.js';
+import { candidateNumber } from '../../../support/numbers.js';
+import { raceView } from '../../../support/race-view.js';
+
+beforeAll(() => {
+  vi.useFakeTimers({ toFake: ['Date'], now: NOW_SECONDS * 1000 });
+});
+afterAll(() => {
+  vi.useRealTimers();
+});
+
+const service = (n: number, ports = [80]): RaceService => ({
+  name: `s${n}`,
+  address: `203.0.${113 + (n >> 8)}.${n & 255}`,
+  ports,
+  configuration: 'A',
+  replicable: true,
+  raceWindowMs: 500,
+});
+const replica = (id: string, n: number, services = ['s1']): ReplicaRecord => ({
+  v: 1,
+  id,
+  address: `10.${(n >> 16) & 255}.${(n >> 8) & 255}.${n & 255}`,
+  services: services.map((name) => ({ name })),
+  state: 'up',
+  reason: '',
+  connections: 0,
+  load: 0,
+  clock: 'free',
+});
+const many = (count: number, prefix: string, from = 0): ReplicaRecord[] =>
+  Array.from({ length: count }, (_, n) => replica(`${prefix}${n}`, from + n));
+
+/** A fleet whose data plane has no flows: walks go by as the test says. */
+function fleetWith(race: 'origin' | 'gateway' | 'learned' = 'learned') {
+  const usage = new Float64Array(usageBytes / 8);
+  const flows = new RaceFlows(4, [1, 2]);
+  const writer = new UsageWriter(usage, flows);
+  const fleet = new Fleet(race, usage);
+  return {
+    fleet,
+    flows,
+    usage,
+    walk: (times: number): void => {
+      for (let n = 0; n < times; n++) writer.walk(4);
+    },
+    update: (view: View): void => fleet.update(view, undefined),
+  };
+}
+
+describe('endpoints', () => {
+  it('beyond 32,767 are found, each by its own number (N1)', () => {
+    const { fleet, update } = fleetWith('origin');
+    const ports = [80, 81, 82, 83];
+    update(raceView({ services: [service(1, ports)], replicas: many(10_000, 'r') }));
+    const { services, endpoints } = fleet.snapshot(1500, 1440);
+    expect(endpoints).toHaveLength(40_000 + ports.length);
+    expect(fleet.leftOut.machines).toEqual([]);
+    const machines = new Machines();
+    machines.load(services, endpoints);
+    for (const n of [0, 1, 32_766, 32_767, 32_768, 40_000, 40_003]) {
+      const { address, port, candidate } = endpoints[n];
+      const found = machines.endpoints.ofWords(Int32Array.from(address), 0, port);
+      expect(found).toBe(n);
+      expect(machines.endpointCandidate[found]).toBe(candidate);
+    }
+  });
+
+  it('of strangers fill no place of those that were there, are left out beyond the cap, and go again', () => {
+    const { fleet, update, walk } = fleetWith();
+    const own = { services: [service(1, [80, 81])], replicas: [replica('own', 1)] };
+    update(raceView(own));
+    update(raceView({ ...own, replicas: [...many(33_000, 'stranger', 1000), ...own.replicas] }));
+    expect(fleet.endpointCount).toBe(MAX_ENDPOINTS);
+    expect(fleet.leftOut.machines.length).toBeGreaterThan(200);
+    expect(fleet.leftOut.replicas.length).toBeGreaterThan(30_000);
+    expect(fleet.services.map((s) => s.raced)).toEqual([true, true]);
+    const live = fleet.snapshot(1500, 1440).endpoints.filter((e) => e.live && e.candidate === 1);
+    expect(live).toHaveLength(2);
+    update(raceView(own));
+    walk(2);
+    update(raceView(own));
+    expect(fleet.endpointCount).toBe(4);
+    expect(fleet.leftOut).toEqual({ replicas: [], machines: [], services: [] });
+    expect(fleet.candidates.size).toBe(2);
+  });
+
+  it('of a machine that is gone stay known while flows have it for their winner', () => {
+    const { fleet, flows, update, walk } = fleetWith();
+    const services = [service(1)];
+    update(raceView({ services, replicas: [replica('a', 1)] }));
+    flows.keyV4(1, 2, 3, 4);
+    const e = flows.insert();
+    flows.winner[e] = candidateNumber(1);
+    for (let n = 0; n < 5; n++) {
+      update(raceView({ services, replicas: [] }));
+      walk(1);
+    }
+    expect(fleet.endpointCount).toBe(2);
+    flows.remove(e);
+    walk(2);
+    update(raceView({ services, replicas: [] }));
+    expect(fleet.endpointCount).toBe(1);
+  });
+});
+
+describe('candidates', () => {
+  it('are given out again: 500 identities one after another are all raced (N2)', () => {
+    const { fleet, update, walk } = fleetWith();
+    const services = [service(1)];
+    let asked = 0;
+    for (let n = 0; n < 500; n++) {
+      update(raceView({ services, replicas: [replica(`pod-${n}`, n)] }));
+      const live = fleet.snapshot(1500, 1440).endpoints.filter((e) => e.live && e.candidate !== 0);
+      if (live.length === 1 && live[0].candidate < MOST_RACED) asked++;
+      walk(1);
+    }
+    expect(asked).toBe(500);
+    expect(fleet.candidates.size).toBeLessThan(6);
+    expect(fleet.endpointCount).toBeLessThan(6);
+  });
+
+  it('beyond those that a race can name are said, and asked once a number is free', () => {
+    const { fleet, update, walk } = fleetWith();
+    const services = [service(1)];
+    const all = many(40, 'r');
+    update(raceView({ services, replicas: all }));
+    expect(fleet.leftOut.replicas).toEqual(all.slice(31).map((r) => r.id));
+    walk(1);
+    update(raceView({ services, replicas: all.slice(5) }));
+    walk(2);
+    update(raceView({ services, replicas: all.slice(5) }));
+    expect(fleet.leftOut.replicas).toEqual(['r36', 'r37', 'r38', 'r39']);
+    const asked = fleet.snapshot(1500, 1440).endpoints.filter((e) => e.live && e.candidate < MOST_RACED);
+    expect(asked).toHaveLength(32);
+    expect(fleet.candidates.idOf(1)).toBe('r31');
+  });
+
+  it('mean in old races what they meant then', () => {
+    const c = new Candidates();
+    let race = 0;
+    c.nextRace = () => race;
+    expect([c.numberOf('a'), c.numberOf('b')]).toEqual([1, 2]);
+    race = 100;
+    c.release('a');
+    expect(c.numberOf('c')).toBe(1);
+    expect([c.idOf(1, 99), c.idOf(1, 100), c.idOf(1)]).toEqual(['a', 'c', 'c']);
+    expect([c.generationOf(1), c.generationOf(2)]).toEqual([1, 0]);
+    c.forgetBefore(100);
+    expect(c.idOf(1, 99)).toBe('#1');
+    expect(c.find('a')).toBeUndefined();
+  });
+
+  it('are unused only when two whole walks have not met them', () => {
+    const { flows, usage, walk } = fleetWith();
+    const one = candidateNumber(1);
+    flows.keyV4(1, 2, 3, 4);
+    const e = flows.insert();
+    flows.winner[e] = one;
+    walk(3);
+    expect(walksOf(usage)).toBe(3);
+    expect(isUnused(usage, one, 0)).toBe(false);
+    flows.remove(e);
+    walk(1);
+    expect(isUnused(usage, one, 0)).toBe(false);
+    walk(1);
+    expect(isUnused(usage, one, 0)).toBe(true);
+    expect(isUnused(usage, one, 4)).toBe(false);
+  });
+});
+
+describe('races', () => {
+  it.each([0, 1, 2] as const)('beyond 2^31 are recorded, won and learned from, in race %i (N3)', (race) => {
+    const h = new Harness('gateway', { configuration: 'A', race });
+    const { races, learned } = h.memory;
+    races[0] = 2 ** 31 - 3;
+    for (let sport = CLIENT_PORT; sport < CLIENT_PORT + 6; sport++) {
+      h.send([frame(syn({ sport }))]);
+      h.clock.nowUs += 20_000;
+      expect(h.send([frame(asReplica(R1, asService('SA', { dport: sport })))])).toHaveLength(1);
+    }
+    expect(races[0]).toBe(2 ** 31 + 3);
+    const told = readRaces(races, 10, {
+      candidate: (slot) => `c${slot}`,
+      service: () => ({ name: 'web', configuration: 'A', release: null }),
+      race: 'learned',
+      viewAgeMs: 0,
+    }).filter((r) => r.conn >= 2 ** 31 - 3);
+    const numbers = [-3, -2, -1, 0, 1, 2];
+    expect(told.map((r) => [r.conn - 2 ** 31, r.winner])).toEqual(numbers.map((n) => [n, 'c1']));
+    expect(told.every((r) => r.candidates.find((c) => c.id === 'c1')?.replyUs === 20_000)).toBe(true);
+    if (race !== 0) expect(learned.some((x) => x === 20_000)).toBe(true);
+  });
+});
