@@ -45,6 +45,9 @@ export interface HookSet {
 export const MAX_ENDPOINTS = 65_536;
 export const MAX_CLIENTS = 4096;
 
+/** What every object of hooks is told: {@link KernelSettings}. */
+export const settingsMap: MapShape = { name: 'settings', type: ARRAY, key: 4, value: SETTINGS, entries: 1 };
+
 /** The maps of `native/maps.h`. @param maxFlows the most flows that are pinned at once */
 export const commonMaps = (maxFlows: number): MapShape[] => [
   { name: 'flows', type: HASH, key: FLOW_KEY, value: FLOW_VALUE, entries: maxFlows },
@@ -61,6 +64,3 @@ export const commonMaps = (maxFlows: number): MapShape[] => [
   },
   { name: 'totals', type: PERCPU_ARRAY, key: 4, value: 8 * TOTALS.length, entries: 1, isFresh: true },
 ];
-
-/** What every object of hooks is told: {@link KernelSettings}. */
-const settingsMap: MapShape = { name: 'settings', type: ARRAY, key: 4, value: SETTINGS, entries: 1 };

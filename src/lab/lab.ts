@@ -123,6 +123,7 @@ export class Lab {
       fastpath: options.fastpath ?? 'auto',
       log: options.log ?? 'info',
       changes: options.changes,
+      edit: options.edit,
       clockOffsetsMs: options.clockOffsetsMs,
       registryUrls: options.registryUrls,
     };

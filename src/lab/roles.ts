@@ -34,6 +34,8 @@ export interface RoleOptions {
   fastpath: Fastpath;
   /** Keys of a host's role file that differ from the laboratory's own. */
   changes?: Record<string, Record<string, unknown>>;
+  /** Makes a host's role file anew from the laboratory's: other programs beside the race, say. */
+  edit?: (host: string, file: Record<string, unknown>) => Record<string, unknown>;
   /** By host: another registry than the laboratory's own. */
   registryUrls?: Record<string, string>;
   /** By host: how far its wall clock is off. Namespaces share one clock, so this is the only way to differ. */
@@ -79,7 +81,7 @@ export class Roles {
     this.#haveKeys = true;
     for (const host of this.hosts) {
       const file = { ...(this.#configOf(host) as object), ...options.changes?.[host] };
-      writeFileSync(this.configFile(host), stringify(file));
+      writeFileSync(this.configFile(host), stringify(options.edit?.(host, file) ?? file));
     }
     writeFileSync(`${this.#directory}/registry.yaml`, stringify(this.#registryFile()));
   }

@@ -1,0 +1,1 @@
+export { program } from '../../src/echo/program.js';
