@@ -125,6 +125,7 @@ export class Lab {
       changes: options.changes,
       clockOffsetsMs: options.clockOffsetsMs,
       registryUrls: options.registryUrls,
+      trees: options.trees,
     };
     const { configuration, race, release, registry } = all;
     const own = this.topology.services.map((s) => s.configuration ?? configuration);

@@ -38,6 +38,11 @@ export interface RoleOptions {
   registryUrls?: Record<string, string>;
   /** By host: how far its wall clock is off. Namespaces share one clock, so this is the only way to differ. */
   clockOffsetsMs?: Record<string, number>;
+  /**
+   * By host: the installed tree (…/usr/lib/firstack) whose node and command are run; the checkout's build by default.
+   * It is looked at whenever a role is started.
+   */
+  trees?: Record<string, string>;
   /** The level of the roles' logs. */
   log: string;
 }
@@ -114,7 +119,10 @@ export class Roles {
   argv(host: string): string[] {
     const { configuration, race, release, fastpath } = this.options;
     const role = host === 'gateway' || host === 'origin' ? host : 'replica';
-    const argv = [process.execPath, cliScript, role, '--config-file', this.configFile(host)];
+    const tree = this.options.trees?.[host];
+    const command =
+      tree === undefined ? [process.execPath, cliScript] : [`${tree}/bin/node`, `${tree}/dist/src/cli.js`];
+    const argv = [...command, role, '--config-file', this.configFile(host)];
     if (!this.isMixed) argv.push('--configuration', configuration);
     argv.push('--registry', this.options.registryUrls?.[host] ?? this.registryUrl);
     // A replica answers in the same way to every race.
