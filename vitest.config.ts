@@ -1,7 +1,32 @@
 import { defineConfig } from 'vitest/config';
 
-// Unit and fuzz tests need no root. Integration tests bring up network namespaces on a machine of two
-// cores: one file after another.
+/**
+ * Files that wait more than they work, and neither measure a time nor depend on one: two of them run at once. Each
+ * has laboratories of its own, whose names hold the number of its process.
+ */
+const WAITING = [
+  'bad-input',
+  'drain',
+  'failures',
+  'forged',
+  'host-shapes',
+  'lab-life',
+  'leftovers',
+  'outliers',
+  'registry',
+  'registry-failover',
+  'registry-faults',
+  'registry-refusals',
+  'servers',
+  'setup',
+  'steering-text',
+  'stops',
+].map((name) => `test/integration/${name}.test.ts`);
+
+const integration = { testTimeout: 180_000, hookTimeout: 120_000 };
+
+// Unit and fuzz tests need no root. Integration tests bring up network namespaces on a machine of two cores: first
+// those that wait, two files at once, then the others, one file after another.
 export default defineConfig({
   test: {
     projects: [
@@ -14,11 +39,21 @@ export default defineConfig({
       },
       {
         test: {
+          ...integration,
+          name: 'integration-waiting',
+          include: WAITING,
+          maxWorkers: 2,
+          sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        test: {
+          ...integration,
           name: 'integration',
           include: ['test/integration/**/*.test.ts'],
+          exclude: WAITING,
           fileParallelism: false,
-          testTimeout: 180_000,
-          hookTimeout: 120_000,
+          sequence: { groupOrder: 2 },
         },
       },
     ],

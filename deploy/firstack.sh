@@ -1,6 +1,8 @@
 #!/bin/sh
-# Runs firstack from a checkout, building it first where that has not been done.
+# Runs firstack from a checkout, building it first where that has not been done: with the node that the package
+# ships, or the host's where npm has not installed that one.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 [ -f "$root/dist/src/cli.js" ] && [ -f "$root/dist/native/tun.node" ] || sh "$root/deploy/setup.sh" >&2
-exec node "$root/dist/src/cli.js" "$@"
+. "$root/deploy/node.sh"
+exec "${shipped:-node}" "$root/dist/src/cli.js" "$@"

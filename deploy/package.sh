@@ -1,38 +1,39 @@
 #!/bin/sh
 # npm run package: makes build/firstack_VERSION_ARCH.deb. All that the roles run stands inside: the build, the
-# npm packages that it needs, and this machine's own node; a host that installs it needs neither npm nor gcc.
+# npm packages that it needs, and the node that package-lock.json pins; a host that installs it needs neither npm
+# nor gcc.
 # The same sources make the same bytes: owners, modes and times come from here, the time from SOURCE_DATE_EPOCH
 # or the last commit.
 set -eu
-cd "$(dirname "$0")/.."
+root=$(cd "$(dirname "$0")/.." && pwd)
+cd "$root"
 
 say() { printf 'package: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
 
-[ -d node_modules/typescript ] || sh deploy/setup.sh --build-only
+. deploy/node.sh
+[ -n "$shipped" ] || sh deploy/setup.sh --build-only
+. deploy/node.sh
+[ -n "$shipped" ] || fail "no node to ship: npm has not installed node-linux-$(uname -m | sed 's/x86_64/x64/; s/aarch64/arm64/')"
 npm run -s build >&2
-[ -f dist/bpf/firstack.bpf.o ] || fail 'the eBPF programs are not built: apt-get install clang libbpf-dev'
+[ -f dist/bpf/race.bpf.o ] || fail 'the eBPF hooks are not built: apt-get install clang libbpf-dev'
 
 version=$(node -p 'require("./package.json").version')
 arch=$(dpkg --print-architecture)
-node=$(node -p process.execPath)
-if ldd "$node" | grep -qE 'libnode|libuv|libicu|libssl'; then
-  fail "$node needs libraries of its own beside it: build with Node's official binary, or one packaged like it"
-fi
 epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || stat -c %Y package.json)}
 export SOURCE_DATE_EPOCH="$epoch"
 
 out=build
-root=$(mktemp -d)
-trap 'rm -rf "$root"' EXIT
+tree=$(mktemp -d)
+trap 'rm -rf "$tree"' EXIT
 trap 'exit 130' INT TERM
 umask 022
-chmod 755 "$root"
-lib=$root/usr/lib/firstack
-doc=$root/usr/share/doc/firstack
+chmod 755 "$tree"
+lib=$tree/usr/lib/firstack
+doc=$tree/usr/share/doc/firstack
 
-mkdir -p "$lib/bin" "$lib/src/lab" "$doc/examples" "$root/usr/bin" "$root/lib/systemd/system" "$root/DEBIAN"
-cp "$node" "$lib/bin/node"
+mkdir -p "$lib/bin" "$lib/src/lab" "$doc/examples" "$tree/usr/bin" "$tree/lib/systemd/system" "$tree/DEBIAN"
+cp "$shipped" "$lib/bin/node"
 cp -R dist "$lib/dist"
 # The build leaves what sources that are gone were compiled to.
 (cd "$lib/dist" && find . -name '*.js') | while read -r file; do
@@ -57,26 +58,24 @@ cp deploy/examples/* "$doc/examples/"
   cat LICENSE
   printf '\nNode.js in /usr/lib/firstack/bin: LICENSE.node. Each package in /usr/lib/firstack/node_modules: its own licence.\n'
 } >"$doc/copyright"
-for licence in "$(dirname "$node")/../LICENSE" "$(dirname "$node")/../share/doc/nodejs/LICENSE"; do
-  [ ! -f "$licence" ] || cp "$licence" "$doc/LICENSE.node"
-done
+cp "$(dirname "$shipped")/../LICENSE" "$doc/LICENSE.node"
 cp deploy/debian/prepare-bpffs deploy/debian/handover "$lib/"
-cp deploy/debian/firstack "$root/usr/bin/firstack"
-cp deploy/systemd/*.service "$root/lib/systemd/system/"
-cp deploy/debian/postinst deploy/debian/prerm deploy/debian/postrm "$root/DEBIAN/"
+cp deploy/debian/firstack "$tree/usr/bin/firstack"
+cp deploy/systemd/*.service "$tree/lib/systemd/system/"
+cp deploy/debian/postinst deploy/debian/prerm deploy/debian/postrm "$tree/DEBIAN/"
 
 libc=$(dpkg-query -W -f '${Version}' libc6 | sed 's/-.*//')
-find "$root" -type d -exec chmod 755 {} +
-find "$root" -type f -exec chmod 644 {} +
-chmod 755 "$lib/bin/node" "$lib/prepare-bpffs" "$lib/handover" "$root/usr/bin/firstack" "$root"/DEBIAN/*
-cat >"$root/DEBIAN/control" <<CONTROL
+find "$tree" -type d -exec chmod 755 {} +
+find "$tree" -type f -exec chmod 644 {} +
+chmod 755 "$lib/bin/node" "$lib/prepare-bpffs" "$lib/handover" "$tree/usr/bin/firstack" "$tree"/DEBIAN/*
+cat >"$tree/DEBIAN/control" <<CONTROL
 Package: firstack
 Version: $version
 Architecture: $arch
 Maintainer: firstack <firstack@localhost>
 Section: net
 Priority: optional
-Installed-Size: $(find "$root" -type f -printf '%s\n' | awk '{ n += int(($1 + 1023) / 1024) } END { print n }')
+Installed-Size: $(find "$tree" -type f -printf '%s\n' | awk '{ n += int(($1 + 1023) / 1024) } END { print n }')
 Depends: libc6 (>= $libc), libgcc-s1, libstdc++6, iproute2, nftables, passwd
 Recommends: bpftool
 Suggests: redis-server
@@ -84,12 +83,12 @@ Description: wide-area replica load balancer
  A client opens an ordinary TCP connection; copies of its SYN race to every replica of the service, and the
  machine whose acknowledgement comes back first carries the connection. Three roles: gateway, origin, replica.
 CONTROL
-chmod 644 "$root/DEBIAN/control"
-(cd "$root" && find usr lib -type f -print0 | LC_ALL=C sort -z | xargs -0 md5sum >DEBIAN/md5sums)
-find "$root" -exec touch -h -d "@$epoch" {} +
+chmod 644 "$tree/DEBIAN/control"
+(cd "$tree" && find usr lib -type f -print0 | LC_ALL=C sort -z | xargs -0 md5sum >DEBIAN/md5sums)
+find "$tree" -exec touch -h -d "@$epoch" {} +
 
 mkdir -p "$out"
 deb=$out/firstack_${version}_$arch.deb
-dpkg-deb --root-owner-group -Zzstd -z10 --build "$root" "$deb.new" >/dev/null
+dpkg-deb --root-owner-group -Zzstd -z10 --build "$tree" "$deb.new" >/dev/null
 mv "$deb.new" "$deb"
 printf '%s\n' "$deb"

@@ -16,6 +16,18 @@ debootstrap=debootstrap ssh=openssh-client openssl=openssl'
 # file=package
 headers='/usr/include/bpf/bpf_helpers.h=libbpf-dev'
 
+require_node() {
+  version=$(node -p process.versions.node 2>/dev/null) || version='none'
+  major=${version%%.*} minor=${version#*.}
+  minor=${minor%%.*}
+  case "$version" in
+    none) ;;
+    *) [ "$major" -lt 20 ] || { [ "$major" = 20 ] && [ "$minor" -lt 19 ]; } || return 0 ;;
+  esac
+  say "Node 20.19 or newer is needed; found: $version"
+  exit 1
+}
+
 install_debian() {
   missing=''
   for pair in $needs; do
@@ -66,9 +78,13 @@ install_npm() {
   fi
   say 'npm packages: npm ci'
   npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2
+  rm -f node_modules/.bin/node
   printf '%s' "$want" >node_modules/.firstack-lock
 }
 
+# npm puts node_modules/.bin first on the PATH of every script; in scripts `node` is the host's, not the shipped one.
+rm -f node_modules/.bin/node
+require_node
 case "${1:-}" in
   '') install_debian ;;
   --build-only) ;;

@@ -126,6 +126,7 @@ export class Lab {
       edit: options.edit,
       clockOffsetsMs: options.clockOffsetsMs,
       registryUrls: options.registryUrls,
+      trees: options.trees,
     };
     const { configuration, race, release, registry } = all;
     const own = this.topology.services.map((s) => s.configuration ?? configuration);
