@@ -85,6 +85,24 @@ export interface Claim {
   protocol: 'tcp' | 'udp';
 }
 
+/** Programs act on disjoint services: else it would depend on their order what becomes of a packet. */
+export function claimedTwice(programs: readonly { name: string; claims: readonly Claim[] }[]): Problem[] {
+  const owners = new Map<string, string>();
+  const problems: Problem[] = [];
+  for (const { name, claims } of programs)
+    for (const { address, port, protocol } of claims) {
+      const what = `${address}:${port}/${protocol}`;
+      const owner = owners.get(what) ?? name;
+      owners.set(what, owner);
+      if (owner === name) continue;
+      problems.push({
+        code: 'FSA_CONFIG_VALUE',
+        message: `programs.${name}: ${what} belongs to program ${owner} on this host already`,
+      });
+    }
+  return problems;
+}
+
 /** What a program brings beside its pipeline where the kernel's hooks can carry its flows. */
 export interface KernelHalf {
   hooks: HookSet;

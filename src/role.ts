@@ -7,12 +7,12 @@
  * Knows no program: each role hands in its list (`ROLE/programs.ts`).
  */
 import { createAdmin } from './admin/server.js';
-import { FirstackError, type Problem } from './errors.js';
+import { FirstackError } from './errors.js';
 import { unpin } from './fastpath/kernel.js';
 import { Hosted } from './hosted.js';
 import { createLog, type Logger } from './log.js';
 import { notifyManager } from './notify.js';
-import type { Program, ProgramEntry } from './program.js';
+import { claimedTwice, type Program, type ProgramEntry } from './program.js';
 import { clockProblem } from './registry/clock-check.js';
 import type { RecordKind } from './registry/kinds.js';
 import { openRegistry } from './registry/open.js';
@@ -58,7 +58,9 @@ export async function runRole(role: Role, flags: RoleFlags): Promise<number> {
   try {
     const problems = [
       ...hosted.flatMap((h) => h.inner.run.check(host, registry.view)),
-      ...claimedTwice(hosted, registry),
+      ...claimedTwice(
+        hosted.map(({ inner }) => ({ name: inner.name, claims: inner.run.claims?.(registry.view) ?? [] })),
+      ),
     ];
     if (problems.length > 0) throw FirstackError.ofProblems(problems);
     if (flags.check === true) {
@@ -92,24 +94,6 @@ export function kindsOf(programs: readonly Program[]): RecordKind[] {
   ])
     kinds.set(kind.name, kind);
   return [...kinds.values()];
-}
-
-/** Programs act on disjoint services: else it would depend on their order what becomes of a packet. */
-function claimedTwice(hosted: readonly Hosted[], registry: Registry): Problem[] {
-  const owners = new Map<string, string>();
-  const problems: Problem[] = [];
-  for (const { inner } of hosted)
-    for (const { address, port, protocol } of inner.run.claims?.(registry.view) ?? []) {
-      const what = `${address}:${port}/${protocol}`;
-      const owner = owners.get(what);
-      if (owner !== undefined && owner !== inner.name)
-        problems.push({
-          code: 'FSA_CONFIG_VALUE',
-          message: `programs.${inner.name}: ${what} belongs to program ${owner} on this host already`,
-        });
-      else owners.set(what, inner.name);
-    }
-  return problems;
 }
 
 async function unpinAll(file: RoleFile): Promise<number> {

@@ -15,7 +15,7 @@ import type { Lab } from '../../src/lab/lab.js';
 import { packageRoot } from '../../src/lab/paths.js';
 import { pause, waitUntil } from '../../src/lab/process.js';
 import type { Service, Topology } from '../../src/lab/topology.js';
-import { CONFIGURATIONS } from '../../src/registry/records.js';
+import { CONFIGURATIONS } from '../../src/race/records.js';
 import { withLab } from './lab-support.js';
 import { lastRelease, thisCheckout } from './packages.js';
 

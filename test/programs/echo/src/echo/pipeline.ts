@@ -11,7 +11,9 @@ import { PROTO_UDP } from '../wire/ipv4.js';
 
 const reasons = defineReasons({ passEchoed: 'pass.echoed' });
 
-export function createPipeline(_context: PipelineContext<object>): Pipeline<{ address: Address; port: number }> {
+export function createPipeline(
+  _context: PipelineContext<object>,
+): Pipeline<{ address: Address; port: number }> {
   const own = new AddressMap();
   const turnRound: Stage = (batch) => {
     for (let i = 0; i < batch.count; i++) {

@@ -3,8 +3,7 @@ import { type HookSet, settingsMap } from '../fastpath/maps.js';
 import { ARRAY } from '../fastpath/native.js';
 import type { Program } from '../program.js';
 import type { RecordKind } from '../registry/kinds.js';
-import { nameSchema, recordSchema } from '../registry/kinds.js';
-import { ipv4Schema, portSchema } from '../registry/kinds.js';
+import { ipv4Schema, nameSchema, portSchema, recordSchema } from '../registry/kinds.js';
 import { type ProgramConfig, programProperties } from '../role-config.js';
 import { chain, interfaces, steerTo } from '../steer/plan.js';
 import { type Address, parse } from '../wire/address.js';
@@ -36,7 +35,11 @@ export const program: Program<EchoConfig> = {
   schema: (allocation) => ({
     properties: {
       ...programProperties(allocation),
-      echo: { type: 'object', required: ['address', 'port'], properties: { address: ipv4Schema, port: portSchema } },
+      echo: {
+        type: 'object',
+        required: ['address', 'port'],
+        properties: { address: ipv4Schema, port: portSchema },
+      },
     },
     required: ['echo'],
   }),
