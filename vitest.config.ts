@@ -1,15 +1,13 @@
 import { defineConfig } from 'vitest/config';
 
 /**
- * Files that wait more than they work, and neither measure a time nor depend on one: two of them run at once. Each
- * has laboratories of its own, whose names hold the number of its process.
+ * Files that measure no time, and in which few races or none must have one certain winner: two of them run at once.
+ * Each has laboratories of its own, whose names hold the number of its process.
  */
 const WAITING = [
   'bad-input',
   'drain',
-  'failures',
   'forged',
-  'host-shapes',
   'lab-life',
   'leftovers',
   'outliers',
