@@ -73,11 +73,13 @@ const MOST_SERVICES = 4096;
 /** What has no place, by what it is: the ids of the machines, or the names of the services. */
 export interface LeftOut {
   /** Up, and never asked: the numbers that a race can name are given out. */
-  replicas: string[];
+  replicas: Set<string>;
   /** Their endpoints have no place. */
-  machines: string[];
-  services: string[];
+  machines: Set<string>;
+  services: Set<string>;
 }
+
+const nothingLeftOut = (): LeftOut => ({ replicas: new Set(), machines: new Set(), services: new Set() });
 
 export class Fleet {
   readonly candidates = new Candidates();
@@ -87,7 +89,7 @@ export class Fleet {
   readonly #endpoints = new Map<string, KnownEndpoint>();
   /** By id of a machine that is in no record any more: walks through the flow table that were finished then. */
   readonly #goneSince = new Map<string, number>();
-  #leftOut: LeftOut = { replicas: [], machines: [], services: [] };
+  #leftOut: LeftOut = nothingLeftOut();
 
   #ejected: (candidate: CandidateNumber) => boolean = () => false;
 
@@ -104,7 +106,7 @@ export class Fleet {
     ejected: (candidate: CandidateNumber) => boolean = () => false,
   ): void {
     this.#ejected = ejected;
-    this.#leftOut = { replicas: [], machines: [], services: [] };
+    this.#leftOut = nothingLeftOut();
     for (const s of this.#services) s.raced = false;
     for (const e of this.#endpoints.values()) e.live = false;
     const services = raceServices(view).filter((s) => told === undefined || s.configuration === told);
@@ -176,8 +178,7 @@ export class Fleet {
       const place = replicaPort(offer, port);
       if (!this.#know(n, candidate, replica.id, replica.address, place, live, load)) continue;
       any ||= live;
-      if (live && candidate >= MOST_RACED && !this.#leftOut.replicas.includes(replica.id))
-        this.#leftOut.replicas.push(replica.id);
+      if (live && candidate >= MOST_RACED) this.#leftOut.replicas.add(replica.id);
     }
     return any;
   }
@@ -196,7 +197,7 @@ export class Fleet {
   #number({ name, address, configuration }: RaceService, port: number): ServiceNumber | undefined {
     let n = this.#services.findIndex((s) => s.address === address && s.port === port);
     if (n < 0 && this.#services.length >= MOST_SERVICES) {
-      this.#leftOut.services.push(name);
+      this.#leftOut.services.add(name);
       return undefined;
     }
     if (n < 0)
@@ -218,7 +219,7 @@ export class Fleet {
   ): boolean {
     const key = `${service}/${candidate}`;
     if (!this.#endpoints.has(key) && this.#endpoints.size >= MAX_ENDPOINTS) {
-      if (this.#leftOut.machines.at(-1) !== id) this.#leftOut.machines.push(id);
+      this.#leftOut.machines.add(id);
       return false;
     }
     this.#endpoints.set(key, { service, candidate, id, address, port, live, load });

@@ -235,10 +235,10 @@ class GatewayRace implements Run {
   #sayLeftOut(leftOut: LeftOut): void {
     for (const [what, message] of Object.entries(LEFT_OUT) as [keyof LeftOut, string][]) {
       const ids = leftOut[what];
-      if (ids.length === 0) this.#said.delete(message);
+      if (ids.size === 0) this.#said.delete(message);
       else
         this.#sayOnce(message, () =>
-          this.#site.log.warn({ what, count: ids.length, first: ids.slice(0, 10) }, message),
+          this.#site.log.warn({ what, count: ids.size, first: [...ids].slice(0, 10) }, message),
         );
     }
   }
@@ -291,16 +291,14 @@ class GatewayRace implements Run {
         this.#context?.registry.view
           .of(replicaKind)
           .map((r) => this.#describeReplica(r.id, describeReplica(r))) ?? [],
-      leftOut: Object.fromEntries(
-        Object.entries(this.#fleet.leftOut).map(([what, ids]) => [what, ids.length]),
-      ),
+      leftOut: Object.fromEntries(Object.entries(this.#fleet.leftOut).map(([what, ids]) => [what, ids.size])),
     };
   }
 
   #describeReplica(id: string, described: Record<string, unknown>): Record<string, unknown> {
     const { leftOut } = this.#fleet;
     const why = (Object.keys(LEFT_OUT) as (keyof LeftOut)[]).find(
-      (what) => what !== 'services' && leftOut[what].includes(id),
+      (what) => what !== 'services' && leftOut[what].has(id),
     );
     return why === undefined ? described : { ...described, leftOut: LEFT_OUT[why] };
   }
@@ -312,7 +310,7 @@ class GatewayRace implements Run {
         name: 'firstack_left_out',
         help: 'What a gateway has no place for, by what it is.',
         type: 'gauge',
-        samples: Object.entries(leftOut).map(([what, ids]) => ({ labels: { what }, value: ids.length })),
+        samples: Object.entries(leftOut).map(([what, ids]) => ({ labels: { what }, value: ids.size })),
       },
       {
         name: 'firstack_endpoints',

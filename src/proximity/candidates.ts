@@ -1,6 +1,6 @@
 /**
  * Small numbers for the machines that can win a race, the same in the control plane and in the data plane. 0 is always the
- * origin. A number is given out at a machine's first mention, the lowest that is free, and is free again when
+ * origin. A number is given out at a machine's first mention, the lowest that a race can name, and is free again when
  * {@link Candidates.release} says that no flow knows the machine any more; so a number outlives its machine for a while,
  * and its generation says whose it is.
  */
@@ -26,13 +26,15 @@ export class Candidates {
   /** By number: its holders, the present one last; undefined at the end while it is free. */
   readonly #holders: Holder[][] = [[{ id: ORIGIN_ID, since: 0 }]];
   readonly #generations: number[] = [0];
-  readonly #free: number[] = [];
+  /** Free numbers below {@link MOST_RACED}, and those beyond. */
+  readonly #freeRaced: number[] = [];
+  readonly #freeOthers: number[] = [];
   /** The number of the next race: what a number stood for in earlier ones is remembered. */
   nextRace: () => number = () => 0;
 
   /** The number of a machine, given out if it has none. */
   numberOf(id: string): CandidateNumber {
-    return this.#numbers.get(id) ?? this.#give(id, this.#lowestFree());
+    return this.#numbers.get(id) ?? this.#give(id, this.#takeFree());
   }
 
   /** The number of a machine, or undefined when it has none. */
@@ -40,10 +42,13 @@ export class Candidates {
     return this.#numbers.get(id);
   }
 
-  #lowestFree(): number {
-    if (this.#free.length === 0) return this.#holders.length;
-    const least = Math.min(...this.#free);
-    this.#free.splice(this.#free.indexOf(least), 1);
+  /** The lowest free number that a race can name; where there is none, any. */
+  #takeFree(): number {
+    const { length } = this.#holders;
+    if (this.#freeRaced.length === 0)
+      return length < MOST_RACED ? length : (this.#freeOthers.pop() ?? length);
+    const least = Math.min(...this.#freeRaced);
+    this.#freeRaced.splice(this.#freeRaced.indexOf(least), 1);
     return least;
   }
 
@@ -62,14 +67,14 @@ export class Candidates {
     const number = this.#numbers.get(id);
     if (number === undefined || number === ORIGIN) return;
     this.#numbers.delete(id);
-    this.#free.push(number);
+    (number < MOST_RACED ? this.#freeRaced : this.#freeOthers).push(number);
   }
 
   /** Gives a machine a number below {@link MOST_RACED} where one is free. Requires what {@link release} does. */
   promote(id: string): boolean {
-    if (!this.#free.some((n) => n < MOST_RACED)) return false;
+    if (this.#freeRaced.length === 0) return false;
     this.release(id);
-    this.#give(id, this.#lowestFree());
+    this.#give(id, this.#takeFree());
     return true;
   }
 
