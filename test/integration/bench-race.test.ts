@@ -1,5 +1,5 @@
 // The bench of the races runs, end to end, and says what it says in the form that it promises. Its figures
-// are read from a run of its own (deploy/race.md), never asserted here.
+// are read from a run of its own (deploy/measured/race.md), never asserted here.
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,5 +1,5 @@
 // The bench of speed runs, says what it says in the form that it promises, and leaves nothing behind. Its figures are
-// read from a run of its own (deploy/performance.md), never asserted here.
+// read from a run of its own (deploy/measured/performance.md), never asserted here.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

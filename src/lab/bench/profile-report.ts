@@ -109,7 +109,7 @@ processor was not asleep for long.
 "No name": JavaScript as V8 compiled it. Differences below a few per cent of the whole are chance. Made by
 
 \`\`\`sh
-npm run -s firstack -- bench profile --markdown deploy/profile.md
+npm run -s firstack -- bench profile --markdown deploy/measured/profile.md
 \`\`\`
 
 on ${processors.length} processors (${processors[0]?.model.trim() ?? 'unknown'}), Linux ${release()}.

@@ -1,6 +1,6 @@
 /**
  * `firstack bench profile`: where the processor time of two arms goes, function by function, per packet or per
- * connection. What `deploy/performance-limits.md` says of causes stands on it.
+ * connection. What `deploy/measured/performance-limits.md` says of causes stands on it.
  */
 import { writeFileSync } from 'node:fs';
 import { EXIT } from '../../errors.js';

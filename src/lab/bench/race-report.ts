@@ -36,7 +36,7 @@ triangle inequality, jitter up to 2 ms on every path; real TCP connections in th
 direct connection to each machine over the same emulated paths, to a port that is never raced. Made by
 
 \`\`\`sh
-npm run -s ${command} --svg deploy/${svg} --markdown deploy/race.md
+npm run -s ${command} --svg deploy/measured/${svg} --markdown deploy/measured/race.md
 \`\`\`
 
 ![share of connections by regret and by connect time, per mode](${svg})

@@ -139,7 +139,7 @@ export function markdown(figures: readonly Figure[], svg: string | undefined): s
     'reaches the target, `no` when none of it does. Made by',
     '',
     '```sh',
-    `npm run -s bench${quick} --json --svg deploy/performance.svg --markdown deploy/performance.md`,
+    `npm run -s bench${quick} --json --svg deploy/measured/performance.svg --markdown deploy/measured/performance.md`,
     '```',
     '',
     `on ${processors.length} processors (${model}), Linux ${release()}. All of client, router and server share them.`,

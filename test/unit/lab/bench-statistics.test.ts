@@ -182,7 +182,7 @@ describe('what is drawn and written', () => {
   });
 
   it('a page with every figure, the command and the plot', () => {
-    const page = markdown(figures, 'deploy/performance.svg');
+    const page = markdown(figures, 'deploy/measured/performance.svg');
     for (const f of figures) expect(page).toContain(`| \`${f.id}\` |`);
     expect(page).toContain('npm run -s bench -- --json');
     expect(page).toContain('](performance.svg)');
