@@ -33,6 +33,12 @@ describe('the life of a flow', () => {
     expect([...IDLE]).toEqual([0, 10, 10, 50, 21]);
   });
 
+  it('is idle for as long as the kernel can tell, at most', () => {
+    const days = 24 * 3600 * 10;
+    const forever = { openingTimeoutMs: 1000, establishedTimeoutMs: 2 ** 40, closingTimeoutMs: 25 * 86_400_000 };
+    expect([...idleTicks(forever, 100)]).toEqual([0, 10, 10, 25 * days, 25 * days]);
+  });
+
   it("is established by the client's ACK, not by the server's", () => {
     expect(walk(OPENING, [ACK, CLIENT])).toEqual({ state: ESTABLISHED, marks: 0, expires: 57 });
     expect(walk(OPENING, [ACK, SERVER])).toEqual({ state: OPENING, marks: 0, expires: 17 });
