@@ -84,4 +84,22 @@ export function addBench(root: Command, exit: (code: number) => void): void {
     .action(async (file: string, options) => {
       exit(await (await loadSpeed()).benchDraw(file, options));
     });
+  bench
+    .command('compare')
+    .description(
+      "benches of two checkouts in turn, and the ratio of each figure: this one's over the other's",
+    )
+    .requiredOption('--before <dir>', 'the other checkout, built')
+    .option(
+      '--parts <list>',
+      'benches with their arguments, joined by comma',
+      'throughput --quick,connect --quick,packets --quick,race --topologies 4',
+    )
+    .option('--rounds <n>', 'how often each is run, in turn', integer(1, 100), 5)
+    .option('--least <ratio>', 'the least ratio that is no loss', positive, 0.97)
+    .option('--json', 'print one JSON array', false)
+    .action(async ({ parts, ...options }) => {
+      const { benchCompare } = await import('../lab/bench/compare.js');
+      exit(await benchCompare({ ...options, parts: parts.split(',') }));
+    });
 }

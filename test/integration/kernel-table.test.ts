@@ -367,7 +367,8 @@ describe('tickets of openings', () => {
       const now = new MonotonicClock().nowUs;
       openings.lease(word(CLIENT) & -256, parse(SERVICE)!, SERVICE_PORT, word(R1.address), R1.port, 1, now);
       const sport = 1024 + n;
-      if (kernel.run('gateway_lan_l2', 'lan0', frameOf(syn({ seq: n, sport })).subarray(10)) === undefined) continue;
+      if (kernel.run('gateway_lan_l2', 'lan0', frameOf(syn({ seq: n, sport })).subarray(10)) === undefined)
+        continue;
       const slot = openings.next();
       expect(slot).toBe((begin + opened++) % OPENINGS);
       expect([openings.isn(slot), openings.next()]).toEqual([n, -1]);
@@ -391,7 +392,9 @@ describe('endpoints in the kernel', () => {
       const keys = new Uint8Array(64 * ENDPOINT_KEY);
       const n = bpf.scan(fds.endpoints, new Uint8Array(4), 1, keys, new Uint8Array(64 * ENDPOINT_VALUE), 64);
       const view = new DataView(keys.buffer);
-      return Array.from({ length: -1 - n }, (_, i) => view.getUint32(i * ENDPOINT_KEY + 12) & 255).sort((a, b) => a - b);
+      return Array.from({ length: -1 - n }, (_, i) => view.getUint32(i * ENDPOINT_KEY + 12) & 255).sort(
+        (a, b) => a - b,
+      );
     };
     const pins = (): Pins => {
       const flows = new FlowTable(4, [1, 2]);

@@ -225,20 +225,26 @@ describe('servers that come and go', () => {
         : {
             ...file,
             steering: { serverMask: 3 },
-            services: (file.services as { servers: Server[] }[]).map((s) => ({ ...s, servers: s.servers.slice(0, 3) })),
+            services: (file.services as { servers: Server[] }[]).map((s) => ({
+              ...s,
+              servers: s.servers.slice(0, 3),
+            })),
           };
-    await withLab({ topology: { ...blankTopology(0), servers: hosts }, race: 'origin', edit }, async (lab) => {
-      let port = 30_000;
-      for (const only of [...hosts, ...hosts.reverse()]) {
-        await setServers(lab, adjacent([only]));
-        // Nothing is remembered of these connections: none is opened through the origin until all have had their turn.
-        if (only !== hosts.at(-1)) continue;
-        const probe = keep(lab, port, 4);
-        port += 100;
-        expect(await probe.ask()).toEqual(new Array(4).fill(nameOf(only)));
-        probe.end();
-      }
-      expect(readFileSync(lab.roles.logFile('origin'), 'utf8')).not.toContain('could not be applied');
-    });
+    await withLab(
+      { topology: { ...blankTopology(0), servers: hosts }, race: 'origin', edit },
+      async (lab) => {
+        let port = 30_000;
+        for (const only of [...hosts, ...hosts.reverse()]) {
+          await setServers(lab, adjacent([only]));
+          // Nothing is remembered of these connections: none is opened through the origin until all have had their turn.
+          if (only !== hosts.at(-1)) continue;
+          const probe = keep(lab, port, 4);
+          port += 100;
+          expect(await probe.ask()).toEqual(new Array(4).fill(nameOf(only)));
+          probe.end();
+        }
+        expect(readFileSync(lab.roles.logFile('origin'), 'utf8')).not.toContain('could not be applied');
+      },
+    );
   });
 });

@@ -35,7 +35,11 @@ describe('the life of a flow', () => {
 
   it('is idle for as long as the kernel can tell, at most', () => {
     const days = 24 * 3600 * 10;
-    const forever = { openingTimeoutMs: 1000, establishedTimeoutMs: 2 ** 40, closingTimeoutMs: 25 * 86_400_000 };
+    const forever = {
+      openingTimeoutMs: 1000,
+      establishedTimeoutMs: 2 ** 40,
+      closingTimeoutMs: 25 * 86_400_000,
+    };
     expect([...idleTicks(forever, 100)]).toEqual([0, 10, 10, 25 * days, 25 * days]);
   });
 

@@ -8,6 +8,8 @@ describe('identifications of outer headers', () => {
     for (let n = 0; n < 0x10000 - 43; n++) ids.take(1);
     expect(ids.take(1)).toBe(0xffff);
     expect(ids.take(1)).toBe(0);
-    for (let n = 0; n < 3 * 0x10000; n++) expect(ids.take(44)).toBeLessThan(0x10000);
+    let most = 0;
+    for (let n = 0; n < 3 * 0x10000; n++) most = Math.max(most, ids.take(44));
+    expect(most).toBeLessThan(0x10000);
   });
 });
