@@ -162,7 +162,7 @@ async function programCost(bed: Testbed, rounds: number): Promise<number[]> {
   fillFlows(world, 0, FLOWS_FOR_COST);
   const { ifindex } = await lan(world);
   const empty = bpf.get(await bed.loadEmptyProgram());
-  const program = bpf.get(`${pinDirectory(world, 'gateway')}/programs/gateway_lan_l2`);
+  const program = bpf.get(`${pinDirectory(world, 'gateway')}/hooks/gateway_lan_l2`);
   // A packet whose way out has no neighbour yet takes another turn.
   await world.load(['crr'], ['1', '0', '20']);
   try {

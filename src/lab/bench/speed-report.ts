@@ -57,7 +57,7 @@ const CHAPTERS: Chapter[] = [
   {
     title: 'Pinned flows beside no balancer at all',
     ids: ['pinned/'],
-    text: `\`pinned/plain\`: one flow (\`:8\`: eight) carried by the programs in the kernel, over the same between the
+    text: `\`pinned/plain\`: one flow (\`:8\`: eight) carried by the hooks in the kernel, over the same between the
 same two machines with a router in the middle and no balancer. Under C the quotient is credited the 20 bytes of
 each packet that the tunnel takes. \`pinned/nft\`: over nftables' destination translation. \`down\` is from server to
 client; the receiver counts. There, copying at both ends takes most of the time; \`:pps\` has none of it: minimum-size
