@@ -11,6 +11,7 @@ import { Duties } from './duties.js';
 import { chooseFastpath, describeFastpath } from './fastpath/choose.js';
 import type { KernelMode } from './fastpath/modes.js';
 import { type KernelSide, openKernelPath } from './fastpath/open.js';
+import { Fullness, LOOK_MS } from './fullness.js';
 import type { Logger } from './log.js';
 import { DataPlane } from './pipeline/data-plane.js';
 import type { Duty, Program, Run } from './program.js';
@@ -49,6 +50,7 @@ export class Inner {
   #plane: DataPlane | undefined;
   #kernel: KernelSide | undefined;
   #loaded = '';
+  #looking: NodeJS.Timeout | undefined;
   #attached = false;
   /** What the data plane and the kernel go by now. */
   applied: NonNullable<Duty['names']> = {};
@@ -126,6 +128,8 @@ export class Inner {
       });
     await this.#perform();
     await run.start?.({ registry: this.#registry, plane: this.#plane, refresh: this.refresh });
+    const fullness = new Fullness(run.fullness ?? {}, this.#log);
+    this.#looking = setInterval(() => fullness.look(this.counters(), performance.now()), LOOK_MS);
     this.refresh();
   }
 
@@ -190,6 +194,7 @@ export class Inner {
 
   /** Takes everything back. Harmless when there is nothing. */
   async stop(): Promise<void> {
+    clearInterval(this.#looking);
     await this.#duties.end();
     await this.run.stop?.();
     await this.#kernel?.path?.detach();

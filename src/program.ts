@@ -168,6 +168,8 @@ export interface Run {
   /** For `/v1/status`. */
   status(): Record<string, unknown>;
   metrics?(): Metric[];
+  /** Counters that tell of something that is full, each with what to say: in the log, once until it has been quiet. */
+  readonly fullness?: Readonly<Record<string, string>>;
   readonly reads?: Readonly<Record<string, Read>>;
   /** `POST /v1/NAME`, answered with the status. */
   readonly actions?: Readonly<Record<string, () => void>>;

@@ -72,6 +72,10 @@ class GatewayRace implements Run {
   readonly plane: PlaneHalf;
   readonly kernel: KernelHalf;
   readonly reads: Record<string, Read>;
+  readonly fullness = {
+    'pass.syn-table-full':
+      'the flow table is full (flows.max): new connections go to the origin, and are not raced',
+  };
   readonly #config: GatewayConfig;
   readonly #site: Site;
   readonly #clients: Prefix[];

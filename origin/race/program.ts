@@ -57,6 +57,9 @@ class OriginRace implements Run {
   readonly topics = ['service', 'replica', 'gateway', 'origin'];
   readonly plane: PlaneHalf;
   readonly reads: Record<string, Read>;
+  readonly fullness = {
+    'late.hold-queue-full': 'too many SYNs wait for their release: some copies leave at once, and race early',
+  };
   readonly #config: OriginConfig;
   readonly #site: Site;
   readonly #candidates = new Candidates();

@@ -77,6 +77,10 @@ class ReplicaRace implements Run {
   readonly topics = ['service', 'gateway'];
   readonly plane: PlaneHalf;
   readonly kernel: KernelHalf;
+  readonly fullness = {
+    'drop.table-full':
+      'the flow table is full (flows.max): this replica takes no new connections, others or the origin do',
+  };
   readonly #master: KeyFile;
   readonly #responder: ProbeResponder;
   readonly #health: Health | undefined;

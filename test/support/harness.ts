@@ -4,6 +4,7 @@ import { createPipeline as createGateway } from '../../gateway/race/pipeline.js'
 import { createPipeline as createOrigin } from '../../origin/race/pipeline.js';
 import { createPipeline as createReplica } from '../../replica/race/pipeline.js';
 import { ManualClock } from '../../src/device/clock.js';
+import { FaultDevice, type Faults } from '../../src/device/fault.js';
 import { HoldQueue } from '../../src/device/hold-queue.js';
 import { type MemoryDevice, memoryPair } from '../../src/device/memory.js';
 import { Batch, EXTRA_SLOT } from '../../src/pipeline/batch.js';
@@ -42,6 +43,8 @@ export class Harness {
     readonly role: RoleName,
     world: Partial<World> = {},
     kernel?: KernelHandles,
+    /** Damages what is sent. */
+    readonly faults?: Faults,
   ) {
     const w = { ...WORLD, ...world };
     this.#world = w;
@@ -76,7 +79,8 @@ export class Harness {
   }
 
   #run(stages: Runner['stages'], due?: Runner['due']): Runner {
-    return new Runner(this.#inside, this.batch, this.hold, stages, this.clock, due);
+    const device = this.faults === undefined ? this.#inside : new FaultDevice(this.#inside, this.faults);
+    return new Runner(device, this.batch, this.hold, stages, this.clock, due);
   }
 
   /** The registry's view changed. */
