@@ -6,7 +6,7 @@
  *
  * Knows no program: each role hands in its list (`ROLE/programs.ts`).
  */
-import { createAdmin } from './admin/server.js';
+import { type Admin, createAdmin } from './admin/server.js';
 import { FirstackError } from './errors.js';
 import { unpin } from './fastpath/kernel.js';
 import { Hosted } from './hosted.js';
@@ -69,7 +69,7 @@ export async function runRole(role: Role, flags: RoleFlags): Promise<number> {
     }
     for (const { inner } of hosted) await inner.claim();
     await registry.follow([...new Set(hosted.flatMap((h) => h.inner.run.topics))]);
-    return await serve(role, file, read, host, registry, hosted, log);
+    return await serve({ role, file, read, host, registry, hosted, log });
   } finally {
     await registry.stop();
   }
@@ -106,15 +106,20 @@ async function unpinAll(file: RoleFile): Promise<number> {
   return 0;
 }
 
-async function serve(
-  role: Role,
-  file: RoleFile,
-  read: () => RoleFile,
-  host: Host,
-  registry: Registry,
-  hosted: readonly Hosted[],
-  log: Logger,
-): Promise<number> {
+interface Serving {
+  role: Role;
+  file: RoleFile;
+  /** Reads the role file again. */
+  read: () => RoleFile;
+  host: Host;
+  registry: Registry;
+  hosted: readonly Hosted[];
+  log: Logger;
+}
+
+/** Runs the programs until the process is told to stop, or one that is alone fails. @returns the exit code */
+async function serve(serving: Serving): Promise<number> {
+  const { file, read, host, registry, hosted, log } = serving;
   const { instance, admin: listening } = file.role;
   let end: (code: number) => void = () => {};
   const ended = new Promise<number>((resolve) => {
@@ -122,42 +127,17 @@ async function serve(
   });
   let ready = false;
   const told = (): string => `STATUS=${instance}: ${hosted.map((h) => h.summary).join('; ')}`;
-  const admin = createAdmin({
-    programs: hosted.map((h) => h.source),
-    ready: () => ({
-      ready: ready && registry.connected,
-      reasons: [
-        ...(ready ? [] : ['starting']),
-        ...hosted.flatMap((h) => h.problem ?? []),
-        // Without its registry a role goes on with what it knows, and says so here.
-        ...(registry.problem === undefined ? [] : [registry.problem]),
-        // No reason to take the role away: what it cannot race, the origin serves.
-        ...[clockProblem(registry.clockOffsetMs) ?? []].flat(),
-      ],
-    }),
-    clockOffsetMs: () => registry.clockOffsetMs,
-    head: () => ({
-      role: role.name,
-      instance,
-      registry: {
-        kind: registry.kind,
-        connected: registry.connected,
-        viewAgeMs: Math.round(registry.viewAgeMs),
-        clockOffsetMs: registry.clockOffsetMs ?? null,
-      },
-    }),
+  const admin = adminOf(serving, () => ready);
+  const signals = onSignals({
+    SIGHUP: () => {
+      if (ready) for (const h of hosted) void h.reload(read);
+    },
+    SIGTERM: () => end(0),
+    SIGINT: () => end(0),
   });
-  const onSignal = (): void => end(0);
-  const onHangUp = (): void => {
-    if (ready) for (const h of hosted) void h.reload(read);
-  };
-  process.on('SIGHUP', onHangUp);
-  process.on('SIGTERM', onSignal);
-  process.on('SIGINT', onSignal);
   try {
-    const isAlone = hosted.length === 1;
-    for (const h of hosted)
-      await h.start(host, isAlone ? () => end(1) : undefined, () => ready && notifyManager(told()));
+    const onFailure = hosted.length === 1 ? () => end(1) : undefined;
+    for (const h of hosted) await h.start(host, onFailure, () => ready && notifyManager(told()));
     registry.onChange(() => {
       for (const h of hosted) h.inner.refresh();
     });
@@ -175,9 +155,45 @@ async function serve(
     notifyManager('STOPPING=1', 'STATUS=taking everything back');
     for (const h of hosted) await h.stop();
     await admin.close();
-    process.off('SIGHUP', onHangUp);
-    process.off('SIGTERM', onSignal);
-    process.off('SIGINT', onSignal);
+    signals.forget();
     log.info('stopped');
   }
+}
+
+function adminOf({ role, file, registry, hosted }: Serving, isReady: () => boolean): Admin {
+  return createAdmin({
+    programs: hosted.map((h) => h.source),
+    ready: () => ({
+      ready: isReady() && registry.connected,
+      reasons: [
+        ...(isReady() ? [] : ['starting']),
+        ...hosted.flatMap((h) => h.problem ?? []),
+        // Without its registry a role goes on with what it knows, and says so here.
+        ...(registry.problem === undefined ? [] : [registry.problem]),
+        // No reason to take the role away: what it cannot race, the origin serves.
+        ...[clockProblem(registry.clockOffsetMs) ?? []].flat(),
+      ],
+    }),
+    clockOffsetMs: () => registry.clockOffsetMs,
+    head: () => ({
+      role: role.name,
+      instance: file.role.instance,
+      registry: {
+        kind: registry.kind,
+        connected: registry.connected,
+        viewAgeMs: Math.round(registry.viewAgeMs),
+        clockOffsetMs: registry.clockOffsetMs ?? null,
+      },
+    }),
+  });
+}
+
+function onSignals(handlers: Partial<Record<NodeJS.Signals, () => void>>): { forget(): void } {
+  const all = Object.entries(handlers) as [NodeJS.Signals, () => void][];
+  for (const [signal, handle] of all) process.on(signal, handle);
+  return {
+    forget: () => {
+      for (const [signal, handle] of all) process.off(signal, handle);
+    },
+  };
 }
