@@ -1,19 +1,11 @@
 // The packet table of test/contract against the programs in the kernel, through BPF_PROG_TEST_RUN: what they carry
 // they carry as the TUN's pipeline would, but for the hop that past the stack they count themselves; what they
 // leave, they leave untouched, and the pipeline does with it what the table says.
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { mix, racesAgain } from '../../gateway/race/send-syn.js';
 import { MonotonicClock } from '../../src/device/clock.js';
-import { native } from '../../src/device/native.js';
-import { ENDPOINT_KEY, ENDPOINT_VALUE } from '../../src/fastpath/layout.js';
-import { bpf } from '../../src/fastpath/native.js';
-import { Pins } from '../../src/fastpath/pins.js';
-import { FlowTable } from '../../src/flow/table.js';
-import { hookSet, OPENINGS } from '../../src/race/kernel-layout.js';
 import { type OpeningHandles, Openings } from '../../src/race/openings.js';
-import { fromV4, parse, parsePrefix } from '../../src/wire/address.js';
+import { parse } from '../../src/wire/address.js';
 import { PACKETS } from '../contract/packets.js';
 import { CONFIGURATIONS, type Given, type Row } from '../contract/row.js';
 import {
@@ -22,7 +14,6 @@ import {
   CLIENT,
   fromClient,
   ip as ip4,
-  NOW_SECONDS,
   R1,
   raw,
   SERVICE,
@@ -33,48 +24,10 @@ import {
 } from '../support/builder.js';
 import { Harness } from '../support/harness.js';
 import { frame, type Packet, parseFrame } from '../support/naive.js';
-import { hex, interfaces, Kernel, LEFT, REDIRECT } from './kernel-programs.js';
+import { bed, gateway, ip, kernelOf, settings } from './kernel-bed.js';
+import { hex, type Kernel, LEFT, REDIRECT } from './kernel-hooks.js';
 
-const NAMESPACE = `fs-table-${process.pid}`;
-const HOME = mkdtempSync('/tmp/firstack-table-');
-const ip = (...args: string[]): string => execFileSync('ip', args, { encoding: 'utf8' });
-
-// Where a packet goes is part of what the programs ask: clients live behind lan0, all others behind wan0.
-const NETWORK = [
-  ['link', 'add', 'lan0', 'type', 'veth', 'peer', 'name', 'lan1'],
-  ['link', 'add', 'wan0', 'type', 'veth', 'peer', 'name', 'wan1'],
-  ...['lan0', 'lan1', 'wan0', 'wan1'].map((d) => ['link', 'set', d, 'up']),
-  ['address', 'add', '10.0.0.1/30', 'dev', 'lan0'],
-  ['address', 'add', '172.31.0.1/30', 'dev', 'wan0'],
-  ['neigh', 'add', '10.0.0.2', 'lladdr', '02:00:00:00:00:01', 'dev', 'lan0'],
-  ['neigh', 'add', '172.31.0.2', 'lladdr', '02:00:00:00:00:02', 'dev', 'wan0'],
-  ['route', 'add', '10.0.0.0/8', 'via', '10.0.0.2'],
-  ['route', 'add', 'default', 'via', '172.31.0.2'],
-];
-
-let kernelModule: typeof import('../../src/fastpath/kernel.js');
-
-beforeAll(async () => {
-  vi.useFakeTimers({ toFake: ['Date'], now: NOW_SECONDS * 1000 });
-  execFileSync('mount', ['-t', 'bpf', 'bpf', HOME]);
-  process.env.FIRSTACK_BPF_DIR = HOME;
-  process.env.FIRSTACK_RUN_DIR = HOME;
-  kernelModule = await import('../../src/fastpath/kernel.js');
-  ip('netns', 'add', NAMESPACE);
-  // The programs ask the tables of the namespace that runs them: this thread's.
-  native.setns(`/run/netns/${NAMESPACE}`);
-  execFileSync('sysctl', ['-qw', 'net.ipv4.ip_forward=1']);
-  for (const args of NETWORK) ip(...args);
-  for (const link of JSON.parse(ip('-j', 'link', 'show'))) interfaces[link.ifname] = link.ifindex;
-});
-
-afterAll(() => {
-  vi.useRealTimers();
-  native.setns(`/proc/${process.ppid}/ns/net`);
-  ip('netns', 'del', NAMESPACE);
-  execFileSync('umount', ['-l', HOME]);
-  rmSync(HOME, { recursive: true });
-});
+bed('table');
 
 const frameOf = (p: Given): Uint8Array => (p instanceof Uint8Array ? p : frame(p));
 /**
@@ -181,7 +134,7 @@ describe.each(['gateway', 'replica'] as const)('%s', (role) => {
     let kernel: Kernel;
     beforeAll(async () => {
       const instance = `table-${role}-${configuration.toLowerCase()}`;
-      kernel = new Kernel(new kernelModule.KernelPath(instance, 1, hookSet(4096)), instance);
+      kernel = kernelOf(instance);
       await kernel.path.load();
     });
     afterAll(() => kernel.close());
@@ -209,7 +162,7 @@ describe.each(['gateway', 'replica'] as const)('%s', (role) => {
 describe('the way out', () => {
   it('is what all rules of the host say, however often the main table is asked alone', async () => {
     const instance = 'table-way';
-    const kernel = new Kernel(new kernelModule.KernelPath(instance, 1, hookSet(4096)), instance);
+    const kernel = kernelOf(instance);
     await kernel.path.load();
     const row = PACKETS.find(
       (r) => r.role === 'gateway' && r.configuration === 'A' && r.name.startsWith("the client's ACK"),
@@ -251,21 +204,6 @@ describe('the way out', () => {
     await kernel.close();
   });
 });
-
-const settings = { stack: false, mark: 1, mask: 1, tun: 'tun0', clients: [parsePrefix('10.0.0.0/8')!] };
-const row = PACKETS.find(
-  (r) => r.role === 'gateway' && r.configuration === 'A' && r.name.startsWith("the client's ACK"),
-)!;
-/** A gateway that knows its services and clients, and has a TUN. */
-async function gateway(instance: string, flows = 4096): Promise<Kernel> {
-  ip('tuntap', 'add', 'tun0', 'mode', 'tun');
-  ip('link', 'set', 'tun0', 'up');
-  const kernel = new Kernel(new kernelModule.KernelPath(instance, 1, hookSet(flows)), instance);
-  await kernel.path.load();
-  new Harness('gateway', { configuration: 'A', ...row.world }, kernel.path.handles(0));
-  await kernel.path.configure(settings);
-  return kernel;
-}
 
 describe('past the stack', () => {
   const bytes = (p: Packet): Uint8Array => frame(p).subarray(10);
@@ -347,72 +285,6 @@ describe('the lot', () => {
     }
     expect(again).toBeGreaterThan(30);
     expect(again).toBeLessThan(90);
-    ip('link', 'delete', 'tun0');
-    await kernel.close();
-  });
-});
-
-describe('tickets of openings', () => {
-  it('go on beyond 2^32: the slot holds their low half', async () => {
-    const kernel = await gateway('table-tickets', 8192);
-    const begin = 2 ** 32 - 3;
-    const words = Uint32Array.of(begin, 0, begin, 0);
-    const { tickets } = kernel.path.handles(0);
-    bpf.update(tickets, new Uint8Array(4), 4, new Uint8Array(words.buffer), words.byteLength, 1);
-    const openings = new Openings(kernel.path.handles(0) as unknown as OpeningHandles);
-    expect(openings.read).toBe(begin);
-    const word = (text: string): number => parse(text)![3];
-    let opened = 0;
-    for (let n = 0; opened < 6; n++) {
-      const now = new MonotonicClock().nowUs;
-      openings.lease(word(CLIENT) & -256, parse(SERVICE)!, SERVICE_PORT, word(R1.address), R1.port, 1, now);
-      const sport = 1024 + n;
-      if (kernel.run('gateway_lan_l2', 'lan0', frameOf(syn({ seq: n, sport })).subarray(10)) === undefined)
-        continue;
-      const slot = openings.next();
-      expect(slot).toBe((begin + opened++) % OPENINGS);
-      expect([openings.isn(slot), openings.next()]).toEqual([n, -1]);
-      openings.finish(openings.read);
-    }
-    expect(openings.read).toBe(begin + 6);
-    ip('link', 'delete', 'tun0');
-    await kernel.close();
-  });
-});
-
-describe('endpoints in the kernel', () => {
-  it('are taken out when the program forgets them; those of a predecessor only once it is known who needs them', async () => {
-    const kernel = await gateway('table-endpoints');
-    const fds = kernel.path.handles(0) as unknown as Pins['fds'];
-    const endpoint = (n: number) => ({
-      ...{ address: fromV4(0x0a000000 + n), port: 80 },
-      ...{ service: parse(SERVICE)!, servicePort: 80, mode: 0 },
-    });
-    const inKernel = (): number[] => {
-      const keys = new Uint8Array(64 * ENDPOINT_KEY);
-      const n = bpf.scan(fds.endpoints, new Uint8Array(4), 1, keys, new Uint8Array(64 * ENDPOINT_VALUE), 64);
-      const view = new DataView(keys.buffer);
-      return Array.from({ length: -1 - n }, (_, i) => view.getUint32(i * ENDPOINT_KEY + 12) & 255).sort(
-        (a, b) => a - b,
-      );
-    };
-    const pins = (): Pins => {
-      const flows = new FlowTable(4, [1, 2]);
-      const events = { adopted: () => {}, firstByte: () => {} };
-      return new Pins(fds, flows, new Int32Array(8), new MonotonicClock(), events);
-    };
-    const before = inKernel().length;
-    expect(before).toBe(0);
-    pins().endpoints([1, 2, 3].map(endpoint), false);
-    const next = pins();
-    next.endpoints([3, 4, 5].map(endpoint), false);
-    expect(inKernel()).toEqual([1, 2, 3, 4, 5]);
-    next.endpoints([4].map(endpoint), false);
-    expect(inKernel()).toEqual([1, 2, 4]);
-    next.endpoints([4, 6].map(endpoint), true);
-    expect(inKernel()).toEqual([4, 6]);
-    next.endpoints([], true);
-    expect(inKernel()).toEqual([]);
     ip('link', 'delete', 'tun0');
     await kernel.close();
   });

@@ -1,0 +1,84 @@
+// Where the kernel's hooks are tried by BPF_PROG_TEST_RUN: a namespace, interfaces, and gateways that know the packet table's
+// small world.
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { afterAll, beforeAll, vi } from 'vitest';
+import { native } from '../../src/device/native.js';
+import { hookSet } from '../../src/race/kernel-layout.js';
+import { parsePrefix } from '../../src/wire/address.js';
+import { PACKETS } from '../contract/packets.js';
+import { NOW_SECONDS } from '../support/builder.js';
+import { Harness } from '../support/harness.js';
+import { interfaces, Kernel } from './kernel-hooks.js';
+
+export const ip = (...args: string[]): string => execFileSync('ip', args, { encoding: 'utf8' });
+
+// Where a packet goes is part of what the programs ask: clients live behind lan0, all others behind wan0.
+const NETWORK = [
+  ['link', 'add', 'lan0', 'type', 'veth', 'peer', 'name', 'lan1'],
+  ['link', 'add', 'wan0', 'type', 'veth', 'peer', 'name', 'wan1'],
+  ...['lan0', 'lan1', 'wan0', 'wan1'].map((d) => ['link', 'set', d, 'up']),
+  ['address', 'add', '10.0.0.1/30', 'dev', 'lan0'],
+  ['address', 'add', '172.31.0.1/30', 'dev', 'wan0'],
+  ['neigh', 'add', '10.0.0.2', 'lladdr', '02:00:00:00:00:01', 'dev', 'lan0'],
+  ['neigh', 'add', '172.31.0.2', 'lladdr', '02:00:00:00:00:02', 'dev', 'wan0'],
+  ['route', 'add', '10.0.0.0/8', 'via', '10.0.0.2'],
+  ['route', 'add', 'default', 'via', '172.31.0.2'],
+];
+
+let kernelModule: typeof import('../../src/fastpath/kernel.js');
+
+/** Before a file's tests: a namespace with two interfaces, a bpffs, and the wall clock of the packet table. */
+export function bed(name: string): void {
+  const namespace = `fs-${name}-${process.pid}`;
+  const home = mkdtempSync(`/tmp/firstack-${name}-`);
+
+  beforeAll(async () => {
+    vi.useFakeTimers({ toFake: ['Date'], now: NOW_SECONDS * 1000 });
+    execFileSync('mount', ['-t', 'bpf', 'bpf', home]);
+    process.env.FIRSTACK_BPF_DIR = home;
+    process.env.FIRSTACK_RUN_DIR = home;
+    kernelModule = await import('../../src/fastpath/kernel.js');
+    ip('netns', 'add', namespace);
+    // The programs ask the tables of the namespace that runs them: this thread's.
+    native.setns(`/run/netns/${namespace}`);
+    execFileSync('sysctl', ['-qw', 'net.ipv4.ip_forward=1']);
+    for (const args of NETWORK) ip(...args);
+    for (const link of JSON.parse(ip('-j', 'link', 'show'))) interfaces[link.ifname] = link.ifindex;
+  });
+
+  afterAll(() => {
+    vi.useRealTimers();
+    native.setns(`/proc/${process.ppid}/ns/net`);
+    ip('netns', 'del', namespace);
+    execFileSync('umount', ['-l', home]);
+    rmSync(home, { recursive: true });
+  });
+}
+
+/** An instance's maps and hooks, not loaded yet. */
+export function kernelOf(instance: string, flows = 4096): Kernel {
+  return new Kernel(new kernelModule.KernelPath(instance, 1, hookSet(flows)), instance);
+}
+
+export const settings = {
+  stack: false,
+  mark: 1,
+  mask: 1,
+  tun: 'tun0',
+  clients: [parsePrefix('10.0.0.0/8')!],
+};
+const row = PACKETS.find(
+  (r) => r.role === 'gateway' && r.configuration === 'A' && r.name.startsWith("the client's ACK"),
+)!;
+
+/** A gateway that knows its services and clients, and has a TUN. */
+export async function gateway(instance: string, flows = 4096): Promise<Kernel> {
+  ip('tuntap', 'add', 'tun0', 'mode', 'tun');
+  ip('link', 'set', 'tun0', 'up');
+  const kernel = kernelOf(instance, flows);
+  await kernel.path.load();
+  new Harness('gateway', { configuration: 'A', ...row.world }, kernel.path.handles(0));
+  await kernel.path.configure(settings);
+  return kernel;
+}
