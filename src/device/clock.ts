@@ -1,7 +1,7 @@
 /** The monotonic clock and the precise timer of the data plane and of the WAN emulator. */
 import { native } from './native.js';
 
-/** Injected wherever time decides something, so that tests can turn it by hand. */
+/** The clock is injected wherever a decision depends on time, so that a test can set the time by hand. */
 export interface Clock {
   /** Microseconds of the monotonic clock, as of the last {@link Clock.update}. */
   readonly nowUs: number;
@@ -26,7 +26,7 @@ export class ManualClock implements Clock {
   update(): void {}
 }
 
-/** A timerfd: half a millisecond late at p95 where `setTimeout` is 1.1. Fires once per {@link arm}. */
+/** A timerfd: half a millisecond late at p95, where `setTimeout` is 1.1 ms late. Fires once per {@link arm}. */
 export class PreciseTimer {
   readonly #id: number;
   constructor(callback: () => void) {

@@ -1,26 +1,28 @@
 /**
- * A source and sink of IP packets, in batches. The data plane and the WAN emulator are written against
- * this; `tun.ts` is the real one, `memory.ts` the one of the tests, and `pcap.ts` and `fault.ts` wrap
- * any of them.
+ * A source and sink of IP packets, in batches. The data plane and the WAN emulator use this interface. `tun.ts` is
+ * the device of a running role, `memory.ts` the device of the tests; `pcap.ts` and `fault.ts` wrap any device.
  *
- * Packets live in the caller's arena. Packet `i` has its first IP byte at `arena[at[i]]`; the
- * {@link VNET_HEADER} bytes before it hold its virtio header (`src/wire/virtio.ts`), on both ways.
+ * Packets live in the caller's arena. Packet `i` has its first IP byte at `arena[at[i]]`. The {@link VNET_HEADER}
+ * bytes before it hold its virtio header (`src/wire/virtio.ts`), both when it is read and when it is written.
  */
-/** So many bytes are read at the most before they are written again: a part of a processor's second cache. */
+/**
+ * The most bytes that one read takes, so that a batch is written while it is still in the processor's second-level
+ * cache.
+ */
 export const BATCH_BYTES = 128 * 1024;
 
-/** Bytes at least between packets that were read: each may have headers put in front. */
+/** The least number of bytes between two packets that were read: headers may be put in front of each. */
 export const PACKET_GAP = 64;
 
 export interface Device {
   readonly name: string;
   /**
-   * Reads up to `limit` packets and sets `lengths[i]`. `at[i]` says where each may go; a device may
-   * move those behind the first, {@link PACKET_GAP} bytes from each other at least.
-   * @param slot the most bytes one packet may have
-   * @param waitUs to wait for the first at the most; 0 by default
-   * @returns how many were read; 0 when none is there
-   * @throws DeviceError when the device is gone
+   * Reads up to `limit` packets and sets `lengths[i]`. `at[i]` is the caller's proposal where packet `i` goes. A
+   * device may move all packets but the first; they stay at least {@link PACKET_GAP} bytes apart.
+   * @param slot the most bytes that one packet may have
+   * @param waitUs how long to wait for the first packet at the most; 0 by default
+   * @returns the number of packets read; 0 when there is none
+   * @throws DeviceError when the device no longer exists
    */
   readBatch(
     arena: Uint8Array,
@@ -31,11 +33,11 @@ export interface Device {
     waitUs?: number,
   ): number;
   /**
-   * Writes `count` packets. One that the kernel refuses has its length replaced by -errno. Super-packets
-   * in a tunnel are segmented on the way, since no virtio header can say what they are.
-   * @param opened not 0 for packets that have just come out of a tunnel: segments of one flow that follow
-   * each other may be written as one super-packet. Their headers may be changed.
-   * @returns how many were accepted
+   * Writes `count` packets. Where the kernel refuses a packet, -errno replaces its length. Encapsulated super-packets
+   * are segmented before they are written, because no virtio header can describe them.
+   * @param opened not 0 for packets that have just been decapsulated: consecutive segments of one flow may be written
+   * as one super-packet. Their headers may be changed.
+   * @returns the number of packets that were accepted
    */
   writeBatch(
     arena: Uint8Array,
@@ -44,7 +46,7 @@ export interface Device {
     count: number,
     opened?: Uint8Array,
   ): number;
-  /** Calls back each time that packets can be read. One callback at most. */
+  /** Sets the one callback, which is called each time that packets can be read. */
   onReadable(callback: () => void): void;
   release(): void;
 }

@@ -1,6 +1,6 @@
 /**
- * A device decorator that damages what is read, by a seed: drops, duplicates, reorders and corrupts packets. For fuzz tests
- * and laboratories; the same seed and the same packets give the same damage.
+ * A device decorator that damages the packets that are read: it drops, duplicates, reorders and corrupts them at
+ * random from a seed. For fuzz tests and laboratories: the same seed and the same packets give the same damage.
  */
 import { isGso, needsCsum } from '../wire/virtio.js';
 import { type Device, VNET_HEADER } from './device.js';
@@ -10,11 +10,11 @@ export interface Faults {
   /** Shares of the packets, 0 … 1; 0 where left out. */
   drop?: number;
   duplicate?: number;
-  /** Held back until the next read. */
+  /** The packet is kept back until the next read. */
   reorder?: number;
   /**
-   * One bit of the packet is flipped. A packet whose checksum the kernel would still fill in, or a super-packet, is dropped
-   * instead: the kernel would make it good.
+   * One bit of the packet is flipped. A super-packet, or a packet whose checksum the kernel would still fill in, is
+   * dropped instead: the kernel would compute a right checksum over the damage.
    */
   corrupt?: number;
 }
@@ -71,14 +71,14 @@ export class FaultDevice implements Device {
     let kept = 0;
     for (let i = 0; i < n; i++) {
       if (!this.#damage(arena, view, at[i], lengths[i])) continue;
-      // Places are exchanged, so that each keeps its own.
+      // Exchanges the two offsets, so that no two packets share one.
       [at[kept], at[i]] = [at[i], at[kept]];
       lengths[kept++] = lengths[i];
     }
     return kept > 0 || this.#pending.length === 0 ? kept : this.#readPending(arena, at, lengths, limit);
   }
 
-  /** What was held back or duplicated comes by itself, before anything else is read. */
+  /** Reads the packets that were kept back or duplicated, by themselves, before the device is read again. */
   #readPending(arena: Uint8Array, at: Int32Array, lengths: Int32Array, limit: number): number {
     let n = 0;
     for (; n < limit && this.#pending.length > 0; n++) {

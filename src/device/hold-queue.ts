@@ -1,20 +1,20 @@
 /**
- * Holds copies of packets until their due time: the release schedule of the origin, the delays of the
- * WAN emulator. All memory is taken at construction: slots in one arena (so that `writeBatch` takes held
- * packets where they lie) and a binary heap over (due time, order of push) in typed arrays.
+ * Holds copies of packets until their due time: for the release schedule of the origin, and for the delays of the WAN
+ * emulator. All memory is taken at construction: slots in one arena, so that `writeBatch` can take held packets from
+ * their slots, and a binary heap over (due time, order of push) in typed arrays.
  *
- * The life of a slot: `push` → held → `pop` → read or written where it lies → `free`.
+ * The life of a slot: `push` → held → `pop` → read or written in its slot → `free`.
  */
 import type { Clock } from './clock.js';
 import { VNET_HEADER } from './device.js';
 
-/** Packets of at most `slotBytes` bytes share a slab of `slots` slots. */
+/** A size class: `slots` slots for packets of at most `slotBytes` bytes. */
 export interface HoldClass {
   slotBytes: number;
   slots: number;
 }
 
-/** Bytes free in front of a packet and its virtio header, for an outer header to be prepended in place. */
+/** Free bytes in front of a packet and its virtio header, for an outer header that is prepended in place. */
 export const HOLD_HEADROOM = 32;
 
 const FREE = 0;
@@ -41,7 +41,8 @@ export class HoldQueue {
   readonly #order: Float64Array;
 
   readonly #heap: Int32Array;
-  // [0]: the sequence number of the next push. An array, since a number field past 2^31 makes garbage.
+  // [0]: the sequence number of the next push. An array, because a number field past 2^31 is boxed and so makes
+  // garbage.
   readonly #sequence = new Float64Array(1);
   #size = 0;
 
@@ -51,7 +52,7 @@ export class HoldQueue {
   /** @param classes in ascending order of `slotBytes` */
   constructor(classes: HoldClass[]) {
     const slots = classes.reduce((sum, c) => sum + c.slots, 0);
-    // Up to 3 bytes of alignment in front and 3 behind: `push` copies by words.
+    // Up to 3 bytes of alignment in front and 3 behind, because `push` copies by words.
     const stride = (c: HoldClass) => (HOLD_HEADROOM + VNET_HEADER + c.slotBytes + 6 + 7) & ~7;
     const bytes = classes.reduce((sum, c) => sum + c.slots * stride(c), 0);
     const buffer = new ArrayBuffer(bytes);
@@ -83,27 +84,30 @@ export class HoldQueue {
     });
   }
 
-  /** Packets held, those popped but not yet freed excluded. */
+  /** The number of packets held, without those that are popped and not yet freed. */
   get size(): number {
     return this.#size;
   }
 
-  /** Due time of the earliest packet; Infinity when none is held. */
+  /** Due time of the earliest packet; Infinity when the queue is empty. */
   get nextDueUs(): number {
     return this.#size === 0 ? Infinity : this.#due[this.#heap[0]];
   }
 
-  /** Whole µs from now until the earliest is due, negative when it was; an age when none is held. Without garbage. */
+  /**
+   * Whole µs from now until the earliest packet is due; negative when it is late; 1e9 when the queue is empty. No
+   * garbage.
+   */
   dueInUs(clock: Clock): number {
     return this.#size === 0 ? 1e9 : (this.#due[this.#heap[0]] - clock.nowUs) | 0;
   }
 
   /**
    * Copies a packet, with the {@link VNET_HEADER} bytes that stand before it.
-   * Never allocates, but for one view when `from` lies in another buffer than at the last call.
-   * @param at of the first IP byte; `at - VNET_HEADER` must lie in `from`
-   * @param meta a 32-bit word of the caller's own
-   * @returns the index that the other methods take, or -1 when no slot is free that is large enough
+   * Allocates one view when `from` lies in another buffer than at the last call, and nothing else.
+   * @param at offset of the first IP byte; `at - VNET_HEADER` must lie in `from`
+   * @param meta a 32-bit word for the caller's own use
+   * @returns the index that the other methods take, or -1 when no free slot is large enough
    */
   push(from: Uint8Array, at: number, length: number, dueUs: number, meta: number): number {
     const i = this.#take(length);
@@ -114,8 +118,8 @@ export class HoldQueue {
   }
 
   /**
-   * {@link push} of a packet that is due `delayUs` from now. A due time handed over is boxed, garbage for
-   * each packet; the clock and a whole number of microseconds are not.
+   * {@link push} of a packet that is due `delayUs` from now. A due time passed as an argument would be boxed, which
+   * is garbage for each packet; the clock and a whole number of microseconds are not boxed.
    */
   pushIn(from: Uint8Array, at: number, length: number, clock: Clock, delayUs: number, meta: number): number {
     const i = this.#take(length);
@@ -126,9 +130,9 @@ export class HoldQueue {
   }
 
   /**
-   * Takes the earliest packet with a due time ≤ nowUs out of the heap; equal ones in the order of push.
-   * Its slot stays the caller's until {@link free}.
-   * @returns its index, or -1 when none is due
+   * Takes the earliest packet with a due time ≤ nowUs out of the heap; packets that are due at the same time come in
+   * the order of push. The slot belongs to the caller until {@link free}.
+   * @returns the packet's index, or -1 when none is due
    */
   pop(nowUs: number): number {
     if (this.#size === 0 || this.#due[this.#heap[0]] > nowUs) return -1;
@@ -149,7 +153,7 @@ export class HoldQueue {
     return i;
   }
 
-  /** Where in the arena the first IP byte of packet i stands; its virtio header stands before it. */
+  /** Offset in the arena of the first IP byte of packet i; its virtio header stands before it. */
   at(i: number): number {
     return this.#at[i];
   }
@@ -163,7 +167,7 @@ export class HoldQueue {
     return this.#due[i];
   }
 
-  /** @throws RangeError for a packet that was not popped: a slot given back twice would be used twice */
+  /** @throws RangeError for a slot that was not popped: a slot that is freed twice would be used for two packets */
   free(i: number): void {
     if (this.#state[i] !== POPPED) throw new RangeError(`hold queue: slot ${i} was not popped`);
     this.#state[i] = FREE;
@@ -188,8 +192,8 @@ export class HoldQueue {
     return -1;
   }
 
-  // By words, with the packet placed at the alignment that it has in its source. `set(subarray())` would
-  // be as quick, but makes an object per packet.
+  // Copies by words, and places the packet at the alignment that it has in its source. `set(subarray())` would be as
+  // quick, but makes an object per packet.
   #copy(i: number, from: Uint8Array, start: number, bytes: number): void {
     if (from.buffer !== this.#sourceBuffer) {
       this.#sourceBuffer = from.buffer;
@@ -204,7 +208,7 @@ export class HoldQueue {
     const end = Math.min((source + bytes + 3) >> 2, sourceWords.length);
     const shift = (target >> 2) - first;
     for (let w = first; w < end; w++) words[w + shift] = sourceWords[w];
-    // The last bytes of a buffer whose length is no multiple of four.
+    // The last bytes of a buffer whose length is not a multiple of four.
     for (let b = Math.max(end * 4 - source, 0); b < bytes; b++) this.arena[target + b] = from[start + b];
   }
 

@@ -1,4 +1,4 @@
-/** Two devices joined in memory: what is written to one is read from the other. For tests and benches. */
+/** Two devices joined in memory: packets that are written to one are read from the other. For tests and benches. */
 import { type Device, VNET_HEADER } from './device.js';
 
 export class MemoryDevice implements Device {

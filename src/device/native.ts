@@ -1,4 +1,4 @@
-/** The typed face of the N-API addon (`native/tun.c`), loaded once per thread. */
+/** The types of the N-API addon (`native/tun.c`), which is loaded once per thread. */
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 
@@ -25,7 +25,10 @@ export interface Native {
     count: number,
     opened: Uint8Array,
   ): number;
-  /** What `writeBatch` would hand to the kernel, virtio headers included. @returns how many packets */
+  /**
+   * Writes to memory what `writeBatch` would write to the kernel, virtio headers included. @returns the number of
+   * packets
+   */
   writeMemory(
     out: Uint8Array,
     outLengths: Int32Array,
@@ -45,12 +48,15 @@ export interface Native {
   interfaceGet(name: string, what: 'mtu' | 'up' | 'queueLength'): number;
   setns(path: string): void;
   /**
-   * TCP sockets of this network namespace on these local ports, of IPv4 and IPv6.
-   * @param states a bit each, as the kernel numbers them
-   * @throws an Error with the kernel's `code`; ENOENT where it cannot list sockets (tcp_diag)
+   * Counts the TCP sockets of this network namespace, IPv4 and IPv6, on these local ports.
+   * @param states one bit per TCP state, numbered as the kernel does
+   * @throws an Error with the kernel's `code`; ENOENT where the kernel cannot list sockets (tcp_diag)
    */
   countSockets(states: number, ports: Uint16Array): number;
-  /** One datagram to a Unix socket; `@` first names an abstract one. @throws an Error with the kernel's `code` */
+  /**
+   * Sends one datagram to a Unix socket; a leading `@` names an abstract one. @throws an Error with the kernel's
+   * `code`
+   */
   notify(socket: string, text: string): void;
 }
 
@@ -58,7 +64,7 @@ export const OPEN_VNET = 1;
 export const OPEN_CSUM = 2;
 export const OPEN_TSO = 4;
 
-// The addon stands in dist/native; this file runs as dist/src/device/native.js, or from src/ in the tests.
+// The addon is in dist/native. This file runs as dist/src/device/native.js, or from src/ in the tests.
 const here = fileURLToPath(new URL('.', import.meta.url));
 const root = here.includes('/dist/src/')
   ? here.replace(/\/dist\/src\/.*/, '')

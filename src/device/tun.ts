@@ -1,6 +1,7 @@
 /**
  * A TUN interface with virtio headers, read and written in batches (`native/tun.c`).
- * The properties are those of the withdrawn `tuntap2`: `name`, `mtu`, `ipv4`, `ipv6`, `isUp`, `release()`.
+ * The properties are those of the withdrawn npm package `tuntap2`: `name`, `mtu`, `ipv4`, `ipv6`, `isUp`,
+ * `release()`.
  */
 import { networkInterfaces } from 'node:os';
 import { BATCH_BYTES, type Device, DeviceError, PACKET_GAP, VNET_HEADER } from './device.js';
@@ -9,7 +10,7 @@ import { native, OPEN_CSUM, OPEN_TSO, OPEN_VNET } from './native.js';
 const NONE_OPENED = new Uint8Array(0);
 
 export interface TunOptions {
-  /** Take over checksums and segmentation: one read then carries up to 64 KiB of a flow. */
+  /** The process takes over checksums and segmentation: one read then carries up to 64 KiB of a flow. */
   offload?: boolean;
 }
 
@@ -38,14 +39,14 @@ export class Tun implements Device {
   set isUp(up: boolean) {
     native.interfaceSet(this.name, 'up', up ? 1 : 0);
   }
-  /** Packets that the interface holds before it drops; the kernel's 500 loses bursts. */
+  /** The number of packets that the interface queues before it drops; the kernel's default of 500 loses bursts. */
   get queueLength(): number {
     return native.interfaceGet(this.name, 'queueLength');
   }
   set queueLength(packets: number) {
     native.interfaceSet(this.name, 'queueLength', packets);
   }
-  /** ADDRESS/PREFIX, or '' where there is none (or the interface is down). */
+  /** ADDRESS/PREFIX, or '' where the interface has no address or is down. */
   get ipv4(): string {
     return this.#address('IPv4');
   }
@@ -62,7 +63,7 @@ export class Tun implements Device {
     return networkInterfaces()[this.name]?.find((a) => a.family === family)?.cidr ?? '';
   }
 
-  /** Ends early with the packet that reaches {@link BATCH_BYTES}. */
+  /** Ends early, with the packet that reaches {@link BATCH_BYTES}. */
   readBatch(
     arena: Uint8Array,
     at: Int32Array,
@@ -102,7 +103,7 @@ export class Tun implements Device {
     this.#watch = native.watch(this.#fd, callback);
   }
 
-  /** Closes the device; the interface goes with it. */
+  /** Closes the device; the kernel removes the interface with it. */
   release(): void {
     if (this.#released) return;
     this.#released = true;

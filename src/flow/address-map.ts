@@ -1,6 +1,6 @@
 /**
- * (address, port, protocol) → small integer, rebuilt whenever the control plane has news and looked up for each
- * packet. Open addressing; a lookup allocates nothing.
+ * Maps (address, port, protocol) to a small integer. It is rebuilt whenever the control plane has a new snapshot, and
+ * looked up for each packet. Open addressing; a lookup allocates nothing.
  */
 import { type Address, V4_MAPPED } from '../wire/address.js';
 import { PROTO_TCP } from '../wire/ipv4.js';
@@ -37,22 +37,22 @@ export class AddressMap<N extends number = number> {
     }
   }
 
-  /** What stands for the source of packet `i`, or -1. */
+  /** The value for the source of packet `i`, or -1. */
   ofSource(t: Tuples, i: number): N {
     return this.#find(t.saddr, 4 * i, t.sport[i], t.protocol[i]);
   }
 
-  /** What stands for the destination of packet `i`, or -1. */
+  /** The value for the destination of packet `i`, or -1. */
   ofDestination(t: Tuples, i: number): N {
     return this.#find(t.daddr, 4 * i, t.dport[i], t.protocol[i]);
   }
 
-  /** What stands for an address whose four words begin at `words[at]`, or -1. */
+  /** The value for the address whose four words begin at `words[at]`, or -1. */
   ofWords(words: Int32Array, at: number, port: number, protocol = PROTO_TCP): N {
     return this.#find(words, at, port, protocol);
   }
 
-  /** The value, or -1. */
+  /** The value for an IPv4 address, or -1. */
   getV4(word: number, port: number, protocol = PROTO_TCP): N {
     const v4 = this.#v4;
     v4[3] = word;

@@ -10,7 +10,7 @@ export class EntryIndex {
 
   /**
    * @param capacity the most entries
-   * @param hashes of each entry that is in the index
+   * @param hashes the hash of each entry that is in the index
    */
   constructor(
     capacity: number,
@@ -22,19 +22,19 @@ export class EntryIndex {
     this.mask = slots - 1;
   }
 
-  /** Adds an entry, whose hash must stand in {@link hashes}. */
+  /** Adds an entry. Its hash must already be in {@link hashes}. */
   insert(entry: number): void {
     let i = this.hashes[entry] & this.mask;
     while (this.slots[i] !== EMPTY) i = (i + 1) & this.mask;
     this.slots[i] = entry;
   }
 
-  /** Takes an entry out. Requires that it is in the index. */
+  /** Removes an entry, which must be in the index. */
   remove(entry: number): void {
     const { slots, mask, hashes } = this;
     let i = hashes[entry] & mask;
     while (slots[i] !== entry) i = (i + 1) & mask;
-    // Backward-shift deletion keeps probe sequences whole without tombstones.
+    // Backward-shift deletion keeps probe sequences unbroken without tombstones.
     let hole = i;
     for (let j = (i + 1) & mask; slots[j] !== EMPTY; j = (j + 1) & mask) {
       const home = hashes[slots[j]] & mask;

@@ -1,10 +1,10 @@
 /**
- * The kernel's hash of a connection, as nftables' `jhash ip saddr . tcp sport . ip daddr . tcp dport mod M seed S` has
- * it (linux/jhash.h, Bob Jenkins): so that a program can tell which slot the kernel will take.
+ * The kernel's hash of a connection, as nftables computes `jhash ip saddr . tcp sport . ip daddr . tcp dport mod M
+ * seed S` (linux/jhash.h, Bob Jenkins). With it a program can tell which slot the kernel will choose.
  */
 
 const GOLDEN = 0xdeadbeef;
-/** Four addresses and ports, each in a register of four bytes, a port in the first two. */
+/** Bytes of two addresses and two ports. Each has a register of four bytes; a port is in the first two bytes. */
 const BYTES = 16;
 
 const rol = (x: number, n: number): number => (x << n) | (x >>> (32 - n));

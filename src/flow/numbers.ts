@@ -1,17 +1,17 @@
 /**
- * Numbers that must not be mixed: where one is expected another does not compile. At run time each is a plain integer,
- * and a {@link Column} is the typed array that it stands in.
+ * Numbers that must not be mixed: the compiler refuses one kind where another is expected. At run time each is a
+ * plain integer, and a {@link Column} is the typed array that contains such numbers.
  */
 declare const brand: unique symbol;
 type Branded<Name extends string> = number & { readonly [brand]: Name };
 
-/** Place of a flow's entry in the flow table; -1 for none. */
+/** Index of a flow's entry in the flow table; -1 for none. */
 export type FlowEntry = Branded<'flow entry'>;
-/** Place of a service in a program's table of services; -1 for none. */
+/** Index of a service in a program's table of services; -1 for none. */
 export type ServiceNumber = Branded<'service'>;
-/** Place of an endpoint (an address and port that speaks for a service) in a program's table; -1 for none. */
+/** Index of an endpoint (an address and port that speaks for a service) in a program's table; -1 for none. */
 export type EndpointNumber = Branded<'endpoint'>;
-/** Number of a machine that can carry a flow, as `src/proximity/candidates.ts` gives them out; -1 for none. */
+/** Number of a machine that can carry a flow, as `src/proximity/candidates.ts` assigns it; -1 for none. */
 export type CandidateNumber = Branded<'candidate'>;
 /** Offset of a packet's first IP byte in an arena. */
 export type At = Branded<'at'>;
@@ -21,7 +21,7 @@ export const NO_SERVICE = -1 as ServiceNumber;
 export const NO_ENDPOINT = -1 as EndpointNumber;
 export const NO_CANDIDATE = -1 as CandidateNumber;
 
-/** A typed array whose elements are of one kind of number. */
+/** A typed array whose elements are numbers of one kind. */
 export interface Column<N extends number> {
   [index: number]: N;
   readonly length: number;
@@ -29,7 +29,7 @@ export interface Column<N extends number> {
   fill(value: N, start?: number, end?: number): this;
 }
 
-/** A column of words that native code reads and writes, too. */
+/** A column of words that native code reads and writes too. */
 export type WordColumn<N extends number> = Omit<Int32Array<ArrayBuffer>, number | 'fill'> & Column<N>;
 
 type NumberArray = Int32Array | Int16Array | Uint16Array | Uint8Array;

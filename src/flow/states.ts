@@ -1,28 +1,28 @@
-/** The life of a flow as a gateway or a replica sees it, and how long each part of it may be idle. */
+/** The states of a flow at a gateway or a replica, and how long a flow may be idle in each. */
 
 import * as tcp from '../wire/tcp.js';
 import type { FlowEntry } from './numbers.js';
 import type { FlowTable } from './table.js';
 
-/** The first packet went out; which machine carries the flow is open (SYN-SENT). */
+/** The first packet was sent; the machine that carries the flow is not decided yet (SYN-SENT). */
 export const UNDECIDED = 1;
-/** The machine is known; the client has not answered it yet (SYN-RECEIVED at the machine). */
+/** The machine is decided; the client has not answered it yet (SYN-RECEIVED at the machine). */
 export const OPENING = 2;
 export const ESTABLISHED = 3;
 /** Both sides sent FIN, or one sent RST. */
 export const CLOSING = 4;
 
-/** Marks: what has been seen. */
+/** Marks: events that the flow has seen. */
 export const CLIENT_FIN = 1;
 export const SERVER_FIN = 2;
-/** The SYN was sent again, once. */
+/** The SYN was retransmitted once. */
 export const RETRANSMITTED = 4;
-/** And again, untagged: the path may drop the tag. */
+/** The SYN was retransmitted again, without a tag, because the path may drop tagged SYNs. */
 export const UNTAGGED = 8;
-/** The client has sent data; the server has. */
+/** The client has sent data (REQUESTED); the server has sent data (ANSWERED). */
 export const REQUESTED = 16;
 export const ANSWERED = 32;
-/** The kernel carries it (`src/fastpath/`). */
+/** The kernel carries the flow (`src/fastpath/`). */
 export const PINNED = 64;
 
 export interface FlowTimeouts {
@@ -34,10 +34,10 @@ export interface FlowTimeouts {
   closingTimeoutMs: number;
 }
 
-/** The kernel's clock of a flow wraps after 52 days: it can tell an idle time of up to half of that, 25 days. */
+/** The kernel's clock of a flow wraps after 52 days, so it can measure an idle time of up to half of that, 25 days. */
 const MOST_IDLE_MS = 25 * 86_400_000;
 
-/** Idle timeouts in ticks, indexed by state. Longer ones than the kernel can tell are {@link MOST_IDLE_MS}. */
+/** Idle timeouts in ticks, indexed by state. Timeouts longer than {@link MOST_IDLE_MS} are reduced to it. */
 export function idleTicks(timeouts: FlowTimeouts, tickMs: number): Int32Array {
   const ticks = (ms: number): number => Math.ceil(Math.min(ms, MOST_IDLE_MS) / tickMs);
   const opening = ticks(timeouts.openingTimeoutMs);
@@ -50,7 +50,7 @@ export function idleTicks(timeouts: FlowTimeouts, tickMs: number): Int32Array {
   );
 }
 
-/** Moves a flow on by one packet's TCP flags (not a SYN's) and renews its time. */
+/** Updates a flow's state by the TCP flags of one packet (not a SYN) and renews its expiry time. */
 export function advance(
   flows: FlowTable,
   e: FlowEntry,

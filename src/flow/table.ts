@@ -2,12 +2,12 @@
  * The flow table: open addressing over typed arrays, with a seeded hash and a hard cap. It never grows and allocates
  * nothing after construction.
  *
- * An entry is a pair of pairs, (client, service) ↔ (source, target). The near pair is the key. The target is the machine
- * that carries the flow. Where a program translates sources too ({@link FlowTableOptions.far}), the source is the address
- * that the target sees, and the far pair is a second key; elsewhere the source is the client.
+ * An entry is a pair of pairs, (client, service) ↔ (source, target). The near pair is the key. The target is the
+ * machine that carries the flow. Where a program also translates sources ({@link FlowTableOptions.far}), the source
+ * is the address that the target sees, and the far pair is a second key; elsewhere the source is the client.
  *
- * To look a packet up: {@link FlowTable.keyOf} puts its key into {@link FlowTable.key}, then {@link FlowTable.find}.
- * A program adds columns of its own with {@link FlowTable.column}.
+ * To look up a packet, call {@link FlowTable.keyOf}, which writes its key into {@link FlowTable.key}, then {@link
+ * FlowTable.find}. A program adds columns of its own with {@link FlowTable.column}.
  */
 import { V4_MAPPED } from '../wire/address.js';
 import { PROTO_TCP } from '../wire/ipv4.js';
@@ -16,7 +16,7 @@ import { type Column, columnOf, type FlowEntry, NO_FLOW } from './numbers.js';
 
 /**
  * Words of a key: client address (4), service address (4), client port << 16 | service port, protocol. The last word
- * is 0 for TCP: so stands the key of flows that were pinned before other protocols were carried.
+ * is 0 for TCP, because flows that were pinned before other protocols were supported have 0 there.
  */
 export const KEY_WORDS = 10;
 const PORTS = 8;
@@ -25,7 +25,7 @@ const PROTOCOL = 9;
 /** The unit of {@link FlowTable.expiresAt}. */
 export const TICK_US = 100_000;
 
-/** The tuples of many packets, decoded: `Batch` has these columns. Addresses are four words each. */
+/** The addresses and ports of many packets, decoded: `Batch` has these columns. Addresses are four words each. */
 export interface Tuples {
   readonly saddr: Int32Array;
   readonly daddr: Int32Array;
@@ -35,11 +35,11 @@ export interface Tuples {
 }
 
 export interface FlowTableOptions {
-  /** Keeps a source beside the target, and finds entries by that far pair, too. */
+  /** Stores a source beside the target, and also finds entries by that far pair. */
   far?: boolean;
 }
 
-/** One word into a MurmurHash3. */
+/** Mixes one word into a MurmurHash3. */
 function mix(h: number, word: number): number {
   let k = Math.imul(word, 0xcc9e2d51);
   k = (k << 15) | (k >>> 17);
@@ -47,7 +47,7 @@ function mix(h: number, word: number): number {
   return (Math.imul((m << 13) | (m >>> 19), 5) + 0xe6546b64) | 0;
 }
 
-/** MurmurHash3's last mixing. */
+/** The final mixing of MurmurHash3. */
 function finish(hash: number): number {
   let h = hash ^ (hash >>> 16);
   h = Math.imul(h, 0x85ebca6b);
@@ -56,33 +56,33 @@ function finish(hash: number): number {
   return h ^ (h >>> 16);
 }
 
-/** The tick of a time of the monotonic clock. It wraps after 13 years; compare with `(a - b) | 0`. */
+/** Converts a time of the monotonic clock to a tick. Ticks wrap after 13 years; compare them with `(a - b) | 0`. */
 export function tickOf(us: number): number {
   return Math.floor(us / TICK_US) | 0;
 }
 
-/** How the key names a protocol. */
+/** The value of a key's protocol word. */
 export const protocolWord = (protocol: number): number => (protocol === PROTO_TCP ? 0 : protocol);
 
 export class FlowTable {
   /** The key to look up or to insert; reused for every call. */
   readonly key = new Int32Array(KEY_WORDS);
 
-  /** One of `states.ts`; 0 is a free entry. */
+  /** A state of `states.ts`; 0 is a free entry. */
   readonly state: Uint8Array;
-  /** Bits of `states.ts`. */
+  /** The marks of `states.ts`, as bits. */
   readonly marks: Uint8Array;
-  /** Ticks; the entry goes when this has passed. */
+  /** In ticks; the entry is removed after this time. */
   readonly expiresAt: Int32Array;
   readonly targetPort: Uint16Array;
   /** Four words per entry. */
   readonly target: Int32Array;
-  /** Four words per entry; empty without a far index, as {@link sourcePort}. */
+  /** Four words per entry; empty without a far index, as is {@link sourcePort}. */
   readonly source: Int32Array;
   readonly sourcePort: Uint16Array;
 
   readonly #keys: Int32Array;
-  /** Of entries in use; free entries form a list through it. */
+  /** The hashes of entries in use. Free entries form a list through the same array. */
   readonly #hashes: Int32Array;
   readonly #index: EntryIndex;
   readonly #far: EntryIndex | undefined;
@@ -122,7 +122,7 @@ export class FlowTable {
     this.#free = capacity > 0 ? 0 : NO_FLOW;
   }
 
-  /** Two random words of the operating system. */
+  /** Two random words from the operating system. */
   static randomSeed(): [number, number] {
     const seed = crypto.getRandomValues(new Int32Array(2));
     return [seed[0], seed[1]];
@@ -133,8 +133,8 @@ export class FlowTable {
   }
 
   /**
-   * A column of a program's own: one element per entry, cleared when the entry is taken into use.
-   * @param to what it is cleared to
+   * Adds a column of the program: one element per entry, cleared when the entry is taken into use.
+   * @param to the value of a cleared element
    */
   protected column<N extends number>(
     kind: Int32ArrayConstructor | Uint16ArrayConstructor | Uint8ArrayConstructor,
@@ -145,7 +145,7 @@ export class FlowTable {
     return columnOf<N>(values);
   }
 
-  /** The key of packet `i`, sent by its client. */
+  /** Writes the key of packet `i`, which its client sent. */
   keyOf(t: Tuples, i: number): void {
     const { key } = this;
     for (let w = 0; w < 4; w++) {
@@ -156,7 +156,7 @@ export class FlowTable {
     key[PROTOCOL] = protocolWord(t.protocol[i]);
   }
 
-  /** The key of packet `i`, sent by its service itself. */
+  /** Writes the key of packet `i`, which came from the service's own address. */
   keyOfAnswer(t: Tuples, i: number): void {
     const { key } = this;
     for (let w = 0; w < 4; w++) {
@@ -168,9 +168,9 @@ export class FlowTable {
   }
 
   /**
-   * The key of packet `i` between its client and a machine that speaks for a service.
-   * @param fromClient else to the client
-   * @param words the service's address is these, from `service * 4` on
+   * Writes the key of packet `i`, which passes between its client and a machine that speaks for a service.
+   * @param fromClient true when the client sent it, false when the machine did
+   * @param words the service's address is in these words, from `service * 4` on
    */
   keyForService(
     t: Tuples,
@@ -190,7 +190,7 @@ export class FlowTable {
     key[PROTOCOL] = protocolWord(t.protocol[i]);
   }
 
-  /** A TCP flow's key by IPv4 addresses. */
+  /** Writes a TCP flow's key from IPv4 addresses. */
   keyV4(client: number, clientPort: number, service: number, servicePort: number): void {
     const key = this.key;
     key[0] = key[1] = key[4] = key[5] = 0;
@@ -201,7 +201,7 @@ export class FlowTable {
     key[PROTOCOL] = 0;
   }
 
-  /** A word of an entry's key. */
+  /** One word of an entry's key. */
   keyWord(entry: number, word: number): number {
     return this.#keys[entry * KEY_WORDS + word];
   }
@@ -217,7 +217,10 @@ export class FlowTable {
     }
   }
 
-  /** Adds {@link key} with all columns cleared; -1 when the table is full. Requires {@link find} to say -1. */
+  /**
+   * Adds {@link key} with all columns cleared; returns -1 when the table is full. Requires that {@link find} returned
+   * -1.
+   */
   insert(): FlowEntry {
     const e = this.#free;
     if (e === NO_FLOW) return NO_FLOW;
@@ -244,7 +247,7 @@ export class FlowTable {
     this.#size--;
   }
 
-  /** Makes an entry findable by its far pair. Requires source and target to be written, and a far index. */
+  /** Makes an entry findable by its far pair. Requires that source and target are written, and a far index. */
   link(entry: FlowEntry): void {
     const far = this.#far!;
     this.unlink(entry);
@@ -259,7 +262,7 @@ export class FlowTable {
     this.#linked[entry] = 1;
   }
 
-  /** Takes an entry out of the far index. Harmless when it is not there. */
+  /** Removes an entry from the far index. Does nothing when the entry is not there. */
   unlink(entry: FlowEntry): void {
     if (this.#far === undefined || this.#linked[entry] === 0) return;
     this.#far.remove(entry);
@@ -280,9 +283,9 @@ export class FlowTable {
   }
 
   /**
-   * Removes entries whose time has passed, looking at `budget` entries from where the last call ended.
-   * @param outlives asked of each entry whose time has passed: true when the kernel has seen more of its flow
-   * @returns how many went
+   * Removes expired entries. Looks at `budget` entries, from where the last call ended.
+   * @param outlives called for each expired entry: true when the kernel has seen later packets of its flow
+   * @returns the number of entries removed
    */
   sweep(nowTick: number, budget: number, outlives?: (e: FlowEntry) => boolean): number {
     let gone = 0;
@@ -302,7 +305,7 @@ export class FlowTable {
     const base = e * KEY_WORDS;
     const keys = this.#keys;
     const key = this.key;
-    // The words that differ most first.
+    // Compares the words that differ most first.
     return (
       keys[base + 8] === key[8] &&
       keys[base + 3] === key[3] &&
@@ -317,7 +320,7 @@ export class FlowTable {
     );
   }
 
-  /** Over the key's words, from two secret seeds; over those that differ where all is TCP over IPv4. */
+  /** Hashes the key's words with two secret seeds. For TCP over IPv4 it hashes only the three words that can differ. */
   #hash(): number {
     const key = this.key;
     let h = mix(mix(mix(this.#seed0, key[3] ^ this.#seed1), key[7] ^ this.#seed1), key[8] ^ this.#seed1);

@@ -1,11 +1,11 @@
 /**
- * A batch of packets in one arena, and what has been decided about each.
+ * A batch of packets in one arena, and the decision about each.
  *
- * Packets 0 … count-1 were read; count … total-1 were emitted by stages (copies, resets). A stage looks
- * at the undecided ones (`verdict[i] === OPEN`), edits them in place, and decides with
- * {@link Batch.pass}, {@link Batch.drop}, {@link Batch.hold}. It never allocates, awaits, logs or throws.
+ * Packets 0 … count-1 were read; packets count … total-1 were emitted by stages (copies, resets). A stage looks at
+ * the undecided packets (`verdict[i] === OPEN`), edits them in place, and decides with {@link Batch.pass}, {@link
+ * Batch.drop} or {@link Batch.hold}. It never allocates, awaits, logs or throws.
  *
- * Bounds: `validate.ts` checks a packet once. Until then a stage may read nothing of it.
+ * Bounds: `validate.ts` checks a packet once. Stages before it must not read the packet's bytes.
  */
 import type { Clock } from '../device/clock.js';
 import { PACKET_GAP, VNET_HEADER } from '../device/device.js';
@@ -28,12 +28,12 @@ export const DROP = 2;
 export const HOLD = 3;
 export const EMIT = 4;
 
-/** Packets that one read takes at most, and the bytes that each may have: a GSO super-packet. */
+/** The most packets that one read takes, and the bytes that each may have: those of a GSO super-packet. */
 export const BATCH = 128;
 export const SLOT = 65536;
-/** Before each packet: a virtio header, a tag (16) and an outer header (20) may be put in front. */
+/** Bytes before each packet: a virtio header, a tag (16) and an outer header (20) may be put in front. */
 export const HEADROOM = PACKET_GAP;
-/** Packets that stages may add before they are flushed; SYNs and resets only, so they are small. */
+/** The most packets that stages may add before a flush. Stages add only SYNs and resets, so these are small. */
 export const EXTRAS = 512;
 export const EXTRA_SLOT = 2048;
 
@@ -52,11 +52,11 @@ export class Batch {
   readonly length = new Int32Array(SLOTS);
   readonly verdict = new Uint8Array(SLOTS);
 
-  // What `validate.ts` decodes, and whoever opens a tunnel or translates keeps up to date.
+  // Columns that `validate.ts` decodes. A stage that opens a tunnel or translates a packet keeps them up to date.
   /** First byte of the transport header. */
   readonly l4 = wordColumn<At>(SLOTS);
   readonly protocol = new Uint8Array(SLOTS);
-  /** Four words per packet, IPv4 as v4-mapped. */
+  /** Four words per packet; IPv4 addresses are v4-mapped. */
   readonly saddr = new Int32Array(4 * SLOTS);
   readonly daddr = new Int32Array(4 * SLOTS);
   /** 0 where the protocol has no ports. */
@@ -66,15 +66,15 @@ export class Batch {
   /** 1 for a packet that a stage took out of a tunnel; the device may join such segments. */
   readonly opened = new Uint8Array(SLOTS);
 
-  // What a program's lookups find; -1 for none.
+  // Columns that a program's lookups fill in; -1 for none.
   readonly flow = columnOf<FlowEntry>(new Int32Array(SLOTS));
   readonly service = columnOf<ServiceNumber>(new Int32Array(SLOTS));
-  /** The endpoint that a packet comes from. */
+  /** The endpoint that the packet comes from. */
   readonly endpoint = columnOf<EndpointNumber>(new Int32Array(SLOTS));
-  /** Which side a packet comes from, in the program's own terms; 0 for neither. */
+  /** The side that the packet comes from, numbered by the program; 0 for neither. */
   readonly side = new Uint8Array(SLOTS);
 
-  /** Called when the extra slots are used up: writes what is decided and makes room. */
+  /** Called when the extra slots are used up: writes the extra packets and makes room. */
   flush: () => void = () => {};
 
   /** @param counters one per reason, in shared memory: this thread adds, the control plane reads */
@@ -85,7 +85,7 @@ export class Batch {
     this.reset();
   }
 
-  /** Makes every read slot empty, at its place. */
+  /** Makes every read slot empty and puts it back at its place. */
   reset(): void {
     this.count = 0;
     this.total = 0;
@@ -120,8 +120,8 @@ export class Batch {
   }
 
   /**
-   * Adds a packet of at most {@link EXTRA_SLOT} bytes, to be written by the caller at `at[…]` before its
-   * next call here. Its virtio header is clear.
+   * Adds a packet of at most {@link EXTRA_SLOT} bytes. The caller must write it to `at[…]` before it calls this
+   * again. Its virtio header is clear.
    */
   emit(length: number, reason: number): number {
     if (this.total - this.count >= EXTRAS) this.flush();
@@ -135,7 +135,7 @@ export class Batch {
     return i;
   }
 
-  /** Adds a copy of packet `i`, virtio header and columns included. Requires it to fit into {@link EXTRA_SLOT}. */
+  /** Adds a copy of packet `i`, with its virtio header and columns. The packet must fit into {@link EXTRA_SLOT}. */
   emitCopy(i: number, reason: number): number {
     const k = this.emit(this.length[i], reason);
     const from = this.at[i];
@@ -163,7 +163,9 @@ export class Batch {
     return this.daddr[4 * i + 3];
   }
 
-  /** Takes back the packet that {@link emit} made last, uncounted; for one that goes into the hold queue. */
+  /**
+   * Removes the packet that {@link emit} made last, without counting it; for a packet that goes into the hold queue.
+   */
   takeBack(i: number, reason: number): void {
     this.total = i;
     this.counters[reason]--;

@@ -1,4 +1,4 @@
-/** The control plane's side of the data plane: starts the thread, hands it snapshots, reads its counters. */
+/** The control plane's side of the data plane: starts the thread, sends it snapshots, reads its counters. */
 import { Worker } from 'node:worker_threads';
 import { FirstackError } from '../errors.js';
 import { type FromWorker, type ToWorker, type TunOptions, type WorkerStart, wordsOf } from './messages.js';
@@ -8,7 +8,7 @@ import { MAX_GAUGES, MAX_REASONS } from './reasons.js';
 export interface DataPlaneOptions {
   /** URL of the program's pipeline module. */
   module: URL;
-  /** The program's own options: cloned into the thread. */
+  /** The program's own options, which are cloned into the thread. */
   options: unknown;
   tun: TunOptions;
   holdSlots: number;
@@ -16,7 +16,7 @@ export interface DataPlaneOptions {
   memory: Readonly<Record<string, number>>;
   /** What the kernel's hooks share, where flows are pinned. */
   kernel?: KernelHandles;
-  /** The device is gone, or the thread failed: the program cannot go on. */
+  /** Called when the interface no longer exists or the thread failed: the program cannot continue. */
   onFailure(error: Error): void;
 }
 
@@ -88,7 +88,7 @@ export class DataPlane {
     return Object.fromEntries(this.#names.map((name, i) => [name, this.#counters[i]]));
   }
 
-  /** A gauge as of now; 0 where the program has none of this name. */
+  /** A gauge as of now; 0 where the program has no gauge of this name. */
   gauge(name: string): number {
     return this.#gauges[this.#gaugeNames.indexOf(name)] ?? 0;
   }
@@ -97,7 +97,7 @@ export class DataPlane {
     if (this.#stopping) return;
     this.#stopping = true;
     this.#post({ type: 'stop' });
-    // A thread that failed has ended already.
+    // A thread that failed has ended already, so this does not wait.
     await this.#exited;
   }
 

@@ -1,4 +1,4 @@
-/** What the control plane and the data plane's thread say to each other. */
+/** The messages between the control plane and the data plane's thread. */
 import type { Faults } from '../device/fault.js';
 import type { KernelHandles, Memory } from './pipeline.js';
 
@@ -7,16 +7,16 @@ export interface TunOptions {
   queueLength: number;
   /** Writes every packet, both ways, to this file. */
   pcapFile?: string;
-  /** Damages what is read, on purpose. */
+  /** Damages the packets that are read, for tests. */
   fault?: Faults;
 }
 
-/** What the control plane starts the thread with. */
+/** The data with which the control plane starts the thread. */
 export interface WorkerStart {
   module: string;
   options: unknown;
   tun: TunOptions;
-  /** Packets that may wait for their release at once. */
+  /** The most packets that may wait for their release at once. */
   holdSlots: number;
   counters: SharedArrayBuffer;
   gauges: SharedArrayBuffer;

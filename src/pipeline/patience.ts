@@ -1,15 +1,19 @@
 /**
- * Whether to look for more packets for a moment before sleeping. To be woken costs a processor about what it takes to
- * carry a packet, and while nobody looks it sleeps, too. Pure.
+ * Decides whether to poll for more packets for a moment before sleeping. A wake-up costs a processor about as much
+ * time as carrying a packet, and the processor sleeps too while no packet is awaited. Pure.
  */
 
-/** About as long as a wake-up takes, there and back. Of 20, 50, 100 and 200 it carried the most connections. */
+/** About the time from falling asleep to being awake again. Of 20, 50, 100 and 200 it carried the most connections. */
 const WAIT_US = 20;
-/** So many times in vain, doubled each time, it is not tried again: on a quiet link it costs one wait in 1024 wake-ups. */
+/**
+ * After a wait in vain, polling is skipped for a number of wake-ups that doubles each time, up to 2^10: on a quiet
+ * link one wake-up in 1024 waits.
+ */
 const MOST_DOUBLINGS = 10;
 /**
- * A wait that took longer gave the processor to somebody who has much to do. Who sleeps is let in as soon as something
- * comes, who gives way only after the other's turn, milliseconds later.
+ * A wait that took longer than this means that another thread had much work on this processor. A sleeping thread is
+ * scheduled as soon as a packet comes. A thread that yields is scheduled only after the other thread's time slice,
+ * milliseconds later.
  */
 const CONTENDED_US = 500;
 
@@ -18,8 +22,8 @@ export class Patience {
   #skipped = 0;
 
   /**
-   * Microseconds to wait now; 0: sleep.
-   * @param freeUs what there is until something else is due
+   * Microseconds to poll now; 0 means sleep.
+   * @param freeUs time until the next work is due
    */
   next(freeUs: number): number {
     if (this.#skipped > 0) {
@@ -30,8 +34,9 @@ export class Patience {
   }
 
   /**
-   * What came of the last wait.
-   * @param tookUs with the work before it
+   * Takes the result of the last wait.
+   * @param packets packets that the wait found
+   * @param tookUs time of the wait, with the work before it
    */
   learn(packets: number, tookUs: number): void {
     if (tookUs >= CONTENDED_US) this.#inVain = MOST_DOUBLINGS;

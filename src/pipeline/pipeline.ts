@@ -1,4 +1,4 @@
-/** What a program hands to the data plane: its stages in order, and how it takes news. */
+/** What a program hands to the data plane: its stages in order, and functions for snapshots, ticks and due packets. */
 
 import type { Clock } from '../device/clock.js';
 import { BATCH_BYTES, type Device, DeviceError, VNET_HEADER } from '../device/device.js';
@@ -12,17 +12,17 @@ export interface PipelineContext<Options> {
   clock: Clock;
   batch: Batch;
   hold: HoldQueue;
-  /** Shared memory by name, as the program's control half asked for it (`Run.plane.memory`). */
+  /** Shared memory by name, as the program's control half requested it (`Run.plane.memory`). */
   memory: Memory;
   /** One word per name in {@link Pipeline.gauges}, in shared memory. */
   gauges: Float64Array;
-  /** What the kernel's hooks share with this thread, where flows are pinned. Only `src/fastpath` knows what is in it. */
+  /** What the kernel's hooks share with this thread, where flows are pinned. Only `src/fastpath` interprets it. */
   kernel?: KernelHandles;
 }
 
 export type Memory = Readonly<Record<string, Float64Array>>;
 
-/** Descriptors of the kernel's maps by name, which are the whole process's, and numbers that go with them. */
+/** Descriptors of the kernel's maps by name, which are valid in the whole process, and numbers that belong to them. */
 export type KernelHandles = Readonly<Record<string, number>>;
 
 export interface Pipeline<Snapshot> {
@@ -31,23 +31,23 @@ export interface Pipeline<Snapshot> {
   readonly reasons: readonly string[];
   /** Names of the gauges, in order. */
   readonly gauges: readonly string[];
-  /** Takes what the control plane knows now. May allocate. */
+  /** Takes over the control plane's latest snapshot. May allocate. */
   load(snapshot: Snapshot): void;
   /** Runs ten times a second: expiry and gauges. */
   tick(): void;
-  /** Runs every few milliseconds, where something must be followed that no packet tells of. */
+  /** Runs every few milliseconds, for a pipeline that must follow events that arrive without a packet. */
   poll?(): void;
-  /** What becomes of held packets that are due. Without it they are written as they are. */
+  /** Decides about held packets that are due. Without it they are written unchanged. */
   readonly due?: Due;
 }
 
-/** `meta` is what a packet was held with. */
+/** Handles held packets that are due. `meta` is the word with which a packet was held. */
 export interface Due {
-  /** By how much a packet may be late, so that one wake-up does for many. */
+  /** By how much a packet may be late, so that one wake-up serves several packets. */
   readonly slackUs: number;
-  /** Whether what it was held for has come about: it is dropped as it is. */
+  /** Whether the reason for holding the packet no longer exists: then it is dropped without {@link decide}. */
   isSettled(meta: number): boolean;
-  /** It is put into a batch of its own, and what comes of it is written. */
+  /** Decides about the packet, which is alone in a batch. The packets that result are written. */
   decide(batch: Batch, meta: number): void;
 }
 
@@ -56,16 +56,16 @@ export type CreatePipeline<Options, Snapshot> = (context: PipelineContext<Option
 /** What a program's pipeline module exports. */
 export interface PipelineModule {
   createPipeline: CreatePipeline<unknown, unknown>;
-  /** Goes through the program's work with packets of its own making (`rehearsal.ts`). */
+  /** Runs the program's stages over packets that it makes itself (`rehearsal.ts`). */
   rehearse?(create: CreatePipeline<unknown, unknown>, options: unknown): void;
 }
 
-/** Reads of one wake-up at most, so that timers are not starved. */
+/** The most reads of one wake-up, so that timers are not starved. */
 const ROUNDS = 8;
 const NONE_OPENED = new Uint8Array(0);
 
 /**
- * Carries packets from a device through the stages and back to it.
+ * Carries packets from a device through the stages and back to the device.
  * `run` is called when the device can be read, `release` when a held packet is due.
  */
 export class Runner {
@@ -85,7 +85,7 @@ export class Runner {
     batch.flush = () => this.#writeExtras();
   }
 
-  /** @returns packets read; -1 when the device is gone */
+  /** @returns the number of packets read; -1 when the device no longer exists */
   run(): number {
     const { batch, clock, hold } = this;
     const slackUs = this.due?.slackUs ?? 0;
@@ -113,7 +113,7 @@ export class Runner {
     return read;
   }
 
-  /** Whole µs: others would be boxed, garbage for each batch. */
+  /** Passes whole µs, because other numbers would be boxed, which is garbage for each batch. */
   #learn(packets: number): void {
     const { clock } = this;
     const beforeUs = clock.nowUs;
@@ -121,14 +121,14 @@ export class Runner {
     this.#patience.learn(packets, (clock.nowUs - beforeUs) | 0);
   }
 
-  /** Whether the device ended this batch for its bytes: there may be more. */
+  /** Whether the device ended this batch at its limit of bytes: then there may be more packets. */
   #isFull(n: number): boolean {
     let bytes = 0;
     for (let i = 0; i < n; i++) bytes += this.batch.length[i];
     return bytes >= BATCH_BYTES;
   }
 
-  /** Takes the first `n` packets of the batch through the stages and writes what comes of them. */
+  /** Takes the first `n` packets of the batch through the stages and writes the packets that result. */
   process(n: number): void {
     const { batch } = this;
     batch.begin(n);
@@ -151,7 +151,7 @@ export class Runner {
     this.#writeExtras();
   }
 
-  /** Sends every held packet that is due. @returns when the next one is, 0 when none is held */
+  /** Sends every held packet that is due. @returns when the next one is due; 0 when none is held */
   release(): number {
     const { hold, clock } = this;
     clock.update();
@@ -168,13 +168,13 @@ export class Runner {
     return hold.size > 0 ? hold.nextDueUs : 0;
   }
 
-  /** A held packet goes through the program's hands again, alone in the batch. */
+  /** A held packet that is due goes through the program again, alone in the batch. */
   #decideDue(e: number, due: Due): void {
     const { batch, hold } = this;
     batch.reset();
     const at = hold.at(e);
     const length = hold.lengthOf(e);
-    // By hand: `set(subarray())` makes an object per packet, and these are short.
+    // A loop, because `set(subarray())` makes an object per packet, and these packets are short.
     const { arena } = batch;
     const from = at - VNET_HEADER;
     const to = batch.at[0] - VNET_HEADER;

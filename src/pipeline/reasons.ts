@@ -1,8 +1,9 @@
 /**
- * Why a packet left as it did. Each reason is a counter; its prefix is the verdict, so that the sums add
- * up: packets in = pass + drop + hold, packets out = pass + emit + release - write errors.
+ * The reason for each packet's verdict. Each reason is a counter; its prefix is the verdict, so that the sums add up:
+ * packets in = pass + drop + hold, packets out = pass + emit + release - write errors.
  *
- * A program declares its own beside the ones that every pipeline has. Names are stable: they are metrics.
+ * A program declares reasons of its own beside those that every pipeline has. Names are stable, because they are
+ * metrics.
  */
 export const COMMON = {
   passDefault: 'pass.unmatched',
@@ -17,13 +18,13 @@ export const COMMON = {
   readError: 'error.read',
 } as const;
 
-/** Room for counters and for gauges in shared memory, whatever the program. */
+/** The most counters and gauges in shared memory, for any program. */
 export const MAX_REASONS = 96;
 export const MAX_GAUGES = 32;
 
 export type Reasons<T> = { readonly [K in keyof T]: number } & { readonly names: readonly string[] };
 
-/** Numbers the common reasons and a program's own; the numbers are the same in every thread. */
+/** Numbers the common reasons and the program's own; the numbers are the same in every thread. */
 export function defineReasons<T extends Record<string, string>>(own: T): Reasons<typeof COMMON & T> {
   const all: Record<string, string> = { ...COMMON, ...own };
   if (Object.keys(all).length > MAX_REASONS) throw new RangeError(`more than ${MAX_REASONS} reasons`);

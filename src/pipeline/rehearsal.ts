@@ -1,7 +1,7 @@
 /**
- * A program goes through its work once before its TUN exists, with packets of its own making and nobody to
- * hear them. Code that never ran is compiled when it is first needed: measured, the first 200 connections
- * at once after a start met 10 to 40 ms of that at each machine, and lost them their races.
+ * Before its TUN exists, a program runs its stages once over packets that it makes itself, which no machine receives.
+ * V8 compiles code when it is first needed: measured, the first 200 simultaneous connections after a start were
+ * delayed by this for 10 to 40 ms at each machine, and lost their races.
  */
 import { MonotonicClock } from '../device/clock.js';
 import { type Device, VNET_HEADER } from '../device/device.js';
@@ -21,13 +21,13 @@ import { MAX_GAUGES, MAX_REASONS } from './reasons.js';
 /** Flows of one rehearsal: enough for V8 to optimise what a packet passes, in less than 0.1 s. */
 export const REHEARSED = 400;
 
-/** Addresses of documentation (RFC 5737): no packet leaves. */
+/** Addresses for documentation (RFC 5737). No packet leaves the process. */
 export const CLIENT = 0xc0000202 | 0;
 export const SERVICE = 0xcb00710a | 0;
 export const REPLICA = 0xc633640b | 0;
 export const PORT = 80;
 const TTL = 61;
-/** MSS and three bytes of nothing: the SYN has options to go behind. */
+/** An MSS option, three NOPs and an EOL, so that the SYN has options that a tag can follow. */
 const SYN_OPTIONS = Uint8Array.of(2, 4, 5, 0xb4, 1, 1, 1, 0);
 
 const nowhere: Device = {
@@ -44,7 +44,7 @@ export class Rehearsal<Options, Snapshot> {
   readonly #runner: Runner;
   #count = 0;
 
-  /** @param memory bytes of shared memory by name, less than the program has in earnest */
+  /** @param memory bytes of shared memory by name; less than the running program uses */
   constructor(
     create: CreatePipeline<Options, Snapshot>,
     options: Options,
@@ -67,7 +67,7 @@ export class Rehearsal<Options, Snapshot> {
     this.#runner = new Runner(nowhere, this.batch, hold, stages, clock, due);
   }
 
-  /** Adds a TCP segment to the batch. @returns its place in the batch */
+  /** Adds a TCP segment to the batch. @returns its index in the batch */
   segment(
     from: number,
     sport: number,
@@ -115,7 +115,7 @@ export class Rehearsal<Options, Snapshot> {
     batch.length[i] += ipip.OVERHEAD;
   }
 
-  /** Takes the packets added since the last call through the stages. */
+  /** Takes the packets that were added since the last call through the stages. */
   run(): void {
     const n = this.#count;
     this.#count = 0;

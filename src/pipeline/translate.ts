@@ -1,11 +1,14 @@
-/** Network address translation of one packet: an address, its port, and both checksums (RFC 1624). TCP and UDP. */
+/**
+ * Network address translation of one packet: rewrites an address, its port, and both checksums (RFC 1624). TCP and
+ * UDP.
+ */
 import * as ipv4 from '../wire/ipv4.js';
 import * as tcp from '../wire/tcp.js';
 import * as udp from '../wire/udp.js';
 import * as virtio from '../wire/virtio.js';
 import type { Batch } from './batch.js';
 
-/** Gives packet `i` this source. Never allocates; a bad checksum stays bad. */
+/** Sets the source of packet `i`. Never allocates; a bad checksum stays bad. */
 export function snat(batch: Batch, i: number, address: number, port: number): void {
   rewrite(batch, i, ipv4.SADDR, address);
   const partial = virtio.needsCsum(batch.view, batch.at[i]);
@@ -15,7 +18,7 @@ export function snat(batch: Batch, i: number, address: number, port: number): vo
   batch.sport[i] = port;
 }
 
-/** Gives packet `i` this destination. Never allocates; a bad checksum stays bad. */
+/** Sets the destination of packet `i`. Never allocates; a bad checksum stays bad. */
 export function dnat(batch: Batch, i: number, address: number, port: number): void {
   rewrite(batch, i, ipv4.DADDR, address);
   const partial = virtio.needsCsum(batch.view, batch.at[i]);

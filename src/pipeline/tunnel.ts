@@ -1,4 +1,6 @@
-/** Into a tunnel and out of it: IP-in-IP, one deep (RFC 2003), and the columns that follow. */
+/**
+ * Puts a packet into a tunnel and takes it out: IP-in-IP, one deep (RFC 2003). Keeps the batch's columns up to date.
+ */
 import type { At } from '../flow/numbers.js';
 import * as ipip from '../wire/ipip.js';
 import * as ipv4 from '../wire/ipv4.js';
@@ -7,13 +9,14 @@ import { common } from './reasons.js';
 import { decode, isWhole } from './validate.js';
 
 /**
- * Identifications of outer headers that may be fragmented: 16 bits that wrap. One counter per tunnel's end, so that two
- * datagrams of one pair of addresses do not share one within 65,536 (RFC 6864).
+ * Identifications of outer headers that may be fragmented: 16 bits that wrap. There is one counter per tunnel
+ * endpoint, so that no two of 65,536 consecutive datagrams between the same pair of addresses share an identification
+ * (RFC 6864).
  */
 export class TunnelIds {
   #next = 0;
 
-  /** The identification of a packet that becomes `count` segments, which take the following ones. */
+  /** Returns the identification of a packet that becomes `count` segments; its segments take the following ones. */
   take(count: number): number {
     const id = this.#next;
     this.#next = (id + count) & 0xffff;
@@ -39,18 +42,18 @@ export function intoTunnel(
   batch.length[i] += ipip.OVERHEAD;
 }
 
-/** What an IP-in-IP packet can hold: see {@link lookInside}. */
+/** What an IP-in-IP packet can contain: see {@link lookInside}. */
 export const INNER_WHOLE = 1;
 export const INNER_MALFORMED = 0;
 export const INNER_OTHER = -1;
 
 /**
- * What stands inside the IP-in-IP packet `i`: a whole, unfragmented packet of this protocol ({@link INNER_WHOLE}),
- * something else ({@link INNER_OTHER}: nested tunnels too, nesting is one deep), or nothing that can be read
- * ({@link INNER_MALFORMED}). Requires `validate` to have let the packet through.
+ * Finds what the IP-in-IP packet `i` contains: a whole, unfragmented packet of this protocol ({@link INNER_WHOLE});
+ * something else ({@link INNER_OTHER}), also a nested tunnel, because nesting is one deep; or nothing that can be
+ * read ({@link INNER_MALFORMED}). Requires `validate` to have let the packet through.
  *
- * Sets, for a whole one: protocol, saddr, daddr, sport, dport, tcpFlags and l4 to the inner packet's. `at` and `length`
- * stay those of the outer packet.
+ * For a whole packet it sets protocol, saddr, daddr, sport, dport, tcpFlags and l4 to those of the inner packet. `at`
+ * and `length` stay those of the outer packet.
  */
 export function lookInside(batch: Batch, i: number, protocol: number): number {
   const { view } = batch;
@@ -71,8 +74,9 @@ export function innerAt(batch: Batch, i: number): At {
 }
 
 /**
- * Takes packet `i` out of its tunnel. Drops it where RFC 6040 says so. Requires {@link lookInside} to have found it whole.
- * @returns whether it goes on
+ * Takes packet `i` out of its tunnel. Drops it where RFC 6040 requires that. Requires {@link lookInside} to have
+ * returned {@link INNER_WHOLE}.
+ * @returns whether the packet was not dropped
  */
 export function outOfTunnel(batch: Batch, i: number): boolean {
   const opened = ipip.decapsulate(batch.view, batch.at[i]);

@@ -1,6 +1,7 @@
 /**
- * The stage that checks bounds and decodes, once. After it an undecided packet is a whole, unfragmented IPv4 packet
- * that lies in its slot; where `protocol` says TCP, that header lies in it too, and so does UDP's where a port is not 0.
+ * The stage that checks bounds and decodes, once. After it, an undecided packet is a whole, unfragmented IPv4 packet
+ * that lies in its slot. Where `protocol` is TCP, the TCP header lies in it too; where it is UDP and a port is not 0,
+ * the UDP header does.
  *
  * reads: at, length. Sets: verdict, length, l4, protocol, saddr, daddr, sport, dport, tcpFlags.
  */
@@ -38,7 +39,7 @@ export function validate(batch: Batch): void {
     }
     protocol[i] = ipv4.protocol(view, p);
     const whole = isWhole(view, p, p, protocol[i]);
-    // A datagram that is cut off is no flow's; a router would forward it.
+    // A truncated UDP datagram belongs to no flow and stays undecided, because a router would forward it.
     if (!whole && (protocol[i] === ipv4.PROTO_TCP || virtio.needsCsum(view, p))) {
       batch.drop(i, common.dropMalformed);
       continue;
@@ -48,7 +49,8 @@ export function validate(batch: Batch): void {
 }
 
 /**
- * Whether the transport header of the IPv4 packet at `ip` lies in it, and a checksum left open is that header's.
+ * Whether the IPv4 packet at `ip` contains its whole transport header. A checksum that is left open must be that
+ * header's.
  * @param at the packet that the virtio header describes: `ip`, or the outer header of a tunnel
  */
 export function isWhole(view: DataView, at: number, ip: number, protocol: number): boolean {
@@ -64,7 +66,7 @@ export function isWhole(view: DataView, at: number, ip: number, protocol: number
 
 /**
  * Fills the columns of packet `i` from the checked IPv4 header at `ip`. Requires `protocol[i]` to be set.
- * @param whole what {@link isWhole} says of it; a transport header that is not is not read
+ * @param whole the result of {@link isWhole}; a transport header that is not whole is not read
  */
 export function decode(batch: Batch, i: number, ip: number, whole = true): void {
   const { view, saddr, daddr, protocol } = batch;
@@ -76,7 +78,7 @@ export function decode(batch: Batch, i: number, ip: number, whole = true): void 
   saddr[w + 3] = ipv4.saddr(view, ip);
   daddr[w + 3] = ipv4.daddr(view, ip);
   const hasPorts = whole && (protocol[i] === ipv4.PROTO_TCP || protocol[i] === ipv4.PROTO_UDP);
-  // TCP and UDP have their ports at the same place.
+  // TCP and UDP have their ports at the same offsets.
   batch.sport[i] = hasPorts ? tcp.sport(view, l4) : 0;
   batch.dport[i] = hasPorts ? tcp.dport(view, l4) : 0;
   batch.tcpFlags[i] = protocol[i] === ipv4.PROTO_TCP ? tcp.flags(view, l4) : 0;

@@ -1,6 +1,6 @@
 /**
- * The data plane's thread: owns the TUN, the flow table and the hold queue, and does nothing else.
- * The control plane talks to it by messages and reads its counters from shared memory.
+ * The data plane's thread: owns the TUN, the flow table and the hold queue, and does nothing else. The control plane
+ * sends it messages and reads its counters from shared memory.
  */
 import { parentPort, workerData } from 'node:worker_threads';
 import { MonotonicClock, PreciseTimer } from '../device/clock.js';
@@ -13,7 +13,7 @@ import { Batch, EXTRA_SLOT } from './batch.js';
 import { type FromWorker, type ToWorker, type WorkerStart, wordsOf } from './messages.js';
 import { type PipelineModule, Runner } from './pipeline.js';
 
-/** Expiry and gauges, in milliseconds. */
+/** How often expiry and gauges run, in milliseconds. */
 const TICK_MS = 100;
 const POLL_MS = 5;
 

@@ -1,9 +1,10 @@
 /**
- * One-way distances from round trips: the median of a window, halved. Pure.
- * Half a round trip is the way there only where paths are symmetric; reports say that this is the measure.
+ * One-way distances from round trips: half of the median of a window. Pure.
+ * Half a round trip is the one-way distance only where paths are symmetric; reports say that this is how it was
+ * measured.
  */
 const WINDOW = 15;
-/** Answers that a distance needs before it counts. */
+/** The number of answers from which a distance is computed. */
 const ENOUGH = 3;
 
 export class DistanceWindow {
@@ -13,7 +14,7 @@ export class DistanceWindow {
 
   /**
    * @param nowUs when the answer came
-   * @param oneWayUs the way there by two clocks; means something only where both are synchronized
+   * @param oneWayUs the one-way time by two clocks; meaningful only where both are synchronized
    */
   add(rttUs: number, nowUs: number, oneWayUs = 0): void {
     this.#oneWayUs.push(oneWayUs);

@@ -1,4 +1,4 @@
-/** Measures d(O,R): probes each replica over UDP and keeps the median of a window. */
+/** Measures d(O,R): probes each replica over UDP and computes the median of a window. */
 import { createSocket, type Socket } from 'node:dgram';
 import { wallUs } from '../device/wall-clock.js';
 import * as probe from '../wire/probe.js';
@@ -6,15 +6,15 @@ import type { SipKey } from '../wire/siphash.js';
 import { DistanceWindow } from './distance.js';
 
 const INTERVAL_MS = 200;
-/** Until a window has something to say, it is filled faster. */
+/** The interval between probes until a window has enough answers. */
 const EAGER_MS = 40;
-/** A replica that has not answered for so long is not raced, whatever the registry says. */
+/** A replica that has not answered for this long is not raced, whatever the registry says. */
 const SILENT_US = 1_000_000;
 
 interface Target {
   id: string;
   window: DistanceWindow;
-  /** When each probe under way was sent, by its number modulo 256: by the wall clock, and by the monotonic one. */
+  /** When each outstanding probe was sent, by its number modulo 256: by the wall clock, and by the monotonic clock. */
   sentUs: Float64Array;
   begunUs: Float64Array;
   seq: number;
@@ -27,7 +27,7 @@ export class Prober {
   #socket: Socket | undefined;
   #timer: NodeJS.Timeout | undefined;
 
-  /** @param address O: replicas see the probes come from there */
+  /** @param address O, the source address of the probes */
   constructor(
     readonly address: string,
     key: SipKey,
@@ -43,7 +43,7 @@ export class Prober {
       socket.bind({ address: this.address, port: 0 }, resolve);
     });
     socket.removeAllListeners('error');
-    // Unreachable replicas show as silence; an ICMP error says nothing more.
+    // An unreachable replica does not answer; an ICMP error adds nothing to that.
     socket.on('error', () => {});
     socket.on('message', (bytes, from) => this.#onMessage(bytes, from.address));
     this.#timer = setInterval(() => this.#tick(), EAGER_MS);
@@ -75,8 +75,8 @@ export class Prober {
   }
 
   /**
-   * d(O,R) in µs of a replica that answers, undefined of one that does not.
-   * @param synchronized both clocks are: one way by timestamps, else half a round trip
+   * d(O,R) in µs for a replica that answers; undefined for a replica that does not.
+   * @param synchronized whether both clocks are: then the one-way time by timestamps, else half a round trip
    */
   distanceUs(address: string, synchronized = false): number | undefined {
     const target = this.#targets.get(address);
@@ -105,7 +105,7 @@ export class Prober {
     const target = this.#targets.get(address);
     if (reply === undefined || reply.kind !== probe.REPLY || target === undefined) return;
     const slot = reply.seq & 255;
-    // One answer per probe, and only to a probe of ours.
+    // Accepts one answer per probe, and only to a probe that this process sent.
     if (target.sentUs[slot] === 0 || target.sentUs[slot] !== reply.sentUs) return;
     target.sentUs[slot] = 0;
     const held = Math.max(0, reply.repliedUs - reply.receivedUs);

@@ -1,4 +1,4 @@
-/** Answers the origin's distance probes (UDP 7417): authentic ones only, with as many bytes as they had. */
+/** Answers the origin's distance probes (UDP 7417): only authentic ones, with an answer of the same size. */
 import { createSocket, type Socket } from 'node:dgram';
 import { wallUs } from '../device/wall-clock.js';
 import { FirstackError } from '../errors.js';

@@ -1,8 +1,8 @@
 /**
- * Small numbers for the machines that can win a race, the same in the control plane and in the data plane. 0 is always the
- * origin. A number is given out at a machine's first mention, the lowest that a race can name, and is free again when
- * {@link Candidates.release} says that no flow knows the machine any more; so a number outlives its machine for a while,
- * and its generation says whose it is.
+ * Small numbers for the machines that can win a race, the same in the control plane and in the data plane. 0 is
+ * always the origin. A machine receives a number when it is first mentioned: the lowest free one that a race can
+ * name. The number is free again after {@link Candidates.release}, which requires that no flow refers to the machine.
+ * So a number stays assigned for a while after its machine has left, and its generation tells which machine it means.
  */
 import type { CandidateNumber } from '../flow/numbers.js';
 
@@ -10,29 +10,30 @@ export const ORIGIN = 0 as CandidateNumber;
 export const ORIGIN_ID = 'origin';
 
 /**
- * Candidates that a gateway's own race, a race record and the table of what was learned tell apart: one bit of a word
- * each, the origin among them. Numbers beyond win races of an origin's like all others, and are not asked by a gateway.
+ * The number of candidates that a gateway's own race, a race record and the table of learned times can tell apart:
+ * one bit of a word each, the origin included. A candidate with a higher number can win an origin's race like any
+ * other, but a gateway does not ask it.
  */
 export const MOST_RACED = 32;
 
 interface Holder {
   id: string;
-  /** The race from which on the number is this machine's. */
+  /** The first race in which the number means this machine. */
   since: number;
 }
 
 export class Candidates {
   readonly #numbers = new Map<string, CandidateNumber>([[ORIGIN_ID, ORIGIN]]);
-  /** By number: its holders, the present one last; undefined at the end while it is free. */
+  /** By number: its holders, the present one last; undefined as the last element while the number is free. */
   readonly #holders: Holder[][] = [[{ id: ORIGIN_ID, since: 0 }]];
   readonly #generations: number[] = [0];
-  /** Free numbers below {@link MOST_RACED}, and those beyond. */
+  /** Free numbers below {@link MOST_RACED}, and the free ones from there on. */
   readonly #freeRaced: number[] = [];
   readonly #freeOthers: number[] = [];
-  /** The number of the next race: what a number stood for in earlier ones is remembered. */
+  /** The number of the next race, so that {@link idOf} can name the machines of earlier races. */
   nextRace: () => number = () => 0;
 
-  /** The number of a machine, given out if it has none. */
+  /** The number of a machine; assigns one if it has none. */
   numberOf(id: string): CandidateNumber {
     return this.#numbers.get(id) ?? this.#give(id, this.#takeFree());
   }
@@ -42,7 +43,7 @@ export class Candidates {
     return this.#numbers.get(id);
   }
 
-  /** The lowest free number that a race can name; where there is none, any. */
+  /** The lowest free number that a race can name; where there is none, any free number. */
   #takeFree(): number {
     const { length } = this.#holders;
     if (this.#freeRaced.length === 0)
@@ -62,7 +63,7 @@ export class Candidates {
     return number;
   }
 
-  /** Frees the number of a machine. Requires that no flow has this machine for its winner. */
+  /** Frees a machine's number. Requires that no flow has this machine as its winner. */
   release(id: string): void {
     const number = this.#numbers.get(id);
     if (number === undefined || number === ORIGIN) return;
@@ -70,7 +71,10 @@ export class Candidates {
     (number < MOST_RACED ? this.#freeRaced : this.#freeOthers).push(number);
   }
 
-  /** Gives a machine a number below {@link MOST_RACED} where one is free. Requires what {@link release} does. */
+  /**
+   * Gives a machine a number below {@link MOST_RACED}, where one is free. Has the same requirement as {@link
+   * release}.
+   */
   promote(id: string): boolean {
     if (this.#freeRaced.length === 0) return false;
     this.release(id);
@@ -83,7 +87,10 @@ export class Candidates {
     return this.#numbers.size;
   }
 
-  /** How many machines have had a number before: when it changes, what was known of the number is another machine's. */
+  /**
+   * How many machines have had a number before. When it changes, everything known under this number is about another
+   * machine.
+   */
   generationOf(number: number): number {
     return this.#generations[number] ?? 0;
   }
@@ -93,7 +100,7 @@ export class Candidates {
     return this.#holders[number]?.findLast((h) => h.since <= race)?.id ?? `#${number}`;
   }
 
-  /** Forgets what numbers stood for in races before this one. */
+  /** Forgets the machines that numbers meant in races before this one. */
   forgetBefore(race: number): void {
     for (const holders of this.#holders) {
       const needed = holders.findLastIndex((h) => h.since <= race);

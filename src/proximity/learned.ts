@@ -1,30 +1,30 @@
 /**
- * What a gateway has learned: per service and client prefix, how long each candidate takes to acknowledge
- * a SYN, and how much that varies. From it follow who to ask alone, how long to wait before asking the
- * others too, and when to race again. Pure; times in microseconds. The table lies in memory that the
- * control plane reads; one writer.
+ * What a gateway has learned: per service and client prefix, how long each candidate takes to acknowledge a SYN, and
+ * how much that varies. From this follow which candidate to ask alone, how long to wait before asking the others too,
+ * and when to race again. Pure; times in microseconds. The table is in memory that the control plane reads; one
+ * writer.
  */
 import type { Clock } from '../device/clock.js';
 import type { CandidateNumber, ServiceNumber } from '../flow/numbers.js';
 import { layoutOf } from '../layout.js';
 import { MOST_RACED } from './candidates.js';
 
-/** Of each candidate, in doubles. */
+/** The values of one candidate, in doubles. */
 const candidate = layoutOf({ rtt: 1, variation: 1, samples: 1, wins: 1 });
 
 /** One entry, in doubles. */
 const entryOf = layoutOf({
   service: 1,
   prefix: 1,
-  /** When it was last looked at. */
+  /** When the entry was last used. */
   used: 1,
   /** When all candidates were last asked. */
   raced: 1,
-  /** Bits of the candidates that took part in the last full race. */
+  /** One bit for each candidate that took part in the last full race. */
   attempted: 1,
-  /** Races in a row that a candidate left unanswered. */
+  /** Consecutive races in which a candidate did not answer. */
   retries: 1,
-  /** Races and comparisons since a candidate was last measured anew. */
+  /** Races and comparisons since a candidate was last measured as a new one. */
   races: 1,
   reserved: 1,
   candidates: MOST_RACED * candidate.stride,
@@ -43,45 +43,51 @@ const SAMPLES = candidate.samples;
 const WINS = candidate.wins;
 const PER_CANDIDATE = candidate.stride;
 const STRIDE = entryOf.stride;
-/** Entries share a bucket; the one unused for longest makes room. */
+/** Entries per bucket; the entry that was unused for longest is replaced. */
 const WAYS = 4;
 
 /**
- * Gains of round trip and variation, as RFC 6298 has them but slower for the variation, and with errors
- * clipped: one late wake-up of a busy machine must not make two far machines look near each other. A path
- * that really changed is followed all the same, since the variation that clips grows with each surprise.
+ * Gains for round trip and variation as in RFC 6298, but slower for the variation, and with errors clipped: one late
+ * wake-up of a busy machine must not make two machines at different distances look equally near. A path that really
+ * changed is still followed, because the variation, which sets the clip, grows with each such error.
  */
 const ALPHA = 1 / 8;
 const BETA = 1 / 16;
 const CLIP = 3;
 
-/** Samples from which on a candidate's own variation means something. */
+/** From this number of samples on, a candidate's own variation is meaningful. */
 const ENOUGH_SAMPLES = 4;
 /**
- * A first sample may be this much too long: neighbours to resolve, cold caches. Two that are closer are raced
- * until both have enough samples, or {@link MOST_RACES} have not given them.
+ * A first sample may be too long by this much, because of neighbour resolution and cold caches. Two candidates whose
+ * times differ by less are raced until both have enough samples, or {@link MOST_RACES} races have not given them.
  */
 const UNSURE_US = 5000;
 const MOST_RACES = 8;
 
-/** Below this, two round trips are not told apart whatever the variation says. */
+/** Two round trips that differ by less than this are not told apart, whatever their variation. */
 const LEAST_JITTER_US = 500;
-/** Two that are closer share the work: over a wide area nobody notices the difference. */
+/** Two candidates that differ by less than this share connections: over a wide area no user notices the difference. */
 const SHARE_US = 1000;
-/** One that nobody compares while it stands must be ahead by more than what passes by chance. */
+/** A winner that the kernel uses without comparing it must be ahead by this many times the measured variation. */
 const CLEAR = 3;
-/** The hedge: k times the expected time, and bounds as Happy Eyeballs has them (RFC 8305, 8). */
+/** The hedge: k times the expected time, with bounds as in Happy Eyeballs (RFC 8305, 8). */
 const HEDGE_FACTOR = 1.5;
 const HEDGE_LEAST_US = 10_000;
 const HEDGE_MOST_US = 2_000_000;
-/** One connection in so many races again, so that what was learned never goes stale. */
+/** One connection in this many is raced again, so that learned times do not become stale. */
 export const RACE_AGAIN = 50;
-/** Somebody who did not answer a race may have lost its SYN: raced again soon, and ever more rarely. */
+/**
+ * A candidate that did not answer a race may have lost its SYN: the race is repeated soon, and then at doubling
+ * intervals.
+ */
 const RETRY_US = 1e6;
 const MOST_DOUBLINGS = 6;
-/** Races in a row after which one that never answered is not waited for: chance loses one SYN, not these. */
+/**
+ * After this many unanswered races in a row a candidate is not waited for: chance may lose one SYN, but not this
+ * many.
+ */
 const SILENT_RACES = 4;
-/** Nothing older than this is believed. */
+/** Times older than this are not used. */
 const STALE_US = 600e6;
 
 /** Bits of an IPv4 client prefix. */
@@ -91,13 +97,16 @@ export function learnedBytes(entries: number): number {
   return entries * STRIDE * 8;
 }
 
-/** Answers of {@link Learned.choose}: ask everybody; ask those who are too near to be told apart yet. */
+/**
+ * Results of {@link Learned.choose}: ask all candidates; ask those that are too near to each other to be told apart
+ * yet.
+ */
 export const RACE = -1;
 export const COMPARE = -2;
 
 export class Learned {
   readonly #mask: number;
-  /** What others have measured from the same site. */
+  /** What other gateways of the same site have measured. */
   seeds: readonly {
     service: ServiceNumber;
     candidate: CandidateNumber;
@@ -105,7 +114,7 @@ export class Learned {
     variationUs: number;
   }[] = [];
 
-  /** @param clock read here, as a time handed over would be boxed: garbage, for each connection */
+  /** @param clock read here, because a time passed as an argument would be boxed: garbage for each connection */
   constructor(
     readonly table: Float64Array,
     readonly clock: Clock,
@@ -116,7 +125,7 @@ export class Learned {
     for (let base = 0; base + STRIDE <= table.length; base += STRIDE) table[base + SERVICE] = -1;
   }
 
-  /** The entry's place, made if it is not there; -1 when there is no table. */
+  /** The entry's offset; the entry is made if there is none. -1 when there is no table. */
   entry(service: ServiceNumber, client: number): number {
     if (this.#mask < 0) return -1;
     const prefix = client >>> (32 - PREFIX_BITS);
@@ -140,7 +149,7 @@ export class Learned {
     return oldest;
   }
 
-  /** A new entry begins with what others of the site have measured. */
+  /** A new entry starts with the times that other gateways of the site have measured. */
   #plant(entry: number, service: number): void {
     for (let k = 0; k < this.seeds.length; k++) {
       const s = this.seeds[k];
@@ -154,7 +163,7 @@ export class Learned {
     }
   }
 
-  /** Takes a measured round trip over. */
+  /** Adds a measured round trip. */
   note(entry: number, candidate: number, rttUs: number): void {
     if (entry < 0 || candidate >= MOST_RACED) return;
     const { table } = this;
@@ -166,7 +175,7 @@ export class Learned {
       const most = CLIP * table[c + VARIATION] + LEAST_JITTER_US;
       const error = Math.max(-most, Math.min(most, rttUs - table[c + RTT]));
       table[c + VARIATION] += BETA * (Math.abs(error) - table[c + VARIATION]);
-      // The first few count alike.
+      // The first few samples have equal weight.
       table[c + RTT] += Math.max(ALPHA, 1 / (table[c + SAMPLES] + 1)) * error;
     }
     table[c + SAMPLES]++;
@@ -177,14 +186,14 @@ export class Learned {
       this.table[entry + CANDIDATES + candidate * PER_CANDIDATE + WINS]++;
   }
 
-  /** A candidate failed: it must prove itself in a race again. */
+  /** Forgets the times of a candidate that failed: it must be measured in a race again. */
   forget(entry: number, candidate: number): void {
     if (entry < 0 || candidate >= MOST_RACED) return;
     this.table[entry + CANDIDATES + candidate * PER_CANDIDATE + SAMPLES] = 0;
     this.table[entry + RACES] = 0;
   }
 
-  /** A candidate's number is another machine's from now on. */
+  /** Forgets all times of a candidate number, because it means another machine from now on. */
   forgetEverywhere(candidateNumber: number): void {
     if (candidateNumber >= MOST_RACED) return;
     const { table } = this;
@@ -199,7 +208,7 @@ export class Learned {
   /** Notes that every candidate in `live` is being asked now. */
   raced(entry: number, live: number): void {
     if (entry < 0) return;
-    // Somebody new is patience begun anew.
+    // A new candidate resets the retry back-off.
     const unanswered = (live & ~this.table[entry + ATTEMPTED]) === 0 && this.#unheard(entry, live);
     this.table[entry + RETRIES] = unanswered ? this.table[entry + RETRIES] + 1 : 0;
     this.table[entry + RACED] = this.clock.nowUs;
@@ -208,16 +217,16 @@ export class Learned {
   }
 
   /**
-   * Whom to ask alone, or {@link RACE}, or {@link COMPARE}.
-   * @param live bit per candidate that may be asked
-   * @param loads 0 … 1 per candidate; those too close to call share by what they have left
-   * @param hash of the flow, a word: the choice is the same for every SYN of it
+   * The candidate to ask alone, or {@link RACE}, or {@link COMPARE}.
+   * @param live one bit for each candidate that may be asked
+   * @param loads 0 … 1 per candidate; candidates that cannot be told apart share connections by their free capacity
+   * @param hash a hash of the flow: the choice is the same for every SYN of a flow
    */
   choose(entry: number, live: number, loads: Float64Array, hash: number): number {
     if (entry < 0) return RACE;
     const { table } = this;
     if (table[entry + RACED] === 0 || this.clock.nowUs - table[entry + RACED] > STALE_US) return RACE;
-    // Somebody new has not been heard yet.
+    // A new candidate has not been measured yet.
     if ((live & ~table[entry + ATTEMPTED]) !== 0) return RACE;
     const waited = this.clock.nowUs - table[entry + RACED];
     if (
@@ -243,7 +252,7 @@ export class Learned {
     return best;
   }
 
-  /** Whether everybody who answers at all has been heard and nobody else comes anywhere near this one. */
+  /** Whether every candidate that answers at all has been measured, and none comes near this one. */
   isClear(entry: number, live: number, candidate: number): boolean {
     if (entry < 0 || this.best(entry, live) !== candidate) return false;
     if (this.#unheard(entry, live) && this.table[entry + RETRIES] < SILENT_RACES) return false;
@@ -263,14 +272,14 @@ export class Learned {
     return best;
   }
 
-  /** Whether one of these has never acknowledged, or must prove itself again. */
+  /** Whether one of these candidates has never acknowledged, or was forgotten after a failure. */
   #unheard(entry: number, candidates: number): boolean {
     for (let left = candidates; left !== 0; left &= left - 1)
       if (this.samples(entry, lowest(left)) === 0) return true;
     return false;
   }
 
-  /** Whether somebody may yet turn out to be as near as the best one, or nearer, once it is measured better. */
+  /** Whether a candidate may turn out to be as near as the best one, or nearer, after more measurements. */
   #unsure(entry: number, live: number, best: number): boolean {
     if (this.table[entry + RACES] >= MOST_RACES) return false;
     const close = this.#close(entry, live, best);
@@ -279,7 +288,7 @@ export class Learned {
     return false;
   }
 
-  /** Bits of those that may be as near as the best one, itself among them. */
+  /** One bit for each candidate that may be as near as the best one, which is included. */
   #close(entry: number, live: number, best: number): number {
     const table = this.table;
     let bits = 0;
@@ -291,13 +300,13 @@ export class Learned {
     return bits;
   }
 
-  /** Whom to ask when they are to be compared, a bit each; they count as having been. */
+  /** The candidates to ask for a comparison, one bit each; counts them as compared. */
   compare(entry: number, live: number): number {
     this.table[entry + RACES]++;
     return this.#close(entry, live, this.best(entry, live));
   }
 
-  /** Whether candidate `c` cannot be told apart from the best by `times` what was measured to vary. */
+  /** Whether candidate `c` cannot be told apart from the best one by `times` the measured variation. */
   #isNear(entry: number, best: number, c: number, times = 1): boolean {
     if (this.samples(entry, c) === 0) return false;
     const table = this.table;
@@ -305,7 +314,7 @@ export class Learned {
     return behind <= times * Math.max(SHARE_US, this.jitterUs(entry, best, c));
   }
 
-  /** What the difference of two candidates' round trips varies by, in whole µs. */
+  /** The variation of the difference between two candidates' round trips, in whole µs. */
   jitterUs(entry: number, a: number, b: number): number {
     if (a === b) return 0;
     const va = this.table[this.#variationOf(entry, a, b)];
@@ -313,7 +322,7 @@ export class Learned {
     return Math.ceil(Math.max(LEAST_JITTER_US, Math.sqrt(va * va + vb * vb))) | 0;
   }
 
-  /** Where a candidate's variation stands; while it is hardly measured, that of the one it is compared with. */
+  /** Offset of a candidate's variation; of the variation of the `other` one while the candidate has few samples. */
   #variationOf(entry: number, candidate: number, other: number): number {
     const measured = this.samples(entry, candidate) >= ENOUGH_SAMPLES ? candidate : other;
     return entry + CANDIDATES + measured * PER_CANDIDATE + VARIATION;
@@ -332,16 +341,16 @@ export class Learned {
 }
 
 /**
- * Where a candidate's round trip stands: what returns the number itself may be given it as an object, which
- * the data plane does not allocate.
+ * Offset of a candidate's round trip. A function that returned the time itself might return it as an object, and the
+ * data plane must not allocate.
  */
 export const rttOf = (entry: number, candidate: number): number =>
   entry + CANDIDATES + candidate * PER_CANDIDATE + RTT;
 
-/** The candidate of the lowest bit that is set. */
+/** The candidate of the lowest set bit. */
 const lowest = (bits: number): number => 31 - Math.clz32(bits & -bits);
 
-/** What a machine has left, never nothing: a full one would be busy, and not asked. */
+/** The free capacity of a machine; never 0, because a full machine would be busy and not be asked. */
 function room(load: number): number {
   const left = Math.max(0.02, 1 - load);
   return left * left;
@@ -349,7 +358,7 @@ function room(load: number): number {
 
 export interface ProximityEntry {
   service: number;
-  /** The prefix's address as a word; {@link PREFIX_BITS} long. */
+  /** The prefix's address as a word; the prefix is {@link PREFIX_BITS} long. */
   prefix: number;
   candidates: { candidate: number; rttUs: number; variationUs: number; samples: number; wins: number }[];
 }

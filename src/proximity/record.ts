@@ -1,4 +1,4 @@
-/** What one gateway has learned, for the others of its site: a kind of registry record. */
+/** A kind of registry record: what one gateway has learned, for the other gateways of its site. */
 import { nameSchema, type RecordKind, recordSchema } from '../registry/kinds.js';
 
 export interface ProximityRecord {
@@ -6,7 +6,7 @@ export interface ProximityRecord {
   /** The gateway's id. */
   id: number;
   site: string;
-  /** From the site to each replica (or `origin`): round trip and its variation, in µs. */
+  /** From the site to each replica (or to `origin`): round trip and its variation, in µs. */
   entries: { service: string; candidate: string; rttUs: number; variationUs: number }[];
 }
 
@@ -40,10 +40,10 @@ export const proximityKind: RecordKind<ProximityRecord> = {
   laterMs: 5000,
   schemaOf: () => schema,
   idOf: (p) => String(p.id),
-  // A gateway wants its own site's only.
+  // A gateway follows the records of its own site only.
   topicOf: (p) => proximityTopic(p.site),
   newsOf: (told, now) => {
-    // A machine that was not measured before is worth knowing; another microsecond is not.
+    // A newly measured machine is published; a change of a few microseconds is not.
     const known = (p: ProximityRecord): string =>
       JSON.stringify(p.entries.map((e) => `${e.service}/${e.candidate}`).sort());
     if (known(told) !== known(now)) return 'now';

@@ -1,6 +1,7 @@
 /**
- * What gateways of one site tell each other. Round trips are measured from the gateway, so what one has
- * measured holds for the clients of another beside it: a new gateway, or a client never seen, need not race.
+ * What the gateways of one site tell each other. Round trips are measured from the gateway, so a measurement of one
+ * gateway is valid for the clients of another gateway beside it. A new gateway, or one that sees a client prefix for
+ * the first time, then need not race.
  */
 
 import type { CandidateNumber, ServiceNumber } from '../flow/numbers.js';
@@ -9,7 +10,7 @@ import type { Candidates } from './candidates.js';
 import { readLearned } from './learned.js';
 import { type ProximityRecord, proximityKind } from './record.js';
 
-/** What another gateway of the site has measured, in this gateway's numbers. */
+/** What another gateway of the site has measured, with this gateway's numbers. */
 export interface Seed {
   service: ServiceNumber;
   candidate: CandidateNumber;
@@ -25,7 +26,7 @@ export interface Named {
 
 type Entry = ProximityRecord['entries'][number];
 
-/** This gateway's record: of each machine, what was measured most often. */
+/** This gateway's record: for each machine, the measurement with the most samples. */
 export function proximityRecord(
   id: number,
   site: string,
@@ -50,7 +51,10 @@ export function proximityRecord(
   return { v: 1, id, site, entries: [...best.values()].map((b) => b.entry) };
 }
 
-/** What the others of the site have told, of machines that are known here: a machine long gone gets no number by it. */
+/**
+ * The measurements of the site's other gateways for machines that this gateway knows. A machine that left long ago
+ * gets no number through them.
+ */
 export function seedsOf(view: View, id: number, site: string | undefined, named: Named): Seed[] {
   return view
     .of(proximityKind)

@@ -1,22 +1,25 @@
 /**
- * Which candidates flows still have for their winner: the data plane walks its table, a part at each tick, and notes in
- * shared memory in which walk it last met each candidate. The control plane gives a number to another machine only when
- * whole walks have not met it.
+ * Which candidates flows still have as their winner. The data plane walks its flow table, a part at each tick, and
+ * writes to shared memory in which walk it last met each candidate. The control plane gives a number to another
+ * machine only after whole walks that did not meet it.
  */
 import { type CandidateNumber, type Column, type FlowEntry, NO_CANDIDATE } from '../flow/numbers.js';
 import type { FlowTable } from '../flow/table.js';
 import { layoutOf } from '../layout.js';
 
-/** The most candidates that are told apart. */
+/** The number of candidates that can be told apart. */
 export const MOST_CANDIDATES = 65_536;
-/** In doubles. */
+/** Layout in doubles. */
 const words = layoutOf({
-  /** Walks that were finished. */
+  /** The number of finished walks. */
   walks: 1,
-  /** By candidate: one more than the walk in which a flow of it was met last; 0 for never. */
+  /** By candidate: one more than the number of the last walk that met a flow of it; 0 for never. */
   met: MOST_CANDIDATES,
 });
-/** Walks that must pass without meeting a candidate: the one under way may have begun before its last flow. */
+/**
+ * Walks that must pass without meeting a candidate: the walk in progress may have begun before the candidate's last
+ * flow.
+ */
 const WALKS_WITHOUT = 2;
 
 export const usageBytes = words.stride * 8;
@@ -25,13 +28,13 @@ export const usageBytes = words.stride * 8;
 export class UsageWriter {
   #hand = 0;
 
-  /** @param table empty where the program does not ask */
+  /** @param table empty where the program does not use it */
   constructor(
     readonly table: Float64Array,
     readonly flows: FlowTable & { readonly winner: Column<CandidateNumber> },
   ) {}
 
-  /** Walks on by this many entries. */
+  /** Continues the walk by this many entries. */
   walk(budget: number): void {
     const { table, flows } = this;
     if (table.length === 0) return;
@@ -49,12 +52,12 @@ export class UsageWriter {
   }
 }
 
-/** Walks finished so far. */
+/** The number of walks finished so far. */
 export const walksOf = (table: Float64Array): number => table[words.walks];
 
 /**
- * Whether no flow has this candidate for its winner.
- * @param goneSince walks finished when it was last a candidate that could win
+ * Whether no flow has this candidate as its winner.
+ * @param goneSince the number of finished walks when it last was a candidate that could win
  */
 export function isUnused(table: Float64Array, candidate: CandidateNumber, goneSince: number): boolean {
   const walks = table[words.walks];

@@ -1,13 +1,16 @@
-/** A race in words: every candidate, when it answered, why it lost or was left out, and what decided. Pure. */
+/**
+ * Describes a race in words: each candidate, when it answered, why it lost or was left out, and the rule that
+ * decided. Pure.
+ */
 import type { RaceCandidate, RaceRecord } from './record.js';
 
 export interface Explanation {
   race: RaceRecord;
-  /** The origin's account of the same race, when it could be had: when each copy left. */
+  /** The origin's record of the same race, when it was available: when each copy left. */
   origin: RaceRecord | undefined;
-  /** Replicas that took no part, and why. */
+  /** Replicas that took no part, and the reason. */
   leftOut: { id: string; why: string }[];
-  /** Where the two accounts differ. */
+  /** Where the gateway's record and the origin's record differ. */
   disagreements: string[];
 }
 
@@ -38,7 +41,7 @@ export function describeRace({ race, origin, leftOut, disagreements }: Explanati
   const release = race.race === 'origin' && race.release !== null ? `, ${race.release} release` : '';
   const lines = [
     `${race.client} → ${race.service}: configuration ${race.configuration}, race ${race.race}${release}`,
-    `decided: ${race.winner === null ? 'nobody' : race.winner}: ${race.rule}`,
+    `decided: ${race.winner === null ? 'no winner' : race.winner}: ${race.rule}`,
   ];
   if (race.marginUs !== null) {
     const jitter = race.jitterUs === null ? 'jitter not measured' : `measured jitter ${ms(race.jitterUs)} ms`;

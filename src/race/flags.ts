@@ -1,4 +1,4 @@
-/** Flags that several commands of the race take. */
+/** Command-line flags that several of the race's commands take. */
 import { Option } from 'commander';
 import { CONFIGURATIONS } from './records.js';
 import { RACES, RELEASES } from './release.js';

@@ -1,4 +1,4 @@
-/** Flows that begin with a SYN: the columns that every role of the race keeps. */
+/** Flows that begin with a SYN, with the column that every role of the race adds. */
 import { FlowTable } from '../flow/table.js';
 
 export class SynFlows extends FlowTable {

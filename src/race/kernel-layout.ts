@@ -1,15 +1,15 @@
 /**
- * The race's own maps in the kernel, as `native/openings.h` has them; a test compares these places with the compiled
- * object's own. And what the race's hooks are: one set at a gateway, one at a replica.
+ * The race's own maps in the kernel, with the layout of `native/openings.h`; a test compares these offsets with the
+ * compiled object's. And the race's hooks: one set at a gateway, one at a replica.
  */
 import { FLOW_KEY } from '../fastpath/layout.js';
 import { commonMaps, type HookSet } from '../fastpath/maps.js';
 import { ARRAY, HASH, MMAPABLE } from '../fastpath/native.js';
 import { layoutOf } from '../layout.js';
 
-/** Of `struct winner`, in bytes. */
+/** Layout of `struct winner`, in bytes. */
 export const winner = layoutOf({ target: 16, untilNs: 8, candidate: 4, port: 2, reserved: 2 });
-/** Of `struct opening`. */
+/** Layout of `struct opening`. */
 export const opening = layoutOf({
   key: FLOW_KEY,
   sentNs: 8,
@@ -20,7 +20,7 @@ export const opening = layoutOf({
   ticket: 4,
   syn: 80,
 });
-/** Of `struct tickets`. */
+/** Layout of `struct tickets`. */
 export const tickets = layoutOf({ head: 8, done: 8 });
 
 /** Slots for connections that the kernel opened; a power of two. */

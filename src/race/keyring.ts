@@ -1,4 +1,4 @@
-/** Who may tag for whom: the receiver's steps 1 to 5 of `src/wire/SPEC.md`, for origin and replica. */
+/** Decides whether a tag is genuine: the receiver's steps 1 to 5 of `src/wire/SPEC.md`, for origin and replica. */
 import { wallMs } from '../device/wall-clock.js';
 import { type Prefix, V4_MAPPED, wordMask } from '../wire/address.js';
 import * as ipv4 from '../wire/ipv4.js';
@@ -8,7 +8,7 @@ import * as tag from '../wire/tag.js';
 export interface KeyringGateway {
   id: number;
   prefixes: Prefix[];
-  /** Words of each live key by key id. */
+  /** The words of each live key, by key id. */
   keys: { id: number; words: number[] }[];
 }
 
@@ -16,7 +16,7 @@ export const GENUINE = 0;
 export const FOREIGN = 1;
 export const STALE = 2;
 export const FORGED = 3;
-/** What {@link Keyring.check} answers. */
+/** The results of {@link Keyring.check}. */
 export type TagVerdict = typeof GENUINE | typeof FOREIGN | typeof STALE | typeof FORGED;
 
 export class Keyring {
@@ -36,7 +36,7 @@ export class Keyring {
     }
   }
 
-  /** Follows the wall clock; call it several times an epoch. */
+  /** Updates the epoch from the wall clock; call it several times per epoch. */
   tick(): void {
     this.#epoch = tag.epochOf(wallMs() / 1000);
   }

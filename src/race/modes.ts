@@ -1,11 +1,11 @@
-/** The configurations as the data planes number them. */
+/** The configurations A, B and C as the numbers that data planes use. */
 import type { Configuration } from './records.js';
 
-/** A: the gateway translates both ways. */
+/** Configuration A: the gateway translates in both directions. */
 export const TRANSLATE = 0;
-/** B: replicas spoof the origin. */
+/** Configuration B: replicas spoof the origin. */
 export const SPOOF = 1;
-/** C: everything between gateway and replica is tunnelled. */
+/** Configuration C: all packets between gateway and replica are tunnelled. */
 export const TUNNEL = 2;
 export type Mode = typeof TRANSLATE | typeof SPOOF | typeof TUNNEL;
 

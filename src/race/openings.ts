@@ -1,7 +1,7 @@
 /**
- * Connections that the kernel opens by itself: a client's SYN goes straight to the winner that was learned for its
- * prefix, and a slot in shared memory says so. Who may be reached like that is written here for one second at a
- * time: a process that is gone renews nothing, and SYNs come to the TUN again.
+ * Connections that the kernel opens by itself: a hook sends a client's SYN to the winner that was learned for its
+ * prefix, and writes a slot in shared memory. This file writes those winners as leases of one second. A process that
+ * has died renews none, and then SYNs come to the TUN again.
  */
 
 import { FLOW_KEY, flowKey, readFlowKey, word64 } from '../fastpath/layout.js';
@@ -12,14 +12,14 @@ import type { Address } from '../wire/address.js';
 import { V4_MAPPED } from '../wire/address.js';
 import { OPENINGS, opening, tickets, winner } from './kernel-layout.js';
 
-/** What {@link Openings} takes of the pipeline's kernel handles: descriptors of the maps of these names. */
+/** The pipeline's kernel handles that {@link Openings} uses: descriptors of the maps of these names. */
 export interface OpeningHandles {
   winners: number;
   openings: number;
   tickets: number;
 }
 
-/** How long a winner stays without being written again. */
+/** How long a lease is valid unless it is written again. */
 const LEASE_US = 1e6;
 const WINNERS_SCANNED = 256;
 
@@ -45,7 +45,7 @@ export class Openings {
     // Skip tickets that a killed predecessor had not read: their flows are adopted with the pinned ones.
     this.read = word64(new DataView(shared.buffer, shared.byteOffset, tickets.stride), 0);
     this.finish(this.read);
-    // Its leases name candidates by numbers that were its own.
+    // A predecessor's leases name candidates by its own numbers, which mean nothing to this process.
     this.endAll();
   }
 
@@ -58,13 +58,13 @@ export class Openings {
     return slot;
   }
 
-  /** All before ticket `n` are finished with: the kernel may use their slots again. */
+  /** Marks all tickets before `n` as finished: the kernel may use their slots again. */
   finish(n: number): void {
     this.#done[tickets.done / 4] = n | 0;
     this.#done[tickets.done / 4 + 1] = Math.floor(n / 2 ** 32);
   }
 
-  /** Puts the slot's flow into the table's key. */
+  /** Writes the slot's flow into the table's key. */
   readKey(slot: number, flows: FlowTable): void {
     readFlowKey(this.#view, slot * opening.stride, flows);
   }
@@ -78,22 +78,22 @@ export class Openings {
   sentUs(slot: number): number {
     return word64(this.#view, slot * opening.stride + opening.sentNs) / 1000;
   }
-  /** µs of the monotonic clock; 0 while nothing has come back. */
+  /** µs of the monotonic clock; 0 while the connection is not answered. */
   answeredUs(slot: number): number {
     return word64(this.#view, slot * opening.stride + opening.answeredNs) / 1000;
   }
-  /** 0: nothing was opened after all, and the SYN came to the TUN. */
+  /** Length of the SYN; 0 when the connection was not opened after all, and its SYN came to the TUN. */
   synLength(slot: number): number {
     return this.#view.getInt32(slot * opening.stride + opening.length, true);
   }
-  /** Copies the client's SYN, as it came, to `at`. */
+  /** Copies the client's unchanged SYN to `at`. */
   copySyn(slot: number, to: Uint8Array, at: number): void {
     const from = slot * opening.stride + opening.syn;
     const length = this.synLength(slot);
     for (let b = 0; b < length; b++) to[at + b] = this.#slots[from + b];
   }
 
-  /** From now on, for a second, the SYNs of this prefix go there alone. */
+  /** Lets the kernel send the SYNs of this prefix to this candidate alone, for one second from now. */
   lease(
     prefix: number,
     service: Address,
@@ -115,19 +115,19 @@ export class Openings {
     bpf.update(this.fds.winners, this.#key, FLOW_KEY, this.#value, winner.stride, 1);
   }
 
-  /** Ends a lease at once: that winner failed. */
+  /** Ends a lease at once, because its winner failed. */
   end(prefix: number, service: Address, servicePort: number): void {
     this.#writeKey(prefix, service, servicePort);
     bpf.remove(this.fds.winners, this.#key, FLOW_KEY, 1);
   }
 
-  /** Ends all leases: who is alive has changed. */
+  /** Ends all leases, because the set of live candidates has changed. */
   endAll(): void {
     const keys = new Uint8Array(WINNERS_SCANNED * FLOW_KEY);
     const values = new Uint8Array(WINNERS_SCANNED * winner.stride);
     const cursor = new Uint8Array(4);
     for (;;) {
-      // Deleting while walking may leave some out, so it always begins anew.
+      // Deleting entries during a scan may make it miss some, so each scan starts at the beginning.
       const n = bpf.scan(this.fds.winners, cursor, 1, keys, values, WINNERS_SCANNED);
       const count = n < 0 ? -1 - n : n;
       bpf.remove(this.fds.winners, keys, FLOW_KEY, count);

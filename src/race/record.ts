@@ -1,7 +1,7 @@
 /**
- * The race record: one type for log, API, CLI and page, and the ring in shared memory that the data
- * plane writes it to without allocating. The control plane reads it out on demand; a record that was
- * overwritten meanwhile is left out.
+ * The race record: one type for log, API, CLI and page, and the ring in shared memory to which the data plane writes
+ * records without allocating. The control plane reads the ring on demand; it leaves out a record that is overwritten
+ * while it reads.
  */
 import type { Clock } from '../device/clock.js';
 import { layoutOf } from '../layout.js';
@@ -35,27 +35,27 @@ export interface RaceRecord {
   /** Null while undecided. */
   winner: string | null;
   rule: string;
-  /** The second acknowledgement's lag behind the first, µs; null when there was no second. */
+  /** How much later than the first acknowledgement the second came, µs; null when there was no second. */
   marginUs: number | null;
   /** Measured jitter of the paths, µs; null while it is not measured. */
   jitterUs: number | null;
   viewAgeMs: number;
 }
 
-/** Bytes of a SYN with its virtio header that a record keeps: the longest is 10 + 60 + 60. */
+/** The most bytes of a SYN that a record stores, virtio header included: 10 + 60 + 60, rounded up. */
 const SYN_BYTES = 136;
-/** Before the records, in doubles: how many races have begun. */
+/** The header of the ring, before the records, in doubles: the number of races that have begun. */
 const ring = layoutOf({ begun: 1, reserved: 7 });
-/** A record, in doubles. */
+/** One record, in doubles. */
 const record = layoutOf({
-  /** The race's number as flows keep it: {@link keptNumber}. */
+  /** The race's number as flows store it: {@link keptNumber}. */
   number: 1,
   sent: 1,
   client: 4,
   port: 1,
   service: 1,
   winner: 1,
-  /** Bits of the candidates that were asked. */
+  /** One bit for each candidate that was asked. */
   live: 1,
   manner: 1,
   requestedAt: 1,
@@ -84,32 +84,40 @@ const SYN_LENGTH = record.synLength;
 const SYN = record.syn;
 const STRIDE = record.stride;
 
-/** How the candidates were asked: all at once; one that was learned; that one, and then the others. */
+/**
+ * How the candidates were asked: all at once; a learned winner alone; a learned winner, then the others too (hedged).
+ */
 export const RACED = 0;
 export const ALONE = 1;
 export const HEDGED = 2;
-/** Asked with the others that are too near to be told apart by what was learned. */
+/** Asked together with other candidates that are too near to it for the learned times to tell them apart. */
 export const COMPARED = 3;
-/** The client has sent its SYN again: the times of this race measure nothing. */
+/** The client has retransmitted its SYN: the times of this race are no measurements. */
 const REPEATED = 4;
 
-/** A race's number as an entry of the flow table keeps it. It wraps after 2^31 races, which outlive any record by far. */
+/**
+ * A race's number as an entry of the flow table stores it. It wraps after 2^31 races, long after any record was
+ * overwritten.
+ */
 const keptNumber = (n: number): number => n % 2 ** 31;
 
 const REFUSED = 1;
 const RESET = 2;
 
-/** Bytes of shared memory for a ring of `races` records, a power of two: so that places go on where numbers wrap. */
+/**
+ * Bytes of shared memory for a ring of `races` records. It must be a power of two, so that indices stay consecutive
+ * when numbers wrap.
+ */
 export function ringBytes(races: number): number {
   if ((races & (races - 1)) !== 0) throw new RangeError(`${races} is no power of two`);
   return (RING_HEADER + races * STRIDE) * 8;
 }
 
-/** The data plane's pen. One writer. */
+/** Writes the data plane's records into the ring. One writer. */
 export class RaceWriter {
   readonly #races: number;
   readonly #bytes: Uint8Array;
-  /** @param clock read here, as a time handed over would be boxed: garbage, for each race */
+  /** @param clock read here, because a time passed as an argument would be boxed: garbage for each race */
   constructor(
     readonly ring: Float64Array,
     readonly clock: Clock,
@@ -120,15 +128,15 @@ export class RaceWriter {
 
   /**
    * Begins the record of a race.
-   * @param live bit per candidate that may answer, as this gateway knows
-   * @returns its number, to be kept in the flow: below 2^31
+   * @param live one bit for each candidate that may answer, as far as this gateway knows
+   * @returns the race's number, to be stored in the flow: below 2^31
    */
   begin(client: Int32Array, port: number, service: number, live: number): number {
     const begun = this.ring[BEGUN];
     const n = keptNumber(begun);
     const base = this.#base(n);
     const { ring } = this;
-    // The SYN need not be wiped. Few words: a call to `fill` takes longer.
+    // The stored SYN need not be cleared. A loop, because for so few words a call to `fill` takes longer.
     for (let w = base; w <= base + SYN_LENGTH; w++) ring[w] = 0;
     ring[base + NUMBER] = n;
     ring[base + SENT] = this.clock.nowUs;
@@ -141,7 +149,7 @@ export class RaceWriter {
     return n | 0;
   }
 
-  /** Notes that more candidates are asked only now, and how it came to that. */
+  /** Notes that more candidates are asked now, and how. */
   asked(n: number, candidates: number, manner: number): void {
     const base = this.#find(n);
     if (base < 0) return;
@@ -150,23 +158,23 @@ export class RaceWriter {
     for (let c = 0; c < MOST_RACED; c++)
       if (((fresh >>> c) & 1) !== 0) ring[base + SENDS + c] = this.clock.nowUs - ring[base + SENT];
     ring[base + LIVE] |= fresh;
-    // Once it was sent again, times mean nothing, whoever is asked.
+    // After a retransmission times are no measurements, whichever candidates are asked.
     if (ring[base + MANNER] !== REPEATED) ring[base + MANNER] = manner;
   }
 
-  /** Notes when a candidate's copy leaves, µs after the SYN. For an origin, which asks each at its own time. */
+  /** Notes when a candidate's copy leaves, µs after the SYN. For an origin, which sends each copy at its own time. */
   leaves(n: number, candidate: number, delayUs: number): void {
     const base = this.#find(n);
     if (base >= 0 && candidate < MOST_RACED) this.ring[base + SENDS + candidate] = delayUs;
   }
 
-  /** The client's first data passes. */
+  /** Notes that the client's first data passes. */
   requested(n: number): void {
     const base = this.#find(n);
     if (base >= 0) this.ring[base + REQUESTED_AT] = this.clock.nowUs;
   }
 
-  /** The first data back passes: adds its count and time to the two words at `at`. */
+  /** Notes that the first data from the server passes: adds 1 and the time to the two words at `at`. */
   answered(n: number, totals: Float64Array, at: number): void {
     const base = this.#find(n);
     if (base < 0 || this.ring[base + REQUESTED_AT] === 0) return;
@@ -174,7 +182,7 @@ export class RaceWriter {
     totals[at + 1] += this.clock.nowUs - this.ring[base + REQUESTED_AT];
   }
 
-  /** Keeps the SYN, virtio header and all, so that it can be sent again. `at` is its first IP byte. */
+  /** Stores the SYN with its virtio header, so that it can be sent again. `at` is its first IP byte. */
   keepSyn(n: number, from: Uint8Array, at: number, length: number): void {
     const base = this.#find(n);
     if (base < 0 || length + HEADER > SYN_BYTES) return;
@@ -183,13 +191,13 @@ export class RaceWriter {
     for (let b = 0; b < length + HEADER; b++) this.#bytes[to + b] = from[at - HEADER + b];
   }
 
-  /** Length of the SYN that was kept; 0 when there is none. */
+  /** Length of the stored SYN; 0 when there is none. */
   synLength(n: number): number {
     const base = this.#find(n);
     return base < 0 ? 0 : this.ring[base + SYN_LENGTH];
   }
 
-  /** Writes the SYN that was kept to `at`. Requires {@link synLength} to be above 0. */
+  /** Writes the stored SYN to `at`. Requires {@link synLength} to be above 0. */
   copySyn(n: number, to: Uint8Array, at: number): void {
     const base = this.#find(n);
     const from = (base + SYN) * 8;
@@ -197,28 +205,28 @@ export class RaceWriter {
     for (let b = 0; b < length; b++) to[at - HEADER + b] = this.#bytes[from + b];
   }
 
-  /** Bits of the candidates asked so far; 0 when the record is gone. */
+  /** One bit for each candidate asked so far; 0 when the record was overwritten. */
   asking(n: number): number {
     const base = this.#find(n);
     return base < 0 ? 0 : this.ring[base + LIVE];
   }
 
-  /** The SYN was sent again: times since the first one mean nothing any more (Karn). */
+  /** Notes that the SYN was retransmitted: then times since the first SYN are ambiguous (Karn's algorithm). */
   repeated(n: number): void {
     const base = this.#find(n);
     if (base >= 0) this.ring[base + MANNER] = REPEATED;
   }
 
-  /** Whole µs that a candidate took to acknowledge, as of now; -1 when that cannot be told. */
+  /** Whole µs that a candidate took to acknowledge, as of now; -1 when that cannot be measured. */
   roundTripUs(n: number, candidate: number): number {
     const base = this.#find(n);
     if (base < 0 || candidate >= MOST_RACED || this.ring[base + MANNER] === REPEATED) return -1;
-    // A second acknowledgement of the same machine measures nothing.
+    // A second acknowledgement of the same machine is no measurement.
     if (this.ring[base + REPLIES + candidate] !== 0) return -1;
     return (this.clock.nowUs - this.ring[base + SENT] - this.ring[base + SENDS + candidate]) | 0;
   }
 
-  /** The SYN left earlier, at this time of the monotonic clock. */
+  /** Notes that the SYN left earlier, at this time of the monotonic clock. */
   began(n: number, atUs: number): void {
     const base = this.#find(n);
     if (base >= 0) this.ring[base + SENT] = atUs;
@@ -264,9 +272,9 @@ export class RaceWriter {
   }
 }
 
-/** What the control plane knows about a race that the ring does not hold. */
+/** Names that the control plane knows and the ring does not contain. */
 export interface RaceNames {
-  /** Whose number it was in race `conn`. */
+  /** The machine that had this candidate number in race `conn`. */
   candidate(slot: number, conn: number): string;
   service(slot: number): { name: string; configuration: string; release: Release | null } | undefined;
   race: string;
@@ -333,16 +341,16 @@ function decode(words: Float64Array, conn: number, names: RaceNames): RaceRecord
 }
 
 const PREFACES: Record<number, string> = {
-  [HEDGED]: 'hedged: the one that was learned was late; ',
-  [COMPARED]: 'asked those that are near, to tell them apart; ',
+  [HEDGED]: 'hedged: the learned winner was late; ',
+  [COMPARED]: 'asked the nearest candidates, to tell them apart; ',
 };
 
 function ruleOf(words: Float64Array, margin: number | null, jitter: number | null): string {
   if (words[WINNER] < 0) return 'undecided: no acknowledgement yet';
-  if (words[MANNER] === ALONE) return 'asked alone, as the nearest that was learned';
+  if (words[MANNER] === ALONE) return 'asked alone, as the learned winner';
   const first = PREFACES[words[MANNER]] ?? '';
   const close = margin !== null && jitter !== null && margin < jitter ? '; too close to call' : '';
-  return `${first}the first acknowledgement wins [504]${close}`;
+  return `${first}the first acknowledgement wins${close}`;
 }
 
 function judge(words: Float64Array, c: number): { verdict: CandidateVerdict; reason: string } {
@@ -353,5 +361,5 @@ function judge(words: Float64Array, c: number): { verdict: CandidateVerdict; rea
       verdict: 'refused',
       reason: c === ORIGIN ? 'the origin refused the SYN' : 'the replica refused the SYN',
     };
-  return { verdict: 'reset', reason: 'another was first: reset at once [514]' };
+  return { verdict: 'reset', reason: 'another acknowledgement came first: reset at once' };
 }

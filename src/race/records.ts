@@ -1,6 +1,7 @@
 /**
- * What the race's roles state in the registry: the race's part of a service, and the records of replicas, gateways and
- * origins. Records that come from Redis are checked against these schemas; one that does not fit is left out, and said.
+ * What the race's roles publish in the registry: the race's part of a service, and the records of replicas, gateways
+ * and origins. Records from Redis are checked against these schemas; a record that does not match is left out, with a
+ * log line.
  */
 import type { Schema } from '../config.js';
 import type { Problem } from '../errors.js';
@@ -15,31 +16,31 @@ import {
 import { type ServicePart, type ServiceRecord, serviceKind } from '../registry/service.js';
 
 export const CONFIGURATIONS = ['A', 'B', 'C'] as const;
-/** A: translate both ways. B: replicas spoof the origin. C: tunnel. */
+/** A: the gateway translates in both directions. B: replicas spoof the origin. C: tunnel. */
 export type Configuration = (typeof CONFIGURATIONS)[number];
 
 /** One of several servers behind an origin. */
 export interface OriginServer {
-  /** Of an adjacent server: its own address on the origin's LAN. */
+  /** For an adjacent server: its own address on the origin's LAN. */
   address?: string;
-  /** Of a remote one: the id of the replica role that it runs. */
+  /** For a remote server: the id of the replica role that runs on it. */
   replica?: string;
-  /** Relative; 0 takes no new connections. */
+  /** Relative; a server with weight 0 takes no new connections. */
   weight: number;
 }
 
 /** The race's part of a service record. */
 export interface RacePart {
   configuration: Configuration;
-  /** Whether replicas may carry it. */
+  /** Whether replicas may carry the service. */
   replicable: boolean;
   /** Cap of Dmax, the time that a synchronized release may hold a SYN. */
   raceWindowMs: number;
-  /** Where the origin stands before several; else the network leads to the one there is. */
+  /** The servers, where the origin stands before several; else the network leads to the only one. */
   servers?: OriginServer[];
 }
 
-/** A service that is raced: its record and the race's part as one. */
+/** A service that is raced: its service record and the race's part as one object. */
 export interface RaceService extends RacePart {
   name: string;
   address: string;
@@ -62,14 +63,14 @@ export interface ReplicaRecord {
   address: string;
   services: ReplicaService[];
   state: ReplicaState;
-  /** Why it is not up; '' when it is. */
+  /** Why the replica is not up; '' when it is. */
   reason: string;
   connections: number;
   /** Share of its most limited resource in use, 0 … 1. */
   load: number;
-  /** Connections that it takes at most; absent where its file does not say. */
+  /** The most connections that the replica takes; absent where its file does not say. */
   capacity?: number;
-  /** Whether its clock is known to be synchronized: then an origin measures one way. */
+  /** Whether the replica's clock is known to be synchronized: then an origin measures one-way distances. */
   clock: 'free' | 'synchronized';
 }
 
@@ -86,7 +87,7 @@ export interface OriginRecord {
   address: string;
   services: string[];
   release: 'immediate' | 'synchronized';
-  /** d(O,R) in ms by replica id, one way; from RTT/2 unless clocks are synchronized. */
+  /** d(O,R) in ms by replica id, one way; half a round trip unless clocks are synchronized. */
   distancesMs: Record<string, number>;
 }
 
@@ -157,7 +158,7 @@ const originSchema: Schema = recordSchema(
   ['id', 'address', 'services', 'release', 'distancesMs'],
 );
 
-/** A smaller change of load is no news for others. */
+/** A change of load below this step is not published. */
 export const LOAD_STEP = 0.1;
 
 export const replicaKind: RecordKind<ReplicaRecord> = {
@@ -173,7 +174,7 @@ export const replicaKind: RecordKind<ReplicaRecord> = {
     const decisive = ({ v, id, address, services, state, clock }: ReplicaRecord): string =>
       JSON.stringify([v, id, address, services, state, clock]);
     if (decisive(told) !== decisive(now)) return 'now';
-    // A hair less than the step: 0.4 − 0.3 is 0.1 to a person only.
+    // Slightly less than the step, because in floating point 0.4 − 0.3 is not exactly 0.1.
     return Math.abs(now.load - told.load) > LOAD_STEP - 1e-9 ? 'later' : 'none';
   },
 };
@@ -193,21 +194,21 @@ export const originKind: RecordKind<OriginRecord> = {
   schemaOf: () => originSchema,
   idOf: (o) => o.id,
   newsOf: (told, now) => {
-    // Distances are the origin's own business; they stand there for a person to read.
+    // Only the origin itself uses its distances; they are published for operators to read.
     const decisive = (o: OriginRecord): string => JSON.stringify({ ...o, distancesMs: undefined });
     return decisive(told) === decisive(now) ? 'none' : 'now';
   },
 };
 
-/** The kinds of every role of the race, beside the service. */
+/** The record kinds of all of the race's roles, beside the service. */
 export const raceKinds: readonly RecordKind[] = [replicaKind, gatewayKind, originKind] as RecordKind[];
 
-/** A race's service as its record. */
+/** The record of a service that is raced. */
 export function serviceRecordOf({ name, address, ports, ...race }: RaceService): ServiceRecord {
   return { v: 2, name, address, ports, protocol: 'tcp', program: 'race', race };
 }
 
-/** A view is replaced, never changed: what was gathered from it holds as long as it does. */
+/** A view is replaced, never changed, so a result computed from a view is valid as long as the view. */
 const raced = new WeakMap<View, readonly RaceService[]>();
 
 /** The services that are raced. */
@@ -223,7 +224,7 @@ export function raceServices(view: View): readonly RaceService[] {
   return services;
 }
 
-/** Names of all that the registry knows of the race, for `/v1/status`. */
+/** Names of all race records in the registry, for `/v1/status`. */
 export function namesIn(view: View): Record<string, (string | number)[]> {
   const replicas = view.of(replicaKind);
   return {
@@ -234,13 +235,17 @@ export function namesIn(view: View): Record<string, (string | number)[]> {
   };
 }
 
-/** What a role of the race goes by, for `systemctl status`. */
+/** The number of services and replicas, for `systemctl status`. */
 export function summaryOf(view: View): string {
   const { services, replicas, replicasUp } = namesIn(view);
   return `services ${services.length}, replicas up ${replicasUp.length} of ${replicas.length}`;
 }
 
-/** Two services of one fleet may differ; what this role was told to be must not. @param names undefined for all */
+/**
+ * Services of one fleet may have different configurations, but a role that was started with a configuration must
+ * match it.
+ * @param names undefined for all services
+ */
 export function configurationMismatches(
   view: View,
   names: readonly string[] | undefined,
@@ -262,7 +267,7 @@ export function replicaPort(service: ReplicaService, port: number): number {
 
 type Claimant = Pick<ReplicaRecord, 'id' | 'address' | 'services'>;
 
-/** Endpoints with the service for which a replica claims them. */
+/** Endpoints, each with the service for which a replica claims it. */
 function claimsOf(services: ReadonlyMap<string, RaceService>, r: Claimant): [string, string][] {
   return r.services.flatMap((s) => {
     const service = services.get(s.name);
@@ -273,7 +278,7 @@ function claimsOf(services: ReadonlyMap<string, RaceService>, r: Claimant): [str
 
 interface Claims {
   services: Map<string, RaceService>;
-  /** By endpoint: which replicas claim it, for which service. */
+  /** By endpoint: the replicas that claim it, and for which service. */
   owners: Map<string, { id: string; service: string }[]>;
 }
 
@@ -295,9 +300,9 @@ function claimsIn(view: View): Claims {
 }
 
 /**
- * Under A and B a replica's (address, port) belongs to exactly one service, since translation folds
- * C→S1 and C→S2 into one tuple. The view must not be changed after it was given here.
- * @returns what stands against adding `replica`, or undefined
+ * Under configurations A and B a replica's (address, port) belongs to exactly one service, because translation maps
+ * the tuples C→S1 and C→S2 to the same tuple. The view must not be changed after this call.
+ * @returns the conflict that prevents adding `replica`, or undefined
  */
 export function endpointConflict(view: View, replica: Claimant): string | undefined {
   const { services, owners } = claimsIn(view);

@@ -1,10 +1,14 @@
 /**
  * The release schedule of an origin race: when each copy of a SYN leaves the origin.
  *
- * immediate, as published: at once. synchronized: each copy is held so that all of them would arrive at
- * one moment, t0 + Dmax; the first acknowledgement then minimises d(·,C). Pure; times in microseconds.
+ * immediate: at once, as in the published method. synchronized: each copy is held so that all copies would arrive at
+ * the same time, t0 + Dmax; the candidate that acknowledges first is then the one with the least d(·,C). Pure; times
+ * in microseconds.
  */
-/** Who sends the copies of a SYN: the origin; the gateway; the gateway, by what it has learned. */
+/**
+ * Which role sends the copies of a SYN: the origin; the gateway; or the gateway, to the candidates that it has
+ * learned.
+ */
 export type Race = 'origin' | 'gateway' | 'learned';
 export const RACES: readonly Race[] = ['origin', 'gateway', 'learned'];
 
@@ -12,17 +16,17 @@ export type Release = 'immediate' | 'synchronized';
 export const RELEASES: readonly Release[] = ['synchronized', 'immediate'];
 
 export interface Schedule {
-  /** Dmax: how long the origin's own server waits. */
+  /** Dmax: how long the SYN to the origin's own server waits. */
   serverDelayUs: number;
-  /** How long each copy waits, in the order of the distances given. */
+  /** How long each copy waits, in the order of the given distances. */
   delayUs: number[];
-  /** How much later than t0 + Dmax a replica beyond the window gets its copy; 0 for the others. */
+  /** How much later than t0 + Dmax a replica beyond the window receives its copy; 0 for the others. */
   excessUs: number[];
 }
 
 /**
  * @param distanceUs d(O,R) of each live replica, one way
- * @param windowUs the cap of Dmax; a replica farther than it races late by its excess
+ * @param windowUs the cap of Dmax; a replica farther away than this receives its copy late, by its excess
  */
 export function schedule(release: Release, distanceUs: readonly number[], windowUs: number): Schedule {
   if (release === 'immediate')

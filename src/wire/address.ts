@@ -1,9 +1,9 @@
 /**
- * Addresses are four signed 32-bit words in network order everywhere in tables and logic; IPv4 is
- * v4-mapped (RFC 4291, 2.5.5.2), so that there is one body of logic. Text is for the control plane.
+ * In all tables and logic an address is four signed 32-bit words in network order. An IPv4 address is v4-mapped (RFC
+ * 4291, 2.5.5.2), so that one body of logic serves both. Only the control plane uses addresses as text.
  */
 
-/** Words of an address; index 3 is the whole of an IPv4 address. */
+/** Words of an address; the word at index 3 is the whole of an IPv4 address. */
 export type Address = readonly [number, number, number, number];
 
 /** The third word of every v4-mapped address: ::ffff:0:0/96. */
@@ -87,7 +87,7 @@ export function formatV4(word: number): string {
 
 export interface Prefix {
   address: Address;
-  /** Bits, counted on 128: an IPv4 /24 is 120. */
+  /** Prefix length on a scale of 128 bits: an IPv4 /24 is 120. */
   bits: number;
 }
 

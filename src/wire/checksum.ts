@@ -1,13 +1,13 @@
 /**
  * The Internet checksum (RFC 1071) and its incremental update (RFC 1624).
  *
- * Derivation of the update: with HC the checksum in the header, m the old and m' the new value of a
- * 16-bit field, ~HC = … + m, so ~HC' = ~HC - m + m' = ~HC + ~m + m', and HC' = ~(~HC + ~m + m')
- * (RFC 1624, eqn. 3; the simpler eqn. 2 gets 0x0000 and 0xFFFF wrong). A 32-bit field is two of 16.
- * The payload is never summed again, so a packet that arrived corrupt leaves corrupt.
+ * Derivation of the update: let HC be the checksum in the header, m the old and m' the new value of a 16-bit field.
+ * ~HC = … + m, so ~HC' = ~HC - m + m' = ~HC + ~m + m', and HC' = ~(~HC + ~m + m') (RFC 1624, eqn. 3; the simpler eqn.
+ * 2 gets 0x0000 and 0xFFFF wrong). A 32-bit field is two fields of 16. The payload is never summed again, so a packet
+ * that arrived corrupt leaves corrupt.
  *
- * A virtio header with NEEDS_CSUM says that the field holds the *uncomplemented* sum of the pseudo
- * header, H = … + m. Then H' = H + ~m + m': the same terms, the other sign. Hence the `partial` twins.
+ * A virtio header with NEEDS_CSUM says that the field holds the *uncomplemented* sum of the pseudo header, H = … + m.
+ * Then H' = H + ~m + m': the same terms without the complement. This is why each function has a `partial` twin.
  */
 
 /** Folds a sum of 16-bit words to 16 bits. Requires 0 ≤ sum < 2^32 (as a double or a small integer). */
@@ -17,12 +17,12 @@ export function fold(sum: number): number {
   return s & 0xffff;
 }
 
-/** The checksum after a 16-bit field went from `from` to `to`. */
+/** The checksum after a 16-bit field changed from `from` to `to`. */
 export function update16(check: number, from: number, to: number): number {
   return ~fold((~check & 0xffff) + (~from & 0xffff) + (to & 0xffff)) & 0xffff;
 }
 
-/** The checksum after a 32-bit field (as a signed word) went from `from` to `to`. */
+/** The checksum after a 32-bit field (as a signed word) changed from `from` to `to`. */
 export function update32(check: number, from: number, to: number): number {
   return (
     ~fold((~check & 0xffff) + (~from & 0xffff) + (~(from >>> 16) & 0xffff) + (to & 0xffff) + (to >>> 16)) &
@@ -30,19 +30,19 @@ export function update32(check: number, from: number, to: number): number {
   );
 }
 
-/** {@link update16} of a field that holds an uncomplemented pseudo-header sum. */
+/** {@link update16} for a field that holds an uncomplemented pseudo-header sum. */
 export function updatePartial16(sum: number, from: number, to: number): number {
   return fold((sum & 0xffff) + (~from & 0xffff) + (to & 0xffff));
 }
 
-/** {@link update32} of a field that holds an uncomplemented pseudo-header sum. */
+/** {@link update32} for a field that holds an uncomplemented pseudo-header sum. */
 export function updatePartial32(sum: number, from: number, to: number): number {
   return fold((sum & 0xffff) + (~from & 0xffff) + (~(from >>> 16) & 0xffff) + (to & 0xffff) + (to >>> 16));
 }
 
 /**
- * The folded sum of `length` bytes from `at`, on top of `initial`. Not complemented.
- * Requires `at + length` within the view. An odd last byte counts as the high half of a word.
+ * Adds the sum of `length` bytes from `at` to `initial`, and folds it. Not complemented. Requires `at + length`
+ * within the view. An odd last byte counts as the high half of a word.
  */
 export function sum(view: DataView, at: number, length: number, initial = 0): number {
   let s = initial;

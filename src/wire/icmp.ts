@@ -1,4 +1,4 @@
-/** ICMP errors (RFC 792, RFC 5508) and the header they quote. */
+/** ICMP errors (RFC 792, RFC 5508) and the headers that they quote. */
 import * as ipv4 from './ipv4.js';
 
 export const DESTINATION_UNREACHABLE = 3;
@@ -21,8 +21,8 @@ export function code(view: DataView, at: number): number {
 }
 
 /**
- * Where the quoted IPv4 header starts, or -1 when the quotation does not reach the ports: it must hold
- * the header and 8 bytes more (RFC 792).
+ * The offset of the quoted IPv4 header, or -1 when the quotation does not reach the ports: it must contain the header
+ * and 8 more bytes (RFC 792).
  */
 export function quotedAt(view: DataView, at: number, length: number): number {
   const q = at + HEADER;

@@ -1,26 +1,26 @@
 /**
- * IP-in-IP (RFC 2003): `[outer][inner]`, one deep. DF is copied outward; ECN per RFC 6040.
+ * IP-in-IP (RFC 2003): `[outer][inner]`, one deep. DF is copied to the outer header; ECN is handled per RFC 6040.
  *
- * An encapsulated packet carries whole checksums. A super-packet stays one, with its virtio header moved in
- * front and its offsets counted from the outer header: a form that no kernel knows, and that the device
- * segments when it writes (`src/device/native/segment.h`). Its outer total length is that of the whole, or 0
- * where that does not fit.
+ * An encapsulated packet has complete checksums. An encapsulated super-packet stays a super-packet: its virtio header
+ * moves in front of the outer header, and its offsets count from there. No kernel knows this form, so the device
+ * segments it when it writes (`src/device/native/segment.h`). Its outer total length is that of the whole, or 0 where
+ * the field is too small.
  */
 import * as ipv4 from './ipv4.js';
 import * as tcp from './tcp.js';
 import * as virtio from './virtio.js';
 
-/** Bytes that the tunnel costs. */
+/** Bytes that the tunnel adds. */
 export const OVERHEAD = 20;
 export const OUTER_TTL = 64;
 
 /**
- * Writes an outer header before the packet at `at`, in the caller's headroom, and a virtio header before
- * that: a clear one, unless it is a super-packet. Requires 30 bytes of headroom, `ipv4.checkLength` and a
- * TTL above 0.
- * @param id identification of the outer header, used only when fragmentation is allowed; the segments of
- * a super-packet take this one and those that follow
- * @returns where the packet now starts
+ * Writes an outer header before the packet at `at`, in the caller's headroom, and a virtio header before it. The
+ * virtio header is clear, unless the packet is a super-packet. Requires 30 bytes of headroom, `ipv4.checkLength` and
+ * a TTL above 0.
+ * @param id identification of the outer header, used only when fragmentation is allowed; the segments of a
+ * super-packet take this one and the following ones
+ * @returns the offset at which the packet now starts
  */
 export function encapsulate(
   view: DataView,
@@ -33,13 +33,13 @@ export function encapsulate(
   const total = inner + OVERHEAD;
   const df = ipv4.dontFragment(view, at);
   const outer = at - OVERHEAD;
-  // Before the outer header is written: it stands where the virtio header stood.
+  // Before the outer header is written, because the outer header overwrites the old virtio header.
   if (virtio.isGso(view, at)) virtio.prepend(view, at, OVERHEAD);
   else {
     virtio.complete(view, at, inner);
     virtio.clear(view, outer);
   }
-  // RFC 6040, 4.1, normal mode: the outer header takes the inner ECN field as it is; DSCP likewise.
+  // RFC 6040, 4.1, normal mode: the outer header copies the inner ECN field, and the DSCP too.
   ipv4.write(
     view,
     outer,
@@ -55,21 +55,24 @@ export function encapsulate(
   return outer;
 }
 
-/** Outer headers that the packet at `at` needs, and identifications. Requires `tcp.checkLength` at `l4`. */
+/**
+ * The number of outer headers, and of identifications, that the packet at `at` needs. Requires `tcp.checkLength` at
+ * `l4`.
+ */
 export function segments(view: DataView, at: number, l4: number): number {
   return virtio.segments(view, at, at + ipv4.totalLength(view, at) - l4 - tcp.dataOffset(view, l4));
 }
 
-/** Where the inner packet starts. Requires `ipv4.checkLength` of the outer header. */
+/** The offset of the inner packet. Requires `ipv4.checkLength` of the outer header. */
 export function innerAt(view: DataView, at: number): number {
   return at + ipv4.headerLength(view, at);
 }
 
-/** The result of {@link decapsulateEcn} that means: drop. */
+/** The result of {@link decapsulateEcn} for a packet that must be dropped. */
 export const ECN_DROP = -1;
 
 /**
- * The ECN field that the inner packet leaves with (RFC 6040, 4.2, figure 4), or {@link ECN_DROP}.
+ * The inner packet's new ECN field (RFC 6040, 4.2, figure 4), or {@link ECN_DROP}.
  * Codepoints: 0 Not-ECT, 1 ECT(1), 2 ECT(0), 3 CE.
  */
 export function decapsulateEcn(inner: number, outer: number): number {
@@ -80,9 +83,9 @@ export function decapsulateEcn(inner: number, outer: number): number {
 }
 
 /**
- * Opens the packet at `at`: applies RFC 6040 to the inner header and moves the virtio header before it.
- * A checksum left open inside moves with its start.
- * @returns where the inner packet starts, or {@link ECN_DROP}
+ * Decapsulates the packet at `at`: applies RFC 6040 to the inner header and moves the virtio header before it. The
+ * offset of a checksum that is left open is adjusted.
+ * @returns the offset of the inner packet, or {@link ECN_DROP}
  */
 export function decapsulate(view: DataView, at: number): number {
   const inner = innerAt(view, at);

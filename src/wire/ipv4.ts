@@ -1,8 +1,8 @@
 /**
  * IPv4 headers (RFC 791): named offsets and accessors over a DataView.
  *
- * {@link checkLength} must have passed before any other function is called; they check no more bounds.
- * Whoever moves the header, or writes `totalLength` or `ihl` larger, voids that guarantee.
+ * {@link checkLength} must have passed before any other function is called, because the others check no bounds. Code
+ * that moves the header, or writes a larger `totalLength` or `ihl`, must call it again.
  */
 import { fold, sum, update16, update32 } from './checksum.js';
 
@@ -22,7 +22,7 @@ export const PROTO_IPIP = 4;
 export const PROTO_TCP = 6;
 export const PROTO_UDP = 17;
 
-/** Whether `length` bytes from `at` hold an IPv4 header and all that its totalLength promises. */
+/** Whether `length` bytes from `at` contain an IPv4 header and as many bytes as its totalLength says. */
 export function checkLength(view: DataView, at: number, length: number): boolean {
   if (length < MIN_HEADER) return false;
   const first = view.getUint8(at);
@@ -32,7 +32,7 @@ export function checkLength(view: DataView, at: number, length: number): boolean
   return header <= total && total <= length;
 }
 
-/** The version nibble, readable with one byte there. */
+/** The version nibble. Requires one byte at `at`. */
 export function version(view: DataView, at: number): number {
   return view.getUint8(at) >>> 4;
 }
@@ -56,7 +56,7 @@ export function id(view: DataView, at: number): number {
 export function dontFragment(view: DataView, at: number): boolean {
   return (view.getUint16(at + FRAGMENT) & 0x4000) !== 0;
 }
-/** More fragments follow, or this one is not the first. */
+/** Whether the packet is a fragment: more fragments follow, or it is not the first. */
 export function isFragment(view: DataView, at: number): boolean {
   return (view.getUint16(at + FRAGMENT) & 0x3fff) !== 0;
 }
@@ -69,7 +69,7 @@ export function protocol(view: DataView, at: number): number {
 export function check(view: DataView, at: number): number {
   return view.getUint16(at + CHECK);
 }
-/** Signed; `>>> 0` only to print. */
+/** A signed word; use `>>> 0` only to print it. */
 export function saddr(view: DataView, at: number): number {
   return view.getInt32(at + SADDR);
 }

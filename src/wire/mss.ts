@@ -1,13 +1,13 @@
-/** MSS clamping (RFC 2923, 2.3): the option of a SYN or SYN-ACK is lowered to what the tunnel leaves. */
+/** MSS clamping (RFC 2923, 2.3): lowers the option of a SYN or SYN-ACK to the size that the tunnel leaves. */
 import { update16 } from './checksum.js';
 import * as options from './options.js';
 import * as tcp from './tcp.js';
 
 /**
- * Lowers the MSS option to `limit`. A SYN without one means 536 and is left alone.
- * The option may start at an odd offset: then its value crosses two words of the sum.
- * @param partial the checksum field holds the pseudo-header sum only, which the MSS is no part of
- * @returns whether it was lowered
+ * Lowers the MSS option to `limit`. A SYN without the option means 536 and is not changed.
+ * When the option starts at an odd offset, its value is in two words of the sum.
+ * @param partial the checksum field holds the pseudo-header sum only, which does not cover the MSS
+ * @returns whether the option was lowered
  */
 export function clamp(view: DataView, l4: number, limit: number, partial: boolean): boolean {
   const p = options.find(view, l4, tcp.dataOffset(view, l4), options.MSS);

@@ -1,22 +1,22 @@
 /**
- * TCP options (RFC 9293, 3.2): finding one, and inserting or removing bytes among them.
- * `tcp.checkLength` must have passed. Truncated, zero-length and endless options end the walk.
+ * TCP options (RFC 9293, 3.2): finding one, and inserting or removing bytes among them. `tcp.checkLength` must have
+ * passed. A truncated or zero-length option, or one that exceeds the header, ends the search.
  */
 export const EOL = 0;
 export const NOP = 1;
 export const MSS = 2;
 export const MD5 = 19;
 export const AO = 29;
-/** RFC 6994: two kinds shared by experiments, told apart by a 16-bit ExID. */
+/** RFC 6994: option kinds shared by experiments, which a 16-bit ExID tells apart. */
 export const EXPERIMENTAL = 253;
 
 export const NOT_FOUND = -1;
 export const MALFORMED = -2;
 
 /**
- * @param exId when ≥ 0, the option must also carry this ExID
- * @returns the offset of the option's kind byte, {@link NOT_FOUND}, or {@link MALFORMED} when the options
- *   break off before it was found
+ * @param exId when ≥ 0, the option must also have this ExID
+ * @returns the offset of the option's kind byte, {@link NOT_FOUND}, or {@link MALFORMED} when a malformed option
+ * comes before it was found
  */
 export function find(view: DataView, at: number, headerBytes: number, kind: number, exId = -1): number {
   const end = at + headerBytes;
@@ -37,7 +37,10 @@ export function find(view: DataView, at: number, headerBytes: number, kind: numb
   return NOT_FOUND;
 }
 
-/** Where the options end: at the first EOL, else at the end of the header; {@link MALFORMED} else. */
+/**
+ * The offset at which the options end: the first EOL, or else the end of the header; {@link MALFORMED} when an option
+ * is malformed.
+ */
 export function end(view: DataView, at: number, headerBytes: number): number {
   const stop = at + headerBytes;
   let p = at + 20;

@@ -1,6 +1,6 @@
 /**
- * The distance probe between origin and replicas, UDP 7417. Request and reply have the same size, and a
- * replica answers nothing that is not authenticated: no amplifier, no oracle.
+ * The distance probe between origin and replicas, UDP 7417. Request and reply have the same size, so a replica
+ * amplifies nothing. It does not answer a request that is not authenticated, so it discloses nothing.
  *
  * ```
  *  0        4        5       6        8               16              24              32          40
@@ -8,7 +8,7 @@
  *  | 'FSAP' | ver. 1 | kind  |  seq   | sent (origin) |  received     |  replied      | SipHash   |
  *  +--------+--------+-------+--------+---------------+---------------+---------------+-----------+
  * ```
- * Times are microseconds as doubles, of the clock of whoever writes them.
+ * Times are microseconds as doubles, by the clock of the machine that writes them.
  */
 import { hash, result, type SipKey } from './siphash.js';
 
@@ -45,7 +45,7 @@ export function encode(probe: Probe, key: SipKey): Uint8Array {
   return bytes;
 }
 
-/** @returns undefined when it is not a probe of this fleet */
+/** @returns undefined when the bytes are not a probe of this fleet */
 export function decode(bytes: Uint8Array, key: SipKey): Probe | undefined {
   if (bytes.length !== LENGTH) return undefined;
   const view = new DataView(bytes.buffer, bytes.byteOffset, LENGTH);

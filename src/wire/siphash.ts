@@ -1,6 +1,6 @@
 /**
- * SipHash-2-4 (Aumasson, Bernstein 2012) over 32-bit halves, without garbage: 0.5 µs for a tag.
- * State and result live in module variables, so a thread uses it for one message at a time.
+ * SipHash-2-4 (Aumasson, Bernstein 2012) over 32-bit halves, without garbage: 0.5 µs for a tag. State and result are
+ * module variables, so a thread can hash only one message at a time.
  */
 
 /** A 128-bit key as four little-endian 32-bit words. */
@@ -65,7 +65,7 @@ function absorb(low: number, high: number): void {
   v0h ^= high;
 }
 
-/** The carry of the 32-bit addition whose wrapped result is `total`, one of its terms being `term`. */
+/** The carry of the 32-bit addition with the wrapped result `total`; `term` is one of its terms. */
 function carry(total: number, term: number): number {
   return total >>> 0 < term >>> 0 ? 1 : 0;
 }

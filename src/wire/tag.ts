@@ -1,8 +1,10 @@
 /**
- * The tag [210]: a TCP option of 16 bytes by which a gateway says that a SYN may go to replicas.
- * `SPEC.md` beside this file has the bit diagram and the receiver's steps.
+ * The tag [210]: a TCP option of 16 bytes by which a gateway says that a SYN may be sent to replicas. `SPEC.md`
+ * beside this file has the bit diagram and the receiver's steps.
  *
- * Requires `ipv4.checkLength` and `tcp.checkLength` to have passed, and no IP fragment.
+ * Requires `ipv4.checkLength` and `tcp.checkLength` to have passed, and a packet that is no IP fragment.
+ *
+ * Numbers in brackets: operations of the source "Wide area load balancing of web traffic".
  */
 import { fold, sum } from './checksum.js';
 import * as ipv4 from './ipv4.js';
@@ -22,7 +24,7 @@ const KEY_EPOCH = 5;
 const GATEWAY = 6;
 const MAC = 8;
 
-// What the MAC covers: 8 bytes of tag, both addresses as 128 bits, both ports, the ISN.
+// The bytes that the MAC covers: 8 bytes of tag, both addresses as 128 bits, both ports, the ISN.
 const MESSAGE = 48;
 const message = new DataView(new ArrayBuffer(MESSAGE));
 message.setInt32(8 + 8, 0xffff);
@@ -33,23 +35,23 @@ export function epochOf(seconds: number): number {
   return Math.floor(seconds / EPOCH_SECONDS) & 15;
 }
 
-/** Where the tag's kind byte is, or `options.NOT_FOUND` / `options.MALFORMED`. */
+/** The offset of the tag's kind byte, or `options.NOT_FOUND` / `options.MALFORMED`. */
 export function find(view: DataView, l4: number): number {
   const p = options.find(view, l4, tcp.dataOffset(view, l4), options.EXPERIMENTAL, EXID);
   return p >= 0 && view.getUint8(p + 1) !== LENGTH ? options.MALFORMED : p;
 }
 
-/** Whether 16 bytes more fit beside the options that the SYN has. */
+/** Whether 16 more bytes fit beside the options of the SYN. */
 export function fits(view: DataView, l4: number): boolean {
   return tcp.dataOffset(view, l4) - tcp.MIN_HEADER + LENGTH <= tcp.MAX_OPTIONS;
 }
 
 /**
- * Adds a tag behind the last option and before any EOL padding; the other options stay as they are.
- * The headers move 16 bytes towards the front. Requires {@link fits}, sound options (`options.end`),
- * no options in the IP header's checksum left open, and 26 bytes of headroom.
- * @param optionsEnd what `options.end` returned
- * @returns where the packet now starts; its transport header starts 16 bytes earlier too
+ * Adds a tag behind the last option and before any EOL padding; the other options stay unchanged. The headers move 16
+ * bytes towards the front. Requires {@link fits}, well-formed options (`options.end`), a complete IP header checksum,
+ * and 26 bytes of headroom.
+ * @param optionsEnd the result of `options.end`
+ * @returns the offset at which the packet now starts; its transport header also starts 16 bytes earlier
  */
 export function insert(
   view: DataView,
@@ -84,7 +86,10 @@ export function insert(
   return to;
 }
 
-/** Removes the tag at `p`. The headers move 16 bytes towards the end. @returns where the packet now starts */
+/**
+ * Removes the tag at `p`. The headers move 16 bytes towards the end. @returns the offset at which the packet now
+ * starts
+ */
 export function strip(view: DataView, bytes: Uint8Array, at: number, l4: number, p: number): number {
   const total = ipv4.totalLength(view, at);
   const length = total - (l4 - at);
@@ -96,7 +101,7 @@ export function strip(view: DataView, bytes: Uint8Array, at: number, l4: number,
   return at + LENGTH;
 }
 
-/** Bytes that start at an odd offset of the segment count with their halves exchanged (RFC 1071, 2 B). */
+/** The sum of bytes that start at an odd offset of the segment, with its halves exchanged (RFC 1071, 2 B). */
 function parity(s: number, offset: number): number {
   const folded = fold(s);
   return (offset & 1) === 0 ? folded : ((folded & 0xff) << 8) | (folded >>> 8);
@@ -115,12 +120,12 @@ export function gatewayId(view: DataView, p: number): number {
   return view.getUint16(p + GATEWAY);
 }
 
-/** Whether the tag's epoch is the given one or a neighbour of it. */
+/** Whether the tag's epoch is `epoch`, the one before or the one after. */
 export function isFresh(view: DataView, p: number, epoch: number): boolean {
   return (((view.getUint8(p + KEY_EPOCH) & 15) - epoch + 1) & 15) <= 2;
 }
 
-/** Whether the MAC at `p` is that of this SYN under `key`. */
+/** Whether the MAC at `p` is the one that `key` gives for this SYN. */
 export function isAuthentic(view: DataView, at: number, l4: number, p: number, key: SipKey): boolean {
   authenticate(view, at, l4, p, key);
   return view.getInt32(p + MAC) === result[0] && view.getInt32(p + MAC + 4) === result[1];

@@ -1,6 +1,8 @@
 /**
- * TCP headers (RFC 9293). {@link checkLength} must have passed before any other function is called.
- * Options are in `options.ts`.
+ * TCP headers (RFC 9293). {@link checkLength} must have passed before any other function is called. Options are in
+ * `options.ts`.
+ *
+ * Numbers in brackets: operations of the source "Wide area load balancing of web traffic".
  */
 import { update16, update32, updatePartial16, updatePartial32 } from './checksum.js';
 
@@ -33,7 +35,7 @@ export function sport(view: DataView, at: number): number {
 export function dport(view: DataView, at: number): number {
   return view.getUint16(at + DPORT);
 }
-/** Signed, as all sequence numbers here. */
+/** A signed word, like all sequence numbers in this project. */
 export function seq(view: DataView, at: number): number {
   return view.getInt32(at + SEQ);
 }
@@ -51,7 +53,7 @@ export function check(view: DataView, at: number): number {
   return view.getUint16(at + CHECK);
 }
 
-/** SYN without ACK: a start packet [204]. */
+/** Whether the flags are those of a SYN without ACK: a start packet [204]. */
 export function isSyn(flagBits: number): boolean {
   return (flagBits & (SYN | ACK | RST)) === SYN;
 }
@@ -59,7 +61,7 @@ export function isSynAck(flagBits: number): boolean {
   return (flagBits & (SYN | ACK | RST)) === (SYN | ACK);
 }
 
-/** Puts an address change of the pseudo header into the checksum. */
+/** Updates the checksum for a change of an address in the pseudo header. */
 export function updateForAddress(
   view: DataView,
   at: number,
@@ -71,7 +73,7 @@ export function updateForAddress(
   view.setUint16(at + CHECK, partial ? updatePartial32(old, from, to) : update32(old, from, to));
 }
 
-/** Sets a port and updates the checksum. A partial sum covers the pseudo header only, so it stays. */
+/** Sets a port and updates the checksum. A partial sum covers the pseudo header only, so a port does not change it. */
 function setPort(view: DataView, at: number, field: number, to: number, partial: boolean): void {
   const from = view.getUint16(at + field);
   if (from === to) return;
@@ -86,8 +88,8 @@ export function setDport(view: DataView, at: number, to: number, partial: boolea
 }
 
 /**
- * Sets the header length and accounts for `delta` bytes more of segment, whose own sum is `added`
- * (as 16-bit words of the segment, folded; complement it for bytes that go).
+ * Sets the header length, and updates the checksum for `delta` more bytes of segment.
+ * @param added the folded sum of the added bytes as 16-bit words of the segment; its complement for removed bytes
  */
 export function resize(
   view: DataView,

@@ -1,6 +1,6 @@
 /**
- * UDP headers (RFC 768). {@link checkLength} must have passed before any other function is called. A checksum of 0 means
- * that the sender computed none; it stays 0, and one that comes out as 0 is written as 0xffff.
+ * UDP headers (RFC 768). {@link checkLength} must have passed before any other function is called. A checksum of 0
+ * means that the sender computed none: it stays 0. A computed checksum of 0 is written as 0xffff.
  */
 import { update16, update32, updatePartial32 } from './checksum.js';
 
@@ -11,7 +11,7 @@ const CHECK = 6;
 
 export const HEADER = 8;
 
-/** Whether `length` bytes from `at` hold a UDP header and all that its length field promises. */
+/** Whether `length` bytes from `at` contain a UDP header and as many bytes as its length field says. */
 export function checkLength(view: DataView, at: number, length: number): boolean {
   if (length < HEADER) return false;
   const promised = view.getUint16(at + LENGTH);
@@ -24,7 +24,7 @@ export function sport(view: DataView, at: number): number {
 export function dport(view: DataView, at: number): number {
   return view.getUint16(at + DPORT);
 }
-/** Header and payload, in bytes. */
+/** Length of header and payload, in bytes. */
 export function length(view: DataView, at: number): number {
   return view.getUint16(at + LENGTH);
 }
@@ -36,7 +36,10 @@ export function setCheck(view: DataView, at: number, to: number): void {
   view.setUint16(at + CHECK, to);
 }
 
-/** Puts an address change of the pseudo header into the checksum. @param partial it holds the pseudo-header sum only */
+/**
+ * Updates the checksum for a change of an address in the pseudo header.
+ * @param partial the field holds the pseudo-header sum only
+ */
 export function updateForAddress(
   view: DataView,
   at: number,
@@ -53,7 +56,7 @@ function setPort(view: DataView, at: number, field: number, to: number, partial:
   const from = view.getUint16(at + field);
   view.setUint16(at + field, to);
   const old = view.getUint16(at + CHECK);
-  // A partial sum covers the pseudo header only, so it stays.
+  // A partial sum covers the pseudo header only, so a port does not change it.
   if (!partial && old !== 0) view.setUint16(at + CHECK, update16(old, from, to) || 0xffff);
 }
 export function setSport(view: DataView, at: number, to: number, partial: boolean): void {

@@ -1,7 +1,7 @@
 /**
- * The virtio network header that stands before each packet of a TUN opened with IFF_VNET_HDR
- * (linux/virtio_net.h, legacy 10 bytes, little-endian). `at` is the packet's first IP byte, as
- * everywhere; the header is the ten bytes before it.
+ * The virtio network header that stands before each packet of a TUN opened with IFF_VNET_HDR (linux/virtio_net.h,
+ * legacy 10 bytes, little-endian). `at` is the packet's first IP byte, as everywhere; the header is the ten bytes
+ * before it.
  */
 import { sum } from './checksum.js';
 
@@ -13,16 +13,16 @@ const GSO_SIZE = -6;
 const CSUM_START = -4;
 const CSUM_OFFSET = -2;
 const NEEDS_CSUM = 1;
-/** Where the checksum stands in a TCP header. */
+/** Offset of the checksum in a TCP header. */
 const TCP_CHECK = 16;
-/** And in a UDP header. */
+/** Offset of the checksum in a UDP header. */
 const UDP_CHECK = 6;
 
-/** The transport checksum holds only the uncomplemented pseudo-header sum. */
+/** Whether the transport checksum field holds only the uncomplemented pseudo-header sum. */
 export function needsCsum(view: DataView, at: number): boolean {
   return (view.getUint8(at + FLAGS) & NEEDS_CSUM) !== 0;
 }
-/** A super-packet: several segments in one. */
+/** Whether the packet is a super-packet: several segments in one packet. */
 export function isGso(view: DataView, at: number): boolean {
   return view.getUint8(at + GSO_TYPE) !== 0;
 }
@@ -33,21 +33,21 @@ export function csumStart(view: DataView, at: number): number {
   return view.getUint16(at + CSUM_START, true);
 }
 
-/** Writes a header that promises nothing: one whole packet with a whole checksum. */
+/** Writes a header for one whole packet with a complete checksum. */
 export function clear(view: DataView, at: number): void {
   view.setInt32(at - 10, 0);
   view.setInt32(at - 6, 0);
   view.setInt16(at - 2, 0);
 }
 
-/** Copies the header when the packet's first byte moves from `from` to `to` (overlap allowed). */
+/** Copies the header when the packet's first byte moves from `from` to `to`. The two places may overlap. */
 export function move(bytes: Uint8Array, from: number, to: number): void {
   bytes.copyWithin(to - HEADER, from - HEADER, from);
 }
 
 /**
- * Copies the header when `bytes` bytes are put before the packet: offsets are counted from further
- * ahead, everything else stays. Requires `bytes` ≥ {@link HEADER}.
+ * Copies the header when `bytes` bytes are put before the packet. Its offsets grow by `bytes`; everything else stays.
+ * Requires `bytes` ≥ {@link HEADER}.
  */
 export function prepend(view: DataView, at: number, bytes: number): void {
   const to = at - bytes;
@@ -58,38 +58,38 @@ export function prepend(view: DataView, at: number, bytes: number): void {
   view.setUint16(to + CSUM_START, csumStart(view, at) + bytes, true);
 }
 
-/** Segments that a packet of this payload becomes; 1 where it is no super-packet. */
+/** The number of segments that a packet with this payload becomes; 1 where it is no super-packet. */
 export function segments(view: DataView, at: number, payload: number): number {
   const size = gsoSize(view, at);
   return !isGso(view, at) || size === 0 || payload <= size ? 1 : Math.ceil(payload / size);
 }
 
-/** Whether the header's own offsets lie inside a packet of `length` bytes. */
+/** Whether the offsets in the header lie inside a packet of `length` bytes. */
 export function isSound(view: DataView, at: number, length: number): boolean {
   if (!needsCsum(view, at)) return !isGso(view, at);
   return csumStart(view, at) + view.getUint16(at + CSUM_OFFSET, true) + 2 <= length;
 }
 
-/** Whether a checksum left open is that of the TCP header `start` bytes into the packet. */
+/** Whether a checksum that is left open is that of the TCP header `start` bytes into the packet. */
 export function isTcpChecksum(view: DataView, at: number, start: number): boolean {
   return csumStart(view, at) === start && view.getUint16(at + CSUM_OFFSET, true) === TCP_CHECK;
 }
 
-/** Whether a checksum left open is that of the UDP header `start` bytes into the packet. */
+/** Whether a checksum that is left open is that of the UDP header `start` bytes into the packet. */
 export function isUdpChecksum(view: DataView, at: number, start: number): boolean {
   return csumStart(view, at) === start && view.getUint16(at + CSUM_OFFSET, true) === UDP_CHECK;
 }
 
 /**
- * Fills in the checksum that NEEDS_CSUM left open, and clears the flag. Only for whole packets:
- * requires not {@link isGso}, and {@link isSound}.
+ * Fills in the checksum that NEEDS_CSUM left open, and clears the flag. Only for whole packets: requires not {@link
+ * isGso}, and {@link isSound}.
  */
 export function complete(view: DataView, at: number, length: number): void {
   if (!needsCsum(view, at)) return;
   const start = csumStart(view, at);
   const field = at + start + view.getUint16(at + CSUM_OFFSET, true);
   const value = ~sum(view, at + start, length - start) & 0xffff;
-  // A UDP checksum of 0 would mean that there is none (RFC 768); in TCP both zeros are one.
+  // A UDP checksum of 0 would mean that there is none (RFC 768); in TCP 0 and 0xffff mean the same.
   view.setUint16(field, value === 0 && view.getUint16(at + CSUM_OFFSET, true) === UDP_CHECK ? 0xffff : value);
   clear(view, at);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// What the addons' functions share: how they fail, and how they take their arguments.
+// Functions that the addons share: reporting errors and reading arguments.
 #pragma once
 #include <node_api.h>
 #include <stdbool.h>
@@ -39,7 +39,7 @@ static inline bool text_argument(napi_env env, napi_value value, char *out, size
   return false;
 }
 
-// The memory of a typed array of the given type; its length in elements.
+// Returns the memory of a typed array of the given type, and sets `length` to its number of elements.
 static inline void *array_argument(napi_env env, napi_value value, napi_typedarray_type want, size_t *length) {
   napi_typedarray_type type;
   void *memory;

@@ -97,7 +97,8 @@ napi_value interface_get(napi_env env, napi_callback_info info) {
   return result;
 }
 
-// setns(path): moves the calling thread to that network namespace. Sockets keep the one they were made in.
+// setns(path): moves the calling thread to that network namespace. A socket stays in the namespace in which it was
+// made.
 napi_value set_namespace(napi_env env, napi_callback_info info) {
   napi_value args[1];
   char path[256];

@@ -24,7 +24,7 @@ napi_value notify(napi_env env, napi_callback_info info) {
       napi_get_value_string_utf8(env, args[0], to.sun_path, sizeof to.sun_path, &path) != napi_ok ||
       napi_get_value_string_utf8(env, args[1], text, sizeof text, &length) != napi_ok)
     return refuse(env, EINVAL);
-  // The call cuts a longer path off; sd_notify(3) knows none but absolute and abstract ones.
+  // The system call would truncate a longer path. sd_notify(3) allows only absolute paths and abstract names.
   if (path == 0 || path == sizeof to.sun_path - 1 || (to.sun_path[0] != '/' && to.sun_path[0] != '@'))
     return refuse(env, EINVAL);
   if (to.sun_path[0] == '@') to.sun_path[0] = 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// A TUN: opened, read and written in batches.
+// Opens a TUN, and reads and writes it in batches.
 #define _GNU_SOURCE
 #define NAPI_VERSION 8
 #include "packets.h"
@@ -65,15 +65,15 @@ napi_value close_fd(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
-// The system calls themselves: in a process of many threads the library's read() and write() are points where a thread
-// may be cancelled, and what that takes is seen at half a million packets a second. Nobody is cancelled here.
+// These are the plain system calls. In a process of many threads, the C library's read() and write() are cancellation
+// points; their cost is measurable at half a million packets a second, and no thread is ever cancelled here.
 static ssize_t read_fd(int fd, void *to, size_t length) { return syscall(SYS_read, fd, to, length); }
 
 static ssize_t write_fd(int fd, const struct iovec *parts, int count) {
   return count == 1 ? syscall(SYS_write, fd, parts->iov_base, parts->iov_len) : syscall(SYS_writev, fd, parts, count);
 }
 
-// Tries again for so long while nothing is there, and lets whoever else is to run on this processor do so in between.
+// Reads again and again for `wait_us` while there is no packet; yields the processor to other threads in between.
 static ssize_t await_fd(int fd, void *to, size_t length, int32_t wait_us) {
   struct timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
@@ -89,10 +89,12 @@ static ssize_t await_fd(int fd, void *to, size_t length, int32_t wait_us) {
   return -1;
 }
 
-// readBatch(fd, arena, at, lengths, limit, slot, header, bytes, gap, wait) -> packets read, or -errno when none was.
-// Packet i is read so that its first byte after the header lands on arena[at[i]]. at[0] is given; the others stand `gap`
-// bytes behind each other, so that a batch of small ones is a few pages. Ends with the packet that reaches `bytes`:
-// what is written again while it is in the processor's cache is written sooner. Waits `wait` microseconds for the first.
+// readBatch(fd, arena, at, lengths, limit, slot, header, bytes, gap, wait) -> packets read, or -errno when there was
+// none.
+// The first byte of packet i after the header goes to arena[at[i]]. at[0] is given; each further packet begins `gap`
+// bytes after the one before, so that a batch of small packets covers few pages. The batch ends with the packet that
+// reaches `bytes`, because packets are written faster while they are in the processor's cache. Waits `wait`
+// microseconds for the first.
 napi_value read_batch(napi_env env, napi_callback_info info) {
   napi_value args[10], result;
   int32_t fd, limit, slot, header, bytes, gap, wait;
@@ -159,9 +161,9 @@ static bool packets_argument(napi_env env, const napi_value *args, packets *out)
   return true;
 }
 
-// writeBatch(fd, arena, at, lengths, count, opened) -> packets written. A packet that the kernel refused
-// has its length replaced by -errno, so that the caller can count why. Encapsulated super-packets are
-// segmented, and packets with opened[i] coalesced (segment.h). `opened` may be shorter.
+// writeBatch(fd, arena, at, lengths, count, opened) -> packets written. Where the kernel refuses a packet, -errno
+// replaces its length, so that the caller can count the reason. Encapsulated super-packets are segmented, and packets
+// with opened[i] are coalesced (segment.h). `opened` may be shorter than `count`.
 napi_value write_batch(napi_env env, napi_callback_info info) {
   napi_value args[6], result;
   int32_t fd;
@@ -193,8 +195,8 @@ static int write_to_memory(void *context, const struct iovec *parts, int count) 
   return 0;
 }
 
-// writeMemory(out, outLengths, arena, at, lengths, count, opened) -> packets in `out`: what writeBatch would
-// hand to the kernel, virtio headers included, one behind the other. For tests.
+// writeMemory(out, outLengths, arena, at, lengths, count, opened) -> packets in `out`: the packets that writeBatch
+// would write to the kernel, virtio headers included, one behind the other. For tests.
 napi_value write_memory(napi_env env, napi_callback_info info) {
   napi_value args[7], result;
   packets p;

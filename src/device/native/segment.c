@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
-// Segmentation behind encapsulation, coalescing behind decapsulation: what the kernel's GSO and GRO do for
-// packets that it can describe. From top to bottom: sums, segmentation, runs of segments, the batch.
+// Segmentation of encapsulated packets, and coalescing of decapsulated ones: the kernel's GSO and GRO do this only
+// for packets that a virtio header can describe. From top to bottom: sums, segmentation, runs of segments, the batch.
 //
-// One's complement sums do not depend on byte order (RFC 1071, 2 B), so all of them are formed over words
-// as memory holds them, and numbers that join them go through htons.
+// One's complement sums do not depend on byte order (RFC 1071, 2 B). So all sums are formed over words in memory
+// order, and numbers that are added to them go through htons.
 #include "segment.h"
 
 #include <arpa/inet.h>
@@ -54,11 +54,11 @@ static uint64_t add64(uint64_t a, uint64_t b) {
   return a + (a < b);
 }
 
-// The sum of `n` bytes on top of `s`. `p` must stand at an even offset of what is summed.
+// Adds the sum of `n` bytes to `s`. `p` must stand at an even offset of the bytes that are summed.
 static uint64_t sum(const uint8_t *p, size_t n, uint64_t s) {
   uint64_t t = 0;
   for (; n >= 64; p += 64, n -= 64) {
-    // Two chains, so that one carry need not wait for the other.
+    // Two independent chains, so that an addition in one does not wait for the carry of the other.
     s = add64(add64(add64(add64(s, load64(p)), load64(p + 8)), load64(p + 16)), load64(p + 24));
     t = add64(add64(add64(add64(t, load64(p + 32)), load64(p + 40)), load64(p + 48)), load64(p + 56));
   }
@@ -80,12 +80,12 @@ static uint16_t fold(uint64_t s) {
   return (uint16_t)s;
 }
 
-// Of the pseudo header of `length` bytes of TCP (RFC 9293, 3.1).
+// The sum of the pseudo header of `length` bytes of TCP (RFC 9293, 3.1).
 static uint64_t pseudo_header(const uint8_t *ip, uint32_t length) {
   return sum(ip + V4_SADDR, 8, (uint64_t)htons(PROTO_TCP) + htons((uint16_t)length));
 }
 
-// Sums that mean the same: 0 and 0xffff are both zero.
+// Whether two sums are equal as checksums: 0 and 0xffff both mean zero.
 static bool equal_sums(uint16_t a, uint16_t b) { return a % 0xffff == b % 0xffff; }
 
 // ---- segmentation ----------------------------------------------------------------------------------------
@@ -101,23 +101,23 @@ static bool is_encapsulated_gso(const uint8_t *packet, size_t length) {
          packet[V4_PROTO] == PROTO_IPIP;
 }
 
-// Writes the 16 bits that change from segment to segment into an IP header, and its checksum. `rest` is
-// the sum over the header with total length, id and checksum 0.
+// Writes the total length, the id and the checksum into an IP header, which differ from segment to segment. `rest` is
+// the sum over the header with these three fields 0.
 static void finish_ip(uint8_t *ip, uint64_t rest, uint32_t total, uint32_t id) {
   put16(ip + V4_TOTAL, total);
   put16(ip + V4_ID, id);
   store16(ip + V4_CHECK, (uint16_t)~fold(rest + load16(ip + V4_TOTAL) + load16(ip + V4_ID)));
 }
 
-// Clears what `finish_ip` writes; returns its `rest`.
+// Clears the fields that `finish_ip` writes, and returns its `rest`.
 static uint64_t begin_ip(uint8_t *ip, size_t header) {
   put32(ip + V4_TOTAL, 0);
   put16(ip + V4_CHECK, 0);
   return sum(ip, header, 0);
 }
 
-// Writes the segments of the encapsulated super-packet at `packet`: [outer][inner][tcp] and at most
-// gso_size bytes of payload each. The payload is not copied. Stops at the first that `out` refuses.
+// Writes the segments of the encapsulated super-packet at `packet`: [outer][inner][tcp] and at most gso_size bytes of
+// payload each. The payload is not copied. Stops at the first segment that `out` refuses.
 static int segment(const uint8_t *packet, size_t length, sink out, void *context) {
   const struct virtio_net_hdr v = virtio_of(packet);
   if (length < IP_HEADER + IP_HEADER + TCP_HEADER) return EINVAL;
@@ -125,7 +125,7 @@ static int segment(const uint8_t *packet, size_t length, sink out, void *context
   const size_t ihl = (size_t)(inner[0] & 15) * 4;
   if (inner[0] >> 4 != 4 || ihl < IP_HEADER || IP_HEADER + ihl + TCP_HEADER > length) return EINVAL;
   if (inner[V4_PROTO] != PROTO_TCP || (get16(inner + V4_FRAGMENT) & IS_FRAGMENT) != 0) return EINVAL;
-  // The outer total length may not fit its field; the inner one always does.
+  // The outer total length may exceed its field; the inner total length always fits.
   if (get16(inner + V4_TOTAL) != length - IP_HEADER) return EINVAL;
   const uint8_t *tcp = inner + ihl;
   const size_t offset = (size_t)(tcp[TCP_OFFSET] >> 4) * 4;
@@ -136,7 +136,7 @@ static int segment(const uint8_t *packet, size_t length, sink out, void *context
     return EINVAL;
   if (headers + v.gso_size > MAX_TOTAL && length > MAX_TOTAL) return EINVAL;
 
-  // A clear virtio header, then the headers, changed from segment to segment.
+  // A clear virtio header, then the packet's headers, which are changed from segment to segment.
   uint8_t scratch[VNET_HEADER + IP_HEADER + MAX_HEADER + MAX_HEADER] = {0};
   uint8_t *o = scratch + VNET_HEADER, *i = o + IP_HEADER, *t = i + ihl;
   memcpy(o, packet, headers);
@@ -144,8 +144,8 @@ static int segment(const uint8_t *packet, size_t length, sink out, void *context
   const bool outer_df = (get16(packet + V4_FRAGMENT) & DONT_FRAGMENT) != 0;
   const uint8_t flags = tcp[TCP_FLAGS];
   const uint64_t outer_rest = begin_ip(o, IP_HEADER), inner_rest = begin_ip(i, ihl);
-  // The open checksum is the pseudo header's sum for the whole length: that part of it is taken back. An
-  // error in it is carried on into every segment.
+  // The checksum field holds the pseudo header's sum for the whole length; that term is subtracted. An error in the
+  // field is carried into every segment.
   const uint64_t pseudo =
       (uint64_t)load16(tcp + TCP_CHECK) + (uint16_t)~htons((uint16_t)(length - IP_HEADER - ihl));
 
@@ -173,11 +173,11 @@ static int segment(const uint8_t *packet, size_t length, sink out, void *context
 
 // ---- runs of segments ----------------------------------------------------------------------------------------
 
-// Runs that are open at once, and the segments of one. A batch has 64 packets.
+// The number of runs that are open at once, and the most segments of a run. A batch has 128 packets.
 enum { RUNS = 32, RUN_SEGMENTS = 128 };
 
 typedef struct {
-  uint64_t addresses;  // as memory holds them
+  uint64_t addresses;  // in memory order
   uint32_t ports;
   int32_t packets[RUN_SEGMENTS];
   uint32_t count;
@@ -206,7 +206,7 @@ static void write_plain(batch *b, size_t i) {
   else b->written++;
 }
 
-// Writes a run as one super-packet, in the first segment's headers; a single segment as it came.
+// Writes a run as one super-packet behind the first segment's headers. A run of one segment is written unchanged.
 static void flush(batch *b, run *r) {
   if (r->count == 1) {
     write_plain(b, (size_t)r->packets[0]);
@@ -238,7 +238,7 @@ static void flush(batch *b, run *r) {
     else
       for (uint32_t k = 0; k < r->count; k++) b->lengths[r->packets[k]] = -error;
   }
-  // The last open run takes its place.
+  // The last open run moves to the place of the closed one.
   run *end = &b->runs[--b->open];
   if (r != end) memcpy(r, end, sizeof *r);
 }
@@ -258,7 +258,7 @@ static run *find_run(batch *b, const uint8_t *ip, size_t length) {
   return NULL;
 }
 
-// Whether a packet could be part of a run: plain data of TCP without anything that concerns one segment.
+// Whether a packet may join a run: plain TCP data without flags or options that concern one segment only.
 static bool is_candidate(const uint8_t *ip, size_t length) {
   const struct virtio_net_hdr v = virtio_of(ip);
   if (v.gso_type != VIRTIO_NET_HDR_GSO_NONE || (v.flags & ~VIRTIO_NET_HDR_F_NEEDS_CSUM) != 0) return false;
@@ -271,7 +271,7 @@ static bool is_candidate(const uint8_t *ip, size_t length) {
          (tcp[TCP_FLAGS] & ~PSH) == ACK;
 }
 
-// Whether both checksums of a candidate are right. One that is not must not be written anew.
+// Whether both checksums of a candidate are right. A packet with a wrong checksum must not get a new, right one.
 static bool is_intact(const uint8_t *ip, size_t length) {
   if (fold(sum(ip, IP_HEADER, 0)) != 0xffff) return false;
   const uint8_t *tcp = ip + IP_HEADER;
@@ -280,8 +280,8 @@ static bool is_intact(const uint8_t *ip, size_t length) {
   return fold(sum(tcp, length - IP_HEADER, pseudo)) == 0xffff;
 }
 
-// Whether candidate `ip` continues run `r` byte by byte, with headers that are the same but for what
-// segmentation makes anew.
+// Whether candidate `ip` continues run `r` at the next byte, with the same headers apart from the fields that
+// segmentation writes anew.
 static bool continues(const batch *b, run *r, const uint8_t *ip, size_t length) {
   const uint8_t *first = b->arena + b->at[r->packets[0]], *tcp = ip + IP_HEADER, *head = first + IP_HEADER;
   const uint32_t payload = (uint32_t)length - r->headers;
@@ -289,7 +289,7 @@ static bool continues(const batch *b, run *r, const uint8_t *ip, size_t length) 
   if (payload > r->size || r->total + payload > MAX_TOTAL || r->count == RUN_SEGMENTS) return false;
   if (ip[V4_TOS] != first[V4_TOS] || ip[V4_TTL] != first[V4_TTL]) return false;
   if (load16(ip + V4_FRAGMENT) != load16(first + V4_FRAGMENT)) return false;
-  // An id matters only where DF is not set (RFC 6864): then those that segmentation gives must be these.
+  // The id matters only where DF is not set (RFC 6864): then it must be the id that segmentation will write.
   if ((get16(ip + V4_FRAGMENT) & DONT_FRAGMENT) == 0 &&
       get16(ip + V4_ID) != (uint16_t)(get16(first + V4_ID) + r->count))
     return false;
@@ -305,7 +305,7 @@ static bool continues(const batch *b, run *r, const uint8_t *ip, size_t length) 
 }
 
 static void begin_run(batch *b, size_t i, const uint8_t *ip, size_t length) {
-  // The oldest but for those that took another's place; any will do.
+  // Mostly the oldest run; another one where a closed run's place was refilled. Any run will do.
   if (b->open == RUNS) flush(b, &b->runs[0]);
   run *r = &b->runs[b->open++];
   r->addresses = load64(ip + V4_SADDR);
@@ -339,8 +339,8 @@ static void write_opened(batch *b, size_t i) {
 
 // ---- the batch -----------------------------------------------------------------------------------------------
 
-// A packet that was not opened must not overtake a run of its flow, nor may a fragment, whose flow it
-// does not say.
+// A packet that was not decapsulated must not overtake a run of its flow; nor may a fragment, which does not say its
+// flow.
 static void keep_order(batch *b, const uint8_t *ip, size_t length) {
   if (length < IP_HEADER || ip[0] >> 4 != 4 || ip[V4_PROTO] != PROTO_TCP) return;
   if ((get16(ip + V4_FRAGMENT) & IS_FRAGMENT) != 0) return flush_all(b);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The TCP connections of this network namespace, asked of the kernel by state (sock_diag(7)): /proc/net/tcp would list
-// what is in TIME-WAIT too, tens of thousands.
+// Asks the kernel for the TCP connections of this network namespace by state (sock_diag(7)). /proc/net/tcp would list
+// those in TIME-WAIT too, which are tens of thousands.
 #define _GNU_SOURCE
 #define NAPI_VERSION 8
 #include "sockets.h"
@@ -51,8 +51,8 @@ static int count_answer(int fd, void *buffer, const uint16_t *ports, size_t port
   }
 }
 
-// countSockets(states, ports) -> TCP sockets, of IPv4 and IPv6, in one of these states (a bit each, as the kernel
-// numbers them) on one of these local ports.
+// countSockets(states, ports) -> the number of TCP sockets, IPv4 and IPv6, in one of these states (one bit each,
+// numbered as the kernel does) on one of these local ports.
 napi_value count_sockets(napi_env env, napi_callback_info info) {
   static const uint8_t families[] = {AF_INET, AF_INET6};
   napi_value args[2], result;

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
 //
-// The small native half of src/device. Here: readiness, a timerfd, the monotonic clock, and the module; beside: a TUN in
-// batches (packets.c), the interface ioctls (interfaces.c), segments (segment.c), connections of this host (sockets.c), the
-// service manager (notify.c). Every function is synchronous and non-blocking; readiness comes through uv_poll.
+// The native half of src/device. This file has readiness, a timerfd, the monotonic clock and the module. The others
+// have a TUN in batches (packets.c), the interface ioctls (interfaces.c), segments (segment.c), connections of this
+// host (sockets.c) and the service manager (notify.c). Every function is synchronous and non-blocking; readiness
+// comes through uv_poll.
 //
-// Context-aware: all state hangs off the environment's instance data, so that the main thread and any
-// number of workers load it side by side. A worker that ends with an open uv_poll aborts the process,
-// so an asynchronous cleanup hook closes every handle before the environment's loop goes away.
+// The addon is context-aware: all state is in the environment's instance data, so that the main thread and any number
+// of workers can load it. A worker that ends with an open uv_poll aborts the process, so an asynchronous cleanup hook
+// closes every handle before the environment's loop is destroyed.
 #define _GNU_SOURCE
 #define NAPI_VERSION 8
 #include <errno.h>
@@ -34,7 +35,7 @@ typedef struct watch {
   napi_ref callback;
   napi_async_context context;
   int fd;
-  bool timer;    // the fd is a timerfd of ours: drained here, closed with the watch
+  bool timer;    // the fd is a timerfd made here: drained here, closed with the watch
   bool closing;
   int32_t id;
 } watch;
@@ -190,7 +191,8 @@ static napi_value arm_timer(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
-// clock(out): out[0] = the monotonic clock in microseconds. Writes instead of returning: no garbage.
+// clock(out): sets out[0] to the monotonic clock in microseconds. It returns no number, because that would make
+// garbage.
 static napi_value read_clock(napi_env env, napi_callback_info info) {
   napi_value args[1];
   size_t length;

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: (MIT OR GPL-2.0-only)
 //
-// The gateway: SYNs to a learned winner, clients' packets to the one that carries them, answers as the service.
+// The gateway: sends SYNs to a learned winner and clients' packets to the winner, and returns its answers as the
+// service's.
+// Numbers in brackets: operations of the source "Wide area load balancing of web traffic".
 #pragma once
 #include "openings.h"
 
-// The lot of `gateway/race/send-syn.ts`: the same for every SYN of a connection, and for both sides of this boundary.
+// Draws lots as `gateway/race/send-syn.ts` does: the result is the same for every SYN of a connection, in the kernel
+// and in TypeScript.
 static __always_inline bool races_again(__u32 isn) {
   __u32 h = (isn ^ (isn >> 16)) * 0x7feb352d;
   h = (h ^ (h >> 15)) * 0x846ca68b;
@@ -12,8 +15,8 @@ static __always_inline bool races_again(__u32 isn) {
   return (h >> 1) % RACE_AGAIN == 0;
 }
 
-// A client's SYN whose winner is known: there and nowhere else, and a note for TypeScript, which hedges. Only under A,
-// where a SYN needs no tag.
+// Sends a client's SYN to the learned winner alone, and leaves a slot for TypeScript, which hedges. Only in
+// configuration A, where a SYN needs no tag.
 static __always_inline int gateway_syn(struct __sk_buff *skb, __u32 l2, const struct packet *p) {
   __u32 zero = 0;
   if ((p->flags & (SYN | ACK | RST | FIN)) != SYN || p->total != p->header || p->ttl <= 1) return LEFT;
@@ -51,7 +54,7 @@ static __always_inline int gateway_syn(struct __sk_buff *skb, __u32 l2, const st
   o->isn = p->seq;
   o->answered_ns = 0;
   o->sent_ns = bpf_ktime_get_ns();
-  // What could not be opened after all is a slot without a SYN.
+  // A slot whose connection could not be opened keeps a length of 0: it has no SYN.
   o->length = 0;
   int verdict = LEFT;
   if (bpf_skb_load_bytes(skb, l2, o->syn, length) == 0 && bpf_map_update_elem(&flows, &key, &f, BPF_ANY) == 0) {
@@ -63,7 +66,7 @@ static __always_inline int gateway_syn(struct __sk_buff *skb, __u32 l2, const st
   return stack ? by_stack(skb, how) : forward(skb, l2, found, &fib);
 }
 
-// The learned winner's SYN-ACK.
+// Whether the packet is the learned winner's SYN-ACK; if so, notes when it came.
 static __always_inline bool is_answer(struct flow *f, const struct packet *p) {
   if ((p->flags & (SYN | ACK | RST | FIN)) != (SYN | ACK)) return false;
   __u32 at = f->first_byte_us - 1;
@@ -75,8 +78,8 @@ static __always_inline bool is_answer(struct flow *f, const struct packet *p) {
   return true;
 }
 
-// What opens a connection, to whoever decides: without the stack's own way there, which takes longer. LEFT when nobody
-// is there any more.
+// Redirects a packet that opens a connection to the TUN, where TypeScript decides about it. The stack's own way to
+// the TUN takes longer. Returns LEFT when the TUN no longer exists.
 static __always_inline int to_tun(struct __sk_buff *skb, const struct packet *p) {
   struct settings *how = configuration();
   __u32 mtu = 0;
@@ -85,12 +88,12 @@ static __always_inline int to_tun(struct __sk_buff *skb, const struct packet *p)
   return bpf_redirect(how->tun, 0);
 }
 
-// [602-612, 656] From a client: to the winner.
+// [602-612, 656] Sends a client's packet to the winner.
 static __always_inline int gateway_lan(struct __sk_buff *skb, __u32 l2) {
   struct packet p = {};
   if (!read(skb, l2, &p) || p.protocol != IPPROTO_TCP) return LEFT;
   if (p.flags & SYN) {
-    // A service is its origin's endpoint.
+    // The endpoint must be the origin's: its address and port are the service's own.
     struct endpoint *e = find_endpoint(p.daddr, p.dport);
     if (!e || e->port != p.dport || !is_v4(&e->service, p.daddr) || !is_client(p.saddr)) return LEFT;
     int verdict = gateway_syn(skb, l2, &p);
@@ -110,7 +113,8 @@ static __always_inline int gateway_lan(struct __sk_buff *skb, __u32 l2) {
   if (found < 0) return LEFT;
   note(skb, f, &p, true);
   if (tunnel) {
-    // Past the stack the inner hop is counted here; the outer header begins its own life.
+    // A packet that bypasses the stack has its inner TTL decremented here; the outer header starts with a TTL of its
+    // own.
     if (!stack && !hop_at(skb, l2)) return TC_ACT_SHOT;
     if (!encapsulate(skb, l2, &p, p.saddr, target)) return TC_ACT_SHOT;
   } else if (!rewrite(skb, l2, &p, true, target, f->target_port, !stack)) {
@@ -119,7 +123,7 @@ static __always_inline int gateway_lan(struct __sk_buff *skb, __u32 l2) {
   return stack ? by_stack(skb, how) : forward(skb, l2, found, &fib);
 }
 
-// [616, 636, 658] From a server: to the client, as the service.
+// [616, 636, 658] Sends a server's packet to the client, as the service.
 static __always_inline int gateway_wan(struct __sk_buff *skb, __u32 l2) {
   struct packet p = {};
   if (!read(skb, l2, &p)) return LEFT;
@@ -143,7 +147,7 @@ static __always_inline int gateway_wan(struct __sk_buff *skb, __u32 l2) {
   if (!f) return (p.flags & SYN) && !tunnel && is_client(p.daddr) ? to_tun(skb, &p) : LEFT;
   bool waiting = f->seen & WAITING;
   if ((p.flags & SYN) && !waiting) return LEFT;
-  // Only the winner may speak, and only in its configuration's form; TypeScript knows what to do with others.
+  // Only packets from the winner, in the form of its configuration, are carried; TypeScript handles all others.
   if (tunnel) {
     if (f->mode != TUNNEL || !is_v4(&f->target, outer_source) || outer_client != p.daddr) return LEFT;
     if ((outer_tos ^ p.tos) & ECN_MASK) {
@@ -171,7 +175,7 @@ static __always_inline int gateway_wan(struct __sk_buff *skb, __u32 l2) {
   return stack ? by_stack(skb, how) : forward(skb, l2, found, &fib);
 }
 
-// What TypeScript has written: to the way out, without the stack's own way there.
+// Sends a packet that TypeScript wrote to its next hop, because the stack's own way there takes longer.
 static __always_inline int gateway_tun(struct __sk_buff *skb, __u32 l2) {
   struct packet p = {};
   struct settings *how = configuration();

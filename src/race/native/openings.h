@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: (MIT OR GPL-2.0-only)
 //
-// What the race's hooks share with TypeScript (`src/race/kernel-layout.ts`): connections that the kernel opens by itself
-// with a learned winner.
+// What the race's hooks share with TypeScript (`src/race/kernel-layout.ts`): connections that the kernel opens by
+// itself with a learned winner.
 #pragma once
 #include "../../fastpath/native/packet.h"
 
 // How a flow is carried: `src/race/modes.ts`.
 enum { TRANSLATE = 0, SPOOF = 1, TUNNEL = 2 };
 
-// One connection in so many races again, by lot: `src/proximity/learned.ts`.
+// One connection in this many is raced again, chosen by lot: `src/proximity/learned.ts`.
 #define RACE_AGAIN 50
 #define PREFIX_MASK bpf_htonl(0xffffff00)
 #define OPENINGS 4096
 
-// Whom the clients of a prefix reach first, for one second after TypeScript said so.
+// The machine to which SYNs of a client prefix are sent; valid for one second after TypeScript wrote it.
 struct winner {
   struct address target;
   __u64 until_ns;
@@ -22,7 +22,7 @@ struct winner {
   __u16 reserved;
 };
 
-// A connection that was opened here, for TypeScript to follow: it shares this memory.
+// A connection that a hook opened. TypeScript follows it in this memory, which both share.
 struct opening {
   struct flow_key key;
   __u64 sent_ns, answered_ns;
@@ -33,7 +33,7 @@ struct opening {
 };
 
 struct tickets {
-  __u64 head;  // taken here
+  __u64 head;  // tickets that hooks have taken
   __u64 done;  // slots that TypeScript has finished with
 };
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: (MIT OR GPL-2.0-only)
 //
-// The replica: what comes for the service, and what the local server answers as it.
+// The replica: packets that arrive for the service, and packets that the local server sends as the service.
 #pragma once
 #include "openings.h"
 
-// The way in: B's packets are addressed to R, C's come in the tunnel; the local server knows itself as S.
+// Ingress. In configuration B packets are addressed to R, in C they come in the tunnel; the local server's address is
+// S.
 static __always_inline int replica_in(struct __sk_buff *skb, __u32 l2) {
   struct packet p = {};
   if (!read(skb, l2, &p)) return LEFT;
@@ -34,8 +35,8 @@ static __always_inline int replica_in(struct __sk_buff *skb, __u32 l2) {
   return rewrite(skb, l2, &p, true, service, port, false) ? by_stack(skb, how) : TC_ACT_SHOT;
 }
 
-// The way out, on the wire's side: B's data leaves as it is and is only noted, C's goes into the tunnel. What
-// would leave as S without belonging to a flow is the TUN's to judge.
+// Egress. In configuration B data leaves unchanged and is only recorded; in C it goes into the tunnel. A packet with
+// source S that belongs to no flow goes to the TUN, where TypeScript decides about it.
 static __always_inline int replica_out(struct __sk_buff *skb, __u32 l2) {
   struct packet p = {};
   if (!read(skb, l2, &p) || p.protocol != IPPROTO_TCP) return LEFT;
@@ -51,7 +52,7 @@ static __always_inline int replica_out(struct __sk_buff *skb, __u32 l2) {
   struct settings *how = configuration();
   if (!how) return LEFT;
   __u32 segment = skb->gso_size ? p.header + skb->gso_size : p.total, mtu = 0;
-  bpf_check_mtu(skb, 0, &mtu, 0, 0);  // for what it says of the interface
+  bpf_check_mtu(skb, 0, &mtu, 0, 0);  // called only for the interface's MTU
   if (!f || f->mode != TUNNEL || (p.flags & SYN) || segment + sizeof(struct iphdr) > mtu)
     return bpf_redirect(how->tun, 0);
   note(skb, f, &p, false);

@@ -24,7 +24,7 @@ const race = (more: Partial<RaceRecord> = {}): RaceRecord => ({
     candidate('r2', null),
   ],
   winner: 'r1',
-  rule: 'the first acknowledgement wins [504]',
+  rule: 'the first acknowledgement wins',
   marginUs: 15_250,
   jitterUs: null,
   viewAgeMs: 120,
@@ -67,9 +67,9 @@ describe('a race in words', () => {
 
   it('says who won by which rule, and how old the view was', () => {
     expect(words()).toContain('192.0.2.7:40000 → web: configuration A, race origin, synchronized release');
-    expect(words()).toContain('decided: r1: the first acknowledgement wins [504]');
+    expect(words()).toContain('decided: r1: the first acknowledgement wins');
     expect(words()).toContain("the registry's view was 120 ms old");
-    expect(words({ winner: null, rule: 'undecided' })).toContain('decided: nobody: undecided');
+    expect(words({ winner: null, rule: 'undecided' })).toContain('decided: no winner: undecided');
   });
 
   it('names a release only where an origin releases', () => {
