@@ -7,7 +7,7 @@ import { Command, CommanderError } from 'commander';
 import { addBench } from './cli/bench.js';
 import { addLab } from './cli/lab.js';
 import { addLoad } from './cli/load.js';
-import { integer } from './cli/numbers.js';
+import { integer } from './cli/options.js';
 import { addRoles } from './cli/roles.js';
 import { describeError, EXIT, FirstackError } from './errors.js';
 import { deriveGateway, newMaster, readKeyFile, writeKeyFile } from './keys.js';

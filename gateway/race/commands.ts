@@ -1,6 +1,6 @@
 /** The race's commands that ask a gateway: `firstack explain`, `races`, `proximity`; and the gateway's own flags. */
 import { Option } from 'commander';
-import { integer } from '../../src/cli/numbers.js';
+import { integer } from '../../src/cli/options.js';
 import type { CommandLine } from '../../src/program.js';
 import { configurationOption, raceOption, releaseOption } from '../../src/race/flags.js';
 

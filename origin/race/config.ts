@@ -2,8 +2,9 @@
 import type { Locate, Schema } from '../../src/config.js';
 import type { Problem } from '../../src/errors.js';
 import { type HealthConfig, healthProblem, healthSchema } from '../../src/health/health.js';
-import { CONFIGURATIONS, type Configuration, type OriginServer, racePart } from '../../src/race/records.js';
+import { type Configuration, type OriginServer, racePart } from '../../src/race/records.js';
 import { RACES, type Race, RELEASES, type Release } from '../../src/race/release.js';
+import { type CommonConfig, commonProperties } from '../../src/race/role-file.js';
 import { ipv4Schema, nameSchema, portSchema } from '../../src/registry/kinds.js';
 import { type ProgramConfig, programProperties, type RoleFlags } from '../../src/role-config.js';
 import type { Allocation } from '../../src/steer/marks.js';
@@ -24,17 +25,13 @@ export interface OriginService {
   health?: HealthConfig;
 }
 
-export interface OriginConfig extends ProgramConfig, OriginSite {
-  configuration?: Configuration;
-  tag: { keyFile: string };
+export interface OriginConfig extends ProgramConfig, CommonConfig, OriginSite {
   /** Beside the role's own: bits of the mark, and the first routing table, of adjacent servers. */
   steering: ProgramConfig['steering'] & { serverMask: number; serverTable: number };
   services: OriginService[];
   /** A gateway's choice; named here so that one set of flags fits every role. */
   race: Race;
   release: Release;
-  /** Whether this host's clock is known to be synchronized (PTP, NTP with a bound). */
-  clock: 'free' | 'synchronized';
 }
 
 export function schema(allocation: Allocation): { properties: Record<string, Schema>; required: string[] } {
@@ -42,13 +39,7 @@ export function schema(allocation: Allocation): { properties: Record<string, Sch
   return {
     properties: {
       ...common,
-      configuration: { enum: [...CONFIGURATIONS] },
-      tag: {
-        type: 'object',
-        additionalProperties: false,
-        required: ['keyFile'],
-        properties: { keyFile: { type: 'string' } },
-      },
+      ...commonProperties,
       steering: {
         ...common.steering,
         properties: {
@@ -60,7 +51,6 @@ export function schema(allocation: Allocation): { properties: Record<string, Sch
       services: { type: 'array', minItems: 1, items: serviceSchema },
       race: { enum: [...RACES], default: 'origin' },
       release: { enum: [...RELEASES], default: 'synchronized' },
-      clock: { enum: ['free', 'synchronized'], default: 'free' },
     },
     required: ['tag', 'services'],
   };

@@ -1,6 +1,6 @@
 /** `firstack replica drain|resume|status`: an operator's hand on one replica; and the replica's own flags. */
 import type { Command } from 'commander';
-import { integer } from '../../src/cli/numbers.js';
+import { integer } from '../../src/cli/options.js';
 import type { CommandLine } from '../../src/program.js';
 import { configurationOption, raceOption, releaseOption } from '../../src/race/flags.js';
 

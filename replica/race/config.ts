@@ -2,27 +2,19 @@
 import type { Locate, Schema } from '../../src/config.js';
 import type { Problem } from '../../src/errors.js';
 import { type HealthConfig, healthProblem, healthSchema } from '../../src/health/health.js';
-import {
-  CONFIGURATIONS,
-  type Configuration,
-  type ReplicaService,
-  replicaSchema,
-} from '../../src/race/records.js';
+import { type ReplicaService, replicaSchema } from '../../src/race/records.js';
+import { type CommonConfig, commonProperties } from '../../src/race/role-file.js';
 import { type ProgramConfig, programProperties, type RoleFlags } from '../../src/role-config.js';
 import type { Allocation } from '../../src/steer/marks.js';
 import type { ReplicaSite } from '../config.js';
 
-export interface ReplicaConfig extends ProgramConfig, ReplicaSite {
-  configuration?: Configuration;
-  tag: { keyFile: string };
+export interface ReplicaConfig extends ProgramConfig, CommonConfig, ReplicaSite {
   services: ReplicaService[];
   health?: HealthConfig;
   /** `newPerSecond`: SYNs that are let in, evenly, with a second's worth at once; without it, all. */
   limits: { connections: number; cpuPct: number; newPerSecond?: number };
   /** A replica under load waits so long × its load (0 … 1) before it lets its kernel acknowledge. */
   loadPenaltyMs: number;
-  /** Whether this host's clock is known to be synchronized (PTP, NTP with a bound). */
-  clock: 'free' | 'synchronized';
 }
 
 export function schema(allocation: Allocation): { properties: Record<string, Schema>; required: string[] } {
@@ -30,13 +22,7 @@ export function schema(allocation: Allocation): { properties: Record<string, Sch
   return {
     properties: {
       ...common,
-      configuration: { enum: [...CONFIGURATIONS] },
-      tag: {
-        type: 'object',
-        additionalProperties: false,
-        required: ['keyFile'],
-        properties: { keyFile: { type: 'string' } },
-      },
+      ...commonProperties,
       steering: {
         ...common.steering,
         properties: {
@@ -48,7 +34,6 @@ export function schema(allocation: Allocation): { properties: Record<string, Sch
       services: (replicaSchema.properties as Record<string, Schema>).services,
       health: healthSchema,
       loadPenaltyMs: { type: 'number', minimum: 0, maximum: 1000, default: 10 },
-      clock: { enum: ['free', 'synchronized'], default: 'free' },
       limits: {
         type: 'object',
         additionalProperties: false,

@@ -1,6 +1,6 @@
 /** `firstack bench`: measure, on this machine. */
 import type { Command } from 'commander';
-import { integer, positive } from './numbers.js';
+import { integer, positive } from './options.js';
 
 export function addBench(root: Command, exit: (code: number) => void): void {
   const bench = root.command('bench').description('measure, on this machine');

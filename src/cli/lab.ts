@@ -1,8 +1,7 @@
 /** `firstack lab`: a laboratory of network namespaces on this machine. */
 import { type Command, Option } from 'commander';
-import { FASTPATHS } from '../fastpath/modes.js';
 import { configurationOption, raceOption, releaseOption } from '../race/flags.js';
-import { integer } from './numbers.js';
+import { fastpathOption, integer } from './options.js';
 
 export function addLab(root: Command, exit: (code: number) => void): void {
   const lab = root
@@ -26,11 +25,7 @@ export function addLab(root: Command, exit: (code: number) => void): void {
     .option('--json', 'print one JSON array', false)
     .addOption(raceOption().default('origin'))
     .addOption(releaseOption().default('synchronized'))
-    .addOption(
-      new Option('--fastpath <mode>', 'carry decided flows in the kernel (eBPF)')
-        .choices([...FASTPATHS])
-        .default('auto'),
-    )
+    .addOption(fastpathOption().default('auto'))
     .addOption(registryOption())
     .addOption(nameOption())
     .action(async (options) => {
@@ -43,11 +38,7 @@ export function addLab(root: Command, exit: (code: number) => void): void {
     .option('--topology <file>', 'topology file (YAML)')
     .addOption(raceOption().default('origin'))
     .addOption(releaseOption().default('synchronized'))
-    .addOption(
-      new Option('--fastpath <mode>', 'carry decided flows in the kernel (eBPF)')
-        .choices([...FASTPATHS])
-        .default('auto'),
-    )
+    .addOption(fastpathOption().default('auto'))
     .addOption(registryOption())
     .addOption(nameOption())
     .action(async (options) => {

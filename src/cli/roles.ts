@@ -2,12 +2,12 @@
  * `firstack gateway|origin|replica`, with what each role's programs add. The command line lists no program: it asks the
  * roles, by a computed path, since nothing else of `src/` may load one.
  */
-import { type Command, Option } from 'commander';
+import type { Command } from 'commander';
 import { FirstackError } from '../errors.js';
-import { FASTPATHS } from '../fastpath/modes.js';
 import type { ProgramEntry } from '../program.js';
 import type { RoleFlags } from '../role-config.js';
 import { ROLES, type RoleName } from '../steer/marks.js';
+import { fastpathOption } from './options.js';
 
 const DESCRIPTIONS: Record<RoleName, string> = {
   gateway: 'run on the gateway router of the clients',
@@ -47,8 +47,6 @@ function addRole(root: Command, name: RoleName, exit: (code: number) => void): C
     });
   if (name === 'origin') return command;
   return command
-    .addOption(
-      new Option('--fastpath <mode>', 'carry decided flows in the kernel (eBPF)').choices([...FASTPATHS]),
-    )
+    .addOption(fastpathOption())
     .option('--unpin', 'take away what a killed process left in the kernel: its connections end');
 }

@@ -1,5 +1,9 @@
-/** Numbers on the command line. */
-import { InvalidArgumentError } from 'commander';
+/** What several commands take: numbers in bounds, and the fast path. */
+import { InvalidArgumentError, Option } from 'commander';
+import { FASTPATHS } from '../fastpath/modes.js';
+
+export const fastpathOption = (): Option =>
+  new Option('--fastpath <mode>', 'carry decided flows in the kernel (eBPF)').choices([...FASTPATHS]);
 
 /** Parses a whole number in these bounds. */
 export const integer =
