@@ -116,7 +116,7 @@ describe('the package', () => {
       '/usr/bin/firstack',
       '/usr/lib/firstack/bin/node',
       '/usr/lib/firstack/dist/native/tun.node',
-      '/usr/lib/firstack/dist/bpf/firstack.bpf.o',
+      '/usr/lib/firstack/dist/bpf/race.bpf.o',
       '/usr/lib/firstack/node_modules/ioredis/package.json',
       '/usr/share/doc/firstack/examples/gateway.yaml',
       ...['gateway', 'origin', 'replica'].map((r) => `/lib/systemd/system/firstack-${r}@.service`),
