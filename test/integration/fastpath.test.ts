@@ -206,7 +206,7 @@ describe('what there is', () => {
           ...[...lab.roles.argv('gateway'), '--check', '--fastpath', mode],
         ]);
       expect((await check('on')).stdout).toMatch(
-        /^# fastpath on: as asked; redirected packets pass over ip mine onward$/m,
+        /^# fastpath on: as asked; redirected packets bypass ip mine onward$/m,
       );
     });
   });
