@@ -102,6 +102,6 @@ export function startError(url: string, why: Error): FirstackError {
   if (/NOAUTH|WRONGPASS|NOPERM/.test(message))
     return new FirstackError('FSA_REGISTRY_REFUSED', `registry: ${shown(url)} refuses us: ${message}`);
   if (/CERT|TLS|SSL|ALTNAME/.test(code) || /certificate|SSL|TLS|altname/i.test(message))
-    return new FirstackError('FSA_REGISTRY_TLS', `registry: ${shown(url)}: untrusted: ${message}`);
+    return new FirstackError('FSA_REGISTRY_TLS', `registry: ${shown(url)}: TLS failed: ${message}`);
   return new FirstackError('FSA_REGISTRY_UNAVAILABLE', `registry: ${shown(url)} does not answer: ${message}`);
 }
