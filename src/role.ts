@@ -105,7 +105,9 @@ async function unpinAll(file: RoleFile): Promise<number> {
     const instance = innerInstance(file.role.instance, program.name);
     await new Steerer(instance).claim();
     const left = await unpin(instance);
-    process.stdout.write(`${instance}: ${left ? 'what was pinned is gone' : 'nothing was pinned'}\n`);
+    process.stdout.write(
+      `${instance}: ${left ? 'the pinned connections have ended' : 'nothing was pinned'}\n`,
+    );
   }
   return 0;
 }
@@ -176,7 +178,7 @@ async function serve(
     return code;
   } finally {
     ready = false;
-    notifyManager('STOPPING=1', 'STATUS=taking everything back');
+    notifyManager('STOPPING=1', 'STATUS=stopping');
     for (const h of hosted) await h.stop();
     await admin.close();
     process.off('SIGHUP', onHangUp);
