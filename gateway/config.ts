@@ -4,12 +4,12 @@ import type { Problem } from '../src/errors.js';
 import { noInterfaces, type RoleSchema, roleProperties } from '../src/role-config.js';
 import { formatPrefix, overlaps, type Prefix, parsePrefix } from '../src/wire/address.js';
 
-/** Where a gateway stands. */
+/** The gateway's place in the network. */
 export interface GatewaySite {
   lan: string[];
-  /** Clients behind this gateway. */
+  /** The clients' prefixes. */
   prefixes: string[];
-  /** This host's own connections are a client's too: the gateway on the client host itself. */
+  /** Whether this host's own connections are raced too: for a gateway on the client's host itself. */
   local: boolean;
 }
 

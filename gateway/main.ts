@@ -1,4 +1,4 @@
-/** The gateway role: the clients' router. */
+/** The gateway role, which runs on the clients' router. */
 import { runRole } from '../src/role.js';
 import type { RoleFlags } from '../src/role-config.js';
 import { schema } from './config.js';

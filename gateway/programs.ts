@@ -1,4 +1,4 @@
-/** The gateway's programs, a line each. */
+/** The gateway's programs, one line each. */
 import type { ProgramEntry } from '../src/program.js';
 
 export const programs: readonly ProgramEntry[] = [

@@ -4,12 +4,12 @@ import type { Problem } from '../src/errors.js';
 import { ipv4Schema } from '../src/registry/kinds.js';
 import { noInterfaces, type RoleSchema, roleProperties } from '../src/role-config.js';
 
-/** Where an origin stands. */
+/** The origin's place in the network. */
 export interface OriginSite {
   lan: string[];
-  /** O: this host's own address, which its packets to other roles come from. */
+  /** O: this host's own address, the source of its packets to other roles. */
   address: string;
-  /** The server is this host itself. */
+  /** Whether the server is this host itself. */
   local: boolean;
 }
 

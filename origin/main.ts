@@ -1,4 +1,4 @@
-/** The origin role: the router or switch before the origin's servers. */
+/** The origin role, which runs on the router or switch before the origin's servers. */
 import { runRole } from '../src/role.js';
 import type { RoleFlags } from '../src/role-config.js';
 import { schema } from './config.js';

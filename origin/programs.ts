@@ -1,4 +1,4 @@
-/** The origin's programs, a line each. */
+/** The origin's programs, one line each. */
 import type { ProgramEntry } from '../src/program.js';
 
 export const programs: readonly ProgramEntry[] = [

@@ -3,11 +3,11 @@ import type { Schema } from '../src/config.js';
 import { ipv4Schema, nameSchema } from '../src/registry/kinds.js';
 import { noInterfaces, type RoleSchema, roleProperties } from '../src/role-config.js';
 
-/** Where a replica stands. */
+/** The replica's place in the network. */
 export interface ReplicaSite {
   /** Its name in the registry. */
   id: string;
-  /** R: this host's own address, where other roles reach it. */
+  /** R: this host's own address, at which other roles reach it. */
   address: string;
 }
 

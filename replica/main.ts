@@ -1,4 +1,4 @@
-/** The replica role: a server's host. */
+/** The replica role, which runs on a server's host. */
 import { runRole } from '../src/role.js';
 import type { RoleFlags } from '../src/role-config.js';
 import { schema } from './config.js';

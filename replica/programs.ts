@@ -1,4 +1,4 @@
-/** The replica's programs, a line each. */
+/** The replica's programs, one line each. */
 import type { ProgramEntry } from '../src/program.js';
 
 export const programs: readonly ProgramEntry[] = [

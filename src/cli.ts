@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
- * The command line. Roles and laboratory are loaded only when asked for: this file, `src/cli/` and `src/lab/` alone may do
- * so. stdout carries results; errors go to stderr, one line each, the code first.
+ * The command line. It loads roles and the laboratory only when they are needed: only this file, `src/cli/` and
+ * `src/lab/` may load them. stdout carries results; errors go to stderr, one line each, the code first.
  */
 import { Command, CommanderError } from 'commander';
 import { addBench } from './cli/bench.js';

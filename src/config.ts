@@ -11,7 +11,7 @@ import { type ErrorCode, FirstackError, type Problem } from './errors.js';
 
 export type Schema = Record<string, unknown>;
 
-/** Where a value stands in the file it came from: `file:line:column`. */
+/** The place of a value in the file that it came from: `file:line:column`. */
 export type Locate = (path: readonly (string | number)[]) => string;
 
 export interface Parsed<T> {
@@ -66,8 +66,8 @@ export function parseYaml<T>(
 }
 
 /**
- * Validates a part of a file, or what comes from elsewhere (environment, flags, records), and fills defaults in.
- * @param locate by a path inside `value`
+ * Validates a part of a file, or a value from another source (environment, flags, records), and fills in defaults.
+ * @param locate finds the place of a path inside `value`
  * @param named the keys that lead to `value`, for the messages
  */
 export function validate(
@@ -154,7 +154,7 @@ function typeName(value: unknown): string {
   return Array.isArray(value) ? 'a list' : typeof value;
 }
 
-/** The known name nearest to a mistyped one, if it is near enough to be meant. */
+/** The known name nearest to a mistyped one, if it is near enough to be the intended one. */
 export function nearest(word: string, known: readonly string[]): string | undefined {
   let best: string | undefined;
   let least = Math.max(2, Math.floor(word.length / 2)) + 1;

@@ -1,6 +1,6 @@
 /**
- * Carries a program's duties out, one after another: what its data plane and the kernel should be doing now. Asked twice
- * while one is under way, it does it once more.
+ * Performs a program's duties one after another. A duty is the state that its data plane and the kernel should have
+ * now. Requests that come while a duty is being performed are answered by one more duty.
  */
 import type { Logger } from './log.js';
 
@@ -11,15 +11,15 @@ export class Duties {
   #working: Promise<void> | undefined;
   #over = false;
 
-  /** @param perform carries out what the present view asks for */
+  /** @param perform performs the duty for the present view */
   constructor(
     readonly perform: () => Promise<void>,
     readonly log: Pick<Logger, 'error'>,
   ) {}
 
-  /** Asks for a new duty, soon: what changes within {@link REFRESH_MS} is one change. */
+  /** Requests a new duty soon: changes within {@link REFRESH_MS} are performed together. */
   readonly refresh = (): void => {
-    // What is being taken back is not to be built up again.
+    // After {@link end} everything is being removed, and must not be built up again.
     if (this.#over) return;
     this.#wanted = true;
     this.#working ??= this.#work();
@@ -36,7 +36,7 @@ export class Duties {
     this.#working = undefined;
   }
 
-  /** No more from here on. Resolves when the one under way is done. */
+  /** Performs no more duties from now on. Resolves when the duty in progress is done. */
   async end(): Promise<void> {
     this.#over = true;
     this.#wanted = false;

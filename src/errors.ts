@@ -1,12 +1,12 @@
 /**
- * The catalogue of errors that a person can meet, each with a stable code and the exit code of the
- * process that it ends. `src/README.md` lists what to do about each one.
+ * The catalogue of errors that operators see, each with a stable code and the exit code of the process that it ends.
+ * `src/README.md` lists what to do about each one.
  */
 
 /** Process exit codes (sysexits where one fits). */
 export const EXIT = {
   ok: 0,
-  /** Ran, but what was expected did not hold. */
+  /** The process ran, but an expectation was not met. */
   expectation: 1,
   usage: 2,
   /** The registry or a peer is unavailable. */
@@ -54,13 +54,13 @@ const CATALOGUE = {
 export type ErrorCode = keyof typeof CATALOGUE;
 export const ERROR_CODES = Object.keys(CATALOGUE) as ErrorCode[];
 
-/** One thing that is wrong: where, and what would mend it. */
+/** One problem: its place, and how to correct it. */
 export interface Problem {
   code: ErrorCode;
   message: string;
 }
 
-/** An error with a stable code. Several problems of one file travel together in `problems`. */
+/** An error with a stable code. Several problems of one file are in `problems`. */
 export class FirstackError extends Error {
   readonly exitCode: number;
   readonly problems: Problem[];
@@ -76,7 +76,7 @@ export class FirstackError extends Error {
     this.problems = problems ?? [{ code, message }];
   }
 
-  /** One problem keeps its own code; several are one error with the code of the first. */
+  /** A single problem keeps its own code; several become one error with the code of the first. */
   static ofProblems(problems: Problem[]): FirstackError {
     return new FirstackError(problems[0].code, problems.map((p) => p.message).join('; '), problems);
   }

@@ -1,6 +1,6 @@
 /**
- * A program in its host's hands: its inner instance, started again by itself where it fails beside others. One that fails
- * alone ends the process, which the service manager starts again.
+ * A program as its role hosts it. Where several programs run, a program whose data plane fails is started again by
+ * itself. Where it is the only program, its failure ends the process, which the service manager starts again.
  */
 import type { AdminProgram } from './admin/server.js';
 import { describeError } from './errors.js';
@@ -9,10 +9,13 @@ import type { RoleFile } from './role-file.js';
 import type { Host } from './steer/host.js';
 import type { RoleName } from './steer/marks.js';
 
-/** How long a program whose data plane failed rests before it is started again; doubled so often at the most. */
+/**
+ * How long a failed program rests before it is started again. The rest doubles with each failure, at most so many
+ * times.
+ */
 const RESTART_MS = 1000;
 const MOST_DOUBLINGS = 5;
-/** One that ran for so long begins anew with the shortest rest. */
+/** After running for this long, a program that fails has the shortest rest again. */
 const STEADY_MS = 60_000;
 
 export interface HostedOptions extends Omit<InnerOptions, 'run' | 'onApplied'> {
@@ -21,7 +24,7 @@ export interface HostedOptions extends Omit<InnerOptions, 'run' | 'onApplied'> {
 
 export class Hosted {
   inner: Inner;
-  /** Why it does not run, for `/readyz`; undefined while it does. */
+  /** The reason why the program does not run, for `/readyz`; undefined while it runs. */
   problem: string | undefined;
   #failures = 0;
   #startedAt = 0;
@@ -41,8 +44,8 @@ export class Hosted {
   }
 
   /**
-   * @param onFailure what a failure ends; without it this program alone is started again
-   * @param onApplied called after each duty that was carried out
+   * @param onFailure called when the program fails; without it this program alone is started again
+   * @param onApplied called after each duty that was performed
    */
   async start(host: Host, onFailure: (() => void) | undefined, onApplied: () => void): Promise<void> {
     this.#onApplied = onApplied;
@@ -54,7 +57,7 @@ export class Hosted {
     });
   }
 
-  /** Beside others: takes this program's instance down, and starts it again after a rest. */
+  /** For a program beside others: stops this program's instance, and starts it again after a rest. */
   #fail(host: Host, error: Error): void {
     if (this.#stopping || this.#restart !== undefined) return;
     if (performance.now() - this.#startedAt > STEADY_MS) this.#failures = 0;
@@ -81,14 +84,17 @@ export class Hosted {
     }
   }
 
-  /** What the program is doing, in a few words. */
+  /** The program's state, in a few words. */
   get summary(): string {
     if (this.problem !== undefined) return this.problem;
     const { run, how } = this.inner;
     return `${run.summary?.() ?? this.inner.name}${how === undefined ? '' : `, fastpath ${how}`}`;
   }
 
-  /** What the admin API says of it: asked anew each time, since a restart replaces the inner instance. */
+  /**
+   * The program for the admin API. The functions look up the inner instance at each call, because a restart replaces
+   * it.
+   */
   get source(): AdminProgram {
     const { reads = {}, actions = {} } = this.inner.run;
     return {
@@ -119,7 +125,7 @@ export class Hosted {
       await run.reload(part?.config);
       log.info('the role file was read again');
     } catch (error) {
-      log.error({ error: describeError(error) }, 'the role file was not taken over: nothing has changed');
+      log.error({ error: describeError(error) }, 'the role file was refused: nothing has changed');
     }
   }
 

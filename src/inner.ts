@@ -1,8 +1,7 @@
 /**
- * One program of a role, running: its inner instance, with a thread, a TUN, an nftables table, hooks and a run directory
- * of its own.
+ * The inner instance of one running program: it has its own thread, TUN, nftables table, hooks and run directory.
  *
- *   claim ─ hooks loaded ─ data plane ─ first duty ─ program started ─ running ─┬─ leave ─ taken back
+ *   claim ─ hooks loaded ─ data plane ─ first duty ─ program started ─ running ─┬─ leave ─ everything removed
  *                                          ▲                                     │
  *                                          └──── each change of the view ────────┘
  */
@@ -28,11 +27,11 @@ export interface InnerOptions {
   instance: string;
   registry: Registry;
   log: Logger;
-  /** Called after each duty that was carried out. */
+  /** Called after each duty that was performed. */
   onApplied?: () => void;
 }
 
-/** The gauges that the host knows by name, where a program has them. */
+/** The gauges that the role looks up by name, where a program has them. */
 const FLOWS = 'flows';
 const PINNED = 'pinned';
 
@@ -52,7 +51,7 @@ export class Inner {
   #loaded = '';
   #looking: NodeJS.Timeout | undefined;
   #attached = false;
-  /** What the data plane and the kernel go by now. */
+  /** Names of the services and machines that the data plane and the kernel use now. */
   applied: NonNullable<Duty['names']> = {};
 
   constructor(options: InnerOptions) {
@@ -76,7 +75,7 @@ export class Inner {
     return this.#kernel?.how;
   }
 
-  /** What `--check` prints: the steering, and the choice of fast path. */
+  /** The output of `--check`: the steering, and the choice of fast path. */
   async describe(host: Host): Promise<string> {
     const { run } = this;
     if (run.duty === undefined) return '';
@@ -93,7 +92,7 @@ export class Inner {
   }
 
   /**
-   * Takes the instance's name, and takes back what a killed predecessor left.
+   * Claims the instance's name, and removes what a killed predecessor left.
    * @throws FirstackError FSA_INSTANCE_RUNNING
    */
   async claim(): Promise<void> {
@@ -101,8 +100,8 @@ export class Inner {
   }
 
   /**
-   * Builds everything up, to the first duty carried out.
-   * @param onFailure called when the data plane fails later: this program cannot go on
+   * Builds everything up, and performs the first duty.
+   * @param onFailure called when the data plane fails later: then this program cannot continue
    */
   async start(host: Host, onFailure: (error: Error) => void): Promise<void> {
     const { run } = this;
@@ -133,7 +132,7 @@ export class Inner {
     this.refresh();
   }
 
-  /** Asks for a new duty, soon. */
+  /** Requests a new duty soon. */
   readonly refresh = (): void => this.#duties.refresh();
 
   async #perform(): Promise<void> {
@@ -170,7 +169,7 @@ export class Inner {
     return this.#plane?.counters() ?? {};
   }
 
-  /** What the kernel carries, in numbers; undefined where it carries nothing. */
+  /** Counters of what the kernel carries; undefined for a program without hooks. */
   carried(): Record<string, number> | undefined {
     const path = this.#kernel?.path;
     return path === undefined ? undefined : { flows: this.#plane?.gauge(PINNED) ?? 0, ...path.totals() };
@@ -187,12 +186,12 @@ export class Inner {
     };
   }
 
-  /** Lets go, with everything still in place. */
+  /** Stops taking new work, with everything still in place. */
   async leave(): Promise<void> {
     await this.run.leave?.();
   }
 
-  /** Takes everything back. Harmless when there is nothing. */
+  /** Removes everything. Does nothing when nothing was built up. */
   async stop(): Promise<void> {
     clearInterval(this.#looking);
     await this.#duties.end();
@@ -200,7 +199,7 @@ export class Inner {
     await this.#kernel?.path?.detach();
     await this.#steerer.remove();
     await this.#plane?.stop();
-    // Not before: until now the data plane had its hands in the maps.
+    // Only now, because until here the data plane used the maps.
     await this.#kernel?.path?.remove();
   }
 }

@@ -40,13 +40,13 @@ const schema: Schema = {
   },
 };
 
-/** @throws FirstackError FSA_CONFIG_*, FSA_KEY_INVALID when others may read it or it is of the other kind */
+/** @throws FirstackError FSA_CONFIG_*, FSA_KEY_INVALID when other users may read the file or it is of the other kind */
 export function readKeyFile(path: string, kind: KeyFile['kind']): KeyFile {
   const { value } = readYaml<KeyFile>(path, schema);
   const invalid = (why: string): never => {
     throw new FirstackError('FSA_KEY_INVALID', `${path}: ${why}`);
   };
-  if ((statSync(path).mode & 0o077) !== 0) invalid('others may read this key file: chmod 600');
+  if ((statSync(path).mode & 0o077) !== 0) invalid('other users may read this key file: chmod 600');
   if (value.kind !== kind) invalid(`a ${kind} key file is needed, this is one of kind ${value.kind}`);
   if (new Set(value.keys.map((k) => k.id)).size !== value.keys.length) invalid('two keys have the same id');
   return value;
@@ -56,17 +56,17 @@ function derive(secret: string, label: string): Buffer {
   return createHmac('sha256', Buffer.from(secret, 'hex')).update(label).digest().subarray(0, 16);
 }
 
-/** A gateway's key: from it nobody learns the master key, nor another gateway's. */
+/** A gateway's key: it discloses neither the master key nor another gateway's key. */
 export function gatewaySecret(masterSecret: string, gatewayId: number): Buffer {
   return derive(masterSecret, `firstack gateway ${gatewayId}`);
 }
 
-/** The key under which origin and replicas authenticate their probes. */
+/** The key with which origin and replicas authenticate their probes. */
 export function probeKey(master: KeyFile): SipKey {
   return keyFromBytes(derive(master.keys[0].secret, 'firstack probe'));
 }
 
-/** Every live key of a gateway by key id, as the receivers of tags hold them. */
+/** Every live key of a gateway by key id, for the receivers of tags. */
 export function gatewayKeys(master: KeyFile, gatewayId: number): { id: number; words: number[] }[] {
   return master.keys.map(({ id, secret }) => ({
     id,

@@ -1,12 +1,12 @@
 /**
- * Places of named fields in a record that two sides read: words in memory that two threads share, or bytes in a map that
- * the kernel's hooks share. Instead of numbers written by hand.
+ * Offsets of named fields in a record that two sides read: words in memory that two threads share, or bytes in a map
+ * that hooks and TypeScript share. It replaces offsets written by hand.
  */
 
-/** Where each field begins, and where the next record does. */
+/** The offset of each field, and the length of a record. */
 export type Layout<Fields> = { readonly [Name in keyof Fields]: number } & { readonly stride: number };
 
-/** @param fields the fields in order, each with its length: in bytes, or in words, as the record is read */
+/** @param fields the fields in order, each with its length, in bytes or in words as the record is read */
 export function layoutOf<Fields extends Record<string, number>>(fields: Fields): Layout<Fields> {
   const places: Record<string, number> = {};
   let at = 0;

@@ -1,6 +1,6 @@
 /**
- * Tells the service manager how a role is doing (sd_notify(3)): `READY=1`, `STOPPING=1`, `STATUS=…`.
- * Does nothing where nobody asked to be told, and never stands in a role's way.
+ * Tells the service manager the role's state (sd_notify(3)): `READY=1`, `STOPPING=1`, `STATUS=…`. Does nothing where
+ * no service manager asked for it. It never blocks, and its errors are ignored.
  */
 import { native } from './device/native.js';
 
@@ -11,6 +11,6 @@ export function notifyManager(...lines: string[]): void {
   try {
     native.notify(socket, lines.join('\n'));
   } catch {
-    // A manager that is gone or busy; systemd itself ends a service that it waits for in vain.
+    // The manager is busy or no longer there. A service that systemd waits for in vain is ended by systemd itself.
   }
 }

@@ -1,10 +1,11 @@
 /**
- * A role is where a process stands: on the clients' router, before the origin's servers, on a server's host. A program is
- * what it does there. Each role lists its programs in `ROLE/programs.ts`; this is what a program is, for the role that
- * hosts it (`role.ts`).
+ * A role is the place of a process in the network: on the clients' router, before the origin's servers, or on a
+ * server's host. A program is the task that it performs there. Each role lists its programs in `ROLE/programs.ts`.
+ * This file defines a program for the role that hosts it (`role.ts`).
  *
- * A program has two halves. The data half is a pipeline module (`createPipeline`), which the data plane's thread loads: it
- * sees packets and imports no I/O. The control half is a {@link Run}: it sees the registry, the host and the operator.
+ * A program has two halves. The data half is a pipeline module (`createPipeline`), which the data plane's thread
+ * loads: it sees packets and imports no I/O. The control half is a {@link Run}: it sees the registry, the host and
+ * the operator.
  */
 import type { Command } from 'commander';
 import type { Metric } from './admin/metrics.js';
@@ -23,58 +24,64 @@ import type { Allocation, RoleName } from './steer/marks.js';
 import type { Steering } from './steer/plan.js';
 import type { Prefix } from './wire/address.js';
 
-/** A line of `ROLE/programs.ts`. Its modules are loaded when they are needed. */
+/** A line of `ROLE/programs.ts`. A program's modules are loaded only when they are needed. */
 export interface ProgramEntry {
-  /** Key in the role file, label on counters, key in `/v1/status`. */
+  /** The key in the role file, the label on counters, the key in `/v1/status`. */
   readonly name: string;
   readonly program: () => Promise<{ program: Program }>;
   /** The program's part of the command line. */
   readonly commands?: () => Promise<{ addCommands(to: CommandLine): void }>;
 }
 
-/** Where a program's commands go. */
+/** The commands to which a program adds its own. */
 export interface CommandLine {
   /** `firstack` */
   root: Command;
   /** `firstack ROLE` */
   role: Command;
-  /** A command's exit code. */
+  /** Sets the exit code of a command. */
   exit(code: number): void;
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: each program has a configuration of its own
 export interface Program<Config extends ProgramConfig = any> {
   readonly name: string;
-  /** Of its marks, tables and interface names (`steer/marks.ts`): 1 to 15, another one for each program; 0 is the race. */
+  /**
+   * The number from which its marks, tables and interface names follow (`steer/marks.ts`): 1 to 15, different for
+   * each program; 0 is the race.
+   */
   readonly number: number;
-  /** Its part of the role file: the properties of an object. @param allocation the defaults of marks and tables */
+  /**
+   * The program's part of the role file: the properties of an object.
+   * @param allocation the defaults of marks and tables
+   */
   schema(allocation: Allocation): { properties: Record<string, Schema>; required: string[] };
-  /** Its part of a service record, under its name. */
+  /** The program's part of a service record, which is under its name. */
   readonly service?: ServicePart;
-  /** Registry records of its own. */
+  /** The registry records that the program defines. */
   readonly kinds: readonly RecordKind[];
-  /** What flags and environment put over its part of the file. */
+  /** The values with which flags and environment override its part of the file. */
   overrides?(flags: RoleFlags): Record<string, unknown>;
-  /** What is wrong with a file beyond the schema. */
+  /** Problems of a file beyond the schema. */
   problems?(config: Config, locate: Locate, flags: RoleFlags): Problem[];
-  /** @throws FirstackError FSA_KEY_INVALID, FSA_CONFIG_* where files that the configuration names are not good */
+  /** @throws FirstackError FSA_KEY_INVALID, FSA_CONFIG_* where a file that the configuration names is invalid */
   create(config: Config, site: Site): Run;
 }
 
-/** Where a program's inner instance stands. */
+/** The identity of a program's inner instance. */
 export interface Site {
   role: RoleName;
-  /** Of the program's own: the role's name for the race, `ROLE-PROGRAM` for every other. */
+  /** The inner instance's name: the role's name for the race, `ROLE-PROGRAM` for every other program. */
   instance: string;
   log: Logger;
 }
 
-/** What the data plane and the kernel should be doing now. */
+/** The state that the data plane and the kernel should have now. */
 export interface Duty {
   steering: Steering;
   snapshot: unknown;
   tunMtu: number;
-  /** For `/v1/status`, once it is carried out: names of what it goes by. */
+  /** For `/v1/status`, once the duty is performed: the names of the services and machines that it uses. */
   names?: Record<string, (string | number)[]>;
 }
 
@@ -85,7 +92,10 @@ export interface Claim {
   protocol: 'tcp' | 'udp';
 }
 
-/** Programs act on disjoint services: else it would depend on their order what becomes of a packet. */
+/**
+ * Programs must claim disjoint addresses and ports, because otherwise a packet's treatment would depend on the
+ * programs' order.
+ */
 export function claimedTwice(programs: readonly { name: string; claims: readonly Claim[] }[]): Problem[] {
   const owners = new Map<string, string>();
   const problems: Problem[] = [];
@@ -103,29 +113,29 @@ export function claimedTwice(programs: readonly { name: string; claims: readonly
   return problems;
 }
 
-/** What a program brings beside its pipeline where the kernel's hooks can carry its flows. */
+/** What a program adds to its pipeline where hooks can carry its flows. */
 export interface KernelHalf {
   hooks: HookSet;
-  /** Where the hooks stand. */
+  /** The interfaces to which the hooks are attached. */
   attachments(host: Host): Attachment[];
-  /** Prefixes of the clients whose connections the hooks may take to the TUN. */
+  /** Prefixes of the clients whose connections the hooks may redirect to the TUN. */
   clients?: readonly Prefix[];
-  /** Why this program's flows cannot be carried by them here; '' when they can. */
+  /** The reason why hooks cannot carry this program's flows here; '' when they can. */
   whyNot?(host: Host): string;
 }
 
-/** The data half. Absent where no packet passes through. */
+/** The data half. Absent for a program through which no packet passes. */
 export interface PlaneHalf {
   /** URL of the pipeline module that the data plane's thread loads. */
   module: URL;
   options: unknown;
-  /** Packets that may wait at once. */
+  /** The most packets that may be held at once. */
   holdSlots: number;
   /** Bytes of shared memory by name. */
   memory: Readonly<Record<string, number>>;
 }
 
-/** A question of the admin API: `GET /v1/NAME`. */
+/** A query of the admin API: `GET /v1/NAME`. */
 export interface Read {
   /** Query parameters, by schema. */
   query?: Record<string, Schema>;
@@ -136,34 +146,40 @@ export interface RunContext {
   registry: Registry;
   /** Undefined for a program without a data half. */
   plane: DataPlane | undefined;
-  /** Asks for a new {@link Duty}, soon. */
+  /** Requests a new {@link Duty} soon. */
   refresh(): void;
 }
 
-/** A program that runs. */
+/** A running program. */
 export interface Run {
-  /** What of the registry it goes by (`registry/keys.ts`), once {@link check} has seen all. */
+  /** The registry topics that it follows (`registry/keys.ts`), once {@link check} has seen all records. */
   readonly topics: readonly string[];
   readonly plane?: PlaneHalf;
   readonly kernel?: KernelHalf;
-  /** What stands against running here, with this registry. Changes nothing. */
+  /** Problems that prevent it from running here, with this registry. Changes nothing. */
   check(host: Host, view: View): Problem[];
-  /** The addresses and ports whose packets it takes here: no two programs of a host may take the same. */
+  /** The addresses and ports whose packets it takes here; two programs of a host must not claim the same. */
   claims?(view: View): Claim[];
-  /** Pure. Absent where no packet passes through. @param kernel how pinned flows are carried now */
+  /**
+   * Pure. Absent for a program through which no packet passes.
+   * @param kernel how pinned flows are carried now
+   */
   duty?(host: Host, view: View, kernel: KernelMode): Duty;
-  /** After the data plane is up: states its records, starts its probes and health checks. */
+  /** Called after the data plane is up: publishes its records, starts its probes and health checks. */
   start?(context: RunContext): Promise<void>;
-  /** Told to stop, with everything still in place: takes no new work, and waits for what ends within moments. */
+  /**
+   * Called before a stop, with everything still in place: takes no new work, and waits for work that ends within
+   * moments.
+   */
   leave?(): Promise<void>;
   stop?(): Promise<void>;
   /**
-   * On SIGHUP: takes over what of its configuration, read again, may change while it runs.
+   * On SIGHUP: takes over those parts of its configuration, read again, that may change while it runs.
    * @throws FirstackError FSA_CONFIG_*; then nothing has changed
    */
   // biome-ignore lint/suspicious/noExplicitAny: each program has a configuration of its own
   reload?(config: any): Promise<void>;
-  /** What it is doing, in a few words: for `systemctl status`. */
+  /** Its state in a few words, for `systemctl status`. */
   summary?(): string;
   /** For `/v1/status`. */
   status(): Record<string, unknown>;

@@ -1,4 +1,4 @@
-/** What all role files have in common: the keys of every role, and those of every program with a data half. */
+/** Keys that all role files have in common: the keys of every role, and those of every program with a data half. */
 import type { Locate, Schema } from './config.js';
 import type { Faults } from './device/fault.js';
 import type { Problem } from './errors.js';
@@ -6,10 +6,10 @@ import { FASTPATHS, type Fastpath } from './fastpath/modes.js';
 import type { TlsFiles } from './registry/connect.js';
 import type { Allocation } from './steer/marks.js';
 
-/** What the command line gave; undefined where it gave nothing. Programs add flags of their own. */
+/** The flags of the command line; undefined for a flag that was not given. Programs add flags of their own. */
 export interface RoleFlags {
   configFile: string;
-  /** Whose keys stand in a file without `programs`. */
+  /** The program whose keys are in a file without `programs`. */
   program?: string;
   registry?: string;
   fastpath?: string;
@@ -29,7 +29,7 @@ export interface RoleConfig {
   log: string;
 }
 
-/** What a program is created with: the role's keys and its own. */
+/** The configuration with which a program is created: the role's keys and its own. */
 export interface ProgramConfig extends RoleConfig {
   tun: { name: string; mtu?: number; queueLength: number; pcapFile?: string; fault?: Faults };
   flows: { max: number; openingTimeoutMs: number; establishedTimeoutMs: number; closingTimeoutMs: number };
@@ -41,7 +41,7 @@ export interface ProgramConfig extends RoleConfig {
 export interface RoleSchema {
   properties: Record<string, Schema>;
   required: string[];
-  /** What is wrong with the role's part beyond the schema. */
+  /** Problems of the role's part beyond the schema. */
   // biome-ignore lint/suspicious/noExplicitAny: each role has a site of its own
   problems?(value: any, locate: Locate): Problem[];
 }
@@ -78,7 +78,7 @@ export function roleProperties(adminPort: number): Record<string, Schema> {
   };
 }
 
-/** The keys that every program with a data half has: its TUN, its flows, its marks. */
+/** The keys that every program with a data half has: for its TUN, its flows, its marks. */
 export function programProperties(a: Allocation): Record<string, Schema> {
   const word: Schema = { type: 'integer', minimum: 1, maximum: 0xffffffff };
   const share: Schema = { type: 'number', minimum: 0, maximum: 1 };
@@ -88,7 +88,7 @@ export function programProperties(a: Allocation): Record<string, Schema> {
       mtu: { type: 'integer', minimum: 576, maximum: 65535 },
       queueLength: { type: 'integer', minimum: 64, maximum: 1_000_000, default: 4096 },
       pcapFile: { type: 'string', minLength: 1 },
-      // For laboratories: damages what the TUN hands over, by a seed.
+      // For laboratories: damages packets that are read from the TUN, at random from a seed.
       fault: {
         type: 'object',
         additionalProperties: false,

@@ -1,8 +1,8 @@
 /**
- * Reads a role file: how flags and environment stand over it, and how it names programs.
+ * Reads a role file: how flags and environment override it, and how it names programs.
  *
- * `programs: {race: {…}, routing: {…}}` has one part per program, beside the keys of the role. A file without `programs`
- * is one program's, the race's unless `--program` says another, whose keys stand beside the role's.
+ * `programs: {race: {…}, routing: {…}}` has one part per program, beside the keys of the role. A file without
+ * `programs` is for one program, whose keys stand beside the role's: the race, unless `--program` names another.
  */
 import { type Locate, type Parsed, readYaml, type Schema } from './config.js';
 import { FirstackError, type Problem } from './errors.js';
@@ -10,13 +10,13 @@ import type { Program } from './program.js';
 import type { ProgramConfig, RoleConfig, RoleFlags, RoleSchema } from './role-config.js';
 import { allocate, type RoleName } from './steer/marks.js';
 
-/** What a role file comes to. */
+/** The result of reading a role file. */
 export interface RoleFile {
   role: RoleConfig;
   programs: { program: Program; config: ProgramConfig }[];
 }
 
-/** Flags, then environment, over the role's part of the file. */
+/** Overrides of the role's part of the file: flags, then environment. */
 function roleOverrides(flags: RoleFlags): Record<string, unknown> {
   const env = process.env;
   const listen = env.FIRSTACK_ADMIN_LISTEN;
@@ -28,17 +28,17 @@ function roleOverrides(flags: RoleFlags): Record<string, unknown> {
   };
 }
 
-/** The same over a program's part. */
+/** Overrides of a program's part. */
 function programOverrides(program: Program, flags: RoleFlags): Record<string, unknown> {
   const fastpath = flags.fastpath ?? process.env.FIRSTACK_FASTPATH;
   const own = program.overrides?.(flags) ?? {};
   return fastpath === undefined ? own : { ...own, fastpath: { mode: fastpath } };
 }
 
-/** Reads `programs` before anything is validated: it says what the rest must look like. */
+/** The schema for reading `programs` before anything is validated, because the rest of the schema follows from it. */
 const ANY: Schema = { type: 'object', properties: { programs: { type: 'object' } } };
 
-/** The program whose keys stand in a file without `programs`. */
+/** The program of a file without `programs`. */
 export const DEFAULT_PROGRAM = 'race';
 
 /**
@@ -115,7 +115,7 @@ function readSeveral(
       return [program.name, { type: 'object', additionalProperties: false, properties, required }];
     }),
   );
-  // Every name is a known one, so that the hint for a wrong one lists them.
+  // Every available name is a known key, so that the hint for a wrong name lists them.
   const known = Object.fromEntries(names.map((name) => [name, parts[name] ?? {}]));
   const schema: Schema = {
     type: 'object',

@@ -1,10 +1,11 @@
 /**
- * The host of programs: what a role's process does around them. Reads the role file, looks at the host, joins the registry,
- * starts each program's inner instance (`inner.ts`), answers the admin API, and takes everything back.
+ * Hosts programs: everything that a role's process does around them. It reads the role file, inspects the host,
+ * connects to the registry, starts each program's inner instance (`inner.ts`), serves the admin API, and removes
+ * everything at the end.
  *
- *   role file ─ registry ─ checks ─ (--check ends here) ─ programs ─ admin ─ ready ─ SIGTERM ─ taken back ─ exit 0
+ *   role file ─ registry ─ checks ─ (--check ends here) ─ programs ─ admin ─ ready ─ SIGTERM ─ all removed ─ exit 0
  *
- * Knows no program: each role hands in its list (`ROLE/programs.ts`).
+ * It knows no program: each role passes its list (`ROLE/programs.ts`).
  */
 import { type Admin, createAdmin } from './admin/server.js';
 import { FirstackError } from './errors.js';
@@ -31,11 +32,11 @@ export interface Role {
   readonly programs: readonly ProgramEntry[];
 }
 
-/** The instance of a program inside a role's: the race keeps the role's, as it has since before there were others. */
+/** The name of a program's inner instance. The race has the role's own name, as in versions that had only the race. */
 export const innerInstance = (instance: string, program: string): string =>
   program === DEFAULT_PROGRAM ? instance : `${instance}-${program}`;
 
-/** Runs a role until it is told to stop. @returns the exit code */
+/** Runs a role until it receives a signal to stop. @returns the exit code */
 export async function runRole(role: Role, flags: RoleFlags): Promise<number> {
   const available = await Promise.all(role.programs.map(async (p) => (await p.program()).program));
   checkNumbers(available);
@@ -75,7 +76,10 @@ export async function runRole(role: Role, flags: RoleFlags): Promise<number> {
   }
 }
 
-/** Two programs of one number would share marks and tables: a defect of theirs, said at every start. */
+/**
+ * Two programs with the same number would share marks and tables. That is a defect of the programs, which every start
+ * reports.
+ */
 function checkNumbers(programs: readonly Program[]): void {
   for (const p of programs) {
     const other = programs.find((q) => q !== p && q.number === p.number);
@@ -84,7 +88,7 @@ function checkNumbers(programs: readonly Program[]): void {
   }
 }
 
-/** The registry's kinds: the service with each program's part, and what the programs bring. */
+/** The registry's kinds: the service with each program's part, and the kinds of the programs. */
 export function kindsOf(programs: readonly Program[]): RecordKind[] {
   const parts = programs.flatMap((p) => (p.service === undefined ? [] : [[p.name, p.service] as const]));
   const kinds = new Map<string, RecordKind>();
@@ -101,7 +105,9 @@ async function unpinAll(file: RoleFile): Promise<number> {
     const instance = innerInstance(file.role.instance, program.name);
     await new Steerer(instance).claim();
     const left = await unpin(instance);
-    process.stdout.write(`${instance}: ${left ? 'what was pinned is gone' : 'nothing was pinned'}\n`);
+    process.stdout.write(
+      `${instance}: ${left ? 'the pinned connections have ended' : 'nothing was pinned'}\n`,
+    );
   }
   return 0;
 }
@@ -152,7 +158,7 @@ async function serve(serving: Serving): Promise<number> {
     return code;
   } finally {
     ready = false;
-    notifyManager('STOPPING=1', 'STATUS=taking everything back');
+    notifyManager('STOPPING=1', 'STATUS=stopping');
     for (const h of hosted) await h.stop();
     await admin.close();
     signals.forget();
@@ -168,9 +174,9 @@ function adminOf({ role, file, registry, hosted }: Serving, isReady: () => boole
       reasons: [
         ...(isReady() ? [] : ['starting']),
         ...hosted.flatMap((h) => h.problem ?? []),
-        // Without its registry a role goes on with what it knows, and says so here.
+        // Without its registry a role continues with its last view, and reports that here.
         ...(registry.problem === undefined ? [] : [registry.problem]),
-        // No reason to take the role away: what it cannot race, the origin serves.
+        // Reported, but no reason to end the role: connections that it cannot race go to the origin.
         ...[clockProblem(registry.clockOffsetMs) ?? []].flat(),
       ],
     }),

@@ -1,4 +1,4 @@
-/** The commands that ask running roles: `firstack explain`, `races`, `proximity`. */
+/** The commands that query running roles: `firstack explain`, `races`, `proximity`. */
 
 import { askAdmin } from '../../src/admin/client.js';
 import { EXIT, FirstackError } from '../../src/errors.js';
@@ -49,7 +49,9 @@ export async function explain(which: string, o: AskOptions): Promise<number> {
 
 function whyLeftOut(race: RaceRecord, r: { state: string; reason: string }): string {
   if (r.state !== 'up') return r.reason === '' ? r.state : `${r.state}: ${r.reason}`;
-  return race.race === 'learned' ? 'not asked: another was learned to be nearest' : 'was not up then';
+  return race.race === 'learned'
+    ? 'not asked: another candidate was learned to be nearest'
+    : 'was not up then';
 }
 
 /** Prints races as they are decided, until interrupted; without `follow` the latest ones. */
@@ -64,7 +66,7 @@ export async function races(o: AskOptions & { follow: boolean; last: number }): 
   }
   while (o.follow) {
     await new Promise((resolve) => setTimeout(resolve, FOLLOW_MS));
-    // Those that are under way are left for the next look.
+    // Races that are not decided yet are printed by a later query.
     for (const r of (await latest(KEPT)).filter((x) => x.conn >= next)) {
       if (r.winner === null) break;
       show(r);
@@ -74,7 +76,7 @@ export async function races(o: AskOptions & { follow: boolean; last: number }): 
   return EXIT.ok;
 }
 
-/** Who wins for whom, as this gateway has learned it. */
+/** Prints which candidate wins for which clients, as this gateway has learned it. */
 export async function proximity(o: AskOptions): Promise<number> {
   const answer = await askAdmin<{ proximity: Proximity[] }>(o.admin, '/v1/proximity');
   if (o.json) {

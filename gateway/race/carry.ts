@@ -1,5 +1,6 @@
 /**
- * Every other packet of a raced flow: to and from the winner, as the configuration asks; to and from the origin unchanged.
+ * Carries every other packet of a raced flow: to and from the winner, in the form of the configuration; to and from
+ * the origin unchanged.
  * Numbers in brackets: operations of the source "Wide area load balancing of web traffic". Here: [602–658].
  *
  * reads: verdict, flow, side, service, endpoint, tcpFlags. Sets: verdict; addresses and ports, or an outer header.
@@ -35,9 +36,9 @@ function fromClient(state: GatewayState, batch: Batch, i: number): void {
   const { flows, machines } = state;
   const e = batch.flow[i];
   if (flows.state[e] === UNDECIDED) return batch.pass(i, reasons.passRacing);
-  // Refused by all candidates: there is no machine to carry it to.
+  // All candidates refused the connection: no machine carries it.
   if (flows.winner[e] < 0) return batch.pass(i, reasons.passNoFlow);
-  // A SYN on a decided flow is the winner's to answer, and changes nothing here.
+  // The winner answers a SYN on a decided flow; the SYN changes nothing here.
   const syn = tcp.isSyn(batch.tcpFlags[i]);
   if (!syn) advance(flows, e, batch.tcpFlags[i], true, state.nowTick, state.idle);
   if ((flows.marks[e] & REQUESTED) === 0 && carriesData(batch, i)) {
@@ -61,7 +62,7 @@ function fromServer(state: GatewayState, batch: Batch, i: number): void {
   const e = batch.flow[i];
   const candidate = machines.endpointCandidate[batch.endpoint[i]];
   const winner = flows.winner[e];
-  // Under B the winner's own packets look like the origin's. A bare RST is not among them.
+  // In configuration B the winner's own packets look like the origin's. A RST outside a tunnel is never the winner's.
   const spoofed =
     machines.serviceMode[batch.service[i]] === SPOOF &&
     candidate === ORIGIN &&

@@ -1,4 +1,4 @@
-/** The race's commands that ask a gateway: `firstack explain`, `races`, `proximity`; and the gateway's own flags. */
+/** The race's commands that query a gateway: `firstack explain`, `races`, `proximity`; and the gateway's own flags. */
 import { Option } from 'commander';
 import { integer } from '../../src/cli/options.js';
 import type { CommandLine } from '../../src/program.js';
@@ -14,10 +14,10 @@ export function addCommands({ root, role, exit }: CommandLine): void {
   role.addOption(configurationOption()).addOption(raceOption()).addOption(releaseOption());
   root
     .command('explain')
-    .description('why a connection was carried by which machine: explain CLIENT:PORT, or explain last')
+    .description('which machine carries a connection, and why: explain CLIENT:PORT, or explain last')
     .argument('<which>')
     .addOption(adminOption())
-    .option('--origin <address>', "the origin's admin.listen: joins its account of the race")
+    .option('--origin <address>', "the origin's admin.listen: adds its record of the race")
     .option('--json', 'print JSON', false)
     .action(async (which: string, options) => {
       exit(await (await ask()).explain(which, options));
@@ -26,8 +26,8 @@ export function addCommands({ root, role, exit }: CommandLine): void {
     .command('races')
     .description('the latest races of a gateway')
     .addOption(adminOption())
-    .option('--follow', 'go on, race by race', false)
-    .option('--last <n>', 'how many of those that were', integer(1, 4096), 10)
+    .option('--follow', 'print each new race', false)
+    .option('--last <n>', 'how many past races', integer(1, 4096), 10)
     .option('--json', 'print one JSON object per line', false)
     .action(async (options) => {
       exit(await (await ask()).races(options));

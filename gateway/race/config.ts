@@ -9,7 +9,7 @@ import type { GatewaySite } from '../config.js';
 export interface GatewayConfig extends ProgramConfig, GatewaySite {
   configuration?: Configuration;
   tag: { gatewayId: number; keyFile: string };
-  /** `openings`: under `--race learned` the kernel may open connections with a learned winner by itself. */
+  /** `openings`: with `--race learned` the kernel may open connections with a learned winner by itself. */
   fastpath: ProgramConfig['fastpath'] & { openings: boolean };
   race: Race;
   /** Gateways of one site share what they learn. */

@@ -1,10 +1,11 @@
 /**
- * Opens the acknowledgement that a replica tunnelled: under B `[S→C][R→C]`, under C `[R→C][S→C]`. Only for a flow that
- * is being raced or carried, only from a registered replica of its service, only one deep; all else stays shut.
+ * Decapsulates the acknowledgement that a replica tunnelled: in configuration B `[S→C][R→C]`, in C `[R→C][S→C]`. Only
+ * for a flow that is being raced or carried, only from a registered replica of its service, only one deep. All other
+ * packets stay encapsulated.
  * Numbers in brackets: operations of the source "Wide area load balancing of web traffic". Here: [535, 554].
  *
- * reads: verdict, protocol, the outer addresses. Sets: everything that `validate` sets, to the inner packet's; service,
- * endpoint, side, flow; verdict.
+ * reads: verdict, protocol, the outer addresses. Sets: all columns that `validate` sets, to the inner packet's;
+ * service, endpoint, side, flow; verdict.
  */
 import { type EndpointNumber, NO_ENDPOINT } from '../../src/flow/numbers.js';
 import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
@@ -37,7 +38,7 @@ function crack(state: GatewayState, batch: Batch, i: number): void {
 
   const service = machines.endpointService[endpoint];
   const flags = batch.tcpFlags[i];
-  // Under B only the SYN-ACK, and a RST in its place or after it, travel in the tunnel.
+  // In configuration B only the SYN-ACK, and a RST in its place or after it, come in a tunnel.
   if (machines.serviceMode[service] === SPOOF && !tcp.isSynAck(flags) && (flags & tcp.RST) === 0)
     return batch.drop(i, reasons.dropTunnelInner);
 
@@ -59,8 +60,8 @@ const NOT_OURS = NO_ENDPOINT;
 const FORGED = -2 as EndpointNumber;
 
 /**
- * The registered replica's endpoint that sent tunnelled packet `i`, whose inner header is in the columns; or why there is
- * none.
+ * The endpoint of the registered replica that sent tunnelled packet `i`, whose inner header is in the columns; or the
+ * reason why there is none.
  */
 function sender(
   { machines }: GatewayState,
@@ -70,14 +71,14 @@ function sender(
   outerDestination: number,
 ): EndpointNumber {
   const sameClient = outerDestination === batch.daddrV4(i);
-  // C: the inner source is the service, the outer one tells which replica.
+  // C: the inner source is the service, and the outer source tells the replica.
   const service = machines.services.ofSource(batch, i);
   if (service >= 0) {
     if (machines.serviceMode[service] !== TUNNEL || !sameClient) return FORGED;
     const endpoint = machines.tunnelEndV4(outerSource, service);
     return endpoint >= 0 ? endpoint : FORGED;
   }
-  // B: the outer source is the service, the inner one tells which replica.
+  // B: the outer source is the service, and the inner source tells the replica.
   const endpoint = machines.endpointFrom(batch, i);
   if (endpoint < 0 || machines.endpointCandidate[endpoint] === ORIGIN) return NOT_OURS;
   const spoofed = machines.endpointService[endpoint];

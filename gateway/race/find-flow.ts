@@ -1,9 +1,9 @@
 /**
- * Which service a packet belongs to, from which side it comes, and its entry in the table.
+ * Finds a packet's service, the side from which it comes, and its entry in the flow table.
  * Numbers in brackets: operations of the source "Wide area load balancing of web traffic". Here: [606].
  *
- * reads: verdict, side, protocol, saddr, daddr, sport, dport. Sets: side, service, endpoint, flow; verdict where it is
- * not ours.
+ * reads: verdict, side, protocol, saddr, daddr, sport, dport. Sets: side, service, endpoint, flow; verdict where the
+ * packet belongs to no service.
  */
 import { OPEN, type Stage } from '../../src/pipeline/batch.js';
 import * as icmp from '../../src/wire/icmp.js';

@@ -1,6 +1,6 @@
 /**
- * The gateway's memory of services and machines: their numbers, and endpoints that stay known after they left the registry
- * for as long as flows need them.
+ * The gateway's memory of services and machines: it assigns their numbers, and keeps endpoints that have left the
+ * registry as long as flows need them.
  */
 
 import { MAX_ENDPOINTS } from '../../src/fastpath/maps.js';
@@ -48,7 +48,7 @@ interface KnownEndpoint {
   load: number;
 }
 
-/** What a replica carries of a service. */
+/** A service that a replica offers. */
 interface Offer {
   replica: ReplicaRecord;
   offer: ReplicaService;
@@ -65,16 +65,16 @@ function offersByService(view: View): Map<string, Offer[]> {
   return offers;
 }
 
-/** Loads are told in steps: not every flicker is news for the data plane. */
+/** Loads are rounded to steps, so that small changes do not reload the data plane. */
 const LOAD_STEP = 0.05;
-/** The most services, and the most endpoints: the kernel's map of them has no more places. */
+/** The most services, and the most endpoints: the kernel's map has room for no more. */
 const MOST_SERVICES = 4096;
 
-/** What has no place, by what it is: the ids of the machines, or the names of the services. */
+/** Services and machines that exceed a limit: the ids of the machines, or the names of the services. */
 export interface LeftOut {
-  /** Up, and never asked: the numbers that a race can name are given out. */
+  /** Replicas that are up and never asked, because all numbers that a race can name are assigned. */
   replicas: Set<string>;
-  /** Their endpoints have no place. */
+  /** Machines whose endpoints exceed the limit. */
   machines: Set<string>;
   services: Set<string>;
 }
@@ -87,19 +87,25 @@ export class Fleet {
   readonly #services: KnownService[] = [];
   /** By `service/candidate`. */
   readonly #endpoints = new Map<string, KnownEndpoint>();
-  /** By id of a machine that is in no record any more: walks through the flow table that were finished then. */
+  /**
+   * By id of a machine that is in no record any more: the number of finished walks through the flow table when it
+   * left.
+   */
   readonly #goneSince = new Map<string, number>();
   #leftOut: LeftOut = nothingLeftOut();
 
   #ejected: (candidate: CandidateNumber) => boolean = () => false;
 
-  /** @param usage which candidates flows still have (`src/proximity/usage.ts`); without it none is ever forgotten */
+  /**
+   * @param usage which candidates flows still have as winners (`src/proximity/usage.ts`); without it no candidate is
+   * forgotten
+   */
   constructor(
     readonly race: Race = 'origin',
     public usage: Float64Array | undefined = undefined,
   ) {}
 
-  /** Takes over what the registry says now. `told` is the configuration that the flag asks for. */
+  /** Takes over the registry's present view. `told` is the configuration of the command-line flag. */
   update(
     view: View,
     told: Configuration | undefined,
@@ -114,7 +120,7 @@ export class Fleet {
     this.#noteGone(new Set(services.flatMap((s) => (offers.get(s.name) ?? []).map((o) => o.replica.id))));
     this.#forgetUnused();
     const numbered = services.flatMap((service) => this.#numberAll(service));
-    // The origins' endpoints first: when places run out, a service without replicas is still served.
+    // The origins' endpoints come first: at the limit, a service without replicas is then still served.
     for (const { n, service, port } of numbered)
       this.#know(n, ORIGIN, 'origin', service.address, port, true, 0);
     const origins = view.of(originKind);
@@ -124,8 +130,8 @@ export class Fleet {
       const known = this.#services[n];
       known.release = origin?.release ?? null;
       const live = this.#replicas(view, offers.get(service.name) ?? [], n, port);
-      // A race of the gateway's own needs no origin role.
-      // One that is not replicable may have a remote server: its origin's tagged SYN reaches it, no other does.
+      // A gateway's own race does not need a running origin role.
+      // A service that is not replicable may have a remote server: only the origin's copy of a tagged SYN reaches it.
       const remote = this.race === 'origin' && service.servers?.some((x) => x.replica !== undefined) === true;
       known.raced = (alive || this.race !== 'origin') && (service.replicable || remote) && live;
     }
@@ -138,7 +144,7 @@ export class Fleet {
     });
   }
 
-  /** Machines that no record names any more are forgotten once their flows have ended. */
+  /** A machine that no record names any more is forgotten once its flows have ended. */
   #noteGone(named: ReadonlySet<string>): void {
     if (this.usage === undefined) return;
     const now = walksOf(this.usage);
@@ -162,12 +168,12 @@ export class Fleet {
       if (candidate !== ORIGIN && unused.has(id)) this.#endpoints.delete(key);
   }
 
-  /** Whether machines are known that may be forgotten soon: the caller should {@link update} again in a while. */
+  /** Whether machines may be forgotten soon: then the caller should {@link update} again after a while. */
   get isForgetting(): boolean {
     return this.#goneSince.size > 0;
   }
 
-  /** Makes the replicas of a service known. @returns whether one of them takes part in races */
+  /** Adds the replicas of a service. @returns whether one of them takes part in races */
   #replicas(view: View, offers: readonly Offer[], n: ServiceNumber, port: number): boolean {
     let any = false;
     for (const { replica, offer } of offers) {
@@ -183,12 +189,12 @@ export class Fleet {
     return any;
   }
 
-  /** The machine's number. One beyond those that can be asked gets another as soon as there is one. */
+  /** The machine's number. A machine whose number no race can name gets another number as soon as one is free. */
   #candidateOf(id: string): CandidateNumber {
     const known = this.candidates.find(id);
     if (known === undefined) return this.candidates.numberOf(id);
     if (known < MOST_RACED || this.race === 'origin' || this.usage === undefined) return known;
-    // Its flows, if there are any (a predecessor's), know it by the number that it has.
+    // Its flows, if there are any (a predecessor's), refer to it by its present number.
     if (!isUnused(this.usage, known, 0) || !this.candidates.promote(id)) return known;
     for (const [key, e] of this.#endpoints) if (e.id === id) this.#endpoints.delete(key);
     return this.candidates.numberOf(id);
@@ -207,7 +213,7 @@ export class Fleet {
     return n as ServiceNumber;
   }
 
-  /** @returns false when there is no place for one more endpoint */
+  /** @returns false when there is no room for another endpoint */
   #know(
     service: ServiceNumber,
     candidate: CandidateNumber,
@@ -232,7 +238,7 @@ export class Fleet {
   get services(): readonly KnownService[] {
     return this.#services;
   }
-  /** What has no place, as of the last {@link update}. */
+  /** Services and machines that exceed a limit, as of the last {@link update}. */
   get leftOut(): LeftOut {
     return this.#leftOut;
   }
@@ -240,7 +246,7 @@ export class Fleet {
     return this.#endpoints.size;
   }
 
-  /** The machines of each service, the origin among them. */
+  /** The machines of each service, including the origin. */
   candidatesByService(): CandidateNumber[][] {
     const lists: CandidateNumber[][] = this.#services.map(() => []);
     for (const e of this.#endpoints.values()) lists[e.service].push(e.candidate);
@@ -251,14 +257,14 @@ export class Fleet {
     return this.#services.some((s) => s.configuration === 'C');
   }
 
-  /** @param suspects bits of the candidates that some connections should spare (`outliers.ts`) */
+  /** @param suspects one bit for each candidate that some connections avoid (`outliers.ts`) */
   snapshot(wanMtu: number, tunnelMss: number, suspects = 0, seeds: Seed[] = []): GatewaySnapshot {
     const words = (text: string): Address => parse(text) as Address;
     const endpoints: Endpoint[] = [...this.#endpoints.values()].map(({ id: _id, ...e }) => ({
       ...e,
       address: words(e.address),
     }));
-    // A live claim on an address and port comes after, and so before, a remembered one.
+    // A live endpoint comes after a remembered one with the same address and port, because the later entry wins.
     endpoints.sort((a, b) => Number(a.live) - Number(b.live));
     return {
       seeds,
@@ -277,7 +283,7 @@ export class Fleet {
     };
   }
 
-  /** Elements of the nftables sets: services, those of them under C, replica endpoints, tunnel sources. */
+  /** Elements of the nftables sets: services, services in configuration C, replica endpoints, tunnel sources. */
   steered(): { services: string[]; tunnelled: string[]; endpoints: string[]; tunnels: string[] } {
     const replicas = [...this.#endpoints.values()].filter((e) => e.candidate !== ORIGIN);
     const configuration = (e: KnownEndpoint): Configuration => this.#services[e.service].configuration;
@@ -293,7 +299,7 @@ export class Fleet {
   }
 }
 
-/** What /v1/status says of a replica. */
+/** The properties of a replica in /v1/status. */
 export function describeReplica(r: ReplicaRecord): Record<string, unknown> {
   return { id: r.id, address: r.address, state: r.state, reason: r.reason, load: r.load };
 }

@@ -1,6 +1,9 @@
 /**
- * SYNs that the kernel sent to their learned winner (`src/race/openings.ts`): each gets its entry and its record,
- * as if it had come this way; when no answer came in time it is taken back, and the others are asked.
+ * Follows SYNs that the kernel sent to a learned winner (`src/race/openings.ts`). Each gets an entry and a record, as
+ * if it had come through the TUN. When no answer comes in time the flow is taken back from the kernel, and the other
+ * candidates are asked.
+ *
+ * reads: the slots that the kernel wrote; no packet. Sets: flows, records; no verdict.
  */
 
 import { columnOf, type FlowEntry, NO_FLOW } from '../../src/flow/numbers.js';
@@ -17,16 +20,18 @@ import * as virtio from '../../src/wire/virtio.js';
 import { reasons } from './reasons.js';
 import type { GatewayState } from './state.js';
 
-/** Before anything is looked up: what the kernel opened must be known. */
+/** Runs before any lookup, because the flows that the kernel opened must be in the table first. */
 export function followOpenings(state: GatewayState, following: Following): Stage {
   return (batch) => following.poll(state, batch);
 }
 
-/** Where a SYN that is taken back begins in its own little arena. */
+/** Offset of a taken-back SYN in the small arena for it. */
 const SYN_AT = 16;
 
 export class Following {
-  /** By slot: the flow's entry until it is settled, its record, and when the others are to be asked. */
+  /**
+   * By slot: the flow's entry until it is settled, its record, and the time at which the other candidates are asked.
+   */
   readonly #entry = columnOf<FlowEntry>(new Int32Array(OPENINGS).fill(NO_FLOW));
   readonly #record = new Int32Array(OPENINGS);
   readonly #dueUs = new Float64Array(OPENINGS);
@@ -58,7 +63,7 @@ export class Following {
     if (this.openings.synLength(slot) === 0) return;
     this.openings.readKey(slot, flows);
     const { key } = flows;
-    // The connection that this tuple stood for has ended; the kernel's entry is the new one's.
+    // The former connection of this tuple has ended; the kernel's entry belongs to the new connection.
     const old = flows.find();
     if (old >= 0) flows.remove(old);
     const service = machines.services.getV4(key[7], key[8] & 0xffff);
@@ -82,14 +87,14 @@ export class Following {
   #look(state: GatewayState, batch: Batch, slot: number): void {
     const { flows } = state;
     const e = this.#entry[slot];
-    // Decided elsewhere: the winner's answer came through the TUN, or the client's SYN did, again.
+    // Decided by another stage: the winner's answer came through the TUN, or the client's retransmitted SYN did.
     if (flows.state[e] !== UNDECIDED || flows.record[e] !== this.#record[slot]) {
       this.#entry[slot] = NO_FLOW;
       return;
     }
     if (this.openings.answeredUs(slot) === 0) {
       if (batch.clock.nowUs < this.#dueUs[slot]) return;
-      // From here on the kernel knows nothing of it; what came until now counts.
+      // From here on the kernel does not carry the flow; an answer that has come until now still counts.
       state.pinning?.pins.release(e);
     }
     this.#entry[slot] = NO_FLOW;
@@ -103,14 +108,14 @@ export class Following {
     const answeredUs = this.openings.answeredUs(slot);
     const service = machines.services.getV4(flows.keyWord(e, 7), flows.keyWord(e, 8) & 0xffff);
     races.wonAt(flows.record[e], candidate, answeredUs);
-    // No round trip is learned from it: the kernel's clockings lack the TUN's share, which all others have, and
-    // would make the one that is asked alone look nearer than its equals.
+    // No round trip is learned from this answer, because the kernel's times do not include the TUN, as all others do.
+    // A candidate that is asked alone would look nearer than others at the same distance.
     learned.won(learned.entry(service, flows.keyWord(e, 3)), candidate);
     state.decide(e, machines.endpointOf(service, candidate), candidate);
     if ((flows.marks[e] & PINNED) === 0) state.pinning?.pins.pin(e, TRANSLATE);
   }
 
-  /** The hedge, through the queue where all hedges wait: its time has come. */
+  /** Fires the hedge, through the queue in which all hedges wait. */
   #askOthers(state: GatewayState, batch: Batch, e: FlowEntry, slot: number): void {
     const length = this.openings.synLength(slot);
     this.openings.copySyn(slot, this.#arena, SYN_AT);
@@ -120,7 +125,7 @@ export class Following {
       batch.counters[reasons.queuedHedge]++;
   }
 
-  /** A local sender's SYN was copied with its checksum left open: filled in. A bad one is not sent again. */
+  /** Fills in the checksum that a local sender's SYN left open. A SYN with a bad checksum is not sent again. */
   #complete(length: number): boolean {
     const view = this.#view;
     const l4 = SYN_AT + ipv4.MIN_HEADER;

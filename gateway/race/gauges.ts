@@ -1,4 +1,4 @@
-/** What the gateway's data plane shows of itself beside its counters, and the shared memory that it shows it in. */
+/** The gauges of the gateway's data plane, and the shared memory between it and the control plane. */
 
 import { layoutOf } from '../../src/layout.js';
 import { defineGauges } from '../../src/pipeline/reasons.js';
@@ -10,13 +10,13 @@ import type { GatewayMemory } from './state.js';
 
 export const gauges = defineGauges({ flows: 'flows', pinned: 'pinned' });
 
-/** By candidate, in doubles: how many first bytes came, and the sum of the times that they took (µs). */
+/** By candidate, in doubles: the number of first bytes, and the sum of the times that they took (µs). */
 export const firstByte = layoutOf({ count: 1, sumUs: 1 });
 
 /**
  * Bytes of shared memory by name.
- * @param races records that are kept, a power of two
- * @param learned (service, client prefix) pairs that are remembered; 0 where nothing is learned
+ * @param races the number of records in the ring, a power of two
+ * @param learned the number of (service, client prefix) pairs in the table; 0 for a race that learns nothing
  */
 export const gatewayMemory = (races: number, learned: number): Record<keyof GatewayMemory, number> => ({
   races: ringBytes(races),

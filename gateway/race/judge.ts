@@ -1,4 +1,4 @@
-/** Which machines serve slowly, once a second, from what the data plane has added up (`outliers.ts` has the rules). */
+/** Decides once a second which machines serve slowly, from the data plane's sums (`outliers.ts` has the rules). */
 import type { CandidateNumber } from '../../src/flow/numbers.js';
 import type { Logger } from '../../src/log.js';
 import { MOST_RACED } from '../../src/proximity/candidates.js';
@@ -22,17 +22,20 @@ export class Judge {
     return this.#outliers.isEjected(candidate, nowMs);
   }
 
-  /** Ids of the machines that are not raced for a time. */
+  /** Ids of the machines that are not raced for some time. */
   get ejectedIds(): string[] {
     return this.#ejected.map((c) => this.fleet.candidates.idOf(c));
   }
 
-  /** A bit for each candidate that some connections should spare. */
+  /** One bit for each candidate that some connections avoid. */
   get suspectBits(): number {
     return this.#suspects.reduce((bits, c) => bits | (1 << c), 0);
   }
 
-  /** @param firstBytes in shared memory @returns whether the ejected or the suspects have changed */
+  /**
+   * @param firstBytes the sums in shared memory
+   * @returns whether the ejected machines or the suspects have changed
+   */
   look(firstBytes: Float64Array, learned: Float64Array): boolean {
     const { fleet } = this;
     const totals = new Map<CandidateNumber, FirstBytes>();
@@ -49,7 +52,7 @@ export class Judge {
       for (const c of this.#outliers.judge(totals, list, now))
         this.log.warn(
           { replica: fleet.candidates.idOf(c), firstByteMs: this.#outliers.meanMs(c) },
-          'serves slowly: not raced for a time',
+          'serves slowly: not raced for some time',
         );
     this.#ejected = [...totals.keys()].filter((c) => this.#outliers.isEjected(c, now));
     const rtts = leastRoundTrips(learned);
@@ -58,7 +61,7 @@ export class Judge {
     return `${this.#ejected}/${this.#suspects}` !== before;
   }
 
-  /** A number that is another machine's now has no history. */
+  /** A number that now belongs to another machine has no history. */
   #followHolder(c: CandidateNumber): void {
     const generation = this.fleet.candidates.generationOf(c);
     if ((this.#generations[c] ?? 0) !== generation) this.#outliers.forget(c);
@@ -66,7 +69,7 @@ export class Judge {
   }
 }
 
-/** The least round trip that was learned of each candidate, µs. */
+/** The least learned round trip of each candidate, µs. */
 function leastRoundTrips(learned: Float64Array): Map<number, number> {
   const out = new Map<number, number>();
   for (const entry of readLearned(learned))

@@ -1,6 +1,6 @@
 /**
- * Keeps the first acknowledgement of a race and resets every other, at once, for as long as it comes. Refusals (RST) are
- * kept from the client while another candidate may still answer.
+ * Keeps the first acknowledgement of a race, and resets every other acknowledgement at once, for as long as they
+ * come. A refusal (RST) is not passed to the client while another candidate may still answer.
  * Numbers in brackets: operations of the source "Wide area load balancing of web traffic". Here: [502–516].
  *
  * reads: verdict, side, flow, service, endpoint, tcpFlags. Sets: verdict; the source, to the service's; emits resets.
@@ -38,17 +38,18 @@ function onSynAck(state: GatewayState, batch: Batch, i: number): void {
   const e = batch.flow[i];
   const candidate = machines.endpointCandidate[batch.endpoint[i]];
   if (e < 0) {
-    // Untunnelled it may as well belong to the client's own connection to a replica; if it does not, the
-    // client's kernel refuses it, exactly. A tunnelled one is refused in `crack-ack.ts`.
+    // Outside a tunnel it may belong to the client's own connection to a replica. If it does not, the client's kernel
+    // resets it with the exact sequence number. `crack-ack.ts` refuses a tunnelled one.
     return batch.pass(i, reasons.passNoFlow);
   }
   const racing = flows.state[e] === UNDECIDED;
-  // The winner's, whatever it acknowledges: it may answer a later SYN, which went to it alone (`carry.ts`).
+  // The winner's acknowledgement passes whatever it acknowledges: it may answer a later SYN, which went to the winner
+  // alone (`carry.ts`).
   if (!racing && flows.winner[e] === candidate) {
     deliver(state, batch, i, e);
     return batch.pass(i, reasons.passWinnerAgain);
   }
-  // A SYN with payload is never raced, so ISN + 1 is the only acknowledgement of this race.
+  // A SYN with payload is never raced, so an acknowledgement of this race acknowledges ISN + 1.
   if (tcp.ackSeq(batch.view, batch.l4[i]) !== add(flows.isn[e], 1)) {
     emitReset(state, batch, i, batch.at[i], reasons.emitLoserReset);
     return batch.drop(i, reasons.dropAckOutside);
@@ -60,7 +61,7 @@ function onSynAck(state: GatewayState, batch: Batch, i: number): void {
   batch.drop(i, reasons.dropLoser);
 }
 
-/** In a race of the gateway's own every acknowledgement, a loser's too, measures a round trip. */
+/** In a gateway's own race every acknowledgement measures a round trip, including a loser's. */
 function measure(
   state: GatewayState,
   batch: Batch,
@@ -75,7 +76,10 @@ function measure(
   if (state.flows.state[e] === UNDECIDED) state.learned.won(entry, candidate);
 }
 
-/** [506–512] The winner's address goes into the entry; [516] the origin's entry stays, to know losers by. */
+/**
+ * [506–512] Stores the winner's address in the entry. [516] An origin's entry stays too, so that losers are
+ * recognized.
+ */
 function onFirst(
   state: GatewayState,
   batch: Batch,
@@ -85,7 +89,7 @@ function onFirst(
 ): void {
   const { flows } = state;
   state.decide(e, batch.endpoint[i], candidate);
-  // A replica that answers did get a tag, late as it may be.
+  // If a replica answers, the path did not drop the tag, even if the answer came late.
   const untagged = candidate === ORIGIN && (flows.marks[e] & UNTAGGED) !== 0;
   state.tagPaths.judge(batch.service[i], untagged, state.nowTick);
   state.races.won(flows.record[e], candidate);
@@ -94,7 +98,7 @@ function onFirst(
   batch.pass(i, candidate === ORIGIN ? reasons.passWonByOrigin : reasons.passWonByReplica);
 }
 
-/** [512, 542, 564] Makes it the service's own acknowledgement. */
+/** [512, 542, 564] Rewrites the acknowledgement as the service's own. */
 function deliver(state: GatewayState, batch: Batch, i: number, e: FlowEntry): void {
   const { view } = batch;
   if (state.machines.serviceMode[batch.service[i]] === TUNNEL)
@@ -108,7 +112,7 @@ function onRefusal(state: GatewayState, batch: Batch, i: number): void {
   const candidate = machines.endpointCandidate[batch.endpoint[i]];
   if (tcp.ackSeq(batch.view, batch.l4[i]) !== add(flows.isn[e], 1))
     return batch.drop(i, reasons.dropAckOutside);
-  // Candidates that a word of bits does not tell apart are not waited for either (`serviceLive`).
+  // Candidates without a bit in the word are not waited for either (`serviceLive`).
   if (candidate < MOST_RACED) flows.refused[e] |= 1 << candidate;
   state.races.refused(flows.record[e], candidate);
   if (state.race !== RACE_ORIGIN) {
@@ -116,7 +120,8 @@ function onRefusal(state: GatewayState, batch: Batch, i: number): void {
     state.forget(batch.service[i], client, candidate);
   }
   const pending = machines.serviceLive[batch.service[i]] & ~flows.refused[e];
-  // The origin's word counts on a retransmission even if a replica stays silent: no client waits for ever.
+  // After a retransmission the origin's refusal is final even if a replica stays silent, so that no client waits for
+  // ever.
   const decided = pending === 0 || (candidate === ORIGIN && (flows.marks[e] & RETRANSMITTED) !== 0);
   if (!decided) return batch.drop(i, reasons.dropRefusedPending);
   if (candidate !== ORIGIN) asService(state, batch, i);
@@ -125,19 +130,19 @@ function onRefusal(state: GatewayState, batch: Batch, i: number): void {
 }
 
 /**
- * Something else before there is a winner: an old connection's challenge ACK (RFC 5961). A replica's is
- * answered for the client, exactly; the origin's the client answers itself.
+ * An acknowledgement with another number before there is a winner: the challenge ACK of an old connection (RFC 5961).
+ * The gateway answers a replica's for the client, with the exact reset; the client itself answers the origin's.
  */
 function onStray(state: GatewayState, batch: Batch, i: number): void {
   const endpoint = batch.endpoint[i];
   if (state.machines.endpointCandidate[endpoint] === ORIGIN) return batch.pass(i, reasons.passRacing);
   emitReset(state, batch, i, batch.at[i], reasons.emitLoserReset);
-  // The reset clears the old connection; in a race of the gateway's own the SYN follows it at once.
+  // The reset clears the old connection. In a gateway's own race the SYN is sent again at once after it.
   if (state.race !== RACE_ORIGIN) sendAgain(state, batch, i, batch.flow[i], endpoint);
   batch.drop(i, reasons.dropAckOutside);
 }
 
-/** Gives a replica's packet the service's address and port. Under C it has them already. */
+/** Rewrites the source of a replica's packet to the service's. In configuration C it is the service's already. */
 export function asService(state: GatewayState, batch: Batch, i: number): void {
   const service = batch.service[i];
   snat(batch, i, state.machines.serviceV4(service), state.machines.servicePort[service]);

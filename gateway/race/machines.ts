@@ -1,4 +1,4 @@
-/** The services and machines that the gateway's stages look up, as the control plane stated them last. */
+/** The services and machines that the gateway's stages look up, from the control plane's last snapshot. */
 import { AddressMap } from '../../src/flow/address-map.js';
 import {
   type CandidateNumber,
@@ -17,23 +17,23 @@ export interface GatewayService {
   address: Address;
   port: number;
   mode: Mode;
-  /** Its origin lives and it has replicas: worth a tag. */
+  /** Whether SYNs are tagged: the origin is up and the service has replicas. */
   raced: boolean;
 }
 
-/** One address and port at which a machine answers for a service. The origin's is the service's own. */
+/** One address and port at which a machine answers for a service. The origin's endpoint has the service's own. */
 export interface Endpoint {
   service: ServiceNumber;
   candidate: CandidateNumber;
   address: Address;
   port: number;
-  /** May still join races; else it only finishes its flows. */
+  /** Whether it may still join races; else it only finishes its flows. */
   live: boolean;
   /** 0 … 1. */
   load: number;
 }
 
-/** Of one tunnel endpoint per (replica, service): the key's port is beyond all real ones. */
+/** The port in the key of a (replica, service) pair's tunnel endpoint: above all real ports. */
 export function tunnelPort(service: ServiceNumber): number {
   return 0x10000 + service;
 }
@@ -49,10 +49,10 @@ export class Machines {
   servicePort = new Uint16Array(0);
   serviceMode: Column<Mode> = columnOf<Mode>(new Uint8Array(0));
   serviceRaced = new Uint8Array(0);
-  /** Bit per candidate that may be asked; bit 0 is the origin. */
+  /** One bit for each candidate that may be asked; bit 0 is the origin. */
   serviceLive = new Int32Array(0);
 
-  /** (R, port), (S, port) for origins, (R, tunnelPort) for tunnels → endpoint. */
+  /** Keys (R, port), (S, port) for origins and (R, tunnelPort) for tunnels, to endpoints. */
   readonly endpoints = new AddressMap<EndpointNumber>();
   endpointService: Column<ServiceNumber> = columnOf<ServiceNumber>(new Int32Array(0));
   endpointCandidate: Column<CandidateNumber> = columnOf<CandidateNumber>(new Int32Array(0));
@@ -61,12 +61,12 @@ export class Machines {
   endpointPort = new Uint16Array(0);
   /** By service: the endpoints that may be asked. */
   serviceEndpoints: Column<EndpointNumber>[] = [];
-  /** By service and candidate that can be asked: its endpoint, or -1. */
+  /** By service and candidate: its endpoint where it can be asked, or -1. */
   #endpointOf: Column<EndpointNumber> = columnOf<EndpointNumber>(new Int32Array(0));
   /** By candidate. */
   readonly loads = new Float64Array(MOST_RACED);
 
-  /** Replaces all. @returns whether other candidates may be asked than before */
+  /** Replaces everything. @returns whether the set of candidates that may be asked has changed */
   load(services: readonly GatewayService[], endpoints: readonly Endpoint[]): boolean {
     const liveBefore = this.serviceLive;
     this.#loadServices(services);
@@ -87,7 +87,7 @@ export class Machines {
     this.endpoints.load(
       endpoints.map(({ address, port, service, candidate }, value) => ({
         address,
-        // Under C a replica's address alone says which machine it is, whatever the service.
+        // In configuration C a replica's address alone identifies the machine, for each service.
         port: this.serviceMode[service] === TUNNEL && candidate !== ORIGIN ? tunnelPort(service) : port,
         value,
       })),
@@ -130,17 +130,17 @@ export class Machines {
     return this.endpointWords[4 * endpoint + 3];
   }
 
-  /** The tunnel's end that an outer source is, for a service under C; -1 where it is none. */
+  /** The endpoint of the tunnel with this outer source, for a service in configuration C; -1 where there is none. */
   tunnelEndV4(source: number, service: ServiceNumber): EndpointNumber {
     return this.endpoints.getV4(source, tunnelPort(service));
   }
 
-  /** The service that a client's packet is meant for, or -1. */
+  /** The service to which a client's packet is addressed, or -1. */
   serviceFor(t: Tuples, i: number): ServiceNumber {
     return this.services.ofDestination(t, i);
   }
 
-  /** The endpoint that a packet comes from, or -1. */
+  /** The endpoint from which a packet comes, or -1. */
   endpointFrom(t: Tuples, i: number): EndpointNumber {
     return this.endpoints.ofSource(t, i);
   }

@@ -1,13 +1,14 @@
 /**
- * A machine that acknowledges fast and serves slowly must not win for ever. The data plane adds up, per candidate, the time
- * from a client's first data to the first data back, and so does the fast path; without it, under B and from the origin,
- * data does not pass here. A machine far above the others is taken out of the races for a time, a third of a service at
- * most. When one machine carries everything there is none to compare it with: then it is a suspect, and some of its
- * connections go to the next nearest until that is known too. Pure: fed once a second.
+ * A machine that acknowledges fast and serves slowly must not win for ever. The data plane, and the fast path too,
+ * adds up for each candidate the time from a client's first data to the first data back. In configuration B without
+ * the fast path, and for the origin, that data does not pass here. A machine that is much slower than the others is
+ * taken out of the races for some time, but at most a third of a service's machines. A machine that carries
+ * everything cannot be compared: it is a suspect then, and some connections go to the next nearest candidate until
+ * that one is known too. Pure: called once a second.
  */
 import type { CandidateNumber } from '../../src/flow/numbers.js';
 
-/** Of each candidate: how many first bytes came, and the sum of the times they took (µs). */
+/** For each candidate: the number of first bytes, and the sum of the times that they took (µs). */
 export interface FirstBytes {
   count: number;
   sumUs: number;
@@ -33,9 +34,9 @@ export class Outliers {
   readonly #known = new Map<CandidateNumber, Known>();
 
   /**
-   * @param totals since the start, by candidate
-   * @param candidates those that serve one service; the origin is among the compared, and never ejected
-   * @returns candidates newly ejected
+   * @param totals sums since the start, by candidate
+   * @param candidates the candidates of one service; the origin is compared with the others, but never ejected
+   * @returns candidates that are newly ejected
    */
   judge(
     totals: ReadonlyMap<CandidateNumber, FirstBytes>,
@@ -58,7 +59,7 @@ export class Outliers {
       if (known.meanUs < typical * TIMES || known.meanUs - typical < LEAST_EXCESS_US) continue;
       known.times++;
       known.until = nowMs + Math.min(MOST_EJECTED_MS, EJECTED_MS * known.times);
-      // It must earn its name anew when it is back.
+      // When the machine is raced again it is judged by new measurements only.
       known.seen = 0;
       room--;
       ejected.push(c);
@@ -67,8 +68,8 @@ export class Outliers {
   }
 
   /**
-   * Machines that are slow by their own times alone, while the others are not known well enough.
-   * @param rttUs what of a candidate's time is the way there and back: far is not slow
+   * Machines that are slow by their own times alone, while the others are not measured well enough.
+   * @param rttUs the part of a candidate's time that is the round trip, because a distant machine is not a slow one
    */
   suspects(
     candidates: readonly CandidateNumber[],
@@ -76,7 +77,7 @@ export class Outliers {
     rttUs: (c: CandidateNumber) => number = () => 0,
   ): CandidateNumber[] {
     const known = candidates.filter((c) => (this.#known.get(c)?.seen ?? 0) >= ENOUGH);
-    // Two that are known suffice for a verdict.
+    // With two measured candidates the comparison in {@link judge} decides.
     if (known.length !== 1 || known[0] === 0 || this.isEjected(known[0], nowMs)) return [];
     return this.#known.get(known[0])!.meanUs - rttUs(known[0]) >= LEAST_EXCESS_US ? known : [];
   }
@@ -99,7 +100,7 @@ export class Outliers {
     this.#known.set(c, known);
   }
 
-  /** The number is another machine's from now on. */
+  /** Forgets a number, because it means another machine from now on. */
   forget(c: CandidateNumber): void {
     this.#known.delete(c);
   }
@@ -108,7 +109,7 @@ export class Outliers {
     return (this.#known.get(c)?.until ?? 0) > nowMs;
   }
 
-  /** Mean time to first byte in ms, for reports; null while too little is known. */
+  /** Mean time to first byte in ms, for reports; null while there are too few measurements. */
   meanMs(c: CandidateNumber): number | null {
     const known = this.#known.get(c);
     return known === undefined || known.seen < ENOUGH ? null : known.meanUs / 1000;

@@ -1,6 +1,6 @@
 /**
- * The kernel's part in carrying the gateway's flows: which are pinned, which clients' SYNs may go to a learned winner
- * without this process, and whose flows a predecessor's are.
+ * The kernel's part in carrying the gateway's flows: which flows are pinned, which clients' SYNs the kernel may send
+ * to a learned winner by itself, and the winners of a predecessor's flows.
  */
 import type { Clock } from '../../src/device/clock.js';
 import { Pins } from '../../src/fastpath/pins.js';
@@ -24,12 +24,12 @@ const PREFIX_MASK = -1 << (32 - PREFIX_BITS);
 
 export class Pinning {
   readonly pins: Pins;
-  /** Connections that the kernel opens with a learned winner; undefined in races of the origin's. */
+  /** Connections that the kernel opens with a learned winner; undefined in an origin's race. */
   readonly openings: Openings | undefined;
 
   /**
-   * @param firstBytes in shared memory, by candidate
-   * @param mayLease whether the kernel may open connections by itself
+   * @param firstBytes sums in shared memory, by candidate
+   * @param how mayLease: whether the kernel may open connections by itself
    */
   constructor(
     handles: KernelHandles,
@@ -48,9 +48,10 @@ export class Pinning {
   }
 
   /**
-   * New machines were loaded.
-   * @param haveChanged other candidates may be asked than before
-   * @param hasWalked every flow of a predecessor has been met, so its machines are among those loaded, or unused
+   * Takes over newly loaded machines.
+   * @param haveChanged whether the set of candidates that may be asked has changed
+   * @param hasWalked whether every flow of a predecessor has been met: then its machines are loaded, or not used by a
+   * flow
    */
   load(endpoints: readonly Endpoint[], haveChanged: boolean, hasWalked: boolean): void {
     const { serviceList } = this.machines;
@@ -68,7 +69,7 @@ export class Pinning {
     if (haveChanged) this.openings?.endAll();
   }
 
-  /** A flow that a predecessor pinned: its winner is the endpoint that the kernel sends it to. */
+  /** Adopts a flow that a predecessor pinned: its winner is the endpoint to which the kernel sends it. */
   #adopt(e: FlowEntry): void {
     const { flows, machines } = this;
     const service = machines.services.getV4(flows.keyWord(e, 7), flows.keyWord(e, 8) & 0xffff);
@@ -88,24 +89,24 @@ export class Pinning {
     this.firstBytes[at + firstByte.sumUs] += us;
   }
 
-  /** One more packet of a flow came through the TUN. */
+  /** Called for one more packet of a flow through the TUN. */
   pinLate(e: FlowEntry, service: ServiceNumber): void {
     if (this.flows.state[e] === ESTABLISHED && this.flows.winner[e] >= 0) this.pin(e, service);
   }
 
-  /** A decided flow: from here on the kernel carries it. */
+  /** Pins a decided flow: from here on the kernel carries it. */
   pin(e: FlowEntry, service: ServiceNumber): void {
     const { pins, flows } = this;
     if ((flows.marks[e] & PINNED) !== 0 || !pins.isDue(e)) return;
     pins.pin(e, flows.winner[e] === ORIGIN ? TRANSLATE : this.machines.serviceMode[service]);
   }
 
-  /** SYNs of this client's prefix may go there alone, past this process, for a second. */
+  /** Lets the kernel send SYNs of this client's prefix to this candidate alone, for one second. */
   lease(service: ServiceNumber, client: number, candidate: CandidateNumber): void {
     if (!this.how.mayLease) return;
     const { machines } = this;
     const endpoint = machines.endpointOf(service, candidate);
-    // Where flows begin on the TUN, the kernel does not know which tuples live.
+    // Where the first packets of flows go through the TUN, the kernel does not know which tuples are in use.
     if (endpoint < 0 || this.pins.isLate) return;
     this.openings?.lease(
       client & PREFIX_MASK,
@@ -118,7 +119,7 @@ export class Pinning {
     );
   }
 
-  /** A learned winner failed: SYNs of this client's prefix come here again. */
+  /** Ends a lease, because its winner failed: SYNs of this client's prefix come to the TUN again. */
   endLease(service: ServiceNumber, client: number): void {
     const { machines } = this;
     this.openings?.end(

@@ -1,5 +1,5 @@
 /**
- * The gateway's order of work in a race: reading it is reading figures 2, 5 and 6 of the source.
+ * The gateway's stages in a race, in order. They correspond to figures 2, 5 and 6 of the source.
  * Numbers in brackets: operations of the source "Wide area load balancing of web traffic".
  */
 import { writePins } from '../../src/fastpath/pins.js';
@@ -38,7 +38,7 @@ export function createPipeline(context: PipelineContext<GatewayPipelineOptions>)
       tagSyn(state), //       204–214
       keepFirstAck(state), // 502–516
       carry(state), //        602–658
-      ...(pinning === undefined ? [] : [writePins(pinning.pins)]), // the kernel carries the rest
+      ...(pinning === undefined ? [] : [writePins(pinning.pins)]), // the kernel carries later packets
     ],
   };
 }

@@ -48,13 +48,13 @@ import { proximityReport, raceReport } from './reports.js';
 import type { GatewayMemory, GatewayPipelineOptions } from './state.js';
 import { steering } from './steering.js';
 
-/** Race records that are kept; a power of two. */
+/** The number of race records in the ring; a power of two. */
 const RACES_KEPT = 4096;
-/** Client prefixes, per service, that are remembered. */
+/** The most (service, client prefix) pairs in the table of learned times. */
 const LEARNED_ENTRIES = 8192;
-/** SYNs that may wait for their hedge at once: one slot per SYN whose hedge has not fired yet. */
+/** The most SYNs that wait for their hedge: one slot per SYN whose hedge has not fired yet. */
 const HEDGES = 16384;
-/** How often the site is told, and slow machines are looked for. */
+/** How often learned times are published and slow machines are looked for. */
 const LOOK_MS = 1000;
 
 export const program: Program<GatewayConfig> = {
@@ -82,7 +82,7 @@ class GatewayRace implements Run {
   readonly #fleet: Fleet;
   readonly #judge: Judge;
   #context: RunContext | undefined;
-  /** Of what was said once. */
+  /** Messages that were logged once. */
   readonly #said = new Set<string>();
   #timer: NodeJS.Timeout | undefined;
 
@@ -138,12 +138,15 @@ class GatewayRace implements Run {
     ];
   }
 
-  /** Under A a race of the gateway's own leaves from one address and comes back to it: translated or not. */
+  /**
+   * In configuration A the SYNs of a gateway's own race leave from one address and their answers come back to it,
+   * translated or not.
+   */
   #mayMasquerade(view: View): boolean {
     return this.#config.race !== 'origin' && raceServices(view).every((s) => s.configuration === 'A');
   }
 
-  /** Prefixes belong to one gateway each: the tag's receivers go by them. */
+  /** Each prefix belongs to one gateway, because the tag's receivers check it. */
   #foreignPrefixes(view: View): Problem[] {
     const { prefixes, tag } = this.#config;
     return view
@@ -171,7 +174,7 @@ class GatewayRace implements Run {
 
   #whyNoFastpath(host: Host): string {
     if (this.#config.local)
-      return "the hooks see what routers forward, and this host's own sockets are clients (local: true)";
+      return "the hooks see forwarded packets only, and this host's own sockets are clients (local: true)";
     return this.#isMasqueraded(host)
       ? 'this host translates sources on the WAN, which only its own stack can do'
       : '';
@@ -235,7 +238,7 @@ class GatewayRace implements Run {
       this.#sayOnce(message, () => this.#site.log.error({ code }, `${message}: it is not raced here`));
   }
 
-  /** Said when it begins, and again when it began anew. */
+  /** Logged when a limit is first exceeded, and again when it is exceeded anew. */
   #sayLeftOut(leftOut: LeftOut): void {
     for (const [what, message] of Object.entries(LEFT_OUT) as [keyof LeftOut, string][]) {
       const ids = leftOut[what];
@@ -264,7 +267,10 @@ class GatewayRace implements Run {
     clearInterval(this.#timer);
   }
 
-  /** Once a second: tells the site what was learned, looks for machines that serve slowly, forgets those that are gone. */
+  /**
+   * Runs once a second: publishes learned times, looks for machines that serve slowly, forgets machines that have
+   * left.
+   */
   #look(): void {
     const { registry, refresh } = this.#context!;
     const { races, learned, firstBytes } = this.#memory!;
@@ -312,7 +318,7 @@ class GatewayRace implements Run {
     return [
       {
         name: 'firstack_left_out',
-        help: 'What a gateway has no place for, by what it is.',
+        help: 'Services and machines beyond the limits of a gateway, by kind.',
         type: 'gauge',
         samples: Object.entries(leftOut).map(([what, ids]) => ({ labels: { what }, value: ids.size })),
       },
@@ -337,9 +343,9 @@ class GatewayRace implements Run {
 }
 
 const LEFT_OUT: Record<keyof LeftOut, string> = {
-  replicas: 'more replicas are up than a gateway can race (31 at once): the others are not asked here',
-  machines: 'more endpoints than a gateway knows (65536): connections to the others go on as they are',
-  services: 'more services than a gateway knows (4096): the others are not raced here',
+  replicas: 'more replicas are up than a gateway can race (31 at once): the others are not asked',
+  machines: 'more endpoints than a gateway can know (65536): connections to the others are not raced',
+  services: 'more services than a gateway can know (4096): connections to the others are not raced',
 };
 
 /** @throws FirstackError FSA_KEY_INVALID, FSA_CONFIG_* */

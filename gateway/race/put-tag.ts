@@ -6,7 +6,7 @@ import * as tag from '../../src/wire/tag.js';
 import * as tcp from '../../src/wire/tcp.js';
 import type { GatewayState } from './state.js';
 
-/** Requires sound options with room for the tag (`tag.fits`), no payload, and headroom. */
+/** Requires well-formed options with room for the tag (`tag.fits`), no payload, and headroom. */
 export function putTag(state: GatewayState, batch: Batch, i: number): void {
   const { view, arena } = batch;
   const at = batch.at[i];

@@ -1,4 +1,4 @@
-/** Why packets leave the gateway as they do. */
+/** The reasons for the gateway's verdicts. */
 import { defineReasons } from '../../src/pipeline/reasons.js';
 
 export const reasons = defineReasons({

@@ -1,4 +1,4 @@
-/** Goes through every kind of race under every configuration before the first client's packet. */
+/** Runs every kind of race in every configuration before the first client's packet. */
 import type { CandidateNumber, ServiceNumber } from '../../src/flow/numbers.js';
 import type { CreatePipeline } from '../../src/pipeline/pipeline.js';
 import { CLIENT, PORT, REHEARSED, REPLICA, Rehearsal, SERVICE } from '../../src/pipeline/rehearsal.js';

@@ -1,4 +1,4 @@
-/** What the gateway tells of its races and of what it has learned, in names. */
+/** Reports of the gateway's races and of what it has learned, with names instead of numbers. */
 import { PREFIX_BITS, readLearned } from '../../src/proximity/learned.js';
 import { type RaceRecord, readRaces } from '../../src/race/record.js';
 import type { Race } from '../../src/race/release.js';
@@ -23,7 +23,7 @@ export function raceReport(
   });
 }
 
-/** Measured jitter of two candidates' difference, as the data plane learned it. */
+/** The measured jitter of the difference between two candidates, as the data plane learned it. */
 function jitterUs(
   learned: Float64Array,
   service: number,
@@ -39,7 +39,7 @@ function jitterUs(
   return va === undefined || vb === undefined ? null : Math.round(Math.hypot(va, vb));
 }
 
-/** Which machines win for which clients. */
+/** Which candidates win for which clients. */
 export function proximityReport(learned: Float64Array, fleet: Fleet): unknown[] {
   return readLearned(learned).map((e) => ({
     service: fleet.service(e.service)?.name ?? '',

@@ -1,6 +1,7 @@
 /**
- * The reset of a loser: its sequence number is the acknowledgement number of the loser's SYN-ACK, and it has no ACK flag.
- * Only this exact form clears SYN-RECEIVED at once; an inexact one in the window draws a challenge ACK (RFC 5961).
+ * The reset of a loser: its sequence number is the acknowledgement number of the loser's SYN-ACK, and it has no ACK
+ * flag. Only this exact form clears SYN-RECEIVED at once; a reset with another number in the window is answered with
+ * a challenge ACK (RFC 5961).
  * Numbers in brackets: operations of the source "Wide area load balancing of web traffic". Here: [514].
  */
 import type { At } from '../../src/flow/numbers.js';
@@ -17,8 +18,9 @@ const TTL = 64;
 const LENGTH = ipv4.MIN_HEADER + tcp.MIN_HEADER;
 
 /**
- * Emits the reset that answers acknowledgement `i`: `[C→R]`, under C `[C→R][C→S]`, to a losing origin `[C→S]`.
- * @param at the acknowledgement's own IP header, inside a tunnel that is still shut
+ * Emits the reset that answers acknowledgement `i`: `[C→R]`; in configuration C `[C→R][C→S]`; to a losing origin
+ * `[C→S]`.
+ * @param at the acknowledgement's own IP header, which is inside a tunnel where the packet is still encapsulated
  */
 export function emitReset(state: GatewayState, batch: Batch, i: number, at: At, reason: number): void {
   const { view } = batch;
@@ -42,7 +44,7 @@ export function emitReset(state: GatewayState, batch: Batch, i: number, at: At, 
   batch.length[k] += ipip.OVERHEAD;
 }
 
-/** The reset for acknowledgement `i` whose entry has gone: stateless, exact, rate-limited. */
+/** The reset for acknowledgement `i` whose entry no longer exists: stateless, exact, rate-limited. */
 export function emitLateReset(state: GatewayState, batch: Batch, i: number, at: At): void {
   if (state.lateResets <= 0) {
     batch.counters[reasons.limitLateReset]++;

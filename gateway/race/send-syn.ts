@@ -1,9 +1,10 @@
 /**
- * The gateway's own races: it sends the SYN itself, at one instant, to every live candidate; or, when it has learned which
- * is nearest, to that one alone, and to the others when no answer came in time.
+ * The gateway's own races: the gateway itself sends the SYN, at one time, to every live candidate. Or, when it has
+ * learned which candidate is nearest, it sends the SYN to that one alone, and to the others when no answer came in
+ * time.
  *
- * Forms, as in the wire table: to a replica `[C→R]` untagged under A, `[C→R][C→S]` tagged under B and C;
- * to the origin `[C→S]` untagged.
+ * Forms, as in the wire table: to a replica `[C→R]` untagged in configuration A, `[C→R][C→S]` tagged in B and C; to
+ * the origin `[C→S]` untagged.
  */
 import {
   type CandidateNumber,
@@ -26,7 +27,10 @@ import { putTag } from './put-tag.js';
 import { reasons } from './reasons.js';
 import { type GatewayState, RACE_GATEWAY, TRANSLATE } from './state.js';
 
-/** Sends SYN `i` to every candidate whose bit is set. The packet itself is the last one's. */
+/**
+ * Sends SYN `i` to every candidate whose bit is set. The packet itself goes to the last of them, the others get
+ * copies.
+ */
 export function sendSyn(
   state: GatewayState,
   batch: Batch,
@@ -41,7 +45,8 @@ export function sendSyn(
     const candidate = machines.endpointCandidate[endpoints[k]];
     if (((candidates >>> candidate) & 1) === 0) continue;
     if (candidate === ORIGIN || last < 0) {
-      // The origin's form is the packet as it is, so it keeps the packet; else the first one does.
+      // The origin's SYN needs no change, so the packet itself goes to the origin; without an origin, to the first
+      // candidate.
       if (last >= 0) copyTo(state, batch, i, last);
       last = endpoints[k];
     } else copyTo(state, batch, i, endpoints[k]);
@@ -54,7 +59,10 @@ function copyTo(state: GatewayState, batch: Batch, i: number, endpoint: Endpoint
   address(state, batch, batch.emitCopy(i, reasons.emitSyn), endpoint);
 }
 
-/** Sends the SYN of a race once more, to one endpoint that an old connection kept from taking it. */
+/**
+ * Sends the SYN of a race again to one endpoint, after an old connection there prevented the first from being
+ * accepted.
+ */
 export function sendAgain(
   state: GatewayState,
   batch: Batch,
@@ -73,7 +81,7 @@ export function sendAgain(
   address(state, batch, k, endpoint);
 }
 
-/** Gives SYN `i` the form in which this endpoint takes it. */
+/** Rewrites SYN `i` into the form that this endpoint expects. */
 function address(state: GatewayState, batch: Batch, i: number, endpoint: EndpointNumber): void {
   const { machines } = state;
   if (machines.endpointCandidate[endpoint] === ORIGIN) return;
@@ -85,18 +93,18 @@ function address(state: GatewayState, batch: Batch, i: number, endpoint: Endpoin
 }
 
 /**
- * The candidates to ask for this new connection, a bit each: the nearest that was learned alone, with a hedge arranged; or
- * those that are too near to be told apart yet; or all.
+ * The candidates to ask for this new connection, one bit each: the learned winner alone, with a hedge queued; or
+ * those that are too near to each other to be told apart yet; or all.
  */
 export function choose(state: GatewayState, batch: Batch, i: number, e: FlowEntry): number {
   const { learned, machines } = state;
   const service = batch.service[i];
   const live = machines.serviceLive[service];
   const entry = learned.entry(service, batch.saddrV4(i));
-  // Random per connection, the same for every SYN of it.
+  // Random per connection, and the same for every SYN of it.
   const hash = mix(state.flows.isn[e]);
-  // A machine that serves slowly must be compared with another: one connection in four spares it. The origin's data does
-  // not pass here, so it cannot be compared.
+  // A suspect must be compared with another machine, so one connection in four avoids it. The origin's data does not
+  // pass here, so the origin cannot be the other machine.
   const others = live & ~state.suspects;
   const spares = state.suspects !== 0 && (hash >>> 24) % 4 === 0 && (others & ~(1 << ORIGIN)) !== 0;
   if (state.race === RACE_GATEWAY) return spares ? others : live;
@@ -108,7 +116,7 @@ export function choose(state: GatewayState, batch: Batch, i: number, e: FlowEntr
     if (state.hold.pushIn(batch.arena, batch.at[i], batch.length[i], batch.clock, waitUs, e) >= 0) {
       batch.counters[reasons.queuedHedge]++;
       if (one === COMPARE) return learned.compare(entry, live);
-      // The next ones need not come here.
+      // The kernel may send the next SYNs of this prefix to the winner by itself.
       if (
         state.suspects === 0 &&
         machines.serviceMode[service] === TRANSLATE &&
@@ -122,7 +130,7 @@ export function choose(state: GatewayState, batch: Batch, i: number, e: FlowEntr
   return live;
 }
 
-/** Whether a connection races again, by lot: `races_again` of the programs in the kernel draws the same. */
+/** Whether a connection is raced again, by lot. The hooks' function `races_again` gives the same result. */
 export function racesAgain(hash: number): boolean {
   return (hash >>> 1) % RACE_AGAIN === 0;
 }
@@ -131,14 +139,14 @@ export function racesAgain(hash: number): boolean {
 export function mix(word: number): number {
   let h = Math.imul(word ^ (word >>> 16), 0x7feb352d);
   h = Math.imul(h ^ (h >>> 15), 0x846ca68b);
-  // Signed: a word above 2^31 would be boxed.
+  // A signed result, because a number above 2^31 would be boxed.
   return h ^ (h >>> 16);
 }
 
-/** Of ten milliseconds at least that a hedge waits. */
+/** How late a hedge may fire; a hedge waits at least ten milliseconds. */
 const HEDGE_SLACK_US = 1000;
 
-/** SYNs whose time has come. Most have long been answered. */
+/** Handles queued SYNs whose time has come. Most of them have been answered long before. */
 export function hedges(state: GatewayState, { counters }: Batch): Due {
   return {
     slackUs: HEDGE_SLACK_US,
@@ -152,8 +160,8 @@ export function hedges(state: GatewayState, { counters }: Batch): Due {
 }
 
 /**
- * When the one that was asked alone has not answered, the others are asked now, and it must prove itself in a race
- * again.
+ * Fires the hedge: the candidate that was asked alone has not answered. The others are asked now, and it must be
+ * measured in a race again.
  */
 function hedge(state: GatewayState, batch: Batch, meta: number): void {
   const { flows, machines } = state;
@@ -161,7 +169,7 @@ function hedge(state: GatewayState, batch: Batch, meta: number): void {
   batch.protocol[0] = ipv4.PROTO_TCP;
   decode(batch, 0, batch.at[0]);
   const l4 = batch.l4[0];
-  // Whatever comes of it is emitted.
+  // The copies are emitted; the packet itself is dropped.
   batch.verdict[0] = DROP;
   const service = machines.serviceFor(batch, 0);
   flows.keyOf(batch, 0);
@@ -172,7 +180,7 @@ function hedge(state: GatewayState, batch: Batch, meta: number): void {
   }
   batch.service[0] = service;
   const others = askOthers(state, batch, 0, e);
-  // A SYN that was sent again has asked them already.
+  // After a retransmission of the SYN the others have been asked already.
   batch.counters[others === 0 ? reasons.cancelHedge : reasons.firedHedge]++;
   const endpoints = machines.serviceEndpoints[service];
   for (let k = 0; k < endpoints.length; k++) {
@@ -182,8 +190,9 @@ function hedge(state: GatewayState, batch: Batch, meta: number): void {
 }
 
 /**
- * Notes that the candidates that were not asked yet are asked now. One that was, and has not answered, must prove itself
- * in a race again. @returns a bit for each of those that are asked now
+ * Notes that the candidates that were not asked yet are asked now. A candidate that was asked and has not answered
+ * must be measured in a race again.
+ * @returns one bit for each candidate that is asked now
  */
 export function askOthers(state: GatewayState, batch: Batch, i: number, e: FlowEntry): number {
   const { learned, machines, races } = state;

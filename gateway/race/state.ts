@@ -1,6 +1,6 @@
 /**
- * What the gateway's stages share: the translation table, the services and machines known now, what was learned, and the
- * clock of expiry.
+ * State that the gateway's stages share: the translation table, the present services and machines, what was learned,
+ * and the clock for expiry.
  */
 import type { Clock } from '../../src/device/clock.js';
 import type { HoldQueue } from '../../src/device/hold-queue.js';
@@ -27,26 +27,26 @@ export { SPOOF, TRANSLATE, TUNNEL } from '../../src/race/modes.js';
 export const RACE_ORIGIN = 0;
 export const RACE_GATEWAY = 1;
 export const RACE_LEARNED = 2;
-/** Which role sends the copies of a SYN, as the data plane numbers it. */
+/** Which role sends the copies of a SYN, as a number for the data plane. */
 export type Race = typeof RACE_ORIGIN | typeof RACE_GATEWAY | typeof RACE_LEARNED;
 
-/** Sides that a packet can come from. */
+/** The sides from which a packet can come. */
 export const CLIENT = 1;
 export const SERVER = 2;
 
 export interface GatewaySnapshot {
-  /** Bits of the candidates that some connections spare, so that they can be compared with others. */
+  /** One bit for each candidate that some connections avoid, so that it can be compared with others. */
   suspects: number;
   seeds: Seed[];
   race: Race;
   /** By service number. */
   services: GatewayService[];
   endpoints: Endpoint[];
-  /** By candidate that can be asked: changes when the number is another machine's. */
+  /** By candidate that can be asked: changes when the number means another machine. */
   generations: number[];
-  /** The largest MSS that leaves room for the tunnel. */
+  /** The largest MSS that leaves room for the tunnel's header. */
   tunnelMss: number;
-  /** The largest packet that the WAN takes. */
+  /** The largest packet that the WAN transmits. */
   wanMtu: number;
 }
 
@@ -63,7 +63,7 @@ export interface GatewayPipelineOptions {
 export interface GatewayMemory {
   /** `src/race/record.ts` */
   races: Float64Array;
-  /** `src/proximity/learned.ts`; empty where nothing is learned. */
+  /** `src/proximity/learned.ts`; empty for a race that learns nothing. */
   learned: Float64Array;
   /** `gauges.ts` */
   firstBytes: Float64Array;
@@ -71,7 +71,7 @@ export interface GatewayMemory {
   usage: Float64Array;
 }
 
-/** Stateless resets per tick of a tenth of a second. */
+/** The most stateless resets per tick of a tenth of a second. */
 const LATE_RESETS_PER_TICK = 100;
 
 export class GatewayState {
@@ -84,7 +84,7 @@ export class GatewayState {
   readonly hold: HoldQueue;
   readonly clock: Clock;
   readonly tunnelIds = new TunnelIds();
-  /** The kernel's part in carrying flows, where it has one. */
+  /** The kernel's part in carrying flows; undefined without the fast path. */
   readonly pinning: Pinning | undefined;
   readonly gatewayId: number;
   readonly keyId: number;
@@ -127,7 +127,7 @@ export class GatewayState {
         memory.firstBytes,
         { learns: memory.learned.length > 0, mayLease: openings },
       );
-    // The whole table once in five seconds.
+    // Sweeps the whole table once in five seconds.
     this.#sweepBudget = Math.ceil(flows.max / 50);
     this.tick(context.clock.nowUs);
   }
@@ -143,7 +143,7 @@ export class GatewayState {
     this.pinning?.load(s.endpoints, haveChanged, walksOf(this.#memory.usage) > 0);
   }
 
-  /** What was learned of a number does not hold for the next machine that has it. */
+  /** Forgets what was learned of a number when the number means another machine. */
   #forgetFormerHolders(generations: readonly number[]): void {
     generations.forEach((generation, c) => {
       if (generation === (this.#generations[c] ?? 0)) return;
@@ -153,7 +153,7 @@ export class GatewayState {
     this.#generations = generations;
   }
 
-  /** The winner's address goes into the entry. */
+  /** Stores the winner and its address in the entry. */
   decide(e: FlowEntry, endpoint: EndpointNumber, candidate: CandidateNumber): void {
     const { flows, machines } = this;
     flows.winner[e] = candidate;
@@ -164,13 +164,13 @@ export class GatewayState {
     this.enter(e, OPENING);
   }
 
-  /** A candidate failed: it must prove itself in a race again. */
+  /** Notes that a candidate failed: it must be measured in a race again. */
   forget(service: ServiceNumber, client: number, candidate: CandidateNumber): void {
     this.learned.forget(this.learned.entry(service, client), candidate);
     this.pinning?.endLease(service, client);
   }
 
-  /** The first data of a connection came back through here. */
+  /** Notes that the first data of a connection came back through the TUN. */
   answered(e: FlowEntry, winner: CandidateNumber): void {
     this.races.answered(this.flows.record[e], this.#memory.firstBytes, winner * firstByte.stride);
   }
@@ -188,7 +188,7 @@ export class GatewayState {
     this.#gauges[gauges.pinned] = pins.live;
   }
 
-  /** Sets the state of a flow and renews its time. */
+  /** Sets the state of a flow and renews its expiry time. */
   enter(e: FlowEntry, state: number): void {
     this.flows.state[e] = state;
     this.flows.expiresAt[e] = this.nowTick + this.idle[state];

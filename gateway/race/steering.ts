@@ -1,4 +1,4 @@
-/** Which packets reach the gateway's TUN: those of registered services, from and to its clients. */
+/** Which packets reach the gateway's TUN: those between its clients and the registered services. */
 import type { KernelMode } from '../../src/fastpath/modes.js';
 import {
   beforeLocal,
@@ -18,7 +18,10 @@ import type { Fleet } from './fleet.js';
 export interface GatewaySteering {
   /** The largest inner packet of a tunnel. */
   tunnelMtu: number;
-  /** The host translates its clients' sources on the WAN: only A, and only in races of the gateway's own. */
+  /**
+   * Whether the host translates its clients' sources on the WAN: possible only in configuration A and a gateway's own
+   * race.
+   */
   masqueraded: boolean;
   /** How pinned flows are carried. */
   kernel: KernelMode;
@@ -47,13 +50,13 @@ export function steering(
     `${source} ip daddr . tcp dport @services ${mark} notrack accept`,
   ];
   const outward = lan.length === 0 ? [] : outwardFrom(fromLan);
-  // Of the service's own packets only those that decide: the origin's data stays in the kernel, and under
-  // B that of the replicas, which spoof it.
+  // Of packets with the service's source only those with FIN, SYN or RST are steered: data from the origin stays in
+  // the kernel, and in configuration B data from replicas, which spoof the origin.
   const deciding = 'ip saddr . tcp sport @services tcp flags & (fin | syn | rst) != 0';
   const chains = how.masqueraded
     ? [
-        // The LAN's leg is not tracked; the WAN's is, and its addresses are the clients' again only after
-        // destination translation.
+        // Packets on the LAN are not tracked. Packets on the WAN are, and have the clients' addresses again only
+        // after destination translation.
         chain('prerouting', 'prerouting', 'filter', [
           `iifname "${tun.name}" ip daddr @clients notrack accept`,
           ...outward,
@@ -92,12 +95,12 @@ export function steering(
     tunnelMtu: fleet.usesTunnel() ? how.tunnelMtu : undefined,
     body: [...sets, ...chains, ...(config.local ? [own(outwardFrom('ip saddr @clients'))] : [])].join(''),
     ...beforeLocal(config),
-    // Else a socket takes an answer before the TUN has seen it.
+    // With early demultiplexing a socket would take an answer before the TUN has seen it.
     sysctls: config.local ? [{ key: 'net.ipv4.tcp_early_demux', value: '0' }] : [],
   };
 }
 
-/** What this host's own sockets send. */
+/** The chain for packets of this host's own sockets. */
 function own(rules: string[]): string {
   return chain('output', 'output', 'route', ['oifname "lo" accept', ...rules]);
 }

@@ -1,7 +1,7 @@
 /**
- * A client's SYN: begins an entry in the translation table, tags it and lets it go to the origin; or, in a race of the
- * gateway's own, sends it to the candidates (`send-syn.ts`). A SYN that cannot be raced goes to the origin as it is, and
- * is counted; nothing is ever refused here.
+ * Handles a client's SYN: begins an entry in the translation table, tags the SYN and lets it pass to the origin; or,
+ * in a gateway's own race, sends it to the candidates (`send-syn.ts`). A SYN that cannot be raced passes to the
+ * origin unchanged, and is counted; no SYN is refused here.
  * Numbers in brackets: operations of the source "Wide area load balancing of web traffic". Here: [204–214].
  *
  * reads: verdict, side, service, tcpFlags, the tuple. Sets: flow, verdict; emits copies.
@@ -30,18 +30,18 @@ export function tagSyn(state: GatewayState): Stage {
 
 function onSyn(state: GatewayState, batch: Batch, i: number): void {
   const { flows } = state;
-  // Looked up once more: a SYN before this one in the batch may have begun or ended the entry.
+  // Looked up again, because an earlier SYN of this batch may have begun or ended the entry.
   const e = lookUp(state, batch, i);
   batch.flow[i] = e;
-  // What the kernel carries may have ended there. What has ended stays so.
+  // A flow that the kernel carries may have ended there. A flow that is closing already stays so.
   if (e >= 0 && flows.state[e] !== CLOSING) state.pinning?.pins.refresh(e);
   if (e >= 0 && flows.state[e] !== CLOSING) {
     const again = flows.isn[e] === tcp.seq(batch.view, batch.l4[i]);
-    // Once there is a winner, any SYN of this tuple is the winner's to answer: `carry.ts`.
+    // Once there is a winner, it answers every SYN of this tuple: `carry.ts`.
     if (flows.state[e] !== UNDECIDED) return;
     if (again) return onRetransmission(state, batch, i, e);
   }
-  // Whatever becomes of this SYN, the connection that the entry stood for is over.
+  // This SYN begins a new connection, so the entry's connection has ended.
   if (e >= 0) {
     state.pinning?.pins.release(e);
     flows.remove(e);
@@ -56,9 +56,9 @@ function lookUp(state: GatewayState, batch: Batch, i: number): FlowEntry {
   return state.flows.find();
 }
 
-/** The first retransmission is tagged, later ones are not: the path may drop unknown options. */
+/** Tags the first retransmission only, because the path may drop unknown options. */
 function onRetransmission(state: GatewayState, batch: Batch, i: number, e: FlowEntry): void {
-  // The kernel sent it first: from here on it is raced as all others are.
+  // If the kernel sent the SYN first, the flow is raced from here on like any other.
   state.pinning?.pins.release(e);
   state.enter(e, UNDECIDED);
   state.races.repeated(state.flows.record[e]);
@@ -90,18 +90,18 @@ function whyNotRaced(state: GatewayState, batch: Batch, i: number): number {
   if (state.machines.serviceRaced[batch.service[i]] === 0) return reasons.passSynNoReplicas;
   if (state.race === RACE_ORIGIN && state.tagPaths.dropTags(batch.service[i], state.nowTick))
     return reasons.passSynPathDropsTag;
-  // Fast Open: two servers that share a key would both run the request.
+  // TCP Fast Open: two servers that share a key would both execute the request.
   if (batch.at[i] + batch.length[i] > l4 + header) return reasons.passSynPayload;
   if (options.end(view, l4, header) < 0) return reasons.passSynOptions;
   if (options.find(view, l4, header, options.MD5) >= 0 || options.find(view, l4, header, options.AO) >= 0)
     return reasons.passSynAuthenticated;
-  // A gateway's own race under A needs no tag.
+  // In configuration A a gateway's own race needs no tag.
   if (state.race !== RACE_ORIGIN && state.machines.serviceMode[batch.service[i]] === TRANSLATE) return -1;
   if (!tag.fits(view, l4) || batch.length[i] + tag.LENGTH > state.wanMtu) return reasons.passSynNoRoom;
   return -1;
 }
 
-/** The entry, in UNDECIDED. Requires {@link lookUp} to have put the key there. */
+/** Begins an entry in state UNDECIDED. Requires that {@link lookUp} has set the key. */
 function begin(state: GatewayState, batch: Batch, i: number): void {
   const { flows } = state;
   const { view } = batch;
@@ -111,7 +111,7 @@ function begin(state: GatewayState, batch: Batch, i: number): void {
   if (e < 0) return batch.pass(i, reasons.passSynTableFull);
   flows.isn[e] = tcp.seq(view, l4);
   state.enter(e, UNDECIDED);
-  // Before a hedge keeps it.
+  // Before the SYN is copied into the queue for its hedge.
   makeRoom(state, batch, i);
   const candidates =
     state.race === RACE_ORIGIN ? state.machines.serviceLive[service] : choose(state, batch, i, e);
@@ -127,7 +127,7 @@ function begin(state: GatewayState, batch: Batch, i: number): void {
   sendSyn(state, batch, i, candidates, reasons.passSynRaced);
 }
 
-/** Under C the MSS leaves room for the tunnel. */
+/** In configuration C, lowers the MSS to leave room for the tunnel's header. */
 function makeRoom(state: GatewayState, batch: Batch, i: number): void {
   if (state.machines.serviceMode[batch.service[i]] !== TUNNEL) return;
   mss.clamp(batch.view, batch.l4[i], state.tunnelMss, virtio.needsCsum(batch.view, batch.at[i]));

@@ -1,6 +1,6 @@
 /**
- * Which SYNs may go to replicas: tagged ones, whose tag is genuine, of a replicable service; or of one whose server for
- * them is remote. All others go on to the server at once, and without any tag.
+ * Decides which SYNs may go to replicas: SYNs with a genuine tag, to a service that is replicable or whose server for
+ * this connection is remote. All other SYNs pass to the server at once, without any tag.
  * Numbers in brackets: operations of the source "Wide area load balancing of web traffic". Here: [302–310].
  *
  * reads: verdict, protocol, tcpFlags, the tuple. Sets: verdict, or service.
@@ -23,7 +23,7 @@ export function admitSyn(state: OriginState): Stage {
   };
 }
 
-/** Leaves a SYN that is to be raced undecided, with its service; decides all others. */
+/** Leaves a SYN that is to be raced undecided, and sets its service; decides all other packets. */
 function admit(state: OriginState, batch: Batch, i: number): void {
   const { view } = batch;
   const at = batch.at[i];
@@ -51,7 +51,7 @@ function admit(state: OriginState, batch: Batch, i: number): void {
     return batch.pass(i, reasons.passStripped);
   }
   if (isHeld(state, batch, i)) return batch.drop(i, reasons.dropHeldAlready);
-  // Before its copies are made, since the same SYN may come again in this batch.
+  // Before its copies are made, because the same SYN may come again in this batch.
   const { serverDelayUs } = state.plans[service];
   if (serverDelayUs > 0) remember(state, batch, i, serverDelayUs);
   batch.service[i] = service;
@@ -64,7 +64,7 @@ function count(batch: Batch, verdict: number): void {
   else if (verdict === FORGED) batch.counters[reasons.tagForged]++;
 }
 
-/** Whether the same SYN's copies are still waiting for their release. Puts the key there. */
+/** Whether copies of the same SYN are still waiting for their release. Sets the table's key. */
 function isHeld(state: OriginState, batch: Batch, i: number): boolean {
   const { held } = state;
   const e = state.lookUp(batch, i);
@@ -75,7 +75,10 @@ function isHeld(state: OriginState, batch: Batch, i: number): boolean {
   return false;
 }
 
-/** So that a retransmission meanwhile is not copied again. Best effort: the table may be full. */
+/**
+ * Remembers a held SYN, so that a retransmission in the meantime is not copied again. Best effort: the table may be
+ * full.
+ */
 function remember(state: OriginState, batch: Batch, i: number, delayUs: number): void {
   const e = state.held.insert();
   if (e < 0) return;
@@ -83,7 +86,7 @@ function remember(state: OriginState, batch: Batch, i: number, delayUs: number):
   state.held.expiresAt[e] = tickOf(batch.clock.nowUs + delayUs);
 }
 
-/** Takes back {@link remember}: the SYN was not held after all. */
+/** Reverts {@link remember}, because the SYN was not held after all. */
 export function forget(state: OriginState, batch: Batch, i: number): void {
   const e = state.lookUp(batch, i);
   if (e >= 0) state.held.remove(e);

@@ -11,7 +11,7 @@ import type { Allocation } from '../../src/steer/marks.js';
 import { mostServers } from '../../src/steer/next-hops.js';
 import type { OriginSite } from '../config.js';
 
-/** A service as its origin's file has it; its configuration defaults to the role's. */
+/** A service in its origin's file; its configuration defaults to the role's. */
 export interface OriginService {
   name: string;
   address: string;
@@ -19,17 +19,17 @@ export interface OriginService {
   configuration?: Configuration;
   replicable: boolean;
   raceWindowMs: number;
-  /** Several servers; without any, the network leads to the one there is. */
+  /** Several servers; without any, the network leads to the only one. */
   servers?: OriginServer[];
-  /** Of each adjacent server; `{server}` stands for its address. */
+  /** Health check of each adjacent server; `{server}` stands for the server's address. */
   health?: HealthConfig;
 }
 
 export interface OriginConfig extends ProgramConfig, CommonConfig, OriginSite {
-  /** Beside the role's own: bits of the mark, and the first routing table, of adjacent servers. */
+  /** Besides the role's own keys: the bits of the mark, and the first routing table, for adjacent servers. */
   steering: ProgramConfig['steering'] & { serverMask: number; serverTable: number };
   services: OriginService[];
-  /** A gateway's choice; named here so that one set of flags fits every role. */
+  /** Only a gateway uses it; the key exists here so that one set of flags fits every role. */
   race: Race;
   release: Release;
 }
@@ -85,14 +85,14 @@ export function problems(value: OriginConfig, locate: Locate, flags: RoleFlags):
     if (value.services.findIndex((s) => s.name === service.name) !== i)
       problems.push({
         code: 'FSA_CONFIG_VALUE',
-        message: `${locate(['services', i, 'name'])}: service ${service.name} is there twice`,
+        message: `${locate(['services', i, 'name'])}: service ${service.name} is listed twice`,
       });
     if ((service.configuration ?? value.configuration) === undefined)
       problems.push({
         code: 'FSA_CONFIG_MISSING',
         message: `${locate(['services', i])}: service ${service.name} has no configuration (give it one, or --configuration A|B|C)`,
       });
-    // A flag that contradicts the file is an error, never a silent choice between the two.
+    // A flag that contradicts the file is an error, because neither should silently override the other.
     else if (
       flags.configuration !== undefined &&
       service.configuration !== undefined &&
@@ -105,7 +105,7 @@ export function problems(value: OriginConfig, locate: Locate, flags: RoleFlags):
     if (value.local && service.servers?.some((s) => s.address !== undefined))
       problems.push({
         code: 'FSA_CONFIG_VALUE',
-        message: `${locate(['services', i])}: service ${service.name} has adjacent servers, and 'local: true' says that this host is its server`,
+        message: `${locate(['services', i])}: service ${service.name} has adjacent servers, but 'local: true' says that this host is its server`,
       });
     for (const message of serverProblems(service, value.steering.serverMask))
       problems.push({ code: 'FSA_CONFIG_VALUE', message: `${locate(['services', i])}: ${message}` });
@@ -128,15 +128,15 @@ export function problems(value: OriginConfig, locate: Locate, flags: RoleFlags):
   return problems;
 }
 
-/** What is wrong with the servers of a service, beyond the schema. */
+/** Problems of a service's servers beyond the schema. */
 function serverProblems({ name, servers = [], health }: OriginService, mask: number): string[] {
   const problems: string[] = [];
   const known = new Set<string>();
   for (const { address, replica } of servers) {
     if ((address === undefined) === (replica === undefined))
-      problems.push(`a server of ${name} needs an address (adjacent) or a replica (remote), one of both`);
+      problems.push(`a server of ${name} needs an address (adjacent) or a replica (remote), not both`);
     const server = address ?? replica ?? '';
-    if (known.has(server)) problems.push(`server ${server} of ${name} is there twice`);
+    if (known.has(server)) problems.push(`server ${server} of ${name} is listed twice`);
     known.add(server);
   }
   if (servers.length > 0 && servers.every((s) => s.weight === 0))
@@ -146,6 +146,6 @@ function serverProblems({ name, servers = [], health }: OriginService, mask: num
   const wrong = health === undefined ? '' : healthProblem(health);
   if (wrong !== '') problems.push(wrong);
   if (health !== undefined && !servers.some((s) => s.address !== undefined))
-    problems.push(`'health' is about adjacent servers, and ${name} has none`);
+    problems.push(`'health' needs adjacent servers, and ${name} has none`);
   return problems;
 }

@@ -1,6 +1,6 @@
 /**
- * Sends the tagged SYN, encapsulated, to every live replica, each at its own time: `[O→R][C→S]`, the tag kept, for the
- * replica to check.
+ * Sends a copy of the tagged SYN, encapsulated, to every live replica, each at its own time: `[O→R][C→S]`. The copy
+ * keeps the tag, which the replica checks.
  * Numbers in brackets: operations of the source "Wide area load balancing of web traffic". Here: [312].
  *
  * reads: verdict, service, the tuple. Emits or holds copies.
@@ -20,7 +20,7 @@ export function copyToReplicas(state: OriginState): Stage {
 function copy(state: OriginState, batch: Batch, i: number): void {
   const { copies, replicable, remote } = state.plans[batch.service[i]];
   const race = record(state, batch, i);
-  // Of one that is not replicable, its remote server alone gets the SYN.
+  // For a service that is not replicable only its remote server gets the SYN.
   const server = replicable ? -1 : state.remoteServer(batch, i, batch.service[i]);
   if (server >= 0) {
     state.races.leaves(race, remote!.servers[server].candidate, 0);
@@ -32,7 +32,7 @@ function copy(state: OriginState, batch: Batch, i: number): void {
     const k = emitCopy(state, batch, i, copies[r].address[3]);
     if (copies[r].delayUs <= 0) continue;
     const { clock, arena } = batch;
-    // A full queue sends it now: too early is better than never.
+    // When the queue is full the copy is sent now, because an early copy is better than none.
     if (state.hold.pushIn(arena, batch.at[k], batch.length[k], clock, copies[r].delayUs, r) < 0)
       batch.counters[reasons.lateHoldFull]++;
     else {
@@ -42,14 +42,14 @@ function copy(state: OriginState, batch: Batch, i: number): void {
   }
 }
 
-/** @returns its place in the batch */
+/** @returns the copy's index in the batch */
 function emitCopy(state: OriginState, batch: Batch, i: number, replica: number): number {
   const k = batch.emitCopy(i, reasons.emitCopy);
   intoTunnel(batch, k, state.tunnelIds, state.address, replica);
   return k;
 }
 
-/** The origin's account of this race: which machines a copy went to, and when. */
+/** Writes the origin's record of this race: the machines to which a copy is sent, and when. */
 function record(state: OriginState, batch: Batch, i: number): number {
   const plan = state.plans[batch.service[i]];
   state.held.keyOf(batch, i);

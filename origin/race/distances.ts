@@ -1,28 +1,31 @@
-/** The distances of replicas from here, as the prober measures them and as the present schedule uses them. */
+/** The distances of replicas from this origin, as measured by the prober and as the present schedule uses them. */
 import type { Logger } from '../../src/log.js';
 import type { Prober } from '../../src/probe/prober.js';
 import type { ReplicaRecord } from '../../src/race/records.js';
 
-/** How much a distance must change to be told. */
+/** Smaller changes of a distance are ignored. */
 const WORTH_TELLING_US = 200;
 
 export class Distances {
   /** By replica id, µs. */
   readonly us = new Map<string, number>();
 
-  /** @param synchronized this host's clock is known to be synchronized */
+  /** @param synchronized whether this host's clock is known to be synchronized */
   constructor(
     readonly prober: Prober,
     readonly synchronized: boolean,
     readonly log: Pick<Logger, 'info' | 'warn'>,
   ) {}
 
-  /** Timestamps of two hosts are compared only where both say that their clocks allow it. */
+  /**
+   * Whether a distance is measured one way. Timestamps of two hosts are compared only where both declare their clocks
+   * synchronized.
+   */
   isOneWay(r: ReplicaRecord): boolean {
     return this.synchronized && r.clock === 'synchronized';
   }
 
-  /** Takes over distances that changed, came or went. @returns whether there were any */
+  /** Takes over new, changed and removed distances. @returns whether there were any */
   follow(replicas: readonly ReplicaRecord[]): boolean {
     let changed = false;
     const known = new Set(replicas.map((r) => r.id));
@@ -43,7 +46,7 @@ export class Distances {
     if (before !== undefined && Math.abs(now - before) < WORTH_TELLING_US) return false;
     this.us.set(r.id, now);
     if (before === undefined)
-      this.log.info({ replica: r.id, distanceMs: now / 1000 }, 'a replica is measured');
+      this.log.info({ replica: r.id, distanceMs: now / 1000 }, 'the distance of a replica is measured');
     return true;
   }
 }

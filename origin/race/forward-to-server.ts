@@ -1,6 +1,6 @@
 /**
- * The SYN goes on to the origin's own server, without its tag, when its copies arrive elsewhere. Which of several adjacent
- * servers that is, the kernel's hash of it says.
+ * Lets the SYN pass to the origin's own server, without its tag, at the time at which its copies arrive at the
+ * replicas. Where there are several adjacent servers, the kernel chooses one by a hash of the connection.
  * Numbers in brackets: operations of the source "Wide area load balancing of web traffic". Here: [314].
  *
  * reads: verdict, service. Sets: verdict.
@@ -20,7 +20,7 @@ export function forwardToServer(state: OriginState): Stage {
 
 function forward(state: OriginState, batch: Batch, i: number): void {
   const { serverDelayUs } = state.plans[batch.service[i]];
-  // Its copy is on the way.
+  // The copy to the remote server has been emitted, so the SYN itself is dropped.
   if (state.remoteServer(batch, i, batch.service[i]) >= 0) return batch.drop(i, reasons.dropServedRemotely);
   const p = tag.find(batch.view, batch.l4[i]);
   stripTags(batch, i, p);

@@ -1,5 +1,5 @@
 /**
- * The origin's order of work in a race, as in figure 3 of the source.
+ * The origin's stages in a race, in order, as in figure 3 of the source.
  * Numbers in brackets: operations of the source "Wide area load balancing of web traffic".
  */
 import type { Pipeline, PipelineContext } from '../../src/pipeline/pipeline.js';

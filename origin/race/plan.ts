@@ -1,4 +1,4 @@
-/** What the origin's data plane goes by: which replicas get copies of a service's SYNs, and when. */
+/** The plan for the origin's data plane: which replicas get copies of a service's SYNs, and when. */
 
 import type { CandidateNumber } from '../../src/flow/numbers.js';
 import { gatewayKeys, type KeyFile } from '../../src/keys.js';
@@ -27,10 +27,10 @@ export interface PlanInput {
   master: KeyFile;
   candidates: Candidates;
   servers: Servers;
-  /** The services of the file, with the servers that they have now. */
+  /** The services of the file, with their present servers. */
   ours: readonly OriginService[];
   services: readonly RaceService[];
-  /** By replica id, µs; a replica that is not measured is not raced (ADR 4). */
+  /** By replica id, µs; a replica whose distance is not measured is not raced (ADR 4). */
   distancesUs: ReadonlyMap<string, number>;
 }
 
@@ -75,7 +75,7 @@ function plansOf(input: PlanInput, view: View, service: RaceService): OriginServ
   }));
 }
 
-/** Why a replica takes no part in this service's races; '' when it does. */
+/** The reason why a replica takes no part in this service's races; '' when it does. */
 export function whyNotRaced(
   view: View,
   distancesUs: ReadonlyMap<string, number>,
@@ -90,7 +90,7 @@ export function whyNotRaced(
   return 'its distance is not known: it does not answer probes (UDP 7417)';
 }
 
-/** The remote servers of a service, and which connections fall to them. */
+/** The remote servers of a service, and the connections that are assigned to them. */
 function remoteOf(
   { ours, servers: all, candidates }: PlanInput,
   service: RaceService,
@@ -111,7 +111,7 @@ function remoteOf(
   };
 }
 
-/** The adjacent servers of all services, and which connections fall to each. */
+/** The adjacent servers of all services, and the connections that are assigned to each. */
 export function adjacentServers(
   ours: readonly OriginService[],
   all: Servers,

@@ -35,11 +35,11 @@ import { Servers } from './servers.js';
 import { gauges, type OriginMemory, type OriginPipelineOptions } from './state.js';
 import { steering } from './steering.js';
 
-/** How often distances are looked at. */
+/** How often distances are read from the prober. */
 const DISTANCES_MS = 250;
-/** SYNs that may wait for their release at once, server's and copies together. */
+/** The most SYNs that wait for their release, the server's SYNs and copies together. */
 const HOLD_SLOTS = 16384;
-/** Race records that are kept; a power of two. */
+/** The number of race records in the ring; a power of two. */
 const RACES_KEPT = 4096;
 
 export const program: Program<OriginConfig> = {
@@ -67,9 +67,9 @@ class OriginRace implements Run {
   readonly #prober: Prober;
   readonly #distances: Distances;
   readonly #servers: Servers;
-  /** Of the hash that spreads connections over servers: the same in every origin that has the master key. */
+  /** Seed of the hash that spreads connections over servers: the same in every origin with the same master key. */
   readonly #seed: number;
-  /** The services of the file, with the servers that they have now. */
+  /** The services of the file, with their present servers. */
   #ours: readonly OriginService[];
   #context: RunContext | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -117,7 +117,7 @@ class OriginRace implements Run {
     ];
   }
 
-  /** Another origin, or the file, has published one of our services differently. */
+  /** Conflicts: the registry has one of this origin's services with another configuration. */
   #conflicts(view: View): Problem[] {
     return this.#services().flatMap((ours) => {
       const theirs = raceServices(view).find((s) => s.name === ours.name);
@@ -179,7 +179,7 @@ class OriginRace implements Run {
     };
   }
 
-  /** An origin keeps no flows: the number of a machine that is gone is free at once. */
+  /** An origin keeps no flows, so the number of a machine that has left is free at once. */
   #forgetGone(replicas: readonly ReplicaRecord[]): void {
     const known = new Set(replicas.map((r) => r.id));
     for (const id of this.#numbered) if (!known.has(id)) this.#candidates.release(id);
@@ -192,7 +192,7 @@ class OriginRace implements Run {
   }
 
   /**
-   * Takes over the servers that the role's file has now: weights, new ones, ones no longer there.
+   * Takes over the servers of the re-read role file: weights, added servers, removed servers.
    * @throws FirstackError FSA_CONFIG_*; then nothing has changed
    */
   async reload({ services }: OriginConfig): Promise<void> {
@@ -216,7 +216,7 @@ class OriginRace implements Run {
     this.#timer = setInterval(() => this.#followDistances(), DISTANCES_MS);
   }
 
-  /** Asks for a new schedule when distances have changed. */
+  /** Requests a new schedule when distances have changed. */
   #followDistances(): void {
     const { registry, refresh } = this.#context!;
     if (!this.#distances.follow(registry.view.of(replicaKind))) return;
@@ -253,7 +253,7 @@ class OriginRace implements Run {
       release: this.#config.release,
       held: this.#context?.plane?.gauge(gauges.names[gauges.held]) ?? 0,
       services: this.#services(),
-      /** Of the hash that spreads connections: with it anybody can tell where one goes. */
+      /** Seed of the hash that spreads connections: with it an operator can compute a connection's server. */
       serverSeed: this.#seed,
       servers: this.#servers.status(this.#ours, (id) => this.#whyRemoteIsNot(view, id)),
       candidates: this.#services().flatMap((s) => replicas.map((r) => this.#describe(view!, r, s))),
@@ -286,7 +286,7 @@ class OriginRace implements Run {
     return whyNotRaced(view, this.#distances.us, service, replica);
   }
 
-  /** The origin's account of races: when each copy left. Which machine answered, only the gateway knows. */
+  /** The origin's records of races: when each copy left. Only the gateway knows which machine answered. */
   #races(count: number): RaceRecord[] {
     if (this.#context === undefined) return [];
     const { races } = this.#context.plane!.memory as unknown as OriginMemory;
@@ -304,7 +304,7 @@ function checkService(host: Host, { address }: RaceService): Problem[] {
   return checkLocalAddress(
     host,
     address,
-    `this host is its server (local: true): ip address add ${address}/32 dev lo`,
+    `this host is the service's server (local: true): ip address add ${address}/32 dev lo`,
   );
 }
 

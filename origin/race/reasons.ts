@@ -1,4 +1,4 @@
-/** Why packets leave the origin as they do. */
+/** The reasons for the origin's verdicts. */
 import { defineReasons } from '../../src/pipeline/reasons.js';
 
 export const reasons = defineReasons({

@@ -1,4 +1,4 @@
-/** Makes copies of SYNs before the first client's packet. */
+/** Runs the copying of SYNs before the first client's packet. */
 import type { CandidateNumber } from '../../src/flow/numbers.js';
 import type { CreatePipeline } from '../../src/pipeline/pipeline.js';
 import { CLIENT, PORT, REHEARSED, REPLICA, Rehearsal, SERVICE } from '../../src/pipeline/rehearsal.js';

@@ -1,6 +1,7 @@
 /**
- * The several servers of a service: adjacent ones, which get a packet plainly by way of their own address, and remote ones,
- * which run the replica role and get tagged SYNs as replicas do. Which server is asked follows from weights and health; the flow's later packets follow its SYN (`src/steer/next-hops.ts`).
+ * The several servers of a service. An adjacent server gets packets unencapsulated, routed via its own address. A
+ * remote server runs the replica role and gets tagged SYNs as replicas do. Weights and health decide which server
+ * gets a SYN; the flow's later packets go to the same server (`src/steer/next-hops.ts`).
  */
 
 import { maglev } from '../../src/balance/maglev.js';
@@ -8,7 +9,7 @@ import { Health, type HealthConfig } from '../../src/health/health.js';
 import type { OriginServer } from '../../src/race/records.js';
 import type { OriginService } from './config.js';
 
-/** Stands for the server's address in a health check. */
+/** The placeholder for the server's address in a health check. */
 const PLACE = '{server}';
 
 interface Watched {
@@ -34,7 +35,7 @@ export class Servers {
   /** @param onChange called when a server's health changes */
   constructor(readonly onChange: (service: string, server: string, reason: string) => void) {}
 
-  /** Watches the adjacent servers of these services, and no others any more. Resolves after each one's first check. */
+  /** Watches the adjacent servers of these services only. Resolves after the first check of each. */
   async watch(services: readonly OriginService[]): Promise<void> {
     const wanted = new Set<string>();
     const begun: Promise<void>[] = [];
@@ -64,24 +65,24 @@ export class Servers {
     this.#watched.clear();
   }
 
-  /** Why an adjacent server gets no new connections; '' when it does, and when it is not watched. */
+  /** The reason why an adjacent server gets no new connections; '' when it does, or is not watched. */
   reason(service: string, address: string): string {
     return this.#watched.get(`${service}/${address}`)?.health.reason ?? '';
   }
 
-  /** The slots of a service's adjacent servers, each the place of one in `servers`. */
+  /** The slots of a service's adjacent servers: each slot is an index in `servers`. */
   slots(service: OriginService): Int32Array {
     return this.#table(service, () => false);
   }
 
-  /** The same over all servers, for tagged SYNs. @param isUp whether a remote one takes part */
+  /** The slots of all servers, for tagged SYNs. @param isUp whether a remote server takes part */
   allSlots(service: OriginService, isUp: (replica: string) => boolean): Int32Array {
     return this.#table(service, isUp);
   }
 
   /**
-   * A remote server that is not up is never asked: nothing would answer. Where all others are unhealthy every one is asked:
-   * its own refusal says more than silence.
+   * A remote server that is not up gets no connections, because it would not answer. Where all other servers are
+   * unhealthy, all of them get connections, because a refusal tells the client more than silence.
    */
   #table({ name, servers = [] }: OriginService, isUp: (replica: string) => boolean): Int32Array {
     const possible = servers.map((s) => (s.replica !== undefined && !isUp(s.replica) ? 0 : s.weight));

@@ -1,4 +1,7 @@
-/** What the origin's stages share: services, their live replicas and release schedules, which gateways may tag. */
+/**
+ * State that the origin's stages share: services, their live replicas and release schedules, and the keys of gateways
+ * that may tag.
+ */
 
 import type { HoldQueue } from '../../src/device/hold-queue.js';
 import { AddressMap } from '../../src/flow/address-map.js';
@@ -18,18 +21,18 @@ export interface OriginServicePlan {
   address: Address;
   port: number;
   replicable: boolean;
-  /** µs that the origin's own server waits: Dmax. */
+  /** µs for which the SYN to the origin's own server waits: Dmax. */
   serverDelayUs: number;
-  /** Live replicas and how long each one's copy waits. */
+  /** Live replicas, and how long the copy to each waits. */
   copies: { address: Address; delayUs: number; candidate: CandidateNumber }[];
-  /** Bits of the candidates, the origin's own server among them. */
+  /** One bit for each candidate, including the origin's own server. */
   candidates: number;
-  /** Where some of its servers are remote. */
+  /** Set where some of the service's servers are remote. */
   remote?: RemoteServers;
 }
 
 export interface RemoteServers {
-  /** By slot of a connection: the place in `servers`, or -1 where an adjacent one serves. */
+  /** By slot of a connection: an index in `servers`, or -1 where an adjacent server serves. */
   slots: Int32Array;
   servers: { address: Address; candidate: CandidateNumber }[];
 }
@@ -43,7 +46,7 @@ export interface OriginSnapshot {
 
 export interface OriginPipelineOptions {
   flows: { max: number };
-  /** Of the hash that leads to slots; the kernel's is the same. */
+  /** Seed of the hash that selects slots; the kernel uses the same. */
   seed: number;
 }
 
@@ -53,11 +56,11 @@ export interface OriginMemory {
   races: Float64Array;
 }
 
-/** Packets that wait for their release. */
+/** The number of packets that wait for their release. */
 export const gauges = defineGauges({ held: 'held' });
 
 export class OriginState {
-  /** SYNs that are being held, so that a retransmission is not copied twice. */
+  /** SYNs that are held, so that a retransmission is not copied again. */
   readonly held: SynFlows;
   readonly keyring = new Keyring();
   readonly hold: HoldQueue;
@@ -82,7 +85,7 @@ export class OriginState {
 
   load(s: OriginSnapshot): void {
     this.address = s.address[3];
-    // Whole microseconds: small integers, which no call boxes.
+    // Whole microseconds are small integers, which are not boxed in calls.
     this.plans = s.services.map((plan) => ({
       ...plan,
       serverDelayUs: Math.round(plan.serverDelayUs),
@@ -92,7 +95,7 @@ export class OriginState {
     this.keyring.load(s.gateways);
   }
 
-  /** The remote server that SYN `i` falls to, or -1. */
+  /** The remote server to which SYN `i` is assigned, or -1. */
   remoteServer(batch: Batch, i: number, service: ServiceNumber): number {
     const { remote } = this.plans[service];
     if (remote === undefined) return -1;
@@ -107,7 +110,7 @@ export class OriginState {
     return remote.slots[slot];
   }
 
-  /** The SYN of this tuple that is held, or -1; its key is in the table then. */
+  /** The entry of the held SYN of this tuple, or -1. Sets the table's key. */
   lookUp(batch: Batch, i: number): FlowEntry {
     this.held.keyOf(batch, i);
     return this.held.find();

@@ -1,7 +1,7 @@
 /**
- * What the local server's kernel answers, outbound. Under B its SYN-ACK, and a RST, leave as `[S→C][R→C]`, so that the
- * gateway learns which replica answered; data leaves as it is. Under C everything leaves as `[R→C][S→C]`. A kernel's bare
- * answer to a flow that is not in the table never leaves.
+ * Handles what the local server's kernel answers. In configuration B a SYN-ACK or RST leaves as `[S→C][R→C]`, so that
+ * the gateway learns which replica answered, and data leaves unchanged. In configuration C every packet leaves as
+ * `[R→C][S→C]`. The kernel's answer to a flow that is not in the table never leaves by itself.
  * Numbers in brackets: operations of the source "Wide area load balancing of web traffic". Here: [442, 462].
  *
  * reads: verdict, protocol, tcpFlags, the tuple. Sets: verdict; the source, or an outer header.

@@ -1,4 +1,4 @@
-/** `firstack replica drain|resume|status`: an operator's hand on one replica. */
+/** `firstack replica drain|resume|status`: an operator's commands to one replica. */
 import { setTimeout as pause } from 'node:timers/promises';
 import { askAdmin } from '../../src/admin/client.js';
 import { EXIT } from '../../src/errors.js';
@@ -11,7 +11,7 @@ export interface ReplicaOptions {
 export interface DrainOptions extends ReplicaOptions {
   /** Return only when the last connection has ended. */
   wait: boolean;
-  /** Seconds to wait at most; the drain goes on after that. */
+  /** The most seconds to wait; the drain itself continues after that. */
   timeout: number;
 }
 
@@ -28,7 +28,7 @@ interface ReplicaStatus {
 
 const FOLLOW_MS = 500;
 
-/** @returns 1 when it was waited for and connections are left */
+/** @returns 1 when the wait ended with connections left */
 export async function drain(o: DrainOptions): Promise<number> {
   let now = await askAdmin<ReplicaStatus>(o.admin, '/v1/drain', 'POST');
   const until = Date.now() + o.timeout * 1000;

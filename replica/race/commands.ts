@@ -1,4 +1,4 @@
-/** `firstack replica drain|resume|status`: an operator's hand on one replica; and the replica's own flags. */
+/** `firstack replica drain|resume|status`: an operator's commands to one replica; and the replica's own flags. */
 import type { Command } from 'commander';
 import { integer } from '../../src/cli/options.js';
 import type { CommandLine } from '../../src/program.js';
@@ -14,16 +14,16 @@ export function addCommands({ role, exit }: CommandLine): void {
       .description(description)
       .option('--admin <address>', "the replica's admin.listen: HOST:PORT or unix:PATH", '127.0.0.1:7413')
       .option('--json', 'print JSON', false);
-  command('drain', 'no new connections; those that it has go on')
-    .option('--wait', 'return when the last connection has ended', false)
+  command('drain', 'take no new connections; keep the existing ones')
+    .option('--wait', 'return only when the last connection has ended', false)
     .option('--timeout <s>', 'seconds to wait at most', integer(1, 1_000_000), 3600)
     .action(async (options) => {
       exit(await (await ask()).drain(options));
     });
-  command('resume', 'back in service').action(async (options) => {
+  command('resume', 'take new connections again').action(async (options) => {
     exit(await (await ask()).resume(options));
   });
-  command('status', 'what it says of itself').action(async (options) => {
+  command('status', 'print the state of the replica').action(async (options) => {
     exit(await (await ask()).status(options));
   });
 }

@@ -11,9 +11,9 @@ import type { ReplicaSite } from '../config.js';
 export interface ReplicaConfig extends ProgramConfig, CommonConfig, ReplicaSite {
   services: ReplicaService[];
   health?: HealthConfig;
-  /** `newPerSecond`: SYNs that are let in, evenly, with a second's worth at once; without it, all. */
+  /** `newPerSecond`: SYNs that are accepted per second, evenly, with a burst of one second's worth; without it, all. */
   limits: { connections: number; cpuPct: number; newPerSecond?: number };
-  /** A replica under load waits so long × its load (0 … 1) before it lets its kernel acknowledge. */
+  /** A replica under load delays its kernel's acknowledgement by this time × its load (0 … 1). */
   loadPenaltyMs: number;
 }
 
@@ -27,7 +27,7 @@ export function schema(allocation: Allocation): { properties: Record<string, Sch
         ...common.steering,
         properties: {
           ...(common.steering.properties as Record<string, Schema>),
-          // Before the local table's rule, which moves to preference 10.
+          // The rule must stand before the local table's rule, which moves to preference 10.
           priority: { type: 'integer', minimum: 1, maximum: 9, default: allocation.priority },
         },
       },
@@ -40,7 +40,7 @@ export function schema(allocation: Allocation): { properties: Record<string, Sch
         default: {},
         properties: {
           connections: { type: 'integer', minimum: 1, default: 100_000 },
-          /** 100 switches the limit off: a machine is never busier than that. */
+          /** 100 switches the limit off, because the use of a machine's processors is never above it. */
           cpuPct: { type: 'number', minimum: 1, maximum: 100, default: 95 },
           newPerSecond: { type: 'integer', minimum: 1, maximum: 10_000_000 },
         },
@@ -61,7 +61,7 @@ export function problems({ services, health }: ReplicaConfig, locate: Locate): P
       : [
           {
             code: 'FSA_CONFIG_VALUE',
-            message: `${locate(['services', i, 'name'])}: service ${name} is there twice`,
+            message: `${locate(['services', i, 'name'])}: service ${name} is listed twice`,
           },
         ],
   );

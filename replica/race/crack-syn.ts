@@ -1,10 +1,10 @@
 /**
- * Opens what comes tunnelled to this replica: a SYN with a genuine tag, unless the replica is dead or busy; under C also
- * the packets of a flow that such a SYN began. All else stays shut.
+ * Decapsulates packets that are tunnelled to this replica: a SYN with a genuine tag, unless the replica is not up or
+ * busy; in configuration C also the packets of a flow that such a SYN began. All other packets stay encapsulated.
  * Numbers in brackets: operations of the source "Wide area load balancing of web traffic". Here: [402–410].
  *
- * reads: verdict, protocol, the outer addresses. Sets: everything that `validate` sets, to the inner packet's; service;
- * verdict.
+ * reads: verdict, protocol, the outer addresses. Sets: all columns that `validate` sets, to the inner packet's;
+ * service; verdict.
  */
 import type { FlowEntry } from '../../src/flow/numbers.js';
 import { advance, ESTABLISHED, OPENING } from '../../src/flow/states.js';
@@ -47,7 +47,7 @@ function crack(state: ReplicaFlows, batch: Batch, i: number): void {
   batch.service[i] = service;
   if (p >= 0) return onTaggedSyn(state, batch, i, p, flow);
 
-  // Not a tagged SYN: C's packets of a flow, whose outer and inner source are the client.
+  // Not a tagged SYN: a packet of a flow in configuration C, whose outer and inner source are the client.
   if (state.serviceMode[service] !== TUNNEL || (flow < 0 && isSyn))
     return batch.drop(i, isSyn ? reasons.dropUntagged : reasons.dropTunnelInner);
   if (flow < 0) return batch.drop(i, reasons.dropTunnelNoFlow);
@@ -60,12 +60,12 @@ function crack(state: ReplicaFlows, batch: Batch, i: number): void {
   batch.pass(i, reasons.passOpened);
 }
 
-/** @param p where its tag stands */
+/** @param p offset of the SYN's tag */
 function onTaggedSyn(state: ReplicaFlows, batch: Batch, i: number, p: number, flow: FlowEntry): void {
   const { view } = batch;
   const inner = innerAt(batch, i);
   const l4 = batch.l4[i];
-  // [404] dead or inactive: nothing happens. [408] busy: dropped.
+  // [404] dead or inactive: the SYN is ignored. [408] busy: it is dropped.
   if (state.state === 'busy') return batch.drop(i, reasons.dropBusy);
   if (state.state === 'draining') return batch.drop(i, reasons.dropDraining);
   if (state.state !== 'up') return batch.drop(i, reasons.dropInactive);
@@ -79,13 +79,14 @@ function onTaggedSyn(state: ReplicaFlows, batch: Batch, i: number, p: number, fl
 
   const service = batch.service[i];
   const mode = state.serviceMode[service];
-  // Under A the replica's own address answers, and nothing more passes through here.
+  // In configuration A the server answers from the replica's own address, and no later packet passes here.
   if (mode !== TRANSLATE && !begin(state, flow, tcp.seq(view, l4)))
     return batch.drop(i, reasons.dropTableFull);
   if (!outOfTunnel(batch, i)) return;
   stripTags(batch, i, p);
   if (mode === TRANSLATE) dnat(batch, i, state.address, state.serviceLocalPort[service]);
-  // Between idle and busy the acknowledgement is late by a little, so that near-equal replicas share.
+  // Between idle and busy the acknowledgement is delayed a little, so that replicas at nearly equal distances share
+  // connections.
   if (state.penaltyUs > 0) {
     const { arena, at, length } = batch;
     if (state.hold.pushIn(arena, at[i], length[i], state.clock, state.penaltyUs, 0) >= 0)
@@ -94,14 +95,14 @@ function onTaggedSyn(state: ReplicaFlows, batch: Batch, i: number, p: number, fl
   batch.pass(i, reasons.passCracked);
 }
 
-/** The flow's entry. One that exists lives on: the kernel knows what to answer a second SYN. */
+/** Begins the flow's entry. An existing entry is kept, because the kernel itself answers a second SYN. */
 function begin(state: ReplicaFlows, known: FlowEntry, isn: number): boolean {
   const { flows } = state;
   const e = known >= 0 ? known : flows.insert();
   if (e < 0) return false;
-  // What the kernel has seen of it meanwhile.
+  // Takes over what the kernel has seen of the flow meanwhile.
   if (e === known) state.pins?.refresh(e);
-  // A late copy of the SYN that began it: established it stays.
+  // A late copy of the SYN that began this flow: an established flow stays established.
   if (e === known && flows.isn[e] === isn && flows.state[e] === ESTABLISHED) return true;
   state.pins?.release(e);
   flows.isn[e] = isn;

@@ -1,5 +1,5 @@
 /**
- * B, inbound: the client's packets come addressed to R; the local server knows itself as S.
+ * Configuration B, inbound: the client's packets are addressed to R, and the local server's address is S.
  *
  * reads: verdict, protocol, tcpFlags, the tuple. Sets: verdict; the destination, to the service's.
  */
@@ -20,7 +20,7 @@ export function deliver(state: ReplicaFlows): Stage {
       if (service < 0) continue;
       flows.keyForService(batch, i, true, state.serviceWords, service, state.servicePort[service]);
       const flow = flows.find();
-      // No race began it: an ordinary connection to R itself.
+      // Without a flow of a race it is an ordinary connection to R itself.
       if (flow < 0) {
         batch.pass(i, reasons.passDirect);
         continue;

@@ -1,12 +1,15 @@
 /**
- * Taking a replica out of service: it gets no new connections, keeps those that it has, and says when the last one has
- * ended. Asked for by an operator; outlives a killed process, not a clean stop.
+ * Takes a replica out of service: it gets no new connections, keeps its existing ones, and reports when the last one
+ * has ended. An operator requests it. A drain survives a kill of the process, but not a clean stop.
  */
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { forgetRecord, RUN_DIRECTORY } from '../../src/steer/apply.js';
 
 const FILE = 'drain';
-/** Looks in a row without a connection: one that was accepted this moment is counted by the second. */
+/**
+ * Consecutive counts of 0 connections that end the drain: a connection that is being accepted is included in the
+ * second count.
+ */
 const EMPTY_LOOKS = 2;
 
 export class Drain {
@@ -21,7 +24,7 @@ export class Drain {
     return `${RUN_DIRECTORY}/${this.instance}/${FILE}`;
   }
 
-  /** Undefined where nobody asked for it. */
+  /** Undefined where no operator has requested a drain. */
   get progress(): 'draining' | 'drained' | undefined {
     if (!this.#wanted) return undefined;
     return this.#empty >= EMPTY_LOOKS ? 'drained' : 'draining';
@@ -35,14 +38,14 @@ export class Drain {
     this.#empty = 0;
   }
 
-  /** Back in service, or stopped. */
+  /** Ends the drain: the replica is in service again, or stopped. */
   end(): void {
     this.#wanted = false;
     this.#empty = 0;
     forgetRecord(this.instance, FILE);
   }
 
-  /** Takes a count of connections over, once a second. */
+  /** Takes the number of connections, once a second. */
   observe(connections: number): void {
     if (this.#wanted) this.#empty = connections === 0 ? this.#empty + 1 : 0;
   }

@@ -1,8 +1,8 @@
-/** How busy this machine is: connections of its services' ports, and processor time. */
+/** How busy this machine is: the connections on its services' ports, and processor use. */
 import { readFileSync } from 'node:fs';
 import { native } from '../../src/device/native.js';
 
-// As the kernel numbers states, and as it writes them.
+// TCP states as the kernel numbers them, and as /proc/net/tcp prints them.
 const ESTABLISHED = 1;
 const SYN_RECV = 3;
 const WRITTEN = new Set(['01', '03']);
@@ -16,7 +16,7 @@ export function countConnections(ports: ReadonlySet<number>): number {
   }
 }
 
-/** The same for a kernel without tcp_diag: it lists all there are. */
+/** The same count for a kernel without tcp_diag, from the list of all connections. */
 export function countListed(ports: ReadonlySet<number>): number {
   let count = 0;
   for (const file of ['/proc/net/tcp', '/proc/net/tcp6']) {
@@ -40,7 +40,7 @@ export class CpuMeter {
   #busy = 0;
   #total = 0;
 
-  /** Percent since the last call; 0 at the first. */
+  /** Percent since the last call; 0 at the first call. */
   read(): number {
     const fields = readFileSync('/proc/stat', 'utf8')
       .split('\n', 1)[0]

@@ -1,5 +1,5 @@
 /**
- * The replica's order of work in a race, as in figures 4A, 4B and 4C of the source.
+ * The replica's stages in a race, in order, as in figures 4A, 4B and 4C of the source.
  * Numbers in brackets: operations of the source "Wide area load balancing of web traffic".
  */
 import { writePins } from '../../src/fastpath/pins.js';
@@ -23,9 +23,9 @@ export function createPipeline(context: PipelineContext<ReplicaPipelineOptions>)
     stages: [
       validate,
       crackSyn(state), // 402–410
-      deliver(state), //  the way in, under B
-      answer(state), //   442, 462: the way out, under B and C
-      ...(state.pins === undefined ? [] : [writePins(state.pins)]), // the kernel carries the rest
+      deliver(state), //  inbound, configuration B
+      answer(state), //   442, 462: outbound, configurations B and C
+      ...(state.pins === undefined ? [] : [writePins(state.pins)]), // the kernel carries later packets
     ],
   };
 }

@@ -1,4 +1,8 @@
-/** The race at a replica: opens copies of SYNs, and sends the local web server's answers as configured. */
+/**
+ * The race at a replica: decapsulates copies of SYNs, and sends the local web server's answers in the form of the
+ * configuration.
+ * Numbers in brackets: operations of the source "Wide area load balancing of web traffic".
+ */
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Problem } from '../../src/errors.js';
 import type { Attachment } from '../../src/fastpath/maps.js';
@@ -49,14 +53,17 @@ import type { ReplicaPipelineOptions, ReplicaSnapshot } from './state.js';
 import { type Carried, steering } from './steering.js';
 
 const LOAD_MS = 1000;
-/** SYNs that may wait under load at once. */
+/** The most SYNs that are delayed by load at a time. */
 const HOLD_SLOTS = 4096;
-/** A penalty changes in steps: not every flicker of load is news for the data plane. */
+/** The delay changes in steps, so that small changes of load do not reload the data plane. */
 const PENALTY_STEP_US = 500;
-/** A stopped replica waits so long at most for connections to end, and looks so often. */
+/** How long a stopping replica waits for connections to end at the most, and how often it counts them. */
 const LEAVE_MS = 2000;
 const LEAVE_LOOK_MS = 50;
-/** Looks in a row without a connection: a SYN that was let in this moment is counted by the second. */
+/**
+ * Consecutive counts of 0 connections that end the wait: a SYN that was just accepted is included in the second
+ * count.
+ */
 const LEAVE_LOOKS = 2;
 /** A busy replica is up again below this share of its limits. */
 const RELAX = 0.9;
@@ -73,7 +80,7 @@ export const program: Program<ReplicaConfig> = {
 };
 
 class ReplicaRace implements Run {
-  // Other replicas matter at the start only: whether our address and port are taken.
+  // Other replicas' records are read at the start only, to check whether this replica's address and port are taken.
   readonly topics = ['service', 'gateway'];
   readonly plane: PlaneHalf;
   readonly kernel: KernelHalf;
@@ -143,7 +150,7 @@ class ReplicaRace implements Run {
         : [{ code: 'FSA_REGISTRY_REFUSED', message: `services: ${conflict}` } as const]),
       ...checkLocalAddress(host, address, 'copies of SYNs could not reach it'),
       ...carried.flatMap((s) => (s.configuration === 'A' ? [] : this.#checkService(host, s))),
-      // Under A nothing leaves through the TUN.
+      // In configuration A no packet leaves through the TUN.
       ...(answersAsService
         ? [
             ...checkForwarding(host),
@@ -160,11 +167,11 @@ class ReplicaRace implements Run {
     return checkLocalAddress(
       host,
       s.address,
-      `under ${s.configuration} the web server answers as the service: ip address add ${s.address}/32 dev lo`,
+      `configuration ${s.configuration}: the web server answers as the service: ip address add ${s.address}/32 dev lo`,
     );
   }
 
-  /** Our services, one entry per port, as far as their origins have published them. */
+  /** This replica's services, one entry per port, as far as their origins have published them. */
   #carried(view: View): Carried[] {
     const told = this.config.configuration;
     return this.config.services.flatMap((ours) => {
@@ -234,14 +241,14 @@ class ReplicaRace implements Run {
     }, LOAD_MS);
   }
 
-  /** By an operator: no new connections from now on, or in service again. */
+  /** Called by an operator's command: begins or ends a drain. */
   #setDrain(wanted: boolean): void {
     if (wanted) this.#drain.begin();
     else this.#drain.end();
     this.#judge();
   }
 
-  /** [404, 406] inactive, busy or up, and why. Asks for a new duty when that changes. */
+  /** [404, 406] Decides between inactive, busy and up, with the reason. Requests a new duty when that changes. */
   #judge(): void {
     if (this.#context === undefined) return;
     const [state, reason] = this.#assess(this.#context.registry.view);
@@ -265,7 +272,7 @@ class ReplicaRace implements Run {
     if (this.#health !== undefined && !this.#health.healthy) return ['inactive', this.#health.reason];
     if (this.#leaving) return ['draining', 'being stopped'];
     const { progress } = this.#drain;
-    if (progress === 'draining') return ['draining', 'asked to drain'];
+    if (progress === 'draining') return ['draining', 'an operator requested it'];
     if (progress === 'drained') return ['inactive', 'drained: its last connection has ended'];
     const relax = this.#state === 'busy' ? RELAX : 1;
     if (this.#connections >= limits.connections * relax)
@@ -275,7 +282,7 @@ class ReplicaRace implements Run {
     return ['up', ''];
   }
 
-  /** 0 … 1, of the resource that is used most. A limit of 100 % processor is none. */
+  /** 0 … 1, of the resource with the highest use. A processor limit of 100 % is not counted. */
   #load(): number {
     const { limits } = this.config;
     const cpu = limits.cpuPct < 100 ? this.#cpuPct / limits.cpuPct : 0;
@@ -317,8 +324,8 @@ class ReplicaRace implements Run {
   }
 
   /**
-   * No new connections from now on. Under B and C connections live by this role: handshakes under way and short
-   * transfers may end; for longer ones there is the drain.
+   * Takes no new connections. In configurations B and C connections depend on this process, so it waits for
+   * handshakes in progress and short transfers; for longer ones there is the drain.
    */
   async leave(): Promise<void> {
     this.#leaving = true;

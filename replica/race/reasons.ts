@@ -1,4 +1,4 @@
-/** Why packets leave the replica as they do. */
+/** The reasons for the replica's verdicts. */
 import { defineReasons } from '../../src/pipeline/reasons.js';
 
 export const reasons = defineReasons({

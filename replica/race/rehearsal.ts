@@ -1,4 +1,4 @@
-/** Goes through SYNs, answers and data under every configuration before the first client's packet. */
+/** Runs SYNs, answers and data in every configuration before the first client's packet. */
 import type { CreatePipeline } from '../../src/pipeline/pipeline.js';
 import { CLIENT, PORT, REHEARSED, REPLICA, Rehearsal, SERVICE } from '../../src/pipeline/rehearsal.js';
 import { fromV4 } from '../../src/wire/address.js';

@@ -1,4 +1,4 @@
-/** What the replica's stages share: the services it carries, whether it takes SYNs, the flows it has. */
+/** State that the replica's stages share: its services, whether it takes SYNs, and its flows. */
 import type { Clock } from '../../src/device/clock.js';
 import type { HoldQueue } from '../../src/device/hold-queue.js';
 import { Pins } from '../../src/fastpath/pins.js';
@@ -23,7 +23,7 @@ export interface CarriedService {
   /** S and its port. */
   address: Address;
   port: number;
-  /** Where the local web server listens under A, and what B's packets are addressed to: (R, port). */
+  /** (R, this port) is where the local web server listens in configuration A, and the destination of packets in B. */
   localPort: number;
   mode: Mode;
 }
@@ -34,13 +34,13 @@ export interface ReplicaSnapshot {
   services: CarriedService[];
   gateways: KeyringGateway[];
   state: ReplicaState;
-  /** µs that an acknowledgement is delayed by now. */
+  /** µs by which an acknowledgement is delayed now. */
   penaltyUs: number;
 }
 
 export interface ReplicaPipelineOptions {
   flows: { max: number; openingTimeoutMs: number; establishedTimeoutMs: number; closingTimeoutMs: number };
-  /** SYNs that are let in; 0 is no limit. */
+  /** The most SYNs that are accepted per second; 0 is no limit. */
   newPerSecond: number;
 }
 
@@ -59,14 +59,14 @@ export class ReplicaFlows {
 
   /** (S, port) → service. */
   readonly services = new AddressMap<ServiceNumber>();
-  /** (R, localPort) → service, under B. */
+  /** (R, localPort) → service, in configuration B. */
   readonly endpoints = new AddressMap<ServiceNumber>();
   /** Four words per service. */
   serviceWords = new Int32Array(0);
   servicePort = new Uint16Array(0);
   serviceLocalPort = new Uint16Array(0);
   serviceMode: Column<Mode> = columnOf<Mode>(new Uint8Array(0));
-  /** The kernel's part in carrying flows, where it has one. */
+  /** The kernel's part in carrying flows; undefined without the fast path. */
   readonly pins: Pins | undefined;
   readonly #newPerSecond: number;
   #admissions: number;
@@ -124,7 +124,7 @@ export class ReplicaFlows {
           servicePort: port,
           mode,
         })),
-      // A replica has few, and each is its own.
+      // A replica has few service ports, and each is configured by its operator.
       false,
     );
     this.pins?.adopt();
@@ -135,7 +135,7 @@ export class ReplicaFlows {
     return this.serviceWords[4 * service + 3];
   }
 
-  /** Whether one more connection may begin now: a bucket of a second's worth, filled evenly. */
+  /** Whether one more connection may begin now: a token bucket of one second's worth, filled evenly. */
   admits(): boolean {
     const rate = this.#newPerSecond;
     if (rate === 0) return true;
@@ -148,8 +148,8 @@ export class ReplicaFlows {
   }
 
   /**
-   * The kernel's acknowledgement is about to leave: from here on the kernel carries the flow. Not later: a client
-   * that has the acknowledgement takes the connection for made, whatever becomes of this process.
+   * Pins the flow when the kernel's acknowledgement is about to leave. Not later, because a client that has received
+   * it regards the connection as established, even if this process dies.
    */
   pinEarly(e: FlowEntry, service: ServiceNumber): void {
     const { pins, flows } = this;
@@ -158,7 +158,7 @@ export class ReplicaFlows {
     this.#pin(pins, e, service);
   }
 
-  /** The client has answered. */
+  /** Pins the flow after the client has answered. */
   pin(e: FlowEntry, service: ServiceNumber): void {
     const { pins, flows } = this;
     if (pins === undefined || flows.state[e] !== ESTABLISHED || (flows.marks[e] & PINNED) !== 0) return;

@@ -1,7 +1,7 @@
 /**
- * Which packets reach the replica's TUN: tunnelled ones to R, under B those to R's dedicated port, and
- * on the way out what the kernel answers as S. Tunnelled packets are local: our rule stands before the
- * local table's.
+ * Which packets reach the replica's TUN: tunnelled packets to R; in configuration B packets to R's dedicated port;
+ * and outbound the kernel's packets with source S. Tunnelled packets are addressed to this host, so the role's rule
+ * must stand before the local table's.
  */
 
 import type { KernelMode } from '../../src/fastpath/modes.js';
@@ -9,7 +9,7 @@ import type { Configuration } from '../../src/race/records.js';
 import { chain, interfaces, type Steering, set, steerIntoTunnel, steerTo } from '../../src/steer/plan.js';
 import type { ReplicaConfig } from './config.js';
 
-/** A service that this replica carries, with what its origin published. */
+/** A service that this replica carries, with the data that its origin published. */
 export interface Carried {
   name: string;
   address: string;
@@ -20,7 +20,7 @@ export interface Carried {
 
 /**
  * @param tunnelMtu the largest inner packet of a tunnel
- * @param kernel how pinned flows are carried: with the fast path the way out to the wire sorts data, pinned or not
+ * @param kernel how pinned flows are carried: with the fast path, hooks on egress handle data, pinned or not
  */
 export function steering(
   config: ReplicaConfig,
@@ -43,7 +43,7 @@ export function steering(
     set('spoofed', 'ipv4_addr . inet_service', of('B')),
     set('tunnelled', 'ipv4_addr . inet_service', of('C')),
     chain('prerouting', 'prerouting', 'filter', [
-      // Conntrack follows the inner connection, both ways; the tunnel is not its business.
+      // Conntrack tracks the inner connection in both directions; the tunnel itself is not tracked.
       `iifname "${tun.name}" ip protocol 4 notrack accept`,
       `iifname "${tun.name}" accept`,
       `${fromWan} ip protocol 4 ${mark} notrack`,
@@ -63,7 +63,7 @@ export function steering(
     tunnelMtu: of('C').length > 0 ? tunnelMtu : undefined,
     body,
     beforeLocal: true,
-    // S is on every replica: none of them may claim it on a network of its own.
+    // Every replica has the address S: none of them may answer ARP requests for it.
     sysctls: answersAsService
       ? wan.flatMap((name) => [
           { key: `net.ipv4.conf.${name}.arp_ignore`, value: '1' },

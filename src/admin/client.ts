@@ -5,7 +5,7 @@ import { parseListen } from './server.js';
 
 const TIMEOUT_MS = 3000;
 
-/** @throws FirstackError FSA_ADMIN_UNAVAILABLE when nobody answers, or not with 200 */
+/** @throws FirstackError FSA_ADMIN_UNAVAILABLE when there is no answer, or its status is not 200 */
 export function askAdmin<T>(address: string, path: string, method: 'GET' | 'POST' = 'GET'): Promise<T> {
   const at = parseListen(address);
   const target = 'path' in at ? { socketPath: at.path } : at;

@@ -1,6 +1,6 @@
-/** The exposition format of Prometheus. */
+/** Prometheus's text format. */
 
-/** A family of metrics of a program's own. The host adds the label `program`. */
+/** One metric family of a program. The host of programs adds the label `program`. */
 export interface Metric {
   name: string;
   help: string;
@@ -15,7 +15,7 @@ const labelled = (labels: Readonly<Record<string, string>>): string => {
   return text === '' ? '' : `{${text}}`;
 };
 
-/** The text of these families; one without samples is left out. */
+/** The text of these families; a family without samples is left out. */
 export function exposition(metrics: readonly Metric[]): string {
   const lines = metrics
     .filter((m) => m.samples.length > 0)

@@ -1,6 +1,6 @@
 /**
- * The admin API (fastify), on loopback or a Unix socket: liveness, readiness, metrics, status, and what programs bring.
- * `listen` is HOST:PORT or unix:PATH.
+ * The admin API (fastify), on loopback or a Unix socket: liveness, readiness, metrics, status, and the programs' own
+ * reads and actions. `listen` is HOST:PORT or unix:PATH.
  */
 import { rmSync } from 'node:fs';
 import { fastify } from 'fastify';
@@ -8,30 +8,30 @@ import type { Schema } from '../config.js';
 import { FirstackError } from '../errors.js';
 import { exposition, type Metric } from './metrics.js';
 
-/** What the API asks of one program. */
+/** What the API needs from one program. */
 export interface AdminProgram {
   name: string;
   counters(): Record<string, number>;
-  /** What the kernel carried; undefined where it carries nothing. */
+  /** Counters of what the kernel carried; undefined for a program without hooks. */
   carried(): Record<string, number> | undefined;
   status(): Record<string, unknown>;
-  /** Families of its own. */
+  /** Metric families of the program. */
   metrics(): Metric[];
   /** `GET /v1/NAME`. */
   reads: Record<
     string,
     { query?: Record<string, Schema>; answer(query: Record<string, unknown>): Record<string, unknown> }
   >;
-  /** What an operator may ask of it, by name: `POST /v1/NAME`, answered with the status. */
+  /** Actions that an operator may request, by name: `POST /v1/NAME`, answered with the status. */
   actions: Record<string, () => void>;
 }
 
 export interface AdminSource {
   programs: readonly AdminProgram[];
   ready(): { ready: boolean; reasons: string[] };
-  /** This host's wall clock less the registry's; undefined where that has none. */
+  /** This host's wall clock less the registry's; undefined where the registry has no clock. */
   clockOffsetMs(): number | undefined;
-  /** What the status says beside its programs. */
+  /** The properties of the status besides the programs. */
   head(): Record<string, unknown>;
 }
 
@@ -40,7 +40,7 @@ export interface Admin {
   close(): Promise<void>;
 }
 
-/** The program whose status stands at the top as well, where commands of earlier versions look for it. */
+/** The program whose status is repeated at the top level, where commands of earlier versions look for it. */
 const FIRST_PROGRAM = 'race';
 
 function status(source: AdminSource): Record<string, unknown> {
@@ -77,7 +77,7 @@ export function createAdmin(source: AdminSource): Admin {
   return {
     listen: async (address) => {
       const at = parseListen(address);
-      // A killed predecessor leaves its socket behind; the instance's name has been claimed by now.
+      // Removes the socket that a killed predecessor left; this process has claimed the instance's name before.
       if ('path' in at) rmSync(at.path, { force: true });
       try {
         await app.listen(at);
@@ -101,7 +101,7 @@ export function parseListen(address: string): { path: string } | { host: string;
   return { host: match[1].replace(/^\[(.*)\]$/, '$1'), port: Number(match[2]) };
 }
 
-/** Verdict and reason are the two parts of a counter's name. */
+/** A counter's name has two parts: verdict and reason. */
 function metrics(source: AdminSource): string {
   const { programs } = source;
   const packets = programs.flatMap((p) =>

@@ -1,9 +1,9 @@
-/** `firstack bench`: measure, on this machine. */
+/** `firstack bench`: measurements on this machine. */
 import type { Command } from 'commander';
 import { integer, positive } from './options.js';
 
 export function addBench(root: Command, exit: (code: number) => void): void {
-  const bench = root.command('bench').description('measure, on this machine');
+  const bench = root.command('bench').description('measurements on this machine');
   bench
     .command('race')
     .description('how often each mode of the race finds the nearest machine, and what it costs')
@@ -17,10 +17,10 @@ export function addBench(root: Command, exit: (code: number) => void): void {
     });
   bench
     .command('registry')
-    .description('what fleets of three sizes, or of one, ask of one Redis')
+    .description('the load of fleets of three sizes, or of one, on one Redis')
     .option('--replicas <n>', 'size of the fleet', integer(10, 15_000))
     .option('--gateways <n>', 'size of the fleet', integer(1, 4000))
-    .option('--seconds <n>', 'how long each is measured', integer(3, 3600), 20)
+    .option('--seconds <n>', 'how long each fleet is measured', integer(3, 3600), 20)
     .option('--markdown <file>', 'write the table')
     .option('--json', 'print one JSON array', false)
     .action(async (options) => {
@@ -30,11 +30,11 @@ export function addBench(root: Command, exit: (code: number) => void): void {
   bench
     .command('soak')
     .description(
-      'connections at a rate for minutes, to all three configurations, while replicas come, go and die',
+      'connections at a rate for minutes, to all three configurations, while replicas start, stop and are killed',
     )
     .option('--minutes <n>', 'how long', positive, 20)
     .option('--rate <n>', 'new connections a second', integer(1, 500), 200)
-    .option('--seed <n>', 'of the events, and of the arrivals', integer(0, 2 ** 31 - 2), 1)
+    .option('--seed <n>', 'seed of the events and the arrivals', integer(0, 2 ** 31 - 2), 1)
     .option('--every <s>', 'mean seconds between two events', positive, 5)
     .option('--svg <file>', 'draw a plot')
     .option('--json', 'print one JSON array', false)
@@ -44,16 +44,17 @@ export function addBench(root: Command, exit: (code: number) => void): void {
 
   const loadSpeed = (): Promise<typeof import('../lab/bench/speed.js')> => import('../lab/bench/speed.js');
   const SPEED = {
-    throughput: 'bytes a second of one flow and of eight, beside plain routing, nftables, HAProxy and C',
-    connect: 'connections a second, beside nftables and HAProxy',
-    packets: 'minimum-size packets a second, and what the kernel programs take for one',
-    flows: 'a million flows; flows pinned in mid-transfer; flows whose gateway is killed',
+    throughput:
+      'bytes a second of one flow and of eight, compared with plain routing, nftables, HAProxy and C',
+    connect: 'connections a second, compared with nftables and HAProxy',
+    packets: 'minimum-size packets a second, and the time of the eBPF hooks per packet',
+    flows: 'a million flows; flows pinned in mid-transfer; flows of a killed gateway',
   } as const;
   for (const [part, description] of [...Object.entries(SPEED), ['all', 'these four']]) {
     bench
       .command(part)
       .description(description)
-      .option('--quick', 'fewer and shorter rounds: to see that it works', false)
+      .option('--quick', 'fewer and shorter rounds, as a test of the bench itself', false)
       .option('--svg <file>', 'draw the quotients')
       .option('--markdown <file>', 'write the page')
       .option('--json', 'print one JSON array', false)
@@ -69,7 +70,7 @@ export function addBench(root: Command, exit: (code: number) => void): void {
   }
   bench
     .command('profile')
-    .description('where the time of arms goes, function by function, two by two (needs perf)')
+    .description('processor time by function, of two arms at a time (needs perf)')
     .option('--markdown <file>', 'write the page')
     .option('--json', 'print one JSON array', false)
     .action(async (options) => {

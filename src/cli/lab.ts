@@ -17,7 +17,7 @@ export function addLab(root: Command, exit: (code: number) => void): void {
 
   lab
     .command('run')
-    .description('race, count who served, and take everything down')
+    .description('send requests, count which machine served them, and remove everything')
     .addOption(configurationOption(['all']).makeOptionMandatory())
     .option('--requests <n>', 'requests per configuration', integer(1, 1_000_000), 20)
     .option('--concurrency <n>', 'requests at once', integer(1, 1000), 8)
@@ -33,7 +33,7 @@ export function addLab(root: Command, exit: (code: number) => void): void {
     });
   lab
     .command('up')
-    .description('bring a laboratory up and leave it running')
+    .description('start a laboratory and leave it running')
     .addOption(configurationOption().makeOptionMandatory())
     .option('--topology <file>', 'topology file (YAML)')
     .addOption(raceOption().default('origin'))
@@ -52,20 +52,20 @@ export function addLab(root: Command, exit: (code: number) => void): void {
     .addOption(nameOption())
     .passThroughOptions()
     .action(async (host: string, command: string[], options: { name: string }) => {
-      // Everything behind HOST is the command's own; the `--` that may come first is ours.
+      // Everything after HOST belongs to the command; only a `--` that comes first is an option of `lab exec`.
       const own = command[0] === '--' ? command.slice(1) : command;
       exit(await (await loadLab()).labExec({ ...options, host, command: own }));
     });
   lab
     .command('down')
-    .description('take a laboratory down')
+    .description('remove a laboratory')
     .addOption(nameOption())
     .action(async (options) => {
       exit(await (await loadLab()).labDown(options));
     });
   lab
     .command('demo')
-    .description('show every configuration to a person')
+    .description('show every configuration step by step')
     .option('--topology <file>', 'topology file (YAML)')
     .option('--requests <n>', 'requests per configuration', integer(1, 10_000), 20)
     .action(async (options) => {

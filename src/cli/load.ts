@@ -5,31 +5,34 @@ import { FirstackError } from '../errors.js';
 export function addLoad(root: Command, exit: (code: number) => void): void {
   root
     .command('load')
-    .description('open-loop load: connections at a given rate, timed from when each was due')
+    .description('open-loop load: connections at a given rate, timed from when each is due')
     .argument('[url]', 'http://HOST[:PORT]/PATH')
     .option('--lab <name>', 'from the client of a laboratory that is up, to its first service')
-    .option('--path <path>', 'with --lab: instead of a file whose hash is known')
+    .option('--path <path>', 'with --lab: path to request instead of a file with a known hash')
     .option('--rate <n>', 'arrivals a second (default: 50)')
     .option('--duration <time>', 'as in 500ms, 30s, 2m (default: 10s)')
-    .option('--ramp <stages>', 'instead of both, FROM:TO:DURATION, joined by comma: 50:500:30s,500:500:1m')
+    .option(
+      '--ramp <stages>',
+      'instead of rate and duration: FROM:TO:DURATION,…, as in 50:500:30s,500:500:1m',
+    )
     .option('--arrivals <kind>', 'uniform or poisson (default: uniform)')
-    .option('--seed <n>', 'of poisson arrivals (default: by lot, and printed)')
+    .option('--seed <n>', 'seed of poisson arrivals (default: random, and printed)')
     .option('--mode <mode>', 'http: GET; connect: TCP alone (default: http)')
     .option(
       '--sha256 <hex>',
-      'what every body must hash to; given again: or this',
+      'SHA-256 that every body must have; may be given several times',
       (hash: string, more: string[] = []) => [...more, hash],
     )
-    .option('--verify', 'every body must be as one that is fetched before the run')
+    .option('--verify', 'every body must equal a body that is fetched before the run')
     .option('--served-by-header <name>', 'response header that names the replica (default: x-served-by)')
-    .option('--max-open <n>', 'connections at a time; arrivals beyond are missed (default: 1000)')
+    .option('--max-open <n>', 'most connections at a time; arrivals above are missed (default: 1000)')
     .option('--timeout <time>', 'for one connection, from its opening (default: 10s)')
-    .option('--progress', 'a progress bar on stderr, even where that is no terminal')
+    .option('--progress', 'a progress bar on stderr, even if stderr is not a terminal')
     .option('--svg <file>', 'draw a plot')
     .option('--json', 'print one JSON object')
     .action(async (url: string | undefined, { lab, path, ...options }) => {
       if (path !== undefined && lab === undefined)
-        throw new FirstackError('FSA_USAGE', '--path goes with --lab; a URL has its own');
+        throw new FirstackError('FSA_USAGE', '--path needs --lab; a URL has a path of its own');
       exit(
         lab === undefined
           ? await (await import('../load/command.js')).load(url, options)

@@ -1,6 +1,6 @@
 /**
- * `firstack gateway|origin|replica`, with what each role's programs add. The command line lists no program: it asks the
- * roles, by a computed path, since nothing else of `src/` may load one.
+ * `firstack gateway|origin|replica`, with the commands and flags that each role's programs add. The command line
+ * lists no program: it loads the roles' lists by a computed path, because no other file of `src/` may load a role.
  */
 import type { Command } from 'commander';
 import { FirstackError } from '../errors.js';
@@ -32,14 +32,17 @@ function addRole(root: Command, name: RoleName, exit: (code: number) => void): C
     .enablePositionalOptions()
     .description(DESCRIPTIONS[name])
     .option('--config-file <file>', 'role file (YAML); required')
-    .option('--program <name>', 'run this program only, or whose keys the file has (default: race)')
+    .option(
+      '--program <name>',
+      'run only this program; or the program of a file without `programs` (default: race)',
+    )
     .option(
       '--registry <url>',
       'redis://HOST:PORT, rediss://…, redis+unix:///PATH, redis+sentinel://HOST:PORT,…/MASTER or file:PATH',
     )
-    .option('--check', 'validate, print what would be steered, change nothing')
+    .option('--check', 'validate, print the steering, change nothing')
     .action(async (flags: Partial<RoleFlags>) => {
-      // Not by commander: it would ask a subcommand for it too.
+      // Checked here, because commander would require the option of a subcommand too.
       if (flags.configFile === undefined)
         throw new FirstackError('FSA_USAGE', "required option '--config-file <file>' not specified");
       const { main } = (await load(name, 'main')) as { main(flags: RoleFlags): Promise<number> };
@@ -48,5 +51,5 @@ function addRole(root: Command, name: RoleName, exit: (code: number) => void): C
   if (name === 'origin') return command;
   return command
     .addOption(fastpathOption())
-    .option('--unpin', 'take away what a killed process left in the kernel: its connections end');
+    .option('--unpin', 'remove what a killed process left in the kernel, which ends its connections');
 }

@@ -1,6 +1,6 @@
 /**
- * Puts hooks on interfaces with `tc` and takes them off. What was attached where is recorded under the run directory, so
- * that the next start of a killed process finds it.
+ * Attaches hooks to interfaces with `tc` and detaches them. Each attachment is recorded under the run directory, so
+ * that the next start after a kill finds it.
  */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { attempt, command, forgetRecord, RUN_DIRECTORY } from '../steer/apply.js';
@@ -17,14 +17,14 @@ interface Filter {
 interface Attached {
   pref: number;
   filters: Filter[];
-  /** Interfaces whose clsact is ours. */
+  /** Interfaces whose clsact qdisc this instance added. */
   clsact: string[];
 }
 
 export class Filters {
   readonly #record: string;
 
-  /** @param pref of the filters: instances differ by it */
+  /** @param pref preference of the filters; each instance has its own */
   constructor(
     readonly instance: string,
     readonly pref: number,
@@ -32,14 +32,15 @@ export class Filters {
     this.#record = `${RUN_DIRECTORY}/${instance}/${RECORD}`;
   }
 
-  /** Whether a predecessor's are recorded. */
+  /** Whether a predecessor's attachments are recorded. */
   get areLeft(): boolean {
     return this.#read() !== undefined;
   }
 
   /**
-   * Puts the hooks on their interfaces. A predecessor's are replaced without a gap, those no longer wanted removed.
-   * @param pathOf where an attachment's hook is pinned
+   * Attaches the hooks to their interfaces. A predecessor's hooks are replaced without a gap; those that are no
+   * longer wanted are removed.
+   * @param pathOf the path at which an attachment's hook is pinned
    */
   async attach(
     attachments: readonly Attachment[],
@@ -69,7 +70,7 @@ export class Filters {
     for (const f of before?.filters ?? []) if (!isWanted(f)) await removeFilter(f, before!.pref);
   }
 
-  /** Takes the hooks off their interfaces, a predecessor's too. Harmless when there are none. */
+  /** Detaches the hooks, a predecessor's too. Does nothing when there are none. */
   async detach(): Promise<void> {
     const left = this.#read();
     for (const f of left?.filters ?? []) await removeFilter(f, left!.pref);
@@ -101,7 +102,7 @@ async function hasFilters(name: string): Promise<boolean> {
     try {
       if ((await command('tc', ['filter', 'show', 'dev', name, direction])).trim() !== '') return true;
     } catch {
-      // The interface, or its clsact, is gone.
+      // The interface, or its clsact, no longer exists.
     }
   }
   return false;

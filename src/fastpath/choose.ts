@@ -1,4 +1,4 @@
-/** `--fastpath auto|on|stack|off`: what this host can do, what it may, and why, in one line. */
+/** Decides `--fastpath auto|on|stack|off`: what this host supports and permits, with the reason in one line. */
 import type { Host } from '../steer/host.js';
 import { unavailable, whyUnavailable } from './kernel.js';
 import type { Fastpath, KernelMode } from './modes.js';
@@ -6,15 +6,15 @@ import type { Fastpath, KernelMode } from './modes.js';
 export interface FastpathChoice {
   how: KernelMode;
   why: string;
-  /** Rules of the host that redirected packets pass over. */
+  /** Chains of the host that redirected packets bypass. */
   skipped: string[];
 }
 
 /**
- * @param asked what the operator asked for
- * @param against why the program's flows cannot be carried in the kernel here; '' when they can
+ * @param asked the operator's choice
+ * @param against the reason why the program's flows cannot be carried in the kernel here; '' when they can
  * @param object the program's name
- * @throws FirstackError FSA_FASTPATH_UNAVAILABLE when that cannot be had
+ * @throws FirstackError FSA_FASTPATH_UNAVAILABLE when the operator's choice is not possible
  */
 export async function chooseFastpath(
   asked: Fastpath,
@@ -31,11 +31,11 @@ export async function chooseFastpath(
   const rules = rulesOnTheWay(host);
   if (asked !== 'auto') return { how: asked, why: 'as asked', skipped: asked === 'on' ? rules : [] };
   return rules.length === 0
-    ? { how: 'on', why: 'eBPF is there and no rule of this host stands on the way', skipped: [] }
-    : { how: 'stack', why: `redirected packets would pass over ${rules.join(', ')}`, skipped: [] };
+    ? { how: 'on', why: 'eBPF is available and no rule of this host would be bypassed', skipped: [] }
+    : { how: 'stack', why: `redirected packets would bypass ${rules.join(', ')}`, skipped: [] };
 }
 
-/** Chains of others that forwarded packets meet. */
+/** Chains of other software that forwarded packets pass. */
 export function rulesOnTheWay(host: Host): string[] {
   const { chains, rules } = host.ruleset;
   return chains
@@ -51,6 +51,6 @@ export function rulesOnTheWay(host: Host): string[] {
 }
 
 export function describeFastpath({ how, why, skipped }: FastpathChoice): string {
-  const past = skipped.length === 0 ? '' : `; redirected packets pass over ${skipped.join(', ')}`;
+  const past = skipped.length === 0 ? '' : `; redirected packets bypass ${skipped.join(', ')}`;
   return `fastpath ${how}: ${why}${past}`;
 }

@@ -1,8 +1,9 @@
 /**
- * The control plane's side of the fast path: makes an instance's maps or takes over those that a killed predecessor left,
- * loads the program's hooks, attaches them (`attach.ts`), and takes everything back.
+ * The control plane's side of the fast path: makes an instance's maps or takes over those of a killed predecessor,
+ * loads the program's hooks, attaches them (`attach.ts`), and removes everything again.
  *
- * All of it is pinned under one directory per instance, `<bpffs>/firstack/<instance>/`, so that flows outlive the process.
+ * Everything is pinned under one directory per instance, `<bpffs>/firstack/<instance>/`, so that flows outlive the
+ * process.
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync, statfsSync } from 'node:fs';
 import { cpus } from 'node:os';
@@ -19,17 +20,20 @@ const BPF_FS_MAGIC = 0xcafe4a11;
 const FORWARD_BY_STACK = 1;
 
 export interface KernelSettings {
-  /** Translate only, and let the host's stack forward. */
+  /** The hooks only translate; the host's stack forwards. */
   stack: boolean;
-  /** Of packets that were translated here and go on through the stack. */
+  /** The mark of packets that the hooks translated and left to the stack. */
   mark: number;
   mask: number;
   tun: string;
-  /** Prefixes of the clients whose connections the hooks may take. */
+  /** Prefixes of the clients whose connections the hooks may carry. */
   clients: readonly Prefix[];
 }
 
-/** Why there can be no fast path here, or ''. @param object the program's name */
+/**
+ * The reason why the fast path is unavailable here, or ''.
+ * @param object the program's name
+ */
 export async function whyUnavailable(object: string): Promise<string> {
   if (!existsSync(hookObject(object))) return 'the eBPF hooks were not built (clang, libbpf-dev)';
   try {
@@ -48,12 +52,12 @@ export class KernelPath {
   readonly #directory: string;
   readonly #filters: Filters;
   readonly #fds = new Map<string, number>();
-  /** Flows of a predecessor are there. */
+  /** Whether a predecessor's flows were taken over. */
   adopting = false;
 
   /**
-   * @param pref of its filters, among those of other instances
-   * @param hooks undefined where only what is left is taken away
+   * @param pref preference of this instance's filters
+   * @param hooks undefined where this object only removes what a predecessor left
    */
   constructor(
     readonly instance: string,
@@ -69,20 +73,22 @@ export class KernelPath {
     return this.#fds.get(map)!;
   }
 
-  /** What the data plane works with: the maps' descriptors by name, and `after` (packets before a flow is pinned). */
+  /**
+   * What the data plane works with: the maps' descriptors by name, and `after` (the packets before a flow is pinned).
+   */
   handles(after: number): Record<string, number> {
     return { ...Object.fromEntries(this.#fds), after };
   }
 
-  /** Whether a predecessor left something. */
+  /** Whether a predecessor left maps, hooks or attachments. */
   get isLeft(): boolean {
     return existsSync(this.#directory) || this.#filters.areLeft;
   }
 
   /**
-   * Maps and hooks, pinned; nothing is attached yet. Maps of another shape are a version's or a size's that is no more:
+   * Makes and pins maps and hooks; attaches nothing yet. Maps of another shape belong to another version or size:
    * they are removed.
-   * @throws Error with the kernel's words
+   * @throws Error with the kernel's message
    */
   async load(): Promise<void> {
     const { maps, object } = this.hooks!;
@@ -95,7 +101,7 @@ export class KernelPath {
       bpf.pin(fd, this.#mapPath(s.name));
       this.#fds.set(s.name, fd);
     }
-    // Hooks of this version, over the maps of the one before, which called them programs.
+    // Replaces the hooks and keeps the maps. An earlier version pinned its hooks under the name `programs`.
     for (const name of ['hooks', 'programs'])
       rmSync(`${this.#directory}/${name}`, { recursive: true, force: true });
     const pinned = maps.flatMap((s) => ['map', 'name', s.name, 'pinned', this.#mapPath(s.name)]);
@@ -106,7 +112,7 @@ export class KernelPath {
     return `${this.#directory}/maps/${name}`;
   }
 
-  /** Takes over a predecessor's maps; false when they are not all there, or not as they should be. */
+  /** Takes over a predecessor's maps; returns false when one is missing or has another shape. */
   #open(wanted: readonly MapShape[]): boolean {
     const words = new Uint8Array(16);
     try {
@@ -126,7 +132,7 @@ export class KernelPath {
     }
   }
 
-  /** Puts the hooks on their interfaces; a predecessor's are replaced without a gap. */
+  /** Attaches the hooks to their interfaces; a predecessor's hooks are replaced without a gap. */
   async attach(attachments: readonly Attachment[], how: KernelSettings): Promise<void> {
     await this.configure(how);
     const pathOf = (a: Attachment): string =>
@@ -152,7 +158,7 @@ export class KernelPath {
     bpf.update(this.descriptor('settings'), new Uint8Array(4), 4, bytes, SETTINGS, 1);
   }
 
-  /** Clients beyond {@link MAX_CLIENTS} prefixes go through the stack. */
+  /** The clients of prefixes beyond the first {@link MAX_CLIENTS} go through the stack. */
   #setClients(prefixes: readonly Prefix[]): void {
     const count = Math.min(prefixes.length, MAX_CLIENTS);
     const keys = new Uint8Array(count * CLIENT_KEY);
@@ -162,7 +168,7 @@ export class KernelPath {
     bpf.update(this.descriptor('clients'), keys, CLIENT_KEY, values, CLIENT_VALUE, count);
   }
 
-  /** What the hooks counted, over all processors. */
+  /** The hooks' counters, summed over all processors. */
   totals(): Record<string, number> {
     const fd = this.#fds.get('totals');
     if (fd === undefined) return {};
@@ -179,12 +185,12 @@ export class KernelPath {
     );
   }
 
-  /** Takes the hooks off their interfaces, a predecessor's too. Harmless when there are none. */
+  /** Detaches the hooks, a predecessor's too. Does nothing when there are none. */
   detach(): Promise<void> {
     return this.#filters.detach();
   }
 
-  /** Takes back what is attached and pinned. Requires that the maps are not used any more. */
+  /** Removes all attachments and pins. Requires that the maps are no longer used. */
   async remove(): Promise<void> {
     await this.detach();
     rmSync(this.#directory, { recursive: true, force: true });
@@ -192,7 +198,7 @@ export class KernelPath {
     try {
       if (readdirSync(home).length === 0) rmdirSync(home);
     } catch {
-      // Another instance has removed it already; or the package made it, in a directory that is root's.
+      // Another instance has removed the directory already; or the package made it, inside a directory of root's.
     }
     this.#closeAll();
     this.adopting = false;
@@ -204,7 +210,7 @@ export class KernelPath {
   }
 }
 
-/** Per-CPU values come one for each processor that there could be. */
+/** A per-CPU map returns one value for each possible processor. */
 function possibleCpus(): number {
   try {
     const last = /(\d+)\s*$/.exec(readFileSync('/sys/devices/system/cpu/possible', 'utf8'));
@@ -214,7 +220,10 @@ function possibleCpus(): number {
   }
 }
 
-/** Takes away what a killed process left pinned: its connections end. @returns whether there was anything */
+/**
+ * Removes what a killed process left pinned, which ends its connections.
+ * @returns whether there was anything to remove
+ */
 export async function unpin(instance: string): Promise<boolean> {
   const path = new KernelPath(instance, 0);
   if (!path.isLeft) return false;

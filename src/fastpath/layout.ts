@@ -1,15 +1,15 @@
 /**
- * Keys and values of the maps that every program's hooks share, as `native/maps.h` has them; a test compares these places
- * with the compiled object's own. Addresses and ports are in
- * network order; counters in the machine's own, which is little-endian wherever Node runs.
+ * Keys and values of the maps that every program's hooks share, with the layout of `native/maps.h`; a test compares
+ * these offsets with the compiled object's. Addresses and ports are in network order; counters are in the host's byte
+ * order, which is little-endian wherever Node runs.
  */
 import { type FlowTable, KEY_WORDS } from '../flow/table.js';
 import { layoutOf } from '../layout.js';
 import type { Address, Prefix } from '../wire/address.js';
 
-/** Of `struct flow_key`, in bytes. */
+/** Layout of `struct flow_key`, in bytes. */
 export const flowKey = layoutOf({ client: 16, service: 16, clientPort: 2, servicePort: 2, protocol: 4 });
-/** Of `struct flow`. `word` in C is the last four bytes, as one. */
+/** Layout of `struct flow`. In C the last four bytes are also readable as one `word`. */
 export const flowValue = layoutOf({
   target: 16,
   packets: 8,
@@ -21,12 +21,12 @@ export const flowValue = layoutOf({
   mode: 1,
   seen: 1,
 });
-/** Of `struct endpoint_key` and `struct endpoint`. */
+/** Layouts of `struct endpoint_key` and `struct endpoint`. */
 export const endpointKey = layoutOf({ address: 16, port: 2, protocol: 2 });
 export const endpointValue = layoutOf({ service: 16, port: 2, mode: 1, reserved: 1 });
-/** Of `struct client_key`: an LPM trie's key begins with its length in bits. */
+/** Layout of `struct client_key`: the key of an LPM trie begins with its length in bits. */
 export const clientKey = layoutOf({ bits: 4, address: 16 });
-/** Of `struct settings`. */
+/** Layout of `struct settings`. */
 export const settings = layoutOf({ flags: 4, mark: 4, mask: 4, tun: 4 });
 
 export const FLOW_KEY = flowKey.stride;
@@ -42,10 +42,10 @@ export const SEEN_CLIENT_FIN = 1;
 export const SEEN_SERVER_FIN = 2;
 export const SEEN_RST = 4;
 export const SEEN_CLIENT_ACK = 8;
-/** The kernel sent the SYN, and nothing has come back: `firstByteUs` means something else. */
+/** A hook sent the SYN, and it is not answered: `firstByteUs` then has another meaning. */
 export const WAITING = 32;
 
-/** What the hooks count, in one value per processor: its 64-bit words. */
+/** The hooks' counters: the 64-bit words of one value per processor. */
 export const TOTALS = [
   'out.packets',
   'out.bytes',
@@ -59,20 +59,20 @@ export const TOTALS = [
   'from.tun',
 ] as const;
 
-/** Microseconds of one unit of a flow's `last`. */
+/** Microseconds in one unit of a flow's `last`. */
 const LAST_US = 2 ** 20 / 1000;
 
-/** Writes an entry's key. The flow table keeps it in the same words. */
+/** Writes an entry's key, which has the same words as in the flow table. */
 export function writeFlowKey(view: DataView, at: number, flows: FlowTable, e: number): void {
   for (let w = 0; w < KEY_WORDS; w++) view.setInt32(at + 4 * w, flows.keyWord(e, w));
 }
 
-/** Puts a key into the flow table's own, to look it up. */
+/** Copies a key into {@link FlowTable.key}, for a lookup. */
 export function readFlowKey(view: DataView, at: number, flows: FlowTable): void {
   for (let w = 0; w < KEY_WORDS; w++) flows.key[w] = view.getInt32(at + 4 * w);
 }
 
-/** The value of a flow that nothing has been seen of. */
+/** Writes the value of a flow of which the hooks have seen no packet. */
 export function writeFlow(
   view: DataView,
   at: number,
@@ -94,7 +94,7 @@ export const targetWord = (view: DataView, at: number, w: number): number =>
   view.getInt32(at + flowValue.target + 4 * w);
 export const targetPort = (view: DataView, at: number): number => view.getUint16(at + flowValue.targetPort);
 export const seen = (view: DataView, at: number): number => view.getUint8(at + flowValue.seen);
-/** µs from the client's first data to the server's, plus one; 0 while that is not known. */
+/** µs from the client's first data to the server's, plus one; 0 while it is not known. */
 export const firstByteUs = (view: DataView, at: number): number =>
   view.getUint32(at + flowValue.firstByteUs, true);
 /** Exact to 2^53. */
@@ -111,14 +111,14 @@ export function idleUs(view: DataView, at: number, nowUs: number): number {
   return ago > 0 ? ago * LAST_US : 0;
 }
 
-/** Writes the key of a prefix of clients. */
+/** Writes the key of a client prefix. */
 export function writeClient(view: DataView, at: number, { address, bits }: Prefix): void {
   view.setUint32(at, bits, true);
   for (let w = 0; w < 4; w++) view.setInt32(at + clientKey.address + 4 * w, address[w]);
 }
 
 export interface KernelEndpoint {
-  /** Where packets come from on the WAN (gateway), or go to (replica). */
+  /** The address that packets come from on the WAN (gateway), or go to (replica). */
   address: Address;
   port: number;
   service: Address;

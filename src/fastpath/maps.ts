@@ -1,4 +1,4 @@
-/** The kernel's maps that a program's hooks work with: their shapes, and those that all programs have in common. */
+/** The shapes of the kernel's maps that a program's hooks use, and the maps that all programs have in common. */
 import {
   CLIENT_KEY,
   CLIENT_VALUE,
@@ -12,40 +12,40 @@ import {
 import { ARRAY, HASH, LPM_TRIE, NO_PREALLOC, PERCPU_ARRAY } from './native.js';
 
 export interface MapShape {
-  /** As the hooks' object names it. */
+  /** The map's name in the hooks' object. */
   name: string;
   type: number;
-  /** Bytes. */
+  /** In bytes. */
   key: number;
   value: number;
   entries: number;
   flags?: number;
-  /** A predecessor's is not taken over. */
+  /** The map is always made anew, never taken over from a predecessor. */
   isFresh?: boolean;
 }
 
-/** An interface on which a hook stands, and which way its packets go. */
+/** An interface to which a hook is attached, and the direction of its packets. */
 export interface Attachment {
   interface: string;
   direction: 'ingress' | 'egress';
   hook: string;
-  /** The interface has Ethernet headers. */
+  /** Whether the interface has Ethernet headers. */
   ethernet: boolean;
 }
 
-/** A program's hooks, as its control half names them. */
+/** A program's hooks, as its control half declares them. */
 export interface HookSet {
-  /** The program's name: of its object, `dist/bpf/NAME.bpf.o`. */
+  /** The program's name, which is the name of its object, `dist/bpf/NAME.bpf.o`. */
   object: string;
   maps: readonly MapShape[];
-  /** Filter handles by hook: where two stand on one interface they follow each other by handle. */
+  /** Filter handles by hook: two hooks on one interface run in the order of their handles. */
   handles: Readonly<Record<string, string>>;
 }
 
 export const MAX_ENDPOINTS = 65_536;
 export const MAX_CLIENTS = 4096;
 
-/** What every object of hooks is told: {@link KernelSettings}. */
+/** The settings that all hooks read: {@link KernelSettings}. */
 export const settingsMap: MapShape = { name: 'settings', type: ARRAY, key: 4, value: SETTINGS, entries: 1 };
 
 /** The maps of `native/maps.h`. @param maxFlows the most flows that are pinned at once */

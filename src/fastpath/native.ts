@@ -1,4 +1,4 @@
-/** The typed face of the bpf(2) addon (`native/bpf.c`), loaded once per thread. */
+/** The types of the bpf(2) addon (`native/bpf.c`), which is loaded once per thread. */
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 
@@ -19,14 +19,14 @@ export interface NativeBpf {
     flags: number,
     name: string,
   ): number;
-  /** The memory of an array that was made with {@link MMAPABLE}, shared with the kernel. */
+  /** The memory of an array that was made with {@link MMAPABLE}; the kernel shares it. */
   map(fd: number, bytes: number): Uint8Array;
   pin(fd: number, path: string): void;
   get(path: string): number;
   close(fd: number): void;
   /** Four words: type, key bytes, value bytes, entries. */
   mapShape(fd: number, out: Uint8Array): void;
-  /** @returns how many were written before one failed */
+  /** @returns the number written before one failed */
   update(
     fd: number,
     keys: Uint8Array,
@@ -35,10 +35,10 @@ export interface NativeBpf {
     valueBytes: number,
     count: number,
   ): number;
-  /** @returns how many were there */
+  /** @returns the number that existed */
   remove(fd: number, keys: Uint8Array, keyBytes: number, count: number): number;
   lookup(fd: number, key: Uint8Array, value: Uint8Array): number;
-  /** @returns entries read; -1 - entries when those were the last */
+  /** @returns the number of entries read; -1 - entries when those were the last */
   scan(
     fd: number,
     cursor: Uint8Array,
@@ -47,7 +47,7 @@ export interface NativeBpf {
     values: Uint8Array,
     limit: number,
   ): number;
-  /** `context` is a `struct __sk_buff`; its first two words come back as output length and nanoseconds. */
+  /** `context` is a `struct __sk_buff`; its first two words return the output length and the nanoseconds. */
   testRun(fd: number, input: Uint8Array, output: Uint8Array, context: Uint8Array, repeat: number): number;
 }
 
@@ -57,7 +57,7 @@ const root = here.includes('/dist/src/')
   ? here.replace(/\/dist\/src\/.*/, '')
   : here.replace(/\/src\/.*/, '');
 
-/** A program's compiled hooks; absent where the package was built without clang. */
+/** The path of a program's compiled hooks; the file does not exist where the package was built without clang. */
 export const hookObject = (program: string): string => `${root}/dist/bpf/${program}.bpf.o`;
 
 export const bpf: NativeBpf = createRequire(import.meta.url)(`${root}/dist/native/bpf.node`);

@@ -1,4 +1,4 @@
-/** What `--fastpath` comes to on a host, and the hooks loaded accordingly. */
+/** Decides `--fastpath` for this host, and loads the hooks accordingly. */
 import type { Logger } from '../log.js';
 import type { Host } from '../steer/host.js';
 import { chooseFastpath, describeFastpath, type FastpathChoice } from './choose.js';
@@ -10,10 +10,10 @@ import type { Fastpath } from './modes.js';
 export interface Carried {
   instance: string;
   asked: Fastpath;
-  /** Why its flows cannot be carried here; '' when they can. */
+  /** The reason why its flows cannot be carried here; '' when they can. */
   against: string;
   hooks: HookSet;
-  /** Of its filters, among those of others. */
+  /** Preference of its filters, among those of other instances. */
   pref: number;
 }
 
@@ -24,8 +24,8 @@ export interface KernelSide {
 }
 
 /**
- * Loads the hooks, over the flows of a predecessor if there are any. Attaches nothing yet.
- * @throws FirstackError FSA_FASTPATH_UNAVAILABLE when that cannot be had
+ * Loads the hooks, and takes over the flows of a predecessor if there are any. Attaches nothing yet.
+ * @throws FirstackError FSA_FASTPATH_UNAVAILABLE when the operator's choice is not possible
  */
 export async function openKernelPath(program: Carried, host: Host, log: Logger): Promise<KernelSide> {
   const choice = await chooseFastpath(program.asked, host, program.against, program.hooks.object);
@@ -45,7 +45,7 @@ export async function openKernelPath(program: Carried, host: Host, log: Logger):
   }
   if (path.isLeft) {
     await path.remove();
-    log.warn('the connections that a predecessor pinned are given up');
+    log.warn('ended the connections that a predecessor had pinned');
   }
   log.info({ fastpath: 'off' }, describeFastpath(choice));
   return { how: 'off', why: choice.why };

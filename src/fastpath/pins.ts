@@ -1,7 +1,7 @@
 /**
- * The data plane's hand on the kernel's flows: pins decided flows in batches, follows what the hooks
- * note of them, and takes them out when their time has passed. The kernel decides nothing: an entry is
- * there because it was written here, and is swept from here.
+ * The data plane's interface to the kernel's flows: pins decided flows in batches, follows what the hooks record
+ * about them, and removes expired ones. The kernel decides nothing: every entry was written by this file (or, for a
+ * learned winner, by a hook on its behalf) and is removed by this file.
  */
 import type { Clock } from '../device/clock.js';
 import type { FlowEntry } from '../flow/numbers.js';
@@ -40,34 +40,34 @@ import {
 } from './layout.js';
 import { bpf } from './native.js';
 
-/** What {@link Pins} takes of the pipeline's kernel handles. */
+/** The pipeline's kernel handles that {@link Pins} uses. */
 export interface PinHandles {
   /** Descriptors of the maps of these names. */
   flows: number;
   endpoints: number;
-  /** Packets of a decided flow that go through the TUN before it is pinned; 0: none. */
+  /** How many packets of a decided flow go through the TUN before it is pinned; 0 for none. */
   after: number;
 }
 
-/** Pins of one batch of packets; more are written in between. */
+/** Pins of one batch of packets; when there are more, the queue is written in between. */
 const QUEUE = 512;
-/** Entries that one tick looks at, so that a million are seen every 25 s and a few thousand ten times a second. */
+/** Entries that one tick reads: a million are read every 25 s, a few thousand ten times a second. */
 const SCANNED = 4096;
 
-/** To walk a table costs the same when nothing is in it. */
+/** Reading an empty table costs as much as reading a full one, so it is read in every tenth tick only. */
 const EMPTY_TICKS = 10;
 
-/** A SYN that the kernel sent is followed within milliseconds, or not at all. */
+/** A SYN that the kernel sent and that is not followed within milliseconds is never followed. */
 const UNFOLLOWED_US = 5e6;
 
 export interface PinEvents {
   /** A flow that the kernel carries and this process does not know: a predecessor's. Fills in the program's columns. */
   adopted(e: FlowEntry): void;
-  /** The first data came back, this long after the client's. */
+  /** The server's first data passed, this long after the client's. */
   firstByte(e: FlowEntry, us: number): void;
 }
 
-/** The stage that writes what the batch decided, before its packets leave. */
+/** The stage that writes a batch's pins to the kernel, before its packets leave. */
 export const writePins =
   (pins: Pins): Stage =>
   () =>
@@ -95,15 +95,15 @@ export class Pins {
   #scanning = false;
   #adopted = false;
   #adopting = false;
-  /** Entries seen by the pass under way, and by the last whole one. */
+  /** Entries seen by the pass in progress, and by the last complete one. */
   #seen = 0;
   live = 0;
-  /** Ticks since an empty table was looked at. */
+  /** Ticks since an empty table was last read. */
   #spared = 0;
-  /** Endpoints that this process has written, by their keys; and whether a predecessor's have been looked for. */
+  /** Keys of the endpoints that this process has written; and whether a predecessor's endpoints were looked for. */
   #written: ReadonlySet<string> = new Set();
   #othersForgotten = false;
-  /** By entry: packets through the TUN so far, where pinning waits for some. */
+  /** By entry: packets through the TUN so far, where a flow is pinned only after some. */
   readonly #carried: Uint16Array;
 
   constructor(
@@ -117,12 +117,12 @@ export class Pins {
     this.#carried = new Uint16Array(fds.after > 0 ? flows.capacity : 0);
   }
 
-  /** Flows are pinned in mid-transfer, not when they are decided. */
+  /** Whether flows are pinned after some packets instead of when they are decided. */
   get isLate(): boolean {
     return this.fds.after > 0;
   }
 
-  /** Whether a flow of which one more packet came through the TUN is to be pinned now. */
+  /** Counts one more packet of a flow through the TUN. @returns whether the flow is to be pinned now */
   isDue(e: FlowEntry): boolean {
     if (this.fds.after === 0) return true;
     if (++this.#carried[e] <= this.fds.after) return false;
@@ -130,7 +130,7 @@ export class Pins {
     return true;
   }
 
-  /** Arranges that the kernel carries this flow, from {@link flush} on. */
+  /** Queues this flow: the kernel carries it from {@link flush} on. */
   pin(e: FlowEntry, mode: number): void {
     if (this.#queued === QUEUE) this.flush();
     const { marks } = this.#flows;
@@ -145,7 +145,7 @@ export class Pins {
     marks[e] |= PINNED;
   }
 
-  /** Writes what was pinned, before the packets that decided it leave. */
+  /** Writes the queued pins to the kernel, before the packets that decided them leave. */
   flush(): void {
     for (let from = 0; from < this.#queued; ) {
       const written = bpf.update(
@@ -157,7 +157,7 @@ export class Pins {
         this.#queued - from,
       );
       from += written;
-      // One that found no room stays on the TUN.
+      // A flow for which the map has no room stays on the TUN.
       if (from < this.#queued) {
         this.#flows.marks[this.#entries[from++]] &= ~PINNED;
       }
@@ -165,7 +165,7 @@ export class Pins {
     this.#queued = 0;
   }
 
-  /** Takes the flow out of the kernel. Before its entry goes. */
+  /** Removes the flow from the kernel. Call it before the flow's entry is removed. */
   release(e: FlowEntry): void {
     if ((this.#flows.marks[e] & PINNED) === 0) return;
     this.flush();
@@ -174,7 +174,7 @@ export class Pins {
     this.#flows.marks[e] &= ~PINNED;
   }
 
-  /** Brings an entry up to what the kernel has seen of its flow. */
+  /** Updates an entry from what the kernel has seen of its flow. */
   refresh(e: FlowEntry): void {
     if ((this.#flows.marks[e] & PINNED) === 0) return;
     this.flush();
@@ -186,7 +186,7 @@ export class Pins {
     this.#follow(e, this.#viewOne, 0);
   }
 
-  /** Whether an entry whose time has passed lives on; if it does not, the kernel forgets it too. */
+  /** Whether the kernel has seen later packets of an expired entry; if not, its kernel entry is removed too. */
   readonly outlives = (e: FlowEntry): boolean => {
     if ((this.#flows.marks[e] & PINNED) === 0) return false;
     this.refresh(e);
@@ -195,7 +195,7 @@ export class Pins {
     return false;
   };
 
-  /** Ten times a second: looks at the next part of the kernel's table; at an empty one every tenth time. */
+  /** Runs ten times a second: reads the next part of the kernel's table; an empty table only every tenth time. */
   tick(): void {
     this.flush();
     if (!this.#scanning && !this.#adopting && this.live === 0 && this.#flows.size === 0) {
@@ -213,7 +213,7 @@ export class Pins {
     this.#seen = 0;
   }
 
-  /** Takes over all that a predecessor pinned; once, when it is known who serves what. */
+  /** Takes over all flows that a predecessor pinned; once, when the services and endpoints are known. */
   adopt(): void {
     if (this.#adopted) return;
     this.#adopted = true;
@@ -233,8 +233,8 @@ export class Pins {
     readFlowKey(this.#scanKeyView, key, flows);
     let e = flows.find();
     if (e < 0 && (seen(this.#scanValueView, value) & WAITING) !== 0) {
-      // A SYN that nobody answered and nobody follows, a predecessor's or one that the full table had no room
-      // for: the client will send it again, and it races.
+      // A SYN that no machine answered and this process does not follow: a predecessor's, or one for which the flow
+      // table was full. The client retransmits it, and then it is raced.
       const idle = idleUs(this.#scanValueView, value, this.clock.nowUs);
       if (this.#adopting || idle > UNFOLLOWED_US) this.#forget(key);
       return;
@@ -248,7 +248,7 @@ export class Pins {
       flows.marks[e] |= PINNED;
       this.events.adopted(e);
     }
-    // A race that began meanwhile has taken the flow out, or is about to.
+    // A race that began meanwhile has removed the flow from the kernel, or is about to.
     if ((flows.marks[e] & PINNED) === 0 || flows.state[e] === UNDECIDED) return;
     this.#follow(e, this.#scanValueView, value);
   }
@@ -272,9 +272,9 @@ export class Pins {
   }
 
   /**
-   * Which addresses and ports speak for which service. Endpoints that are no longer in the list are taken out of the
-   * kernel's map: the program lists each one for as long as flows need it.
-   * @param mayForgetOthers false while flows may need endpoints that only a predecessor knew: those stay then
+   * Sets which addresses and ports speak for which service. Endpoints that are no longer in the list are removed from
+   * the kernel's map, so the program lists each endpoint as long as flows need it.
+   * @param mayForgetOthers false while flows may need endpoints that only a predecessor knew: those are kept then
    */
   endpoints(list: readonly KernelEndpoint[], mayForgetOthers: boolean): void {
     const keys = new Uint8Array(list.length * ENDPOINT_KEY);
@@ -287,7 +287,7 @@ export class Pins {
     for (let n = 0; n < list.length; n++) named.add(nameOfKey(keys, n));
     const before = mayForgetOthers && !this.#othersForgotten ? this.#endpointsInKernel() : this.#written;
     this.#othersForgotten ||= mayForgetOthers;
-    // First those that go: the map may be full.
+    // Removes endpoints first, because the map may be full.
     const gone = [...before].filter((name) => !named.has(name));
     if (gone.length > 0)
       bpf.remove(this.fds.endpoints, Buffer.from(gone.join(''), 'hex'), ENDPOINT_KEY, gone.length);
@@ -296,7 +296,7 @@ export class Pins {
     this.#written = named;
   }
 
-  /** Every key of the kernel's map, a predecessor's too. */
+  /** Every key of the kernel's map, including a predecessor's. */
   #endpointsInKernel(): Set<string> {
     const found = new Set<string>();
     const keys = new Uint8Array(SCANNED * ENDPOINT_KEY);

@@ -1,6 +1,6 @@
 /**
- * Asks an application, as a client would, or a command about it. A stopped application still has a kernel that
- * answers SYNs: only this tells whether it would serve.
+ * Asks an application as a client would, or runs a command that checks it. The kernel of a host whose application has
+ * stopped still answers SYNs: only this check tells whether the application would serve.
  */
 import { execFile } from 'node:child_process';
 import { get } from 'node:http';
@@ -17,7 +17,7 @@ export interface HealthConfig {
   command?: string[];
   intervalMs: number;
   timeoutMs: number;
-  /** Successes in a row that make it healthy, failures in a row that make it not. */
+  /** Consecutive successes that make it healthy, and consecutive failures that make it unhealthy. */
   rise: number;
   fall: number;
 }
@@ -36,14 +36,14 @@ export const healthSchema: Schema = {
   },
 };
 
-/** What is wrong with it beyond its schema; '' when nothing is. */
+/** The configuration's problem beyond its schema; '' when there is none. */
 export function healthProblem(config: HealthConfig): string {
   const kinds = [config.http, config.tcp, config.command].filter((kind) => kind !== undefined);
   return kinds.length === 1 ? '' : "'health' needs one of http, tcp, command";
 }
 
 export class Health {
-  /** Why it is not healthy; '' when it is. Unhealthy until the first success. */
+  /** The reason why it is not healthy; '' when it is. Unhealthy until the first success. */
   reason = 'not checked yet';
   #streak = 0;
   #timer: NodeJS.Timeout | undefined;
@@ -75,12 +75,12 @@ export class Health {
     this.#timer = setTimeout(() => void this.#check(), this.config.intervalMs);
   }
 
-  /** `rise` successes or `fall` failures in a row change the verdict. */
+  /** `rise` consecutive successes or `fall` consecutive failures change the verdict. */
   #judge(problem: string): void {
     const good = problem === '';
     if (good === this.healthy) {
       this.#streak = 0;
-      // The latest says most.
+      // Keeps the latest reason.
       if (!good) this.reason = problem;
       return;
     }

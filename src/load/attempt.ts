@@ -1,4 +1,7 @@
-/** One arrival: a TCP connection of its own, and a GET on it. Never rejects: what went wrong is a code. */
+/**
+ * One arrival: a TCP connection of its own, and a GET on it. The promise never rejects: a failure is a code in the
+ * result.
+ */
 import { createHash } from 'node:crypto';
 import { type IncomingMessage, request } from 'node:http';
 import { connect, type Socket } from 'node:net';
@@ -7,10 +10,10 @@ export const MODES = ['http', 'connect'] as const;
 export type Mode = (typeof MODES)[number];
 
 export interface Target {
-  /** Numeric: names are resolved once, before the first arrival. */
+  /** A numeric address: names are resolved once, before the first arrival. */
   address: string;
   port: number;
-  /** The client's; by default the system chooses. */
+  /** The client's local port; by default the system chooses. */
   localPort?: number;
   /** The Host header. */
   host: string;
@@ -18,30 +21,30 @@ export interface Target {
   path: string;
   /** The response header that names the replica, in lower case. */
   servedByHeader: string;
-  /** SHA-256 of the bodies that are right, in hex; empty: bodies are not checked. */
+  /** SHA-256 of the bodies that count as right, in hex; empty: bodies are not checked. */
   sha256: ReadonlySet<string>;
   /** From the opening of the connection to the last byte. */
   timeoutMs: number;
 }
 
-/** Moments are `performance.now()` in ms, NaN where it did not come so far. */
+/** Times are `performance.now()` in ms; NaN for steps that were not reached. */
 export interface Attempt {
   startedAt: number;
-  /** NaN where the system gave none. */
+  /** NaN where the system assigned none. */
   localPort: number;
   connectedAt: number;
   firstByteAt: number;
   endedAt: number;
-  /** '' when all is well, else `timeout`, `hash-mismatch`, `status-503`, or the system's code: ECONNREFUSED … */
+  /** '' for a success, else `timeout`, `hash-mismatch`, `status-503`, or the system's code: ECONNREFUSED … */
   error: string;
-  /** '' when nothing answered, UNKNOWN when the answer does not say. */
+  /** '' without an answer, UNKNOWN when the answer does not name the replica. */
   servedBy: string;
   bodyBytes: number;
 }
 
 export const UNKNOWN = 'unknown';
 
-/** Opens a connection, says nothing, and closes it. */
+/** Opens a connection, sends nothing, and closes it. */
 export function connectOnce(target: Target): Promise<Attempt> {
   return new Promise((resolve) => {
     const { attempt, socket, end } = open(target, resolve);
@@ -114,7 +117,7 @@ function receive(target: Target, attempt: Attempt, response: IncomingMessage, en
     attempt.bodyBytes += chunk.length;
     hash?.update(chunk);
   });
-  // A body that is cut short is an error of its own: `aborted`, with the code ECONNRESET.
+  // A truncated body is reported as the error `aborted`, with the code ECONNRESET.
   response.on('error', (error) => end(codeOf(error)));
   response.once('end', () => {
     const status = response.statusCode ?? 0;

@@ -1,4 +1,4 @@
-/** `firstack load URL`: a run, its result on stdout, its progress on stderr. */
+/** `firstack load URL`: runs the load, prints the result on stdout and the progress on stderr. */
 import { createHash } from 'node:crypto';
 import { lookup } from 'node:dns/promises';
 import { closeSync, openSync, writeFileSync } from 'node:fs';
@@ -15,8 +15,8 @@ import { type Report, reportOf } from './report.js';
 import { table } from './table.js';
 
 /**
- * @returns 0 when every request that was sent ended well, else 1
- * @throws FirstackError FSA_USAGE; FSA_EXPECTATION when the name or the first body cannot be had
+ * @returns 0 when every request that was sent succeeded, else 1
+ * @throws FirstackError FSA_USAGE; FSA_EXPECTATION when the name cannot be resolved or the first body not fetched
  */
 export async function load(url: string | undefined, options: LoadOptions): Promise<number> {
   const settings = readSettings(url, options);
@@ -57,7 +57,7 @@ async function run(s: Settings, showProgress: boolean): Promise<Report> {
   }
 }
 
-/** Resolves the name, once: a resolver's delays are not the service's. */
+/** Resolves the name once, because the resolver's delays are not the service's. */
 async function targetOf(s: Settings): Promise<Target> {
   const { hostname, port, host, pathname, search } = s.url;
   const name = hostname.replace(/^\[|\]$/g, '');
@@ -95,7 +95,7 @@ function hashOfFirst({ address, port, host, path, timeoutMs }: Target): Promise<
   });
 }
 
-/** Before the run: a plot that cannot be written would be known too late. */
+/** Checks before the run, because after it an error would come too late. */
 function mustBeWritable(file: string): void {
   try {
     closeSync(openSync(file, 'a'));

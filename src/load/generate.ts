@@ -1,6 +1,6 @@
 /**
- * The open loop: arrivals are sent when they are due, whatever became of those before them. A server that
- * stalls meets everything that would have come meanwhile, and each waits from when it was due.
+ * The open loop: an arrival is sent when it is due, whatever the results of earlier ones. So a server that stalls
+ * receives all arrivals that fall into the stall, and the latency of each counts from its due time.
  */
 import { type Attempt, connectOnce, getOnce, type Mode, type Target } from './attempt.js';
 import { Recording } from './recording.js';
@@ -8,24 +8,24 @@ import { Recording } from './recording.js';
 export interface Plan {
   mode: Mode;
   target: Target;
-  /** Of the arrival with this number, where targets differ; `target` for all by default. */
+  /** The target of the arrival with this number, where targets differ; by default `target` for all. */
   targetOf?: (i: number) => Target;
-  /** Told of every attempt that has ended. */
+  /** Called for every attempt that has ended. */
   ended?: (i: number, attempt: Attempt) => void;
   /** ms from the beginning, ascending. */
   dueMs: Float64Array;
-  /** Connections open at a time. An arrival above it is missed: it is counted, not sent later. */
+  /** The most connections that are open at a time. An arrival above it is missed: it is counted, not sent later. */
   maxOpen: number;
 }
 
-/** Time to get going before the first arrival is due. */
+/** Time to start before the first arrival is due. */
 const LEAD_MS = 20;
-/** Timers wake up to so much late: what remains is spent in turns of the event loop. */
+/** A timer may fire this much late; the remaining time is spent in turns of the event loop. */
 const TIMER_SLACK_MS = 1;
 
 /**
- * @param watch called once, before the first arrival: to follow the recording while it grows
- * @param stop ends the sending; connections that are open are still waited for
+ * @param watch called once, before the first arrival, with the recording that grows
+ * @param stop ends the sending; open connections are still waited for
  */
 export function generate(
   plan: Plan,
@@ -56,7 +56,8 @@ export function generate(
         if (isOver()) resolve(recording);
         return;
       }
-      // Only what is due by now: answers are read between two turns even when sending falls behind.
+      // Sends only arrivals that are due by now, so that answers are read between two turns even when sending falls
+      // behind.
       const now = performance.now() - begunAt;
       while (next < dueMs.length && dueMs[next] <= now) send(next++);
       const waitMs = next < dueMs.length ? dueMs[next] - now - TIMER_SLACK_MS : 0;

@@ -1,4 +1,4 @@
-/** Mulberry32, from 0 to below 1: small, seeded, good enough to draw arrivals and maps. */
+/** Mulberry32, from 0 to below 1: small, seeded, and good enough to draw arrivals and topologies. */
 export function generator(seed: number): () => number {
   let state = seed | 0;
   return () => {

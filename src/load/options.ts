@@ -1,4 +1,7 @@
-/** The options of `firstack load`: read, checked, all problems at once; and written out again for a process elsewhere. */
+/**
+ * The options of `firstack load`: reads and checks them, reports all problems at once, and writes them as arguments
+ * for another process.
+ */
 import { FirstackError } from '../errors.js';
 import { MODES, type Mode } from './attempt.js';
 import {
@@ -12,7 +15,7 @@ import {
   type Stage,
 } from './profile.js';
 
-/** As they stand on the command line. */
+/** The options as they are on the command line. */
 export interface LoadOptions {
   rate?: string;
   duration?: string;
@@ -37,7 +40,7 @@ export interface Settings {
   seed: number;
   mode: Mode;
   sha256: string[];
-  /** Take the hash of the first body, fetched before the run, for the right one. */
+  /** Uses the hash of the first body, which is fetched before the run, as the right one. */
   verify: boolean;
   servedByHeader: string;
   maxOpen: number;
@@ -54,14 +57,14 @@ export const DEFAULTS = {
   timeout: '10s',
 } as const;
 
-/** Columns of numbers are kept for each arrival. */
+/** The limit exists because columns of numbers are kept for every arrival. */
 const MOST_ARRIVALS = 2_000_000;
 const MOST_SEED = 2 ** 31 - 1;
 const MOST_OPEN = 60_000;
-/** What a timer can hold. */
+/** The longest time that a timer can hold. */
 const MOST_TIMEOUT_S = 3600;
 
-/** @throws FirstackError FSA_USAGE with everything that is wrong */
+/** @throws FirstackError FSA_USAGE with all problems */
 export function readSettings(url: string | undefined, o: LoadOptions): Settings {
   const problems: string[] = [];
   const fail = (problem: string): undefined => {
@@ -141,7 +144,7 @@ function constantRate(o: LoadOptions, fail: Fail): Stage[] | undefined {
   return [{ fromPerS: rate, toPerS: rate, lastsS }];
 }
 
-/** The same options as arguments. */
+/** Writes the options as command-line arguments. */
 export function argumentsOf(o: LoadOptions): string[] {
   const out: string[] = [];
   for (const [key, value] of Object.entries(o)) {

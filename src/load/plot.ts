@@ -1,4 +1,4 @@
-/** An SVG of the run, second by second: rate, latency, and what was lost, above one another. */
+/** An SVG of the run, second by second: rate, latency, and failures, one panel below another. */
 import type { Report, Second } from './report.js';
 
 const WIDTH = 760;
@@ -20,7 +20,7 @@ type Name = keyof typeof COLOUR;
 interface Line {
   name: Name;
   dashed?: boolean;
-  /** Per second; null where there is none. */
+  /** One value per second; null where there is none. */
   values: (number | null)[];
 }
 
@@ -37,7 +37,7 @@ export function plot(r: Report): string {
   const title = `${r.mode === 'http' ? 'GET' : 'TCP connect'} ${r.url}`;
   const text =
     `${r.started} sent, ${r.ok} ok, ${r.failed} failed, ${r.missed} missed; ` +
-    `${r.arrivals} arrivals; latency from the due time, of those that ended well`;
+    `${r.arrivals} arrivals; latency from the due time, of the successful ones`;
   const out = [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${height}" viewBox="0 0 ${WIDTH} ${height}" font-family="sans-serif" font-size="12">`,
     `<title>${escaped(`firstack load: ${title}, per second`)}</title>`,
@@ -59,7 +59,7 @@ export function plot(r: Report): string {
 }
 
 function panelsOf(r: Report): Panel[] {
-  // The last second may be a part of one.
+  // The last second may be incomplete.
   const perS = (count: number, s: Second) => count / Math.min(1, r.durationS - s.atS);
   const rate = (count: (s: Second) => number) => r.timeline.map((s) => perS(count(s), s));
   return [
@@ -119,7 +119,7 @@ function drawPanel(panel: Panel, top: number, r: Report): string[] {
 
 type Scale = (value: number) => number;
 
-/** A step per second. A second without a value is a gap. */
+/** Draws a step per second. A second without a value is a gap. */
 function drawLine(line: Line, r: Report, x: Scale, y: Scale): string[] {
   let pen = false;
   const path = line.values.flatMap((value, s) => {
@@ -138,7 +138,7 @@ function drawLine(line: Line, r: Report, x: Scale, y: Scale): string[] {
   ];
 }
 
-/** Side by side within their second. */
+/** Draws the bars side by side within their second. */
 function drawBars(panel: Panel, r: Report, x: Scale, y: Scale): string[] {
   const width = (x(1) - x(0)) / panel.lines.length;
   return panel.lines.flatMap((line, n) =>

@@ -1,14 +1,14 @@
 /**
- * The rate profile: stages of so many arrivals a second, and the moments at which arrivals are due. Pure.
+ * The rate profile: stages with a number of arrivals per second, and the times at which arrivals are due. Pure.
  *
- * N(t) is the area under the rate: how many arrivals are due by t. Uniform arrivals stand where N passes
- * ½, 1½, 2½ …; Poisson arrivals stand where N passes a unit Poisson process (time change), so both follow
- * a ramp exactly and the number of arrivals has the same mean.
+ * N(t) is the area under the rate: the number of arrivals that are due by t. Uniform arrivals are due where N passes
+ * ½, 1½, 2½ …; Poisson arrivals are due where N passes the arrivals of a unit Poisson process (time change). So both
+ * follow a ramp exactly, and the number of arrivals has the same mean.
  */
 import { generator } from './generator.js';
 
 export interface Stage {
-  /** Arrivals a second when it begins, and when it ends; linear between. */
+  /** Arrivals a second at the stage's beginning and at its end; linear in between. */
   fromPerS: number;
   toPerS: number;
   lastsS: number;
@@ -25,7 +25,7 @@ export function parseDuration(text: string): number | undefined {
   return parts === null ? undefined : Number(parts[1]) * UNIT_S[parts[2] ?? 's'];
 }
 
-/** `from:to:duration`, several joined by comma. @returns undefined when it is anything else */
+/** `from:to:duration`, several separated by commas. @returns undefined for anything else */
 export function parseRamp(text: string): Stage[] | undefined {
   const stages = text.split(',').map((part) => {
     const fields = part.split(':');
@@ -37,7 +37,7 @@ export function parseRamp(text: string): Stage[] | undefined {
   return stages.every((s) => s !== undefined) ? stages : undefined;
 }
 
-/** Arrivals a second. @returns undefined when it is no number from 0 */
+/** Arrivals a second. @returns undefined when the text is not a number from 0 */
 export function parseRate(text: string): number | undefined {
   return /^\d+(\.\d+)?$/.test(text) ? Number(text) : undefined;
 }
@@ -46,13 +46,13 @@ export const durationS = (stages: readonly Stage[]): number => stages.reduce((su
 
 const areaOf = (s: Stage): number => ((s.fromPerS + s.toPerS) / 2) * s.lastsS;
 
-/** How many arrivals the profile asks for, on the average for Poisson ones. */
+/** The number of arrivals of the profile; the mean for Poisson arrivals. */
 export const expectedArrivals = (stages: readonly Stage[]): number =>
   stages.reduce((sum, s) => sum + areaOf(s), 0);
 
 /**
- * When arrivals are due, in ms from the beginning, ascending.
- * @param seed of Poisson arrivals; the same seed gives the same moments
+ * The times at which arrivals are due, in ms from the beginning, ascending.
+ * @param seed of Poisson arrivals; the same seed gives the same times
  */
 export function dueTimes(stages: readonly Stage[], arrivals: Arrivals, seed: number): Float64Array {
   const random = generator(seed);
@@ -71,7 +71,10 @@ export function dueTimes(stages: readonly Stage[], arrivals: Arrivals, seed: num
   return Float64Array.from(due);
 }
 
-/** Seconds into the stage at which the area under its rate is `area`: the root of a quadratic, stably. */
+/**
+ * Seconds into the stage at which the area under its rate is `area`: the root of a quadratic, computed in the
+ * numerically stable form.
+ */
 function whenArea({ fromPerS, toPerS, lastsS }: Stage, area: number): number {
   const slope = (toPerS - fromPerS) / lastsS;
   const root = Math.sqrt(Math.max(0, fromPerS * fromPerS + 2 * slope * area));

@@ -1,4 +1,4 @@
-/** The bar on stderr: redrawn in place on a terminal, a line now and then elsewhere. */
+/** The progress bar on stderr: redrawn in place on a terminal, elsewhere a line at longer intervals. */
 import type { WriteStream } from 'node:tty';
 import type { Counts } from './recording.js';
 
@@ -6,7 +6,7 @@ const WIDTH = 24;
 const REDRAW_MS = 200;
 const LINE_MS = 1000;
 
-/** @returns ends it */
+/** @returns a function that ends it */
 export function follow(
   counts: Readonly<Counts>,
   scheduled: number,
@@ -25,7 +25,7 @@ export function follow(
   };
 }
 
-/** `[######……] 12.0/30.0 s  1234/3000 sent  open 12  failed 0  missed 0`, of a width that does not shrink. */
+/** `[######……] 12.0/30.0 s  1234/3000 sent  open 12  failed 0  missed 0`, with a width that never shrinks. */
 export function bar(counts: Readonly<Counts>, scheduled: number, passedS: number, lastsS: number): string {
   const full = Math.round((passedS / lastsS) * WIDTH);
   const { started, open, failed, missed } = counts;

@@ -1,7 +1,9 @@
-/** What became of every arrival, in columns: exact percentiles afterwards, no object per arrival kept. */
+/**
+ * The outcome of every arrival, in columns: exact percentiles are computed at the end, without an object per arrival.
+ */
 import type { Attempt } from './attempt.js';
 
-/** Outcomes that are no error codes. */
+/** Outcomes that are not error codes. */
 export const UNSENT = 'unsent';
 export const OK = 'ok';
 export const MISSED = 'missed';
@@ -16,12 +18,12 @@ export interface Counts {
 
 export class Recording {
   readonly counts: Counts = { started: 0, ok: 0, failed: 0, missed: 0, open: 0 };
-  /** From the intended time to the call that opens the connection; NaN for arrivals that were not sent. */
+  /** From the due time to the call that opens the connection; NaN for arrivals that were not sent. */
   readonly lagMs: Float64Array;
-  /** From the intended time, NaN where it did not come so far. */
+  /** From the due time; NaN for steps that were not reached. */
   readonly connectMs: Float64Array;
   readonly firstByteMs: Float64Array;
-  /** Of arrivals that ended well. */
+  /** For successful arrivals. */
   readonly totalMs: Float64Array;
   bodyBytes = 0;
   readonly #outcome: Uint16Array;
@@ -52,7 +54,7 @@ export class Recording {
     this.counts.missed++;
   }
 
-  /** @param begunAt the beginning on the clock of the attempt's moments */
+  /** @param begunAt the beginning, by the clock of the attempt's times */
   end(i: number, attempt: Attempt, begunAt: number): void {
     const intended = begunAt + this.dueMs[i];
     const ok = attempt.error === '';
@@ -72,7 +74,7 @@ export class Recording {
     return this.#outcomes.name(this.#outcome[i]);
   }
 
-  /** '' when nothing answered. */
+  /** '' without an answer. */
   servedBy(i: number): string {
     return this.#replicas.name(this.#servedBy[i]);
   }
@@ -81,7 +83,10 @@ export class Recording {
 const MOST_NAMES = 4096;
 const REST = 'other';
 
-/** Small numbers for names. A server that sends another name each time fills no memory: the rest are one. */
+/**
+ * Numbers names. Beyond a limit all further names share one number, so that a server that sends a new name each time
+ * fills no memory.
+ */
 class Names {
   readonly #names: string[] = [];
   readonly #indexes = new Map<string, number>();

@@ -1,4 +1,4 @@
-/** What a run has shown: counts that add up, percentiles from the intended time, one row per second. */
+/** The result of a run: counts that add up, percentiles from the due time, one row per second. */
 import type { Mode } from './attempt.js';
 import type { Arrivals, Stage } from './profile.js';
 import { MISSED, OK, type Recording, UNSENT } from './recording.js';
@@ -12,13 +12,13 @@ export interface Percentiles {
 }
 
 export interface Second {
-  /** Its beginning. Arrivals belong to the second in which they were due. */
+  /** The second's beginning. An arrival belongs to the second in which it was due. */
   atS: number;
   started: number;
   ok: number;
   failed: number;
   missed: number;
-  /** Of those that ended well; null when none did. */
+  /** Of the successful arrivals; null when there were none. */
   p50Ms: number | null;
   p99Ms: number | null;
 }
@@ -41,17 +41,17 @@ export interface Report extends Setting {
   ok: number;
   failed: number;
   missed: number;
-  /** Only when the run was interrupted. */
+  /** Above 0 only when the run was interrupted. */
   unsent: number;
   /** Failures, by code. */
   errors: Record<string, number>;
   bodyBytes: number;
-  /** Connect: of all that connected. First byte: of all that answered. Total: of those that ended well. */
+  /** Connect: of all arrivals that connected. First byte: of all that were answered. Total: of the successful ones. */
   latencyMs: { connect: Percentiles | null; firstByte: Percentiles | null; total: Percentiles | null };
   generator: {
-    /** From the intended time to the sending. */
+    /** From the due time to the sending. */
     lagMs: Percentiles | null;
-    /** It could not keep up: the latencies are partly its own. */
+    /** Whether the generator could not keep up: then the latencies are partly its own. */
     late: boolean;
   };
   replicas: Record<string, { ok: number; failed: number; totalMs: Percentiles | null }>;
@@ -59,9 +59,9 @@ export interface Report extends Setting {
   timeline: Second[];
 }
 
-/** Lag beyond this, at p99, is no longer the grain of a timer … */
+/** A p99 lag above this is more than the inaccuracy of a timer … */
 const LATE_MS = 5;
-/** … and beyond this share of the median latency it changes what is measured. */
+/** … and above this share of the median latency it falsifies the measurement. */
 const LATE_SHARE = 0.1;
 
 export function reportOf(setting: Setting, r: Recording): Report {
@@ -131,7 +131,8 @@ function timelineOf(durationS: number, everyone: number[], r: Recording): Second
 }
 
 /**
- * By nearest rank: each is a value that occurred, and q of all values are no greater. NaN counts as absent.
+ * Percentiles by nearest rank: each is a value that occurred, and a share q of all values are not greater. NaN counts
+ * as absent.
  * @returns null when there are no values; ms to three places
  */
 export function percentiles(values: Iterable<number>): Percentiles | null {
@@ -139,7 +140,7 @@ export function percentiles(values: Iterable<number>): Percentiles | null {
     .filter((v) => !Number.isNaN(v))
     .sort();
   if (sorted.length === 0) return null;
-  // In thousandths: 0.999 * 1000 is not 999 in binary.
+  // Computed in thousandths, because 0.999 * 1000 is not 999 in binary.
   const at = (perMille: number) =>
     Math.round(sorted[Math.max(0, Math.ceil((perMille * sorted.length) / 1000) - 1)] * 1000) / 1000;
   return { p50: at(500), p90: at(900), p99: at(990), p99_9: at(999), max: at(1000) };

@@ -1,4 +1,4 @@
-/** A report for a person. */
+/** A report as text for an operator. */
 import type { Percentiles, Report } from './report.js';
 
 const NAMES = 14;

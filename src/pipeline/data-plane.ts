@@ -72,7 +72,7 @@ export class DataPlane {
   #onMessage(message: FromWorker): void {
     if (message.type === 'loaded') this.#loaded.shift()?.();
     if (message.type === 'gone' && !this.#stopping)
-      this.#options.onFailure(new Error(`the interface ${this.#options.tun.name} is gone`));
+      this.#options.onFailure(new Error(`the interface ${this.#options.tun.name} no longer exists`));
   }
 
   /** Resolves when the thread uses the snapshot. */

@@ -1,18 +1,18 @@
 /**
- * How far this host's wall clock is from the registry's. Records live by Redis's clock alone, so they do
- * not care; a tag carries its time, in epochs of 64 s, and one that is two epochs off is refused. So a clock
- * that is off is said while it still does no harm.
+ * Compares this host's wall clock with the registry's. Records expire by Redis's clock alone, so a difference does
+ * not affect them. A tag carries its time, in epochs of 64 s, and a tag that is two epochs off is refused. So a clock
+ * that is off is reported while it still does no harm.
  */
 import type { Redis } from 'ioredis';
 import type { Logger } from '../log.js';
 import { EPOCH_SECONDS } from '../wire/tag.js';
 
-/** Two hosts may be off by so much, one each way, and still understand each other. */
+/** Two hosts whose clocks are off by this much in opposite directions still accept each other's tags. */
 export const CLOCK_TOLERANCE_MS = (EPOCH_SECONDS * 1000) / 2;
 const EVERY_MS = 10_000;
 
 export class ClockCheck {
-  /** Ours less the registry's, to within half a round trip; undefined until measured. */
+  /** This host's clock less the registry's, to within half a round trip; undefined until measured. */
   offsetMs: number | undefined;
   #measuredAt = 0;
   #warned = false;
@@ -35,7 +35,7 @@ export class ClockCheck {
   }
 }
 
-/** What to say of a clock that is off by so much; undefined when it is near enough. */
+/** The text to report for a clock that is off by `offsetMs`; undefined when it is accurate enough. */
 export function clockProblem(offsetMs: number | undefined): string | undefined {
   if (offsetMs === undefined || Math.abs(offsetMs) <= CLOCK_TOLERANCE_MS) return undefined;
   const seconds = Math.round(Math.abs(offsetMs) / 1000);

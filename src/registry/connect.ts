@@ -1,9 +1,12 @@
-/** Connections to Redis: by host, by Unix socket, through Sentinels, in TLS; and what their errors mean. */
+/** Connections to Redis (by host, by Unix socket, through Sentinels, in TLS), and the texts for their errors. */
 import { readFileSync } from 'node:fs';
 import { Redis, type RedisOptions } from 'ioredis';
 import { FirstackError } from '../errors.js';
 
-/** Files of a `rediss://` registry: who signed Redis's certificate, and our own where Redis asks for one. */
+/**
+ * Files of a `rediss://` registry: the CA of Redis's certificate, and the role's own certificate where Redis requires
+ * one.
+ */
 export interface TlsFiles {
   caFile?: string;
   certFile?: string;
@@ -17,7 +20,7 @@ export const isRedisUrl = (url: string): boolean => URLS.test(url);
 /** The URL without its password. */
 export const shown = (url: string): string => url.replace(/:[^:@/]*@/, ':***@');
 
-/** Not connected yet. @throws FirstackError FSA_REGISTRY_URL, FSA_REGISTRY_TLS */
+/** A client that is not connected yet. @throws FirstackError FSA_REGISTRY_URL, FSA_REGISTRY_TLS */
 export function redisClient(url: string, files: TlsFiles | undefined, hasStarted: () => boolean): Redis {
   const tls = tlsOptions(url, files);
   const options: RedisOptions = {
@@ -28,10 +31,11 @@ export function redisClient(url: string, files: TlsFiles | undefined, hasStarted
     enableOfflineQueue: false,
     autoResendUnfulfilledCommands: false,
     disableClientInfo: true,
-    // Replies of the third protocol have other shapes (a stream's among them), and nothing that we need.
+    // RESP3 replies have other shapes (those of streams too), and nothing that is needed here.
     protocol: 2,
     ...(tls === undefined ? {} : { tls }),
-    // The first start ends with an error; later we come back by ourselves, and not all at once.
+    // Before the first connection a failure is an error. Later the client reconnects by itself, at a random moment so
+    // that a fleet does not reconnect at once.
     retryStrategy: (times) =>
       hasStarted() ? Math.min(100 * times, 1000) * (0.75 + Math.random() / 2) : null,
   };
@@ -90,7 +94,7 @@ function tlsOptions(url: string, files: TlsFiles | undefined): RedisOptions['tls
   return { ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }) };
 }
 
-/** Why a first start without Redis fails, in one line. */
+/** The error of a first start without Redis, in one line. */
 export function startError(url: string, why: Error): FirstackError {
   if (why instanceof FirstackError) return why;
   const { message } = why;
@@ -98,6 +102,6 @@ export function startError(url: string, why: Error): FirstackError {
   if (/NOAUTH|WRONGPASS|NOPERM/.test(message))
     return new FirstackError('FSA_REGISTRY_REFUSED', `registry: ${shown(url)} refuses us: ${message}`);
   if (/CERT|TLS|SSL|ALTNAME/.test(code) || /certificate|SSL|TLS|altname/i.test(message))
-    return new FirstackError('FSA_REGISTRY_TLS', `registry: ${shown(url)}: no trust between us: ${message}`);
+    return new FirstackError('FSA_REGISTRY_TLS', `registry: ${shown(url)}: TLS failed: ${message}`);
   return new FirstackError('FSA_REGISTRY_UNAVAILABLE', `registry: ${shown(url)} does not answer: ${message}`);
 }

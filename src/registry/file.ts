@@ -1,4 +1,4 @@
-/** A registry in a YAML file, watched: a fixed set, with no server to run. Roles publish nothing here. */
+/** A registry in a watched YAML file: a fixed set of records, without a server. Roles publish nothing here. */
 import { unwatchFile, watchFile } from 'node:fs';
 import { readYaml, type Schema, validate } from '../config.js';
 import { describeError, FirstackError, type Problem } from '../errors.js';
@@ -13,7 +13,7 @@ export class FileRegistry implements Registry {
   view: View;
   readonly #kinds: readonly RecordKind[];
   readonly #schema: Schema;
-  /** False while the file cannot be used; the last good view stays. */
+  /** False while the file cannot be used; the last good view is kept. */
   connected = false;
   #confirmedAt = 0;
   #callbacks: (() => void)[] = [];
@@ -45,7 +45,7 @@ export class FileRegistry implements Registry {
   }
   readonly clockOffsetMs = undefined;
 
-  /** A file is read as a whole. */
+  /** Does nothing, because a file is read as a whole. */
   async follow(): Promise<void> {}
 
   async start(): Promise<void> {
@@ -54,7 +54,7 @@ export class FileRegistry implements Registry {
   }
 
   #read(): void {
-    // The records' defaults are filled in after the file was read: into copies.
+    // The defaults of records are filled in after the file was read, in copies.
     const { value, locate } = readYaml<Record<string, unknown[]>>(this.path, this.#schema);
     const problems: Problem[] = [];
     const lists: [RecordKind, unknown[]][] = [];

@@ -1,6 +1,7 @@
 /**
- * A reader's side: asks the streams what changed, and reads those records. A stream only says where to
- * look; what stands under the key is the truth, so a message twice, late or forged changes nothing.
+ * The reader's side of the registry: asks the streams which records changed, and reads those records. A stream only
+ * names keys, and the value under a key is authoritative; so a message that is repeated, late or forged changes
+ * nothing.
  */
 import type { Redis } from 'ioredis';
 import {
@@ -18,58 +19,60 @@ import {
 import type { RecordKind } from './kinds.js';
 import type { Known } from './known.js';
 
-/** Announcements in one reply; keys in one read. */
+/** The most announcements in one reply, and the most keys in one read. */
 const AT_ONCE = 1000;
 const KEYS_AT_ONCE = 500;
-/** What all readers of a fleet together may take from Redis when everyone reads everything again. */
+/**
+ * How many bytes per ms all readers of a fleet together may read from Redis when every role reads all records again.
+ */
 const RESYNC_BYTES_PER_MS = 100_000;
 const RECORD_BYTES = 200;
 const RESYNC_LEAST_MS = 10_000;
-/** Of the time, that is spent in reading everything again, fleet-wide. */
+/** The share of the time that a fleet spends reading all records again. */
 const RESYNC_SHARE = 0.05;
 
 export class Follower {
   topics: readonly Topic[];
-  /** Nobody is forgotten before (ms, `performance.now`). */
+  /** No record is forgotten before this time (ms, `performance.now`). */
   graceUntil = 0;
   readonly #last = new Map<Topic, string>();
-  /** Announced as withdrawn, and not read yet. */
+  /** Keys that were announced as withdrawn and are not read yet. */
   readonly #withdrawn = new Set<string>();
   #epoch: string | null | undefined;
   #resyncAt = 0;
   #askedAt = 0;
-  /** What the streams have named and nobody has read yet. */
+  /** Keys that the streams have named and that are not read yet. */
   #ahead: Set<string> | undefined;
   #tripMs = 0;
   #missingAt = 0;
   #readers = 0;
 
-  /** @param onEmptied called when Redis was emptied under us */
+  /** @param onEmptied called when Redis was emptied while this role was connected */
   constructor(
     readonly redis: Redis,
     readonly known: Known,
     readonly kinds: readonly RecordKind[],
     readonly onEmptied: () => void,
   ) {
-    // Kinds that come in parts are read once it is known which part is wanted.
+    // Kinds that come in parts are read only when {@link follow} names the wanted parts.
     this.topics = kinds.filter((k) => k.topicOf === undefined).map((k) => k.name);
   }
 
   get #followed(): string[] {
     return this.topics.map(kindOf);
   }
-  /** Whether it follows an urgent kind, and so wants to know at once. */
+  /** Whether this role follows an urgent kind, and so must learn of changes at once. */
   get isKeen(): boolean {
     return this.kinds.some((k) => k.isUrgent === true && this.#followed.includes(k.name));
   }
 
-  /** Finds the ends of the streams, then reads everything: what comes between is in both. */
+  /** Finds the ends of the streams, then reads all records: a change between the two is in both. */
   async begin(): Promise<void> {
     await this.#findEnds();
     await this.readAll();
   }
 
-  /** After a lost connection: whoever is there may have forgotten the last moments, or everything. */
+  /** After a lost connection: this Redis may have lost the last moments, or everything. */
   async resume(): Promise<void> {
     this.graceUntil = performance.now() + GRACE_MS;
     await this.#findEnds();
@@ -84,7 +87,7 @@ export class Follower {
     if (fresh.length > 0) await this.begin();
   }
 
-  /** Asks what changed and reads it. */
+  /** Asks which records changed and reads them. */
   async poll(): Promise<void> {
     const now = performance.now();
     if (now - this.#askedAt > CHANGES_TRUSTED_MS) this.#resyncAt = Math.min(this.#resyncAt, now);
@@ -95,7 +98,8 @@ export class Follower {
       this.#missingAt = now;
       for (const key of this.known.missing) keys.add(key);
     }
-    // Where Redis is far, the next question goes out with the reading, not a round trip after it.
+    // Where round trips to Redis are long, the next question is sent together with the read, instead of a round trip
+    // later.
     const askedAt = performance.now();
     const next = keys.size > 0 && this.#tripMs > POLL_MS ? this.#changedKeys() : undefined;
     [this.#ahead] = await Promise.all([next, this.#read([...keys])]);
@@ -103,21 +107,24 @@ export class Follower {
     this.#askedAt = now;
   }
 
-  /** Whether the next {@link poll} knows already what to read. */
+  /** Whether the next {@link poll} already knows which keys to read. */
   get isAhead(): boolean {
     return this.#ahead !== undefined;
   }
 
-  /** Whether {@link readAll} should be called, beside polling: it takes round trips of its own. */
+  /**
+   * Whether {@link readAll} should be called beside polling. It is called separately because it needs round trips of
+   * its own.
+   */
   get isAllDue(): boolean {
     return performance.now() >= this.#resyncAt;
   }
 
-  /** @param value as Redis has it now */
+  /** @param value the epoch as Redis has it now */
   sawEpoch(value: string | null): void {
     const before = this.#epoch;
     this.#epoch = value;
-    // The first sweeper there ever was gives an empty Redis its epoch; that is no loss.
+    // An empty Redis gets its epoch from the first sweeper; that is no loss of records.
     if (before === undefined || before === null || before === value) return;
     this.graceUntil = performance.now() + GRACE_MS;
     for (const topic of this.#last.keys()) this.#last.set(topic, '0-0');
@@ -134,7 +141,7 @@ export class Follower {
     this.topics.forEach((topic, i) => {
       const end = (ends[i] as [string, string[]][])[0]?.[0] ?? '0-0';
       const last = this.#last.get(topic);
-      // One who took over from a lost Redis may be behind what we have read.
+      // A Redis that replaced a lost one may be behind what this role has read.
       this.#last.set(topic, last === undefined || isBefore(end, last) ? end : last);
     });
   }
@@ -164,7 +171,7 @@ export class Follower {
     return keys;
   }
 
-  /** Takes over what stands under these keys now. */
+  /** Reads these keys and takes over their values. */
   async #read(keys: readonly string[]): Promise<void> {
     for (let at = 0; at < keys.length; at += KEYS_AT_ONCE) {
       const some = keys.slice(at, at + KEYS_AT_ONCE);
@@ -172,11 +179,11 @@ export class Follower {
       batch.get(EPOCH);
       batch.mgetBuffer(...some);
       const [epoch, values] = await results(batch.exec());
-      // Before anybody is missed.
+      // Checks the epoch before any record counts as missing.
       this.sawEpoch(epoch as string | null);
       const now = performance.now();
       some.forEach((key, i) => {
-        // Who took leave is not waited for.
+        // A withdrawn record is forgotten without waiting.
         const until = this.#withdrawn.has(key) ? 0 : this.graceUntil;
         const value = (values as (Buffer | null)[])[i];
         this.known.take(key, value, now, until);
@@ -185,7 +192,7 @@ export class Follower {
     }
   }
 
-  /** Reads every record again, whatever the streams said. */
+  /** Reads all records again, whatever the streams said. */
   async readAll(): Promise<void> {
     this.#resyncAt = Number.POSITIVE_INFINITY;
     try {
@@ -202,7 +209,7 @@ export class Follower {
     for (const kind of readers) batch.scard(indexOf(kind.name));
     const replies = await results(batch.exec());
     const counts = replies.splice(this.topics.length) as number[];
-    // What stands in no index any more is looked at by its key, too.
+    // Known records that are in no index any more are read by their keys too.
     const keys = new Set(this.known.keys(this.#followed));
     this.topics.forEach((topic, i) => {
       for (const id of replies[i] as string[]) keys.add(keyOf(kindOf(topic), id));
@@ -222,11 +229,11 @@ export class Follower {
   }
 }
 
-/** As long as it takes all who read so many records, one after another. */
+/** The time that all readers of this many records need, one after another. */
 const windowMs = (records: number, readers: number): number =>
   (records * RECORD_BYTES * readers) / RESYNC_BYTES_PER_MS;
 
-/** How often one of so many readers reads everything again, on average. */
+/** How often, on average, one of this many readers reads all records again. */
 export const resyncEveryMs = (records: number, readers: number): number =>
   Math.max(RESYNC_LEAST_MS, windowMs(records, readers) / RESYNC_SHARE);
 
@@ -238,7 +245,7 @@ export async function results(executed: Promise<[Error | null, unknown][] | null
   });
 }
 
-/** Of two ids of a stream. */
+/** Compares two ids of a stream. */
 function isBefore(a: string, b: string): boolean {
   const [[am, as], [bm, bs]] = [a.split('-').map(Number), b.split('-').map(Number)];
   return am < bm || (am === bm && as < bs);

@@ -1,4 +1,4 @@
-/** The records that a role knows, and the view that they make. Pure: no Redis in here. */
+/** The records that a role knows, and the view of them. Pure: no Redis here. */
 import { unpack } from 'msgpackr';
 import { validate } from '../config.js';
 import type { Logger } from '../log.js';
@@ -8,7 +8,7 @@ import { type RecordKind, View } from './kinds.js';
 interface Entry {
   value: unknown;
   raw: Buffer;
-  /** When its key was first found missing; 0 while it is there. */
+  /** When the key was first found missing; 0 while it exists. */
   missingSince: number;
 }
 
@@ -16,10 +16,10 @@ export class Known {
   view: View;
   readonly #kinds: ReadonlyMap<string, RecordKind>;
   readonly #entries: ReadonlyMap<string, Map<string, Entry>>;
-  /** Ids in the order of the view; undefined when one came or went. */
+  /** Ids in the order of the view; undefined when a record was added or removed. */
   readonly #order = new Map<string, string[]>();
   readonly #stale = new Set<string>();
-  /** Keys that are missing but not forgotten yet. */
+  /** Keys that are missing while their records are not forgotten yet. */
   readonly #missing = new Set<string>();
 
   constructor(
@@ -36,7 +36,7 @@ export class Known {
     for (const entries of this.#entries.values()) count += entries.size;
     return count;
   }
-  /** Keys to be looked at again, until they are back or forgotten. */
+  /** Keys to be read again, until they exist again or are forgotten. */
   get missing(): string[] {
     return [...this.#missing];
   }
@@ -49,8 +49,8 @@ export class Known {
   }
 
   /**
-   * Takes over what Redis has under a key; null when nothing.
-   * @param graceUntil no record is forgotten before (ms, `performance.now`)
+   * Takes over the value that Redis has under a key; null when it has none.
+   * @param graceUntil no record is forgotten before this time (ms, `performance.now`)
    */
   take(key: string, bytes: Buffer | null, now: number, graceUntil: number): void {
     const at = parseKey(key);
@@ -76,8 +76,8 @@ export class Known {
   }
 
   /**
-   * A record of some kinds is forgotten at once. One whose absence would end a service's steering is waited for; and no
-   * record is forgotten only because Redis came back empty.
+   * Records of some kinds are forgotten at once. A record whose absence would end a service's steering is forgotten
+   * only after a while, and no record is forgotten only because Redis came back empty.
    */
   #miss(key: string, kind: RecordKind, id: string, known: Entry, now: number, graceUntil: number): void {
     if (known.missingSince === 0) known.missingSince = now;
@@ -103,7 +103,7 @@ export class Known {
     for (const key of this.#missing) if (!this.has(key)) this.#missing.delete(key);
   }
 
-  /** Makes the view anew where it changed. @returns whether it did */
+  /** Rebuilds the changed parts of the view. @returns whether there were any */
   rebuild(): boolean {
     if (this.#stale.size === 0) return false;
     const lists = new Map(this.view.lists);

@@ -1,14 +1,14 @@
 /**
- * What others must know of a record's change, and how soon. Every heartbeat writes the record; only news
- * is announced, since an announcement makes a whole fleet read.
+ * Decides whether a change of a record is announced, and how soon. Every heartbeat writes the record, but only some
+ * changes are announced, because each announcement makes a whole fleet read.
  */
 import type { News, RecordKind } from './kinds.js';
 
-/** A record of a role's own, and what others have heard of it. */
+/** A record of this role, and the version of it that other roles know. */
 export interface Own {
   kind: RecordKind;
   value: unknown;
-  /** As it was announced last; undefined when it must be. */
+  /** The record as it was last announced; undefined when it must be announced. */
   told: unknown;
   toldAt: number;
   indexed: boolean;

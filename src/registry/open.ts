@@ -1,4 +1,4 @@
-/** The registry that a URL names. */
+/** Opens the registry that a URL names. */
 import { FirstackError } from '../errors.js';
 import type { Logger } from '../log.js';
 import { isRedisUrl, shown, type TlsFiles } from './connect.js';

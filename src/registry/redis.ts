@@ -1,12 +1,12 @@
 /**
- * The registry in Redis (7.0 or later); `keys.ts` has the names and the rhythm.
+ * The registry in Redis (7.0 or later); `keys.ts` has the names and the intervals.
  *
- *   each heartbeat:  own records, TTL three heartbeats ─ news announced on the stream ─ epoch ─ sweeper's lease
- *   each poll:       what does the stream name ─ read those records ─ view
+ *   each heartbeat:  own records, TTL three heartbeats ─ changes announced on the stream ─ epoch ─ sweeper's lease
+ *   each poll:       which keys does the stream name ─ read those records ─ view
  *
- * One connection per role, nothing blocking on it. When Redis is lost the last view stays in use, and this
- * is said; when it comes back, everybody states their records again, and nothing is forgotten before they
- * have had time to.
+ * One connection per role, without blocking commands. When Redis is lost the last view stays in use, and log and
+ * `/readyz` report it. When Redis is back, all roles publish their records again, and no record is forgotten before
+ * they have had time to do so.
  */
 import type { Redis } from 'ioredis';
 import { pack } from 'msgpackr';
@@ -37,7 +37,7 @@ import { Sweep } from './sweep.js';
 export class RedisRegistry implements Registry {
   readonly kind = 'redis';
   connected = false;
-  /** Why it is not connected, in a few words. */
+  /** Why the registry is not connected, in a few words. */
   #why = '';
   #refused = false;
   readonly #redis: Redis;
@@ -47,7 +47,7 @@ export class RedisRegistry implements Registry {
   readonly #clock: ClockCheck;
   readonly #own = new Map<string, Own>();
   readonly #callbacks: (() => void)[] = [];
-  /** What went wrong last, each way; undefined when the last time went well. */
+  /** The last failure of heartbeats and of polls; undefined when the last one succeeded. */
   readonly #failed: { beat?: string; poll?: string } = {};
   #timers: NodeJS.Timeout[] = [];
   #confirmedAt = 0;
@@ -71,7 +71,7 @@ export class RedisRegistry implements Registry {
     this.#follower = new Follower(this.#redis, this.#known, kinds, () => this.#stateAgain());
     this.#sweep = new Sweep(this.#redis, kinds);
     this.#clock = new ClockCheck(log);
-    // Without a listener ioredis prints; what matters is said by us.
+    // Without a listener ioredis prints errors itself; this role logs the relevant ones.
     this.#redis.on('error', (error: Error) => this.#onError(error));
     this.#redis.on('close', () => this.#fail('poll', 'the connection closed'));
     this.#redis.on('ready', () => void this.#found());
@@ -95,7 +95,7 @@ export class RedisRegistry implements Registry {
   async start(): Promise<void> {
     let last: Error | undefined;
     const onError = (error: Error): void => {
-      // "Connection is closed" says less than what came before it.
+      // "Connection is closed" says less than the error before it, which is kept.
       last ??= error;
     };
     this.#redis.on('error', onError);
@@ -117,7 +117,7 @@ export class RedisRegistry implements Registry {
     this.#arm();
   }
 
-  /** Everybody's heartbeat begins at another moment. */
+  /** Each role's heartbeat begins at a random moment, so that a fleet's are spread. */
   #arm(): void {
     for (const timer of this.#timers) clearInterval(timer);
     const every = (ms: number, what: () => Promise<void>): void => {
@@ -152,11 +152,11 @@ export class RedisRegistry implements Registry {
         indexed: false,
       });
     else own.value = record;
-    // All else is told with the next heartbeat.
+    // Other changes are announced with the next heartbeat.
     if (own === undefined || newsOf(kind, own.told as T | undefined, record) === 'now') void this.#beat();
   }
 
-  /** States every record of ours; announces what is news. */
+  /** Writes every record of this role, and announces the changes that are due. */
   async #beat(): Promise<void> {
     if (this.#stopped || this.#redis.status !== 'ready') return;
     this.#beatAgain = this.#beating;
@@ -188,7 +188,7 @@ export class RedisRegistry implements Registry {
       const { kind, value } = own;
       const [id, topic] = [kind.idOf(value), topicOf(kind, value)];
       const bytes = pack(kind.write?.(value) ?? value);
-      // A service outlives its origin's process: flows are still being carried.
+      // A service outlives its origin's process, because its flows are still carried.
       if (kind.isLasting === true) batch.set(key, bytes);
       else batch.set(key, bytes, 'PX', TTL_MS);
       if (!own.indexed) batch.sadd(indexOf(topic), id);
@@ -229,7 +229,7 @@ export class RedisRegistry implements Registry {
     }
   }
 
-  /** Beside the polls, which it would keep from asking for two round trips. */
+  /** Runs beside the polls, because in sequence it would delay them by two round trips. */
   async #readAll(): Promise<void> {
     if (this.#readingAll) return;
     this.#readingAll = true;
@@ -243,7 +243,10 @@ export class RedisRegistry implements Registry {
     }
   }
 
-  /** Redis may not have what we said: everything goes into the index again, and late news once more. */
+  /**
+   * Redis may have lost this role's records: all of them are added to the index again, and recent changes announced
+   * once more.
+   */
   #stateAgain(): void {
     const now = performance.now();
     for (const own of this.#own.values()) {
@@ -271,13 +274,13 @@ export class RedisRegistry implements Registry {
   #fail(way: 'beat' | 'poll', why: string): void {
     if (this.#stopped || !this.#started) return;
     this.#failed[way] = why;
-    // A peer that says nothing, or only reads, may be another one by now (Sentinel), or gone without a word.
+    // A peer that does not answer, or is read-only, may have been replaced (Sentinel), or its host may have failed.
     if (/timed out|READONLY/.test(why)) this.#redis.disconnect(true);
     const refused = /NOAUTH|WRONGPASS|NOPERM/.test(why);
     const registry = shown(this.url);
     if (refused && !this.#refused) this.log.error({ registry, why }, 'registry refuses us');
     if (this.connected) this.log.warn({ registry, why }, 'registry lost: going on with the last view');
-    // What refuses us closes the connection, too: the first says more.
+    // After a refusal the connection also closes; the reason of the refusal is kept, because it says more.
     if (refused || !this.#refused) this.#why = why;
     this.#refused ||= refused;
     if (!this.connected) return;
@@ -318,7 +321,7 @@ export class RedisRegistry implements Registry {
       await batch.exec();
       await this.#sweep.end();
     } catch {
-      // Redis is away: the TTL withdraws what we could not.
+      // Redis is unavailable: the records expire by their TTL.
     }
     this.#redis.disconnect();
   }

@@ -1,19 +1,19 @@
 /**
- * The registry's interface: what the fleet looks like now, and what this role says of itself. Two kinds:
- * `redis.ts` for a fleet, `file.ts` for a fixed set. No packet ever waits for either.
+ * The registry's interface: the fleet's present state, and the records of this role. Two implementations: `redis.ts`
+ * for a fleet, `file.ts` for a fixed set. No packet ever waits for either.
  */
 import type { RecordKind, View } from './kinds.js';
 
 export interface Registry {
   readonly kind: 'redis' | 'file';
-  /** Replaced as a whole at each change; the last one known when the registry is lost. */
+  /** Replaced as a whole at each change; the last known view while the registry is lost. */
   readonly view: View;
   readonly connected: boolean;
   /** Milliseconds since the view was last confirmed. */
   readonly viewAgeMs: number;
-  /** What is wrong while it is not connected, for `/readyz`; undefined while it is. */
+  /** The reason why it is not connected, for `/readyz`; undefined while it is. */
   readonly problem: string | undefined;
-  /** This host's wall clock less the registry's; undefined where the registry has none. */
+  /** This host's wall clock less the registry's; undefined where the registry has no clock. */
   readonly clockOffsetMs: number | undefined;
   /**
    * Reads the first view.
@@ -21,14 +21,15 @@ export interface Registry {
    */
   start(): Promise<void>;
   /**
-   * From here on only these are followed, and in the view. Until then: all kinds that do not come in parts.
+   * From now on only these topics are followed, and in the view. Before the first call: all kinds that do not come in
+   * parts.
    * @param topics names of kinds, or `KIND:PART`
    */
   follow(topics: readonly string[]): Promise<void>;
-  /** States a record of this role's own, now and with every heartbeat until {@link stop}. */
+  /** Publishes a record of this role, now and with every heartbeat until {@link stop}. */
   publish<T>(kind: RecordKind<T>, record: T): void;
   /** Called after each change of the view or of `connected`. */
   onChange(callback: () => void): void;
-  /** Withdraws this role's own records, but lasting ones, and closes. */
+  /** Withdraws this role's records, except lasting ones, and closes the connection. */
   stop(): Promise<void>;
 }

@@ -1,9 +1,9 @@
 /**
- * The record of a service: an address and ports, and the program that carries it. Every program's services are of this
- * kind; what a program must know of its service beyond that stands under the program's name.
+ * The record of a service: an address and ports, and the program that carries it. The services of all programs have
+ * this kind; properties that only the program needs are under the program's name.
  *
- * Form 1 knew one program, the race, whose keys stood beside the others. It is read as form 2 with a part `race`; and the
- * race's services are still written in form 1, for roles of the version before (ADR 12).
+ * Form 1 had only one program, the race, whose keys stood beside the others. It is read as form 2 with a part `race`.
+ * The race's services are still written in form 1, for roles of the version before (ADR 12).
  */
 import type { Schema } from '../config.js';
 import { ipv4Schema, nameSchema, portSchema, type RecordKind, recordSchema } from './kinds.js';
@@ -11,7 +11,7 @@ import { ipv4Schema, nameSchema, portSchema, type RecordKind, recordSchema } fro
 export const PROTOCOLS = ['tcp', 'udp'] as const;
 export type ServiceProtocol = (typeof PROTOCOLS)[number];
 
-/** Published by an origin. Has no time to live: flows outlive the role. */
+/** Published by an origin. It has no time to live, because flows outlive the role. */
 export interface ServiceRecord {
   v: 2;
   name: string;
@@ -19,7 +19,7 @@ export interface ServiceRecord {
   address: string;
   ports: number[];
   protocol: ServiceProtocol;
-  /** The name of the program that carries it. */
+  /** The name of the program that carries the service. */
   program: string;
   /** The program's own part, under its name. */
   [part: string]: unknown;
@@ -40,7 +40,7 @@ export interface ServicePart {
   required: string[];
 }
 
-/** The kind, for a role whose programs have these parts. Services of other programs pass unchecked beyond the base. */
+/** The kind, for a role whose programs have these parts. The parts of other programs are not checked. */
 export function serviceKindFor(parts: Readonly<Record<string, ServicePart>>): RecordKind<ServiceRecord> {
   const former = parts[FORMER_PROGRAM];
   const formerSchema: Schema =
@@ -96,5 +96,5 @@ export function serviceKindFor(parts: Readonly<Record<string, ServicePart>>): Re
 
 const versionOf = (value: unknown): unknown => (value as { v?: unknown } | null)?.v;
 
-/** The kind as a key of a view. */
+/** The kind, for use as a key of a view. */
 export const serviceKind = serviceKindFor({});

@@ -1,7 +1,7 @@
 /**
- * The records of a role that dies expire, and no role announces it. So one role at a time, by a lease,
- * compares the keys with the index each heartbeat, mends the index, and announces what it mended. The others
- * need not look: a fleet costs one scan a second, whatever its size.
+ * When a role dies its records expire, and no role announces that. So one role at a time, by a lease, compares the
+ * keys with the index each heartbeat, corrects the index, and announces the corrections. The other roles need not
+ * look: a fleet of any size costs one scan a second.
  */
 import { randomUUID } from 'node:crypto';
 import type { Redis } from 'ioredis';
@@ -13,7 +13,7 @@ export class Sweep {
   readonly #name = randomUUID();
   #under = false;
   holds = false;
-  /** Kinds that are looked for: those of this role, and those whose index a look has found (other programs' roles). */
+  /** Kinds that are swept: those of this role, and those (of other programs' roles) whose index a scan has found. */
   readonly #swept: Set<string>;
   readonly #unswept: ReadonlySet<string>;
 
@@ -25,7 +25,7 @@ export class Sweep {
     this.#unswept = new Set(kinds.filter((k) => k.isUnswept === true).map((k) => k.name));
   }
 
-  /** The arguments of the SET that asks for the lease; its reply goes to {@link heard}. */
+  /** The arguments of the SET command that requests the lease; its reply goes to {@link heard}. */
   get asking(): [string, string, 'PX', number, 'NX', 'GET'] {
     return [SWEEPER, this.#name, 'PX', LEASE_MS, 'NX', 'GET'];
   }
@@ -34,9 +34,10 @@ export class Sweep {
   }
 
   /**
-   * One look through all keys.
-   * @param inGrace roles may be about to state their records again: none is announced as gone
-   * @returns the epoch, when Redis had none and so was empty
+   * One pass through all keys.
+   * @param inGrace true while roles may be about to publish their records again: then no record is announced as
+   * missing
+   * @returns the new epoch, when Redis had none and so was empty
    */
   async round(inGrace: () => boolean): Promise<string | undefined> {
     if (this.#under) return undefined;
@@ -45,7 +46,8 @@ export class Sweep {
       const epoch = randomUUID();
       await this.redis.pexpire(SWEEPER, LEASE_MS);
       if ((await this.redis.set(EPOCH, epoch, 'NX', 'GET')) === null) return epoch;
-      // The index first: who comes in between is in both, or a stray that is announced twice.
+      // Reads the index first: a record that is added in between is in both, or is announced twice, which does no
+      // harm.
       const indexes = this.redis.pipeline();
       const swept = [...this.#swept];
       for (const kind of swept) indexes.smembers(indexOf(kind));
@@ -76,7 +78,7 @@ export class Sweep {
     }
   }
 
-  /** The ids of each kind that have a record. */
+  /** By kind: the ids that have a record. */
   async #scan(): Promise<Map<string, Set<string>>> {
     const found = new Map<string, Set<string>>();
     let cursor = '0';
@@ -85,7 +87,7 @@ export class Sweep {
       for (const key of keys) {
         const at = parseKey(key);
         if (at === undefined) continue;
-        // A part of a kind has a colon in its topic; such kinds are hints.
+        // The index of a kind's part has a colon in its topic; kinds that come in parts are not swept.
         if (at.kind === 'index') {
           if (!at.id.includes(':') && !this.#unswept.has(at.id)) this.#swept.add(at.id);
           continue;
@@ -99,7 +101,7 @@ export class Sweep {
     return found;
   }
 
-  /** Gives the lease back, so that the next one need not wait for its end. */
+  /** Returns the lease, so that the next sweeper need not wait until it expires. */
   async end(): Promise<void> {
     if (this.holds && (await this.redis.get(SWEEPER)) === this.#name) await this.redis.del(SWEEPER);
   }

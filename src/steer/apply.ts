@@ -1,6 +1,6 @@
 /**
- * Carries a {@link Steering} out, keeps a record of it under the run directory, and takes it back: on
- * stop, or at the next start of an instance that was killed.
+ * Applies a {@link Steering}, records it under the run directory, and removes it again: on stop, or at the next start
+ * of an instance that was killed.
  */
 import { execFile } from 'node:child_process';
 import {
@@ -38,12 +38,12 @@ import {
 const run = promisify(execFile);
 export const RUN_DIRECTORY = process.env.FIRSTACK_RUN_DIR ?? '/run/firstack';
 
-/** What is needed to take a steering back. */
+/** The record that is needed to remove a steering. */
 interface Applied {
   pid: number;
-  /** The process's start time, so that a recycled pid is not taken for it. */
+  /** The process's start time, so that another process with a reused pid is not taken for it. */
   started: string;
-  /** The network namespace; instances of several may share a run directory. */
+  /** The network namespace; instances of several namespaces may share a run directory. */
   namespace: number;
   tun: string;
   mark: number;
@@ -54,7 +54,7 @@ interface Applied {
   priority: number;
   movedLocal: boolean;
   sysctls: { key: string; before: string }[];
-  /** Adjacent servers: their numbers by address, and where those stand. */
+  /** Adjacent servers: their numbers by address, and their marks and tables. */
   hops?: Hops;
 }
 
@@ -66,7 +66,7 @@ export class Steerer {
   #nft = '';
   #routes = '';
   #hopsText = '';
-  /** What a killed predecessor left of its servers: connections go on by it. */
+  /** The servers of a killed predecessor, because existing connections still use their numbers. */
   #left: Hops | undefined;
 
   constructor(readonly instance: string) {
@@ -74,7 +74,7 @@ export class Steerer {
   }
 
   /**
-   * Takes the instance's name, and takes back what a killed predecessor left.
+   * Claims the instance's name, and removes what a killed predecessor left.
    * @throws FirstackError FSA_INSTANCE_RUNNING
    */
   async claim(): Promise<void> {
@@ -88,11 +88,11 @@ export class Steerer {
     this.#applied = { ...left, hops: undefined };
     await this.remove();
     this.#left = left.hops;
-    // Until it is known whether they are still wanted.
+    // The predecessor's servers stay recorded until it is known whether they are still wanted.
     if (left.hops !== undefined) this.#write({ ...left, sysctls: [], movedLocal: false });
   }
 
-  /** First call: everything. Later ones: the nftables table, if it changed. The TUN must exist. */
+  /** Applies everything at the first call; later only the nftables table, if it changed. The TUN must exist. */
   async apply(steering: Steering): Promise<void> {
     if (this.#applied === undefined) await this.#begin(steering);
     else if (routeArguments(steering).join() !== this.#routes) await this.#route(steering);
@@ -130,7 +130,7 @@ export class Steerer {
       await this.#route(s);
       for (const rule of ruleArguments(s)) await command('ip', ['rule', 'add', ...rule]);
       if (s.beforeLocal && (await hasRule('0', 'local'))) {
-        // The new rule before the old one goes: the host is never without its local table.
+        // Adds the new rule before it deletes the old one, so that the host is never without its local table.
         if (!(await hasRule(String(LOCAL_RULE_MOVED), 'local')))
           await command('ip', ['rule', 'add', 'pref', String(LOCAL_RULE_MOVED), 'lookup', 'local']);
         await command('ip', ['rule', 'del', 'pref', '0', 'lookup', 'local']);
@@ -141,7 +141,7 @@ export class Steerer {
     }
   }
 
-  /** Servers keep their numbers, also those that are no longer among them: their connections go on. */
+  /** Servers keep their numbers. A removed server keeps its number too, because existing connections use it. */
   async #applyHops(instance: string, n: NextHops | undefined): Promise<void> {
     const a = this.#applied!;
     if (a.hops !== undefined && (n === undefined || !sameHops(a.hops, n))) {
@@ -165,7 +165,8 @@ export class Steerer {
     }
     const text = nextHopsText(instance, n, new Map(Object.entries(numbers)));
     if (text === this.#hopsText) return;
-    // One of another size cannot be changed: what it remembers is lost then, and said to be in the manual.
+    // A table of another size cannot be changed. It is made anew, which loses its remembered connections; README.md
+    // says so.
     if (!(await this.#load(text))) {
       await attempt('nft', ['delete', 'table', 'inet', nextHopsTable(instance)]);
       await command('nft', ['-f', '-'], text);
@@ -174,8 +175,8 @@ export class Steerer {
   }
 
   /**
-   * Numbers run short: those of servers that are no longer among them, and to which no connection is remembered to have
-   * gone, are free for others.
+   * Frees numbers when they run short: those of servers that are no longer listed and that no remembered connection
+   * uses.
    */
   async #freeNumbers(instance: string, n: NextHops, hops: Hops): Promise<void> {
     const used = new Set(n.servers);
@@ -216,12 +217,12 @@ export class Steerer {
     this.#routes = routeArguments(s).join();
   }
 
-  /** Takes everything back. Harmless when there is nothing. */
+  /** Removes everything. Does nothing when nothing was applied. */
   async remove(): Promise<void> {
     const a = this.#applied;
     if (a === undefined) return;
     await attempt('nft', ['delete', 'table', 'inet', tableName(this.instance)]);
-    // A role that was killed and started again may have left the rule twice.
+    // A role that was killed and started again may have added the rule twice.
     for (const rule of ruleArguments(a)) while (await attempt('ip', ['rule', 'del', ...rule]));
     for (const table of [a.table, a.tunnelTable])
       await attempt('ip', ['route', 'flush', 'table', String(table)]);
@@ -233,7 +234,7 @@ export class Steerer {
       try {
         writeSysctl(key, before);
       } catch {
-        // The interface that it belonged to is gone.
+        // The interface to which the setting belonged no longer exists.
       }
     }
     await this.#removeHops(a.hops);
@@ -278,7 +279,7 @@ function leastFree(taken: readonly number[], most: number): number {
   throw new FirstackError('FSA_CONFIG_VALUE', `steering.serverMask numbers ${most} servers at most`);
 }
 
-/** Removes a record of an instance, and its directory with the last one. */
+/** Removes a record of an instance, and its directory with the last record. */
 export function forgetRecord(instance: string, file: string): void {
   const directory = `${RUN_DIRECTORY}/${instance}`;
   rmSync(`${directory}/${file}`, { force: true });
@@ -305,7 +306,7 @@ export function isAlive(pid: number, started: string): boolean {
 
 const sysctlPath = (key: string): string => `/proc/sys/${splitSysctl(key).join('/')}`;
 
-/** net.ipv4.conf.IFACE.name, where IFACE may itself hold dots (a VLAN). */
+/** Splits net.ipv4.conf.IFACE.name, where IFACE may itself contain dots (a VLAN). */
 function splitSysctl(key: string): string[] {
   const match = /^(net)\.(ipv4|ipv6)\.(conf)\.(.+)\.([^.]+)$/.exec(key);
   return match === null ? key.split('.') : match.slice(1);
@@ -332,7 +333,7 @@ async function hasRule(pref: string, table: string): Promise<boolean> {
   return rules.some((r) => String(r.priority) === pref && r.table === table && r.fwmark === undefined);
 }
 
-/** Runs a tool; its own words become the error. */
+/** Runs a tool; its own message becomes the error. */
 export async function command(tool: string, args: string[], input?: string): Promise<string> {
   const child = run(tool, args, { maxBuffer: 64 << 20 });
   if (input !== undefined) child.child.stdin?.end(input);

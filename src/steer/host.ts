@@ -1,4 +1,4 @@
-/** What is true of this host before a role changes anything: the questions of `--check`. */
+/** The state of this host before a role changes anything, and the checks of `--check`. */
 import { readFileSync } from 'node:fs';
 import { FirstackError, type Problem } from '../errors.js';
 import { overlaps, type Prefix, parsePrefix } from '../wire/address.js';
@@ -8,10 +8,10 @@ import { forwardDrops, type Leg, masquerades, parseRuleset, type Ruleset } from 
 export interface HostInterface {
   name: string;
   mtu: number;
-  /** It has Ethernet headers. */
+  /** Whether the interface has Ethernet headers. */
   ethernet: boolean;
   addresses: string[];
-  /** The same with their lengths, as `a.b.c.d/n`. */
+  /** The same addresses with their prefix lengths, as `a.b.c.d/n`. */
   networks: string[];
 }
 
@@ -21,7 +21,7 @@ export interface Host {
   ruleset: Ruleset;
 }
 
-/** Looks at the host. @throws FirstackError FSA_PERMISSION, FSA_TOOL_MISSING */
+/** Reads the host's state. @throws FirstackError FSA_PERMISSION, FSA_TOOL_MISSING */
 export async function inspectHost(): Promise<Host> {
   requireNetAdmin();
   const links = JSON.parse(await command('ip', ['-j', 'address', 'show'])) as {
@@ -103,7 +103,7 @@ export function checkLocalAddress(host: Host, address: string, mend: string): Pr
     : [{ code: 'FSA_ADDRESS_NOT_LOCAL', message: `${address} is not an address of this host: ${mend}` }];
 }
 
-/** A packet can be handed plainly only to who stands on one of these networks. */
+/** A packet can be sent unencapsulated only to a server on one of these networks. */
 export function checkAdjacent(host: Host, names: readonly string[], address: string): Problem[] {
   const networks = host.interfaces.filter((i) => names.includes(i.name)).flatMap((i) => i.networks);
   const own = parsePrefix(`${address}/32`) as Prefix;

@@ -1,9 +1,11 @@
 /**
- * Who uses which bits of a packet's mark, which routing tables and which rule preferences, in one place.
+ * Which role and program uses which bits of a packet's mark, which routing tables and which rule preferences, in one
+ * place.
  *
- * Bits 24 to 27 are the race's, as they have always been: a role's number, and one bit each for packets into a tunnel and
- * for pinned ones. Every other program leaves those bits 0 and uses bits 16 to 23: its number (1 to 15) and the kind of
- * mark. The race's rules match none of these, and theirs match none of the race's.
+ * Bits 24 to 27 belong to the race, as in earlier versions: a role's number, one bit for packets that will be
+ * encapsulated and one for pinned packets. Every other program leaves those bits 0 and uses bits 16 to 23: its number
+ * (1 to 15), the role and the kind of mark. The race's rules match none of the other programs' marks, and their rules
+ * match none of the race's.
  *
  *   27 26 25 24   23 22 21 20   19 18 17 16
  *   the race      program       role · kind
@@ -11,17 +13,17 @@
 export const ROLES = ['gateway', 'origin', 'replica'] as const;
 export type RoleName = (typeof ROLES)[number];
 
-/** What a program's inner instance may put on packets and into the host's tables. */
+/** What a program's inner instance may set on packets and in the host's tables. */
 export interface Allocation {
-  /** Of packets on their way to the program's TUN. */
+  /** The mark of packets on their way to the program's TUN. */
   mark: number;
-  /** The same, for packets that will be encapsulated. */
+  /** The mark of packets on their way to the TUN that will be encapsulated. */
   tunnelMark: number;
-  /** Of packets that were translated before the stack sees them. */
+  /** The mark of packets that hooks translated before the stack sees them. */
   pinnedMark: number;
-  /** The bits that are the program's. */
+  /** The bits of the mark that belong to the program. */
   mask: number;
-  /** Routing table of {@link mark}. */
+  /** Routing table for {@link mark}. */
   table: number;
   tunnelTable: number;
   /** Preference of the policy rules, and of the tc filters. */
@@ -35,7 +37,7 @@ const RACE_TUNNEL = 0x04000000;
 const RACE_PINNED = 0x08000000;
 const RACE_TABLE = 7411;
 const TUNNEL_TABLES = 1000;
-/** Before the local table's rule, which a replica moves to preference 10. */
+/** The rule must stand before the local table's rule, which a replica moves to preference 10. */
 const RACE_REPLICA_PRIORITY = 5;
 const RACE_TUNS: Record<RoleName, string> = { gateway: 'fsgw0', origin: 'fsor0', replica: 'fsre0' };
 
@@ -48,10 +50,10 @@ const TUNNELLED = 1;
 const PINNED = 2;
 const PROGRAM_TABLE = 7500;
 const PROGRAM_PRIORITY = 7500;
-/** The most programs beside the race. */
+/** The most programs besides the race. */
 export const MOST_PROGRAMS = 15;
 
-/** @param program its number; 0 is the race */
+/** @param program the program's number; 0 is the race */
 export function allocate(program: number, role: RoleName): Allocation {
   const r = ROLES.indexOf(role);
   if (program === 0) {

@@ -1,20 +1,22 @@
 /**
- * Which of several adjacent servers a connection goes to, as text for the kernel: a hash of the connection leads to a
- * slot, the slot to a server's mark, an `ip rule` on it to a routing table whose only route goes by that server. Where a
- * connection's SYN went is remembered, so that the rest of it follows through changes of the slots.
+ * Assigns connections to several adjacent servers, as text for the kernel. A hash of the connection selects a slot,
+ * and the slot has a server's mark. An `ip rule` on the mark leads to a routing table whose only route is via that
+ * server. The server to which a connection's SYN went is remembered, so that the rest of the connection goes there
+ * when the slots change.
  *
- * In a table of its own, which changes without losing what it remembers, and goes on without its process.
+ * Uses a separate nftables table, so that rules can be replaced without losing the `flows` map, and keep working
+ * after this process dies.
  */
 import { interfaces, tableName } from './plan.js';
 
 export interface NextHops {
   wan: readonly string[];
   tun: string;
-  /** Bits of the mark that number the servers; of packets to them, the whole mark is set. */
+  /** The bits of the mark that number the servers. For packets to the servers the whole mark is set. */
   mask: number;
-  /** What steers a SYN to the TUN as well. */
+  /** The mark that steers a SYN to the TUN, which is set too. */
   steer: { mark: number; mask: number };
-  /** Routing table of server 1; that of server 2 is the next one, and so on. */
+  /** Routing table of server 1; server 2 has the next table, and so on. */
   table: number;
   priority: number;
   seed: number;
@@ -24,12 +26,12 @@ export interface NextHops {
   services: readonly { address: string; port: number; slots: Int32Array }[];
 }
 
-/** The name of the table that remembers. */
+/** The name of the table that remembers connections. */
 export function nextHopsTable(instance: string): string {
   return `${tableName(instance)}_servers`;
 }
 
-/** As many servers as the mask's bits can number, 0 being none. */
+/** The number of servers that the mask's bits can number; 0 means none. */
 export function mostServers(mask: number): number {
   return (mask >>> 0) / lowest(mask);
 }
@@ -37,17 +39,17 @@ export function mostServers(mask: number): number {
 const lowest = (mask: number): number => (mask & -mask) >>> 0;
 const hex = (n: number): string => `0x${(n >>> 0).toString(16)}`;
 const seconds = (ms: number): string => `${Math.ceil(ms / 1000)}s`;
-/** The mark of a server's number. */
+/** The mark of the server with this number. */
 export const markOf = (mask: number, number: number): number => number * lowest(mask);
 
 const FLOW = 'ip saddr . tcp sport . ip daddr . tcp dport';
 const SYN = 'tcp flags & (syn | ack | rst) == syn';
-/** After the role's own table has looked. */
+/** After the role's own nftables table. */
 const PRIORITY = -290;
 
 /**
- * For `nft -f`: makes the table where it is not there, and replaces its rules, in one transaction.
- * @param numbers of the servers, by address
+ * Text for `nft -f`: makes the table where it does not exist, and replaces its rules, in one transaction.
+ * @param numbers the servers' numbers, by address
  */
 export function nextHopsText(instance: string, n: NextHops, numbers: ReadonlyMap<string, number>): string {
   const table = `inet ${nextHopsTable(instance)}`;
@@ -58,20 +60,20 @@ export function nextHopsText(instance: string, n: NextHops, numbers: ReadonlyMap
     const to = `ip daddr ${address} tcp dport ${port}`;
     const remember = (ms: number): string => `update @flows { ${FLOW} timeout ${seconds(ms)} : meta mark }`;
     return [
-      // A SYN passes by here twice: on its way to the role, and when the role lets it go on.
+      // A SYN passes here twice: on its way to the role's TUN, and when the role has written it to the TUN again.
       `${from([n.tun])} ${to} ${SYN} jump ${chains[i]}`,
       `${from(n.wan)} ${to} ${SYN} jump ${chains[i]}`,
       `${from(n.wan)} ${to} ${SYN} meta mark set meta mark & ${hex(~n.steer.mask)} | ${hex(n.steer.mark)} accept`,
       `${from(n.wan)} ${to} tcp flags & (fin | rst) != 0 meta mark set ${FLOW} map @flows ${remember(n.flows.closingTimeoutMs)} accept`,
       `${from(n.wan)} ${to} meta mark set ${FLOW} map @flows ${remember(n.flows.establishedTimeoutMs)} accept`,
-      // Unknown: begun before there were several, or forgotten.
+      // An unknown connection: it began before the service had several servers, or was forgotten.
       `${from(n.wan)} ${to} jump ${chains[i]}`,
     ];
   });
   const choices = served.flatMap((service, i) => [
     `flush chain ${table} ${chains[i]}`,
     `add rule ${table} ${chains[i]} meta mark set jhash ${FLOW} mod ${service.slots.length} seed ${hex(n.seed)} map { ${slotElements(n, service.slots, numbers)} }`,
-    // An update would leave an old connection's server there.
+    // Deletes first, because an update would keep the server of an older connection with the same tuple.
     `add rule ${table} ${chains[i]} delete @flows { ${FLOW} : meta mark }`,
     `add rule ${table} ${chains[i]} add @flows { ${FLOW} timeout ${seconds(n.flows.openingTimeoutMs)} : meta mark }`,
   ]);
@@ -96,7 +98,7 @@ function slotElements(n: NextHops, slots: Int32Array, numbers: ReadonlyMap<strin
   return elements.join(', ');
 }
 
-/** One server's rule and its table's only route, as `ip rule` and `ip route` take them. */
+/** One server's rule, and its table's only route, as arguments of `ip rule` and `ip route`. */
 export function nextHopArguments(
   n: Pick<NextHops, 'mask' | 'table' | 'priority'>,
   number: number,
@@ -111,7 +113,7 @@ export function nextHopArguments(
   };
 }
 
-/** The marks that `nft -j list map` shows as values: of the servers to which connections are remembered to have gone. */
+/** The values in the output of `nft -j list map`: the marks of the servers that remembered connections use. */
 export function marksIn(json: string): number[] {
   const { nftables } = JSON.parse(json) as { nftables: { map?: { elem?: [unknown, number][] } }[] };
   return nftables.flatMap((x) => (x.map?.elem ?? []).map(([, mark]) => mark));

@@ -1,51 +1,54 @@
 /**
- * Steering as text: which packets reach a role's TUN. One nftables table per instance sets a masked
- * mark; an `ip rule` on it leads to a routing table whose only route is the TUN. When the TUN goes, so
- * does the route, and marked packets fall through to the main table: fail open.
+ * Steering as text: which packets reach a role's TUN. One nftables table per instance sets a masked mark; an `ip
+ * rule` on it leads to a routing table whose only route is the TUN. When the TUN is removed, the kernel removes the
+ * route too, and marked packets fall through to the main table: fail open.
  *
- * Roles fill in {@link Steering}; `apply.ts` carries it out.
+ * Roles fill in {@link Steering}; `apply.ts` applies it.
  */
 
 import { type NextHops, nextHopArguments, nextHopsText } from './next-hops.js';
 
-/** What a role asks for. */
+/** The steering that a role requests. */
 export interface Steering {
   instance: string;
   tun: string;
-  /** The mark's value and the bits that are ours; the rest of the mark is left alone. */
+  /** The mark's value, and the bits of the mark that this instance sets; it leaves the other bits alone. */
   mark: number;
   mask: number;
-  /** Routing table, and preference of its rule. */
+  /** Routing table, and preference of the rule that leads to it. */
   table: number;
   priority: number;
   /**
-   * For packets that will be encapsulated: a mark and a table of their own, whose route has a locked MTU
-   * of {@link tunnelMtu}. What comes back encapsulated has the interface's whole MTU.
+   * For packets that will be encapsulated: a mark and a table of their own, whose route has a locked MTU of {@link
+   * tunnelMtu}. Encapsulated packets that come from the TUN may have the interface's whole MTU.
    */
   tunnelMark: number;
-  /** Of packets that are translated before the stack sees them: they are left alone. */
+  /** The mark of packets that hooks translated before the stack sees them: the rules do not change these packets. */
   pinnedMark: number;
   tunnelTable: number;
-  /** Undefined where nothing is encapsulated. */
+  /** Undefined for a role that encapsulates no packets. */
   tunnelMtu: number | undefined;
-  /** nftables set and chain declarations, the inside of the table. See {@link chain} and {@link set}. */
+  /** nftables set and chain declarations: the content of the table. See {@link chain} and {@link set}. */
   body: string;
-  /** Steered packets are addressed to this host: our rule must stand before the local table's. */
+  /** Whether steered packets are addressed to this host: then this role's rule must stand before the local table's. */
   beforeLocal: boolean;
   sysctls: { key: string; value: string }[];
-  /** Where connections are spread over several adjacent servers. */
+  /** Set where connections are spread over several adjacent servers. */
   nextHops?: NextHops;
 }
 
-/** An address on the TUN, so that `rp_filter` in loose mode passes there (RFC 7600's dummy address). */
+/** An address on the TUN, so that packets pass `rp_filter` in loose mode there (RFC 7600's dummy address). */
 export const TUN_ADDRESS = '192.0.0.8/32';
-/** Where the local table's rule stands while a role needs to look before it. */
+/** Preference of the local table's rule while a role's rule must stand before it. */
 export const LOCAL_RULE_MOVED = 10;
 
-/** Of a role before whose rule the local table's stood: any preference before where that goes. */
+/**
+ * Preference of the role's rule then, where the configured one would come too late: any preference below {@link
+ * LOCAL_RULE_MOVED}.
+ */
 const BEFORE_LOCAL = 5;
 
-/** Where steered packets are addressed to this host, our rule must stand before the local table's. */
+/** Where steered packets are addressed to this host, the role's rule must stand before the local table's. */
 export function beforeLocal(config: {
   local: boolean;
   steering: { priority: number };
@@ -68,7 +71,7 @@ export function set(name: string, type: string, elements: readonly string[]): st
   return `  set ${name} {\n    type ${type}${flags}${list}\n  }\n`;
 }
 
-/** A base chain; at raw priority, unless another is given, connection tracking has not looked yet. */
+/** A base chain. At raw priority, the default, it runs before connection tracking. */
 export function chain(
   name: string,
   hook: string,
@@ -79,17 +82,17 @@ export function chain(
   return branch(name, [`type ${type} hook ${hook} priority ${priority}; policy accept;`, ...rules]);
 }
 
-/** A chain that others jump to. */
+/** A chain to which other chains jump. */
 export function branch(name: string, rules: readonly string[]): string {
   return `  chain ${name} {\n${rules.map((r) => `    ${r}\n`).join('')}  }\n`;
 }
 
-/** The statement that sends a packet to the TUN, as one that passes through it. */
+/** The statement that steers a packet to the TUN, for packets that are not encapsulated. */
 export function steerTo(s: { mark: number; mask: number }): string {
   return setMark(s.mark, s.mask);
 }
 
-/** The statement that sends a packet to the TUN to be encapsulated. */
+/** The statement that steers a packet to the TUN for encapsulation. */
 export function steerIntoTunnel(s: { tunnelMark: number; mask: number }): string {
   return setMark(s.tunnelMark, s.mask);
 }
@@ -99,7 +102,7 @@ function setMark(mark: number, mask: number): string {
   return `meta mark set meta mark & ${hex(~mask)} | ${hex(mark)}`;
 }
 
-/** The rule that lets packets by which were translated before the stack saw them. */
+/** The rule that accepts packets that hooks translated before the stack saw them. */
 export function letPinned(s: { pinnedMark: number; mask: number }): string {
   const hex = (n: number): string => `0x${(n >>> 0).toString(16).padStart(8, '0')}`;
   return `meta mark & ${hex(s.mask)} == ${hex(s.pinnedMark)} notrack accept`;
@@ -113,13 +116,13 @@ export function interfaces(names: readonly string[]): string {
 /** The three kinds of ICMP error. */
 export const ICMP_ERRORS = 'icmp type { destination-unreachable, time-exceeded, parameter-problem }';
 
-/** The whole table, for `nft -f`: replaces what was there, atomically. */
+/** The whole table for `nft -f`: replaces the former one atomically. */
 export function nftText(s: Steering): string {
   const name = tableName(s.instance);
   return `table inet ${name} {}\ndelete table inet ${name}\ntable inet ${name} {\n${s.body}}\n`;
 }
 
-/** Selector and action of each policy rule, as `ip rule` takes them. */
+/** Selector and action of each policy rule, as arguments of `ip rule`. */
 export function ruleArguments(
   s: Pick<Steering, 'mark' | 'tunnelMark' | 'mask' | 'table' | 'tunnelTable' | 'priority'>,
 ): string[][] {
@@ -131,14 +134,14 @@ export function ruleArguments(
   return [rule(s.mark, s.table), rule(s.tunnelMark, s.tunnelTable)];
 }
 
-/** Each table's only route, as `ip route` takes it. */
+/** Each table's only route, as arguments of `ip route`. */
 export function routeArguments(s: Pick<Steering, 'tun' | 'table' | 'tunnelTable' | 'tunnelMtu'>): string[][] {
   const route = (table: number): string[] => ['default', 'dev', s.tun, 'table', String(table)];
   const locked = s.tunnelMtu === undefined ? [] : ['mtu', 'lock', String(s.tunnelMtu)];
   return [route(s.table), [...route(s.tunnelTable), ...locked]];
 }
 
-/** What would be done, for `--check`. */
+/** The commands that would be run, for `--check`. */
 export function describe(s: Steering): string {
   const lines = [
     `# nftables (nft -f)`,
@@ -158,7 +161,7 @@ export function describe(s: Steering): string {
 
 function describeNextHops(instance: string, n: NextHops): string[] {
   const numbers = new Map(n.servers.map((address, i) => [address, i + 1]));
-  // Thousands of slots say nothing to a reader.
+  // Shortens maps, because thousands of slots are of no use to a reader.
   const text = nextHopsText(instance, n, numbers).replace(/ map \{ [^}]{80,}\}/g, ' map { … }');
   const hops = [...numbers].map(([address, number]) => nextHopArguments(n, number, address));
   return [
@@ -169,7 +172,10 @@ function describeNextHops(instance: string, n: NextHops): string[] {
   ];
 }
 
-/** On the TUN itself; they go with it. A packet with a local source comes back through it: accept_local. */
+/**
+ * Settings of the TUN itself, which the kernel removes with it. accept_local, because packets with a local source
+ * come back through it.
+ */
 export function tunSysctls(tun: string): { key: string; value: string }[] {
   const at = `net.ipv4.conf.${tun}`;
   return [

@@ -1,10 +1,10 @@
 /**
- * Reads the host's own nftables rules (`nft -j list ruleset`) as far as they decide whether our packets
- * would get through. Each match is true, false or unknown for a leg; unknown never convicts a filter.
+ * Reads the host's own nftables rules (`nft -j list ruleset`) as far as they decide whether a role's packets would
+ * pass. Each match is true, false or unknown for a leg; a filter with an unknown match is not reported as dropping.
  */
 import { overlaps, type Prefix, parsePrefix } from '../wire/address.js';
 
-/** One crossing of the forward hook. Our packets are untracked TCP. */
+/** One crossing of the forward hook. A role's packets are untracked TCP. */
 export interface Leg {
   iif: string;
   oif: string;
@@ -41,7 +41,7 @@ export function parseRuleset(json: string): Ruleset {
 
 const carriesIpv4 = (c: Chain): boolean => c.family === 'inet' || c.family === 'ip';
 
-/** The forward chains that would drop a packet on this leg, as `table chain: why`. */
+/** The forward chains that would drop a packet on this leg, as `table chain: reason`. */
 export function forwardDrops(ruleset: Ruleset, leg: Leg): string[] {
   return ruleset.chains
     .filter((c) => carriesIpv4(c) && c.hook === 'forward' && c.type === 'filter')
@@ -53,8 +53,8 @@ export function forwardDrops(ruleset: Ruleset, leg: Leg): string[] {
 }
 
 /**
- * The postrouting rules that would rewrite a source on its way out of `oif`.
- * @param clients the sources in question; without them every source is
+ * The postrouting rules that would rewrite the source of a packet that leaves by `oif`.
+ * @param clients the prefixes of the packets' sources; without them any source counts
  */
 export function masquerades(ruleset: Ruleset, oif: string, clients?: readonly Prefix[]): string[] {
   const out: string[] = [];
@@ -66,7 +66,7 @@ export function masquerades(ruleset: Ruleset, oif: string, clients?: readonly Pr
 
   function collect(base: Chain, name: string, depth: number): void {
     for (const r of ruleset.rules) {
-      // Chains of one name stand in several tables: ip6's own masquerading is none of IPv4.
+      // Several tables have chains of the same name. Masquerading in a table of family ip6 does not concern IPv4.
       if (depth >= 16 || r.chain !== name || r.table !== base.table || r.family !== base.family) continue;
       if (r.expr.some((e) => matches(e, { iif: '', oif }) === false || isOfOthers(e, clients))) continue;
       for (const e of r.expr) {
@@ -78,7 +78,7 @@ export function masquerades(ruleset: Ruleset, oif: string, clients?: readonly Pr
   }
 }
 
-/** Whether a match on the source address leaves all of our clients out (Docker masquerades its own only). */
+/** Whether a match on the source address excludes all of the clients (Docker masquerades its own networks only). */
 function isOfOthers(e: Json, clients: readonly Prefix[] | undefined): boolean {
   const match = e.match as { op: string; left: Json; right: unknown } | undefined;
   const payload = match?.left.payload as { protocol: string; field: string } | undefined;
@@ -89,12 +89,12 @@ function isOfOthers(e: Json, clients: readonly Prefix[] | undefined): boolean {
     const prefix = (value as { prefix?: { addr: string; len: number } })?.prefix;
     const text = prefix === undefined ? `${String(value)}/32` : `${prefix.addr}/${prefix.len}`;
     const theirs = parsePrefix(text);
-    // What cannot be read (a range, a named set) may hold one of ours.
+    // A match that cannot be interpreted (a range, a named set) may include a client.
     return theirs !== undefined && !clients.some((ours) => overlaps(ours, theirs));
   });
 }
 
-/** 'accept', a reason to drop, or undefined when the chain leaves it open. */
+/** 'accept', a reason to drop, or undefined when the chain decides nothing. */
 function walk(ruleset: Ruleset, base: Chain, name: string, leg: Leg, depth: number): string | undefined {
   if (depth > 16) return undefined;
   for (const r of ruleset.rules) {
@@ -108,7 +108,7 @@ function walk(ruleset: Ruleset, base: Chain, name: string, leg: Leg, depth: numb
         return `a rule in ${name} drops everything from ${leg.iif} to ${leg.oif}`;
       if ('return' in e && certain) return undefined;
       const next = (e.jump ?? e.goto) as { target: string } | undefined;
-      // A branch that may be taken is taken for what it accepts or drops for certain.
+      // A jump that is certain to be taken counts with the verdict that its chain is certain to give.
       if (next !== undefined && certain) {
         const verdict = walk(ruleset, base, next.target, leg, depth + 1);
         if (verdict !== undefined || 'goto' in e) return verdict;
@@ -120,7 +120,7 @@ function walk(ruleset: Ruleset, base: Chain, name: string, leg: Leg, depth: numb
   return undefined;
 }
 
-/** `ct state vmap { … }`: what it says to an untracked packet. */
+/** The verdict of `ct state vmap { … }` for an untracked packet. */
 function verdictMap(e: Json): string | undefined {
   const vmap = e.vmap as { key?: { ct?: { key: string } }; data?: { set?: [unknown, Json][] } } | undefined;
   if (vmap?.key?.ct?.key !== 'state') return undefined;
@@ -143,7 +143,7 @@ const STATEMENTS = [
   'vmap',
 ];
 
-/** Whether an expression holds for our packet on this leg; statements hold always. */
+/** Whether an expression is true for a role's packet on this leg; statements are always true. */
 function matches(e: Json, leg: Leg): boolean | undefined {
   const match = e.match as { op: string; left: Json; right: unknown } | undefined;
   if (match === undefined) return STATEMENTS.some((s) => s in e) ? true : undefined;

@@ -81,7 +81,7 @@ describe.each(CONFIGURATIONS)('configuration %s', (configuration) => {
       const argv = [...lab.roles.argv('gateway'), '--unpin'];
       const env = `FIRSTACK_BPF_DIR=${lab.state.bpfDirectory}`;
       const unpin = () => lab.exec('gateway', ['env', env, ...argv]);
-      expect(await unpin()).toMatchObject({ status: 0, stdout: expect.stringContaining('is gone') });
+      expect(await unpin()).toMatchObject({ status: 0, stdout: expect.stringContaining('have ended') });
       expect(await unpin()).toMatchObject({
         status: 0,
         stdout: expect.stringContaining('nothing was pinned'),
@@ -206,7 +206,7 @@ describe('what there is', () => {
           ...[...lab.roles.argv('gateway'), '--check', '--fastpath', mode],
         ]);
       expect((await check('on')).stdout).toMatch(
-        /^# fastpath on: as asked; redirected packets pass over ip mine onward$/m,
+        /^# fastpath on: as asked; redirected packets bypass ip mine onward$/m,
       );
     });
   });

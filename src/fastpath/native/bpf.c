@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The bpf(2) calls of src/fastpath: maps by path, elements in batches, and test runs of programs. Every
-// function is synchronous. A failing call throws an Error whose code is the kernel's.
+// The bpf(2) calls of src/fastpath: maps by path, elements in batches, and test runs of hooks. Every function is
+// synchronous. A failing call throws an Error with the kernel's code.
 #define _GNU_SOURCE
 #define NAPI_VERSION 8
 #include <errno.h>
@@ -23,7 +23,7 @@ static int bpf(int command, union bpf_attr *attr) {
 
 enum { MOST = 8 };
 
-// The call's arguments, as the letters of `types` say: i a number, s a string, b a Uint8Array.
+// The call's arguments by the letters of `types`: i is a number, s a string, b a Uint8Array.
 typedef struct {
   int32_t number[MOST];
   char text[2][256];
@@ -86,7 +86,7 @@ static napi_value pin(napi_env env, napi_callback_info info) {
   return bpf(BPF_OBJ_PIN, &attr) < 0 ? fail(env, errno, a.text[0]) : NULL;
 }
 
-// get(path) -> fd of what is pinned there
+// get(path) -> fd of the object that is pinned there
 static napi_value get(napi_env env, napi_callback_info info) {
   taken a;
   if (!take(env, info, "s", &a)) return NULL;
@@ -117,7 +117,7 @@ static napi_value map_shape(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
-// update(fd, keys, keyBytes, values, valueBytes, count) -> how many were written before one failed
+// update(fd, keys, keyBytes, values, valueBytes, count) -> the number written before one failed
 static napi_value update(napi_env env, napi_callback_info info) {
   taken a;
   if (!take(env, info, "ibibii", &a)) return NULL;
@@ -133,7 +133,7 @@ static napi_value update(napi_env env, napi_callback_info info) {
   return number(env, (int32_t)done);
 }
 
-// remove(fd, keys, keyBytes, count) -> how many were there
+// remove(fd, keys, keyBytes, count) -> the number that existed
 static napi_value remove_keys(napi_env env, napi_callback_info info) {
   taken a;
   if (!take(env, info, "ibii", &a)) return NULL;
@@ -147,7 +147,8 @@ static napi_value remove_keys(napi_env env, napi_callback_info info) {
   return number(env, gone);
 }
 
-// lookup(fd, key, value) -> 1 or 0. The caller knows the sizes; a per-CPU map fills one value per CPU.
+// lookup(fd, key, value) -> 1 or 0. The caller must pass arrays of the map's sizes; a per-CPU map writes one value
+// per CPU.
 static napi_value lookup(napi_env env, napi_callback_info info) {
   taken a;
   if (!take(env, info, "ibb", &a)) return NULL;
@@ -158,7 +159,7 @@ static napi_value lookup(napi_env env, napi_callback_info info) {
 }
 
 // scan(fd, cursor, first, keys, values, limit) -> entries read; -1 - entries when those were the last.
-// The cursor is four bytes that the kernel understands; it is ignored when `first` is not 0.
+// The cursor is four bytes that only the kernel interprets; it is ignored when `first` is not 0.
 static napi_value scan(napi_env env, napi_callback_info info) {
   taken a;
   if (!take(env, info, "ibibbi", &a)) return NULL;
@@ -182,7 +183,7 @@ static void unmap(napi_env env, void *memory, void *length) {
   munmap(memory, (size_t)(uintptr_t)length);
 }
 
-// map(fd, bytes) -> Uint8Array over the memory of an array map, shared with the kernel.
+// map(fd, bytes) -> Uint8Array over the memory of an array map, which the kernel shares.
 static napi_value map_memory(napi_env env, napi_callback_info info) {
   taken a;
   if (!take(env, info, "ii", &a)) return NULL;
@@ -198,8 +199,8 @@ static napi_value map_memory(napi_env env, napi_callback_info info) {
   return result;
 }
 
-// testRun(fd, in, out, context, repeat) -> the program's verdict. `context` is a struct __sk_buff, changed in
-// place; its first 8 bytes come back as the length of what was written to `out` and the nanoseconds of a run.
+// testRun(fd, in, out, context, repeat) -> the hook's verdict. `context` is a struct __sk_buff, changed in place; its
+// first 8 bytes return the length of the packet in `out` and the nanoseconds of a run.
 static napi_value test_run(napi_env env, napi_callback_info info) {
   taken a;
   if (!take(env, info, "ibbbi", &a)) return NULL;

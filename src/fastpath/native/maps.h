@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: (MIT OR GPL-2.0-only)
 //
-// What every program's hooks share with TypeScript (`layout.ts`): maps, and the layout of what they hold. A program's own
-// maps stand beside its hooks.
+// What every program's hooks share with TypeScript (`layout.ts`): maps, and the layout of their keys and values. Maps
+// of one program only are declared beside its hooks.
 #pragma once
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -14,7 +14,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-// For whatever else looks at this interface, and then the stack.
+// The verdict for a packet that is left to other filters of this interface, and then to the stack.
 #define LEFT TC_ACT_UNSPEC
 
 #define AF_INET 2
@@ -27,7 +27,8 @@
 enum { FIN = 1, SYN = 2, RST = 4, ACK = 16 };
 
 // Bits of `flow.seen`.
-// WAITING: a hook opened the flow, and nothing has come back; `first_byte_us` then belongs to the program that opened it.
+// WAITING: a hook opened the flow, and it is not answered; `first_byte_us` then belongs to the program whose hook
+// opened it.
 enum { CLIENT_FIN = 1, SERVER_FIN = 2, ANY_RST = 4, CLIENT_ACK = 8, SERVER_DATA = 16, WAITING = 32 };
 
 struct address { __u32 word[4]; };
@@ -35,21 +36,21 @@ struct address { __u32 word[4]; };
 struct flow_key {
   struct address client, service;
   __be16 client_port, service_port;
-  __be32 protocol;  // 0 is TCP: keys that older versions pinned have 0 here
+  __be32 protocol;  // 0 is TCP, because keys that older versions pinned have 0 here
 };
 
 struct flow {
-  struct address target;  // at a gateway the machine that carries it, at a replica its own address
+  struct address target;  // at a gateway the flow's machine, at a replica its own address
   __u64 packets, bytes;
   __u32 last;             // monotonic clock >> 20
-  __u32 asked_us;         // when the client's first data passed, low bits; 0: not yet
-  __u32 first_byte_us;    // how long until the server's first data, plus one; 0: not yet
+  __u32 asked_us;         // low bits of when the client's first data passed; 0: not yet
+  __u32 first_byte_us;    // time until the server's first data, plus one; 0: not yet
   union {
     struct {
       __be16 target_port;
       __u8 mode, seen;
     };
-    __u32 word;           // for both ways may be noted at once, by two processors
+    __u32 word;           // two processors may record both directions at the same time
   };
 };
 #define SEEN(bits) ((__u32)(bits) << 24)
@@ -63,10 +64,10 @@ struct endpoint_key {
 struct endpoint {
   struct address service;
   __be16 port;
-  __u8 mode, reserved;  // the program's own
+  __u8 mode, reserved;  // defined by the program
 };
 
-// Of the clients' prefixes; an IPv4 one has 96 bits more.
+// Key of a client prefix; an IPv4 prefix has 96 more bits.
 struct client_key {
   __u32 bits;
   struct address address;
@@ -74,7 +75,7 @@ struct client_key {
 
 struct settings {
   __u32 flags;
-  __u32 mark, mask;  // of packets that are left to the stack translated
+  __u32 mark, mask;  // the mark of translated packets that are left to the stack
   __u32 tun;         // interface index of the role's TUN
 };
 enum { FORWARD_BY_STACK = 1 };
@@ -82,19 +83,19 @@ enum { FORWARD_BY_STACK = 1 };
 enum { OUT_PACKETS, OUT_BYTES, IN_PACKETS, IN_BYTES, LEFT_TTL, LEFT_ROUTE, LEFT_MTU, LEFT_ECN, TO_TUN, FROM_TUN, TOTALS };
 struct totals { __u64 of[TOTALS]; };
 
-// The way out that the host's routes gave for packets from here to there.
+// The next hop that the host's routes gave for packets from `source` to `destination`.
 struct way {
   __be32 source, destination;
   __u32 ingress;
   __u8 tos, protocol;
   __u16 mtu;
-  __u32 tick;     // when; it holds no longer
+  __u32 tick;     // the tick in which it was looked up; valid in that tick only
   __u32 ifindex;
   __u32 macs[3];  // source and destination, behind each other
 };
 enum { WAYS = 256 };
 
-// The hooks' own, one for each processor.
+// Maps that only the hooks use, with one value for each processor.
 struct {
   __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
   __uint(max_entries, WAYS);
@@ -102,7 +103,7 @@ struct {
   __type(value, struct way);
 } ways SEC(".maps");
 
-// The loader makes these maps, of the size that the role asks for; it hands them over by path.
+// The loader makes these maps in the size that the role requires, and passes them by path.
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
   __uint(max_entries, 1024);
@@ -139,7 +140,7 @@ struct {
   __type(value, struct totals);
 } totals SEC(".maps");
 
-// `layout.ts` has the same places; a test compares it with this object's BTF.
+// `layout.ts` has the same offsets; a test compares it with this object's BTF.
 _Static_assert(sizeof(struct flow_key) == 40 && offsetof(struct flow_key, protocol) == 36, "flow_key");
 _Static_assert(sizeof(struct flow) == 48 && offsetof(struct flow, word) == 44, "flow");
 _Static_assert(sizeof(struct endpoint_key) == 20 && sizeof(struct endpoint) == 20, "endpoint");

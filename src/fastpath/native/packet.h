@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: (MIT OR GPL-2.0-only)
 //
-// One IPv4 packet: read, rewritten, put into a tunnel or taken out, routed, handed on.
+// Reading, rewriting, encapsulating, decapsulating, routing and redirecting one IPv4 packet.
 #pragma once
 #include "maps.h"
 
@@ -20,7 +20,7 @@ static __always_inline bool is_v4(const struct address *a, __be32 v4) {
   return a->word[3] == v4 && a->word[2] == bpf_htonl(0xffff);
 }
 
-// One IPv4 header and what follows it, at an offset of the packet.
+// One IPv4 header and its TCP header, at an offset of the packet.
 struct packet {
   __be32 saddr, daddr;
   __be16 sport, dport;
@@ -30,7 +30,7 @@ struct packet {
   bool df;
 };
 
-// False for what is not ours to carry: other protocols, fragments, IP options.
+// False for packets that hooks do not carry: other protocols, fragments, IP options.
 static __always_inline bool parse(struct __sk_buff *skb, __u32 at, struct packet *p) {
   void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
   struct iphdr *ip = data + at;
@@ -55,15 +55,16 @@ static __always_inline bool parse(struct __sk_buff *skb, __u32 at, struct packet
   return tcp->doff >= 5 && p->header <= p->total && at + p->total <= skb->len;
 }
 
-// Whether the program may read so many bytes. Not one more is pulled than is asked for: a sending stack's clones have
-// nothing but their headers to write to, and a byte beyond makes the kernel copy those and take every page once more.
+// Whether the hook can read this many bytes. It pulls no more bytes than that: a clone from the sending stack has
+// only its headers in writable memory, and for one byte more the kernel would copy the headers and reference every
+// page again.
 static __always_inline bool within_reach(struct __sk_buff *skb, __u32 bytes) {
   void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
   if (data + bytes <= end) return true;
   return bpf_skb_pull_data(skb, bytes) == 0;
 }
 
-// Reads the packet. One in a tunnel is read again at its inner header.
+// Reads the packet. A packet in a tunnel is read again at its inner header.
 static __always_inline bool read(struct __sk_buff *skb, __u32 l2, struct packet *p) {
   if (skb->protocol != bpf_htons(ETH_P_IP) || skb->vlan_present) return false;
   return within_reach(skb, l2 + sizeof(struct iphdr) + sizeof(struct tcphdr)) && parse(skb, l2, p);
@@ -130,7 +131,7 @@ static __always_inline void update16(__u16 *check, __u16 from, __u16 to) {
   *check = ~folded((__u16)~*check + (__u16)~from + to);
 }
 
-// Gives the packet another source or destination, and both checksums what follows from it (RFC 1624).
+// Sets the packet's source or destination, and updates both checksums (RFC 1624).
 static __always_inline bool rewrite(struct __sk_buff *skb, __u32 l2, const struct packet *p, bool destination,
                                     __be32 to, __be16 to_port, bool hop) {
   __be32 from = destination ? p->daddr : p->saddr;
@@ -176,7 +177,7 @@ static __always_inline bool encapsulate(struct __sk_buff *skb, __u32 l2, const s
       .version = 4,
       .ihl = 5,
       .tos = p->tos,
-      // A super-packet's may be more than the field holds: the kernel has such as 0, and cuts by its own length.
+      // A super-packet's length may exceed the field: the kernel writes 0 then, and segments by its own length.
       .tot_len = p->total + sizeof outer > 0xffff ? 0 : bpf_htons(p->total + sizeof outer),
       .id = p->df ? 0 : (__u16)bpf_get_prandom_u32(),
       .frag_off = p->df ? bpf_htons(IP_DF) : 0,
@@ -200,7 +201,7 @@ static __always_inline struct settings *configuration(void) {
   return bpf_map_lookup_elem(&settings, &zero);
 }
 
-// A packet that will have these addresses and `extra` bytes more.
+// A route query for a packet that will have these addresses and `extra` more bytes.
 static __always_inline struct bpf_fib_lookup asked(struct __sk_buff *skb, const struct packet *p, __be32 source,
                                                    __be32 destination, __u32 extra) {
   return (struct bpf_fib_lookup){
@@ -214,7 +215,7 @@ static __always_inline struct bpf_fib_lookup asked(struct __sk_buff *skb, const 
   };
 }
 
-// Where it goes; negative: the stack knows better.
+// Looks up the packet's route; a negative result means that the packet is left to the stack.
 static __always_inline int route(struct __sk_buff *skb, struct bpf_fib_lookup *fib) {
   int found = bpf_fib_lookup(skb, fib, sizeof *fib, 0);
   if (found == BPF_FIB_LKUP_RET_SUCCESS || found == BPF_FIB_LKUP_RET_NO_NEIGH) return found;
@@ -222,8 +223,8 @@ static __always_inline int route(struct __sk_buff *skb, struct bpf_fib_lookup *f
   return -1;
 }
 
-// The same for a packet of a flow. The host's routes are asked once in a tick of a flow's clock, a millisecond: a flow
-// with much to carry has hundreds of packets in one, and its route is half of what a packet costs.
+// Looks up the route for a packet of a flow. The host's routes are queried once per tick of a flow's clock, a
+// millisecond, because a busy flow has hundreds of packets in a tick and a query is half of a packet's cost.
 static __always_inline int route_flow(struct __sk_buff *skb, struct bpf_fib_lookup *fib) {
   struct way now = {
       .source = fib->ipv4_src,
@@ -252,9 +253,9 @@ static __always_inline int route_flow(struct __sk_buff *skb, struct bpf_fib_look
   return found;
 }
 
-// Hands a finished packet to the way out, past the host's own netfilter.
+// Redirects a finished packet to its outgoing interface, past the host's own netfilter.
 static __always_inline int forward(struct __sk_buff *skb, __u32 l2, int found, const struct bpf_fib_lookup *fib) {
-  // Who sends it looks for an Ethernet header, and takes it off where the way out has none.
+  // The redirect helper expects an Ethernet header, and removes it where the outgoing interface has none.
   if (l2 == 0 && bpf_skb_change_head(skb, ETH_HLEN, 0)) return TC_ACT_SHOT;
   if (found != BPF_FIB_LKUP_RET_SUCCESS) return bpf_redirect_neigh(fib->ifindex, 0, 0, 0);
   void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
@@ -271,7 +272,7 @@ static __always_inline int by_stack(struct __sk_buff *skb, const struct settings
   return TC_ACT_OK;
 }
 
-// A hook, for interfaces that have an Ethernet header and for those that have none (a tunnel, WireGuard).
+// Defines a hook twice: for interfaces with an Ethernet header and for those without (a tunnel, WireGuard).
 #define HOOK(name) \
   SEC("tc") int name##_l2(struct __sk_buff *skb) { return name(skb, ETH_HLEN); } \
   SEC("tc") int name##_l3(struct __sk_buff *skb) { return name(skb, 0); }

@@ -39,7 +39,7 @@ function host(...chains: ChainText[]): Host {
   };
 }
 
-describe('rules that redirected packets pass over', () => {
+describe('rules that redirected packets bypass', () => {
   it('are those of chains that forwarded packets meet', () => {
     const h = host(
       { rules: 1 },
@@ -79,10 +79,10 @@ describe('--fastpath', () => {
       await expect(chooseFastpath(asked, host(), AGAINST, 'race')).rejects.toThrow(/translates sources/);
   });
 
-  it('says what redirected packets pass over', () => {
+  it('says which chains redirected packets bypass', () => {
     const choice = { how: 'on', why: 'as asked', skipped: ['ip filter FORWARD', 'inet fw post'] } as const;
     expect(describeFastpath({ ...choice, skipped: [...choice.skipped] })).toBe(
-      'fastpath on: as asked; redirected packets pass over ip filter FORWARD, inet fw post',
+      'fastpath on: as asked; redirected packets bypass ip filter FORWARD, inet fw post',
     );
   });
 });

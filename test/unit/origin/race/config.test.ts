@@ -54,7 +54,7 @@ describe("the origin's file", () => {
         ),
       ),
     ).toEqual([
-      'FSA_CONFIG_VALUE 9:6: service web is there twice',
+      'FSA_CONFIG_VALUE 9:6: service web is listed twice',
       'FSA_CONFIG_VALUE 10:40: 203.0.113.10:80 belongs to service web already',
     ]);
   });
@@ -72,14 +72,14 @@ describe("the origin's file", () => {
       { replica: 'r9', weight: 3 },
     ]);
     expect(service('[{weight: 3}]')).toEqual([
-      'a server of w needs an address (adjacent) or a replica (remote), one of both',
+      'a server of w needs an address (adjacent) or a replica (remote), not both',
     ]);
     expect(service('[{address: 10.0.0.1}, {address: 10.0.0.1}]')).toEqual([
-      'server 10.0.0.1 of w is there twice',
+      'server 10.0.0.1 of w is listed twice',
     ]);
     expect(service('[{address: 10.0.0.1, weight: 0}]')).toEqual(['no server of w has a weight']);
     expect(service('[], health: {tcp: "{server}:80"}')).toEqual([
-      "'health' is about adjacent servers, and w has none",
+      "'health' needs adjacent servers, and w has none",
     ]);
     expect(service('[{address: 10.0.0.1}], health: {}')).toEqual([
       "'health' needs one of http, tcp, command",

@@ -54,7 +54,7 @@ describe("the replica's file", () => {
 
   it('names each service once', () => {
     expect(lines(FILE.replace('[{name: web, port: 8080}]', '[{name: web}, {name: web, port: 81}]'))).toEqual([
-      'FSA_CONFIG_VALUE 7:26: service web is there twice',
+      'FSA_CONFIG_VALUE 7:26: service web is listed twice',
     ]);
   });
 
