@@ -1,4 +1,4 @@
-/** Asks a role, over its admin socket. A Unix socket is a file: no namespace stands between. */
+/** Queries a role over its admin socket. A Unix socket is a file, so it can be reached from any network namespace. */
 import { request } from 'node:http';
 
 export interface RoleStatus {
@@ -10,13 +10,13 @@ export interface RoleStatus {
   counters: Record<string, number>;
   candidates?: { id: string; state: string; distanceMs: number | null }[];
   services: { name: string }[];
-  /** Names of all that the role's data plane goes by now. */
+  /** Names of everything that the role's data plane uses now. */
   applied: {
     services: string[];
     replicas: string[];
     replicasUp: string[];
     gateways: number[];
-    /** By a gateway: those that serve slowly. */
+    /** On a gateway: the replicas that serve slowly. */
     ejected?: string[];
   };
   registry: { connected: boolean; viewAgeMs: number; clockOffsetMs: number | null };
@@ -27,7 +27,7 @@ export interface Answer {
   body: string;
 }
 
-/** @returns undefined when nobody answers there */
+/** @returns undefined when there is no answer */
 export function ask(socketPath: string, path: string, method = 'GET'): Promise<Answer | undefined> {
   return new Promise((resolve) => {
     const outgoing = request({ socketPath, path, method, timeout: 2000 }, (incoming) => {
@@ -44,7 +44,7 @@ export function ask(socketPath: string, path: string, method = 'GET'): Promise<A
   });
 }
 
-/** @returns undefined when nobody answers, or not with 200 and JSON */
+/** @returns undefined when there is no answer, or one without status 200 and JSON */
 export async function askJson<T>(socketPath: string, path: string): Promise<T | undefined> {
   const answer = await ask(socketPath, path);
   if (answer?.status !== 200) return undefined;

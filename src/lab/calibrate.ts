@@ -1,6 +1,6 @@
 /**
- * Measures the WAN as it is: datagrams from every host to every other, between sockets of this one process,
- * so that one clock tells both times. A socket keeps the namespace that its thread was in when it was made.
+ * Measures the WAN's real delays: datagrams from every host to every other, between sockets of this one process, so
+ * that one clock gives both times. A socket stays in the namespace in which its thread was when it was made.
  */
 import { createSocket, type Socket } from 'node:dgram';
 import type { LookupFunction } from 'node:net';
@@ -12,7 +12,7 @@ import type { Topology } from './topology.js';
 export interface PathCalibration {
   path: string;
   askedMs: number;
-  /** Median; null when not one datagram arrived. */
+  /** Median; null when no datagram arrived. */
   measuredMs: number | null;
 }
 
@@ -25,7 +25,7 @@ export const TOLERANCE_MS = 2;
 const ROUNDS = 9;
 const SPACING_MS = 2;
 
-// Answers at once: `bind` and `send` must make their system calls before they return.
+// A lookup that calls back at once, because `bind` and `send` must make their system calls before they return.
 const literal = ((name: string, _options: unknown, done: (e: null, a: string, f: number) => void) =>
   done(null, name, 4)) as unknown as LookupFunction;
 
@@ -92,7 +92,7 @@ export function withinTolerance(p: PathCalibration): boolean {
   return p.measuredMs !== null && Math.abs(p.measuredMs - p.askedMs) <= TOLERANCE_MS;
 }
 
-/** The table for a person: a row per host that sends, a column per host that receives, asked/measured. */
+/** The table for the terminal: a row per sending host, a column per receiving host, requested/measured. */
 export function calibrationTable(calibration: Calibration): string[] {
   const hosts = [...new Set(calibration.paths.map((p) => p.path.split('>')[0]))];
   const cell = (from: string, to: string) => {
@@ -111,12 +111,12 @@ export function calibrationTable(calibration: Calibration): string[] {
   );
 }
 
-/** In one line: how far off the worst path is. */
+/** One line that tells how far off the worst path is. */
 export function calibrationLine(calibration: Calibration): string {
   const { calibrated, paths } = calibration;
   const off = paths.map((p) => (p.measuredMs === null ? Infinity : Math.abs(p.measuredMs - p.askedMs)));
   const most = Math.max(0, ...off);
-  const worst = most === Infinity ? 'a path lets nothing through' : `at most ${most.toFixed(2)} ms off`;
+  const worst = most === Infinity ? 'a path lost every packet' : `at most ${most.toFixed(2)} ms off`;
   return `calibration: ${paths.length} paths, ${worst}${calibrated ? '' : ': NOT calibrated'}`;
 }
 

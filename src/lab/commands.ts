@@ -38,7 +38,7 @@ export interface LabRunResult extends Omit<Measurement, 'complaints'> {
 
 const progress = (line: string) => process.stderr.write(`lab: ${line}\n`);
 
-/** @returns 0 when every request was answered and by the expected machine, else 1 */
+/** @returns 0 when every request was answered by the expected machine, else 1 */
 export async function labRun(o: LabRunOptions): Promise<number> {
   const configurations: Configuration[] = o.configuration === 'all' ? ['A', 'B', 'C'] : [o.configuration];
   const results: LabRunResult[] = [];
@@ -68,7 +68,7 @@ export async function labRun(o: LabRunOptions): Promise<number> {
       results.push(resultOf(configuration, o, measurement, calibration));
     }
   } finally {
-    progress('taking everything down');
+    progress('removing everything');
     await lab.down();
   }
   process.stdout.write(o.json ? `${JSON.stringify(results, null, 2)}\n` : `${summary(results).join('\n')}\n`);
@@ -109,7 +109,7 @@ function summary(results: LabRunResult[]): string[] {
   const { calibrated, calibration } = results[0];
   return [
     ...lines,
-    'one-way delays, asked/measured in ms:',
+    'one-way delays, requested/measured in ms:',
     ...calibrationTable({ calibrated, paths: calibration }),
   ];
 }
@@ -124,7 +124,7 @@ export interface LabUpOptions {
   fastpath: Fastpath;
 }
 
-/** Leaves the laboratory running and prints its hosts and their addresses. */
+/** Leaves the laboratory running, and prints its hosts and their addresses. */
 export async function labUp(o: LabUpOptions): Promise<number> {
   const lab = await Lab.create({ ...o, progress });
   lab.leaveRunning();
@@ -138,7 +138,7 @@ export async function labUp(o: LabUpOptions): Promise<number> {
   return EXIT.ok;
 }
 
-/** Runs a command on a host, with this terminal. @returns the command's own exit status */
+/** Runs a command on a host, in this terminal. @returns the command's own exit status */
 export async function labExec(o: { name: string; host: string; command: string[] }): Promise<number> {
   requireRoot();
   if (o.command.length === 0) throw new FirstackError('FSA_USAGE', 'lab exec: which command?');
@@ -149,11 +149,11 @@ export async function labExec(o: { name: string; host: string; command: string[]
     throw new FirstackError('FSA_USAGE', `no host '${o.host}' (hosts: ${hosts})`);
   }
   if (!existsSync(`${namespaceRoot}/${namespace}`)) {
-    throw new FirstackError('FSA_LAB_UNKNOWN', `laboratory '${o.name}' is down: ${namespace} is gone`);
+    throw new FirstackError('FSA_LAB_UNKNOWN', `laboratory '${o.name}' is down: ${namespace} does not exist`);
   }
   const [command, ...args] = inNamespace(namespace, o.command);
   const child = spawn(command, args, { stdio: 'inherit' });
-  // A Ctrl-C reaches the command by itself, since it shares our terminal; what it does then is its affair.
+  // A Ctrl-C reaches the command by itself, because it shares this terminal; the command decides what to do.
   const stay = () => {};
   const pass = () => child.kill('SIGTERM');
   process.on('SIGINT', stay).on('SIGTERM', pass);

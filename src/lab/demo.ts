@@ -1,6 +1,6 @@
 /**
- * `lab demo`: the whole thing for a person to watch. Every number printed comes from this run. All of it
- * goes to stdout, in order: the picture is the result.
+ * `lab demo`: shows every configuration step by step on the terminal. Every number that it prints was measured in
+ * this run. All of it goes to stdout, in order, because it is the command's result.
  */
 import { existsSync } from 'node:fs';
 import { describeError, EXIT } from '../errors.js';
@@ -36,7 +36,7 @@ function say(...lines: string[]): void {
 const step = (line: string) => say(dim(`- ${line}`));
 const title = (line: string) => say('', bold(line), bold('-'.repeat(line.length)));
 
-/** @returns 0 only if every configuration did what it should and nothing is left */
+/** @returns 0 only if every configuration behaved as expected and nothing is left behind */
 export async function labDemo(o: DemoOptions): Promise<number> {
   const wrong: string[] = [];
   title('firstack: the first acknowledgement to come back carries the connection');
@@ -57,21 +57,21 @@ export async function labDemo(o: DemoOptions): Promise<number> {
     wrong.push(...(await showRaces(lab, o.requests)));
   } catch (error) {
     for (const line of describeError(error)) say(red(line));
-    wrong.push('it could not be finished');
+    wrong.push('the demo could not be finished');
   }
   wrong.push(...(await takeDown(lab)));
   say('');
   for (const line of wrong) say(red(`WRONG: ${line}`));
   say(
     wrong.length === 0
-      ? green(bold('VERDICT: A, B and C did what they should.'))
-      : red(bold('VERDICT: not everything did what it should.')),
+      ? green(bold('VERDICT: A, B and C behaved as expected.'))
+      : red(bold('VERDICT: not everything behaved as expected.')),
   );
   return wrong.length === 0 ? EXIT.ok : EXIT.expectation;
 }
 
 function showCalibration(calibration: Calibration): void {
-  title('The wide-area network: one-way delays, asked/measured in ms');
+  title('The wide-area network: one-way delays, requested/measured in ms');
   say(...calibrationTable(calibration), calibrationLine(calibration));
 }
 
@@ -99,7 +99,7 @@ async function showConfiguration(
   return wrong.map((line) => `${configuration}: ${line}`);
 }
 
-/** One request and its race, drawn. Complaints go to `wrong`. */
+/** Sends one request and draws its race. Problems are added to `wrong`. */
 async function showRace(lab: Lab, expected: string, wrong: string[]): Promise<RaceRecord | undefined> {
   step('client: curl http://203.0.113.10/');
   const result = await request(lab);
@@ -133,7 +133,7 @@ async function showRace(lab: Lab, expected: string, wrong: string[]): Promise<Ra
   return record;
 }
 
-/** The record of one connection, once every candidate has answered or has had the time to. */
+/** The record of one connection's race, once every candidate has answered or has had the time to. */
 async function raceOf(lab: Lab, clientPort: number): Promise<RaceRecord | undefined> {
   let record: RaceRecord | undefined;
   await waitUntil(async () => {
@@ -162,11 +162,11 @@ async function showImmediate(lab: Lab, calibration: Calibration): Promise<string
 
 const RACE_MEANING: Record<Race, string> = {
   origin: 'the origin copies the SYN, in time',
-  gateway: 'the gateway asks everybody itself',
-  learned: 'the gateway asks the nearest it knows',
+  gateway: 'the gateway itself asks every candidate',
+  learned: 'the gateway asks the learned winner',
 };
 
-/** The three races side by side, under A. */
+/** The three races side by side, in configuration A. */
 async function showRaces(lab: Lab, requests: number): Promise<string[]> {
   title('Who sends the copies: three races side by side, configuration A');
   const wrong: string[] = [];
@@ -229,7 +229,7 @@ async function restart(
 
 async function takeDown(lab: Lab): Promise<string[]> {
   say('');
-  step('taking everything down');
+  step('removing everything');
   const { namespaces } = lab.state.record;
   await lab.down();
   const left = namespaces.filter((n) => existsSync(`${namespaceRoot}/${n.name}`)).map((n) => n.name);

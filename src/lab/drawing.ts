@@ -1,4 +1,4 @@
-/** One race as text: who answered when, on one time axis. ASCII, at most 100 columns. */
+/** One race as text: which candidate answered when, on one time axis. ASCII, at most 100 columns. */
 import type { RaceRecord } from '../race/record.js';
 
 const AXIS_COLUMNS = 61;
@@ -39,7 +39,7 @@ export function drawRace(record: RaceRecord): string[] {
   return lines;
 }
 
-/** The least whole 1, 2, 3, 4, 5, 10, 20 … ms per ten columns with which everything fits. */
+/** The least of 1, 2, 3, 4, 5, 10, 20 … ms per ten columns at which everything fits. */
 function niceStep(mostMs: number): number {
   const marks = Math.floor((AXIS_COLUMNS - 1) / 10);
   for (let decade = 1; ; decade *= 10) {

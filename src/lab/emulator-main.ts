@@ -11,7 +11,7 @@ import { Emulator, type WanPlan } from './emulator.js';
 
 const [planFile, appliedFile, statisticsFile] = process.argv.slice(2);
 
-// Late packets are wrong delays, and the machines under test run on the same processors.
+// High priority, because a late packet is a wrong delay, and the machines under test run on the same processors.
 setPriority(-20);
 
 const readPlan = () => JSON.parse(readFileSync(planFile, 'utf8')) as WanPlan;
@@ -32,7 +32,7 @@ const timer = new PreciseTimer(() => {
   turn();
 });
 
-/** Writes what is due and sets the timer for the next packet, if that is earlier than it is set for. */
+/** Writes the packets that are due, and arms the timer for the next packet if it is due earlier than the timer. */
 function turn(): void {
   emulator.release();
   const nextUs = emulator.nextDueUs;

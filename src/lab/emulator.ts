@@ -1,28 +1,28 @@
 /**
- * The WAN emulator: takes packets from one device per host, holds each for as long as its path says, and
- * writes it back to the device it came from. Packets leave in the order of their due times across all
- * paths, and within a path in the order in which they came, jitter or not, unless it says `reorder`.
+ * The WAN emulator: reads packets from one device per host, holds each for the delay of its path, and writes it back
+ * to the device that it came from. Packets leave in the order of their due times across all paths, and within a path
+ * in the order in which they came, even with jitter, unless the path has `reorder`.
  *
- * It reads addresses and lengths only; what it writes back is what it read, virtio header included.
+ * It reads only addresses and lengths; it writes packets back unchanged, virtio header included.
  */
 import type { Clock } from '../device/clock.js';
 import type { Device } from '../device/device.js';
 import { type HoldClass, HoldQueue } from '../device/hold-queue.js';
 import type { PathOptions } from './topology.js';
 
-/** What the laboratory tells the emulator; written by `Wan`, read again at SIGHUP. */
+/** The laboratory's settings for the emulator; written by `Wan`, and read again at SIGHUP. */
 export interface WanPlan {
-  /** Counts the changes, so that whoever wrote one can wait until it holds. */
+  /** Counts the changes, so that a writer can wait until its change is applied. */
   generation: number;
   seed: number;
   hosts: { name: string; prefixes: string[] }[];
-  /** By "from>to", one for each ordered pair. */
+  /** By "from>to", one for each ordered pair of hosts. */
   paths: Record<string, PathOptions & { delayMs: number }>;
 }
 
 export interface WanStatistics {
   packets: number;
-  /** What became of them: these six add up to `packets`, with those still held. */
+  /** The outcomes of packets: these six, and the packets still held, add up to `packets`. */
   released: number;
   lost: number;
   queueFull: number;
@@ -30,11 +30,14 @@ export interface WanStatistics {
   unroutable: number;
   writeErrors: number;
   held: number;
-  /** How much later than due packets were written. */
+  /** How late packets were written. */
   latenessUs: { p50: number; p95: number; max: number };
 }
 
-/** One TCP segment or less, and whole super-packets: about 170 MB, touched only as far as it is used. */
+/**
+ * Slots for packets of one TCP segment at most, and for super-packets: about 170 MB, of which only used pages are
+ * touched.
+ */
 export const HOLD_CLASSES: HoldClass[] = [
   { slotBytes: 2048, slots: 16_384 },
   { slotBytes: 66 * 1024, slots: 2048 },
@@ -49,7 +52,7 @@ export class Emulator {
   readonly #queue: HoldQueue;
   readonly #hosts: number;
 
-  // Prefixes with their hosts, the longest first.
+  // Prefixes with their hosts, the longest prefix first.
   #networks = new Int32Array(0);
   #masks = new Int32Array(0);
   #networkHosts = new Int32Array(0);
@@ -103,7 +106,7 @@ export class Emulator {
     this.apply(plan);
   }
 
-  /** Takes a changed plan, with the same hosts. Packets that are held keep their due times. */
+  /** Takes over a changed plan with the same hosts. Held packets keep their due times. */
   apply(plan: WanPlan): void {
     const rows: [number, number, number][] = [];
     plan.hosts.forEach((host, n) => {
@@ -123,7 +126,7 @@ export class Emulator {
         const path = plan.paths[`${from.name}>${to.name}`];
         const p = i * this.#hosts + j;
         const delayUs = (path?.delayMs ?? 0) * 1000;
-        // A path made shorter must not wait for what an earlier, longer one still holds.
+        // A path with a new, shorter delay must not wait for packets that are held for its former, longer delay.
         if (delayUs !== this.#delayUs[p]) this.#lastDueUs[p] = 0;
         this.#delayUs[p] = delayUs;
         this.#jitterUs[p] = (path?.jitterMs ?? 0) * 1000;
@@ -135,12 +138,12 @@ export class Emulator {
     });
   }
 
-  /** Infinity when nothing is held. */
+  /** Infinity when no packet is held. */
   get nextDueUs(): number {
     return this.#queue.nextDueUs;
   }
 
-  /** Takes what host n's device has to give, at most one batch: the device calls again if there is more. */
+  /** Reads one batch at most from host n's device; the device calls again if there are more packets. */
   receive(n: number): void {
     const count = this.devices[n].readBatch(this.#arena, this.#at, this.#lengths, BATCH, READ_SLOT);
     this.clock.update();
@@ -150,13 +153,14 @@ export class Emulator {
   #hold(ingress: number, at: number, length: number): void {
     const counts = this.#counts;
     counts.packets++;
-    // IPv6 is not on this WAN; the kernel still multicasts some through every device.
+    // This WAN has no IPv6; the kernel still sends some multicast packets through every device.
     if (length < 20 || this.#arena[at] >> 4 !== 4) {
       counts.unroutable++;
       return;
     }
     const egress = this.#hostOf(this.#view.getInt32(at + 16));
-    // Unknown, or back where it came from: straight back to the kernel, which forwards it or says why not.
+    // A packet to an unknown host, or to the host that it came from, goes back to the kernel at once, which forwards
+    // it or sends an error.
     let dueUs = this.clock.nowUs;
     if (egress >= 0) {
       const p = ingress * this.#hosts + egress;
@@ -189,7 +193,7 @@ export class Emulator {
     return -1;
   }
 
-  /** Writes every packet that is due, in runs of one device, and again what fell due meanwhile. */
+  /** Writes every packet that is due, in runs for one device, and then packets that have become due meanwhile. */
   release(): void {
     const queue = this.#queue;
     let count = 0;
@@ -229,7 +233,7 @@ export class Emulator {
     if (latenessUs > this.#latenessMaxUs) this.#latenessMaxUs = latenessUs;
   }
 
-  // xorshift32 (Marsaglia): good enough to lose packets by, and the same for the same seed.
+  // xorshift32 (Marsaglia): good enough to choose lost packets, and the same for the same seed.
   #uniform(): number {
     let x = this.#random[0];
     x ^= x << 13;

@@ -1,6 +1,6 @@
 /**
- * What must still be done when this process ends before its time: SIGINT, SIGTERM, SIGHUP, an uncaught
- * exception. The signals are only taken while something is registered.
+ * Tasks that must still be done when this process ends early: by SIGINT, SIGTERM, SIGHUP or an uncaught exception.
+ * The signals are handled only while a task is registered.
  */
 import { describeError } from '../errors.js';
 
@@ -8,14 +8,14 @@ const SIGNALS = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
 
 export interface EndTask {
   orderly: () => Promise<void>;
-  /** When the process exits without asking: synchronous. */
+  /** For an exit of the process that cannot wait: synchronous. */
   atOnce: () => void;
 }
 
 const tasks = new Set<EndTask>();
 let ending: Promise<never> | undefined;
 
-/** @returns a function that takes it back */
+/** @returns a function that unregisters the task */
 export function onEnd(task: EndTask): () => void {
   if (tasks.size === 0) listen();
   tasks.add(task);
@@ -49,7 +49,7 @@ function listen(): void {
 }
 
 function unlisten(): void {
-  // While it is ending, a second Ctrl-C must not cut the cleaning short.
+  // While it is ending, a second Ctrl-C must not interrupt the cleanup.
   if (ending !== undefined) return;
   for (const name of Object.keys(SIGNALS)) process.off(name, onSignal);
   process.off('uncaughtException', onException);

@@ -5,7 +5,7 @@
  *        │                                                                                    ▲
  *        └── any failure, SIGINT, SIGTERM, an uncaught exception, the end of this process ────┘
  *
- * After SIGKILL nobody can clean up; the next `create` of the name, or `lab down`, does.
+ * After SIGKILL the process itself cannot clean up; the next `create` of the same name, or `lab down`, does.
  */
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
 import { FirstackError } from '../errors.js';
@@ -29,13 +29,13 @@ import { WebServer } from './web-server.js';
 
 export interface LabOptions extends Partial<RoleOptions> {
   name: string;
-  /** A name, a file, or one that is loaded already. */
+  /** A name, a file, or a topology that is loaded already. */
   topology?: string | Topology;
   /** Start the roles too; true by default. */
   roles?: boolean;
-  /** For packet loss and jitter; drawn by lot, and printed, by default. */
+  /** Seed for packet loss and jitter; by default random, and printed. */
   seed?: number;
-  /** One line per step, as it happens. */
+  /** Called with one line per step. */
   progress?: (line: string) => void;
 }
 
@@ -64,7 +64,7 @@ export class Lab {
     }
   }
 
-  /** @throws FirstackError FSA_PERMISSION, FSA_LAB_EXISTS, FSA_CONFIG_*, FSA_LAB_FAILED; nothing is left then */
+  /** @throws FirstackError FSA_PERMISSION, FSA_LAB_EXISTS, FSA_CONFIG_*, FSA_LAB_FAILED; then nothing is left behind */
   static async create(options: LabOptions): Promise<Lab> {
     requireRoot();
     const topology = typeof options.topology === 'object' ? options.topology : loadTopology(options.topology);
@@ -134,7 +134,8 @@ export class Lab {
     this.#progress(`roles: configuration ${used}, race ${race}, release ${release}, registry ${registry}`);
     await this.redis.flush();
     await this.roles.prepare(all);
-    // In A the web server sees its own address; in B and C the service's, which so stands on the replica.
+    // In configuration A the web server sees its own address; in B and C it sees the service's, which the replica
+    // must have.
     const addresses = this.topology.services.map(({ address }, n) => ({ address, have: own[n] !== 'A' }));
     await Promise.all(this.topology.replicas.map((r) => setServiceAddresses(this.name, r, addresses)));
     this.roles.startAll();
@@ -173,7 +174,7 @@ export class Lab {
     return run(inNamespace(namespaceOf(this.name, this.#known(host)), argv), options);
   }
 
-  /** Starts a command on a host. It is ended with the laboratory at the latest. */
+  /** Starts a command on a host. It ends with the laboratory at the latest. */
   spawnIn(host: string, argv: string[], options: SpawnOptions = {}): ChildProcess {
     const [command, ...args] = inNamespace(namespaceOf(this.name, this.#known(host)), argv);
     const child = spawn(command, args, options);
@@ -186,14 +187,14 @@ export class Lab {
     return this.wan.statistics();
   }
 
-  /** Leaves everything running when this process ends. `lab down` takes it down then. */
+  /** Leaves everything running when this process ends; `lab down` removes it. */
   leaveRunning(): void {
     this.#forget();
     this.state.record.owner = null;
     this.state.save();
   }
 
-  /** Takes everything down that was made. Harmless when it is down already. */
+  /** Removes everything that was made. Does nothing when it is removed already. */
   down(): Promise<void> {
     this.#gone ??= this.state.remove().finally(() => this.#forget());
     return this.#gone;

@@ -10,7 +10,7 @@ import { LabState } from './state.js';
 
 export interface LabLoadOptions extends LoadOptions {
   lab: string;
-  /** Instead of a file of random bytes that is the same on every machine, and whose hash is known. */
+  /** Path to request instead of a file of random bytes, which is the same on every machine and has a known hash. */
   path?: string;
 }
 
@@ -27,7 +27,7 @@ export async function labLoad(url: string | undefined, options: LabLoadOptions):
   requireRoot();
   const state = LabState.existing(name);
   const target = `http://${serviceOf(state)}`;
-  // Everything is checked here too: nothing is left to do for a process that would refuse it.
+  // Checks all options here too, so that no process is started that would refuse them.
   readSettings(`${target}/`, more);
   const own = path === undefined && more.mode !== 'connect' && !more.verify && more.sha256 === undefined;
   const file = own ? provideFile(state) : { path: path ?? '/', sha256: more.sha256 };
@@ -49,7 +49,7 @@ function serviceOf({ record }: LabState): string {
   return `${service.address}:${service.ports[0]}`;
 }
 
-/** A file that every web server of the laboratory serves, made once. */
+/** A file that every web server of the laboratory serves; made once. */
 function provideFile(state: LabState): { path: string; sha256: string[] } {
   const directory = `${state.directory}/blob`;
   const file = `${directory}/load-${FILE_BYTES}`;

@@ -1,6 +1,6 @@
 /**
- * The laboratory's network: one namespace per host, joined by veth pairs. Plain Linux throughout, so that
- * anybody's tools work inside.
+ * The laboratory's network: one namespace per host, joined by veth pairs. Only plain Linux features are used, so that
+ * every network tool works inside.
  *
  *   client ── gateway ──┐            ┌── origin ── server
  *  192.0.2.2   .1       │            │   203.0.113.1  .10
@@ -9,10 +9,9 @@
  *                 r1 ───┘            └─── rN
  *            198.18.11.2                198.18.(10+N).2
  *
- * Within `wan`, what comes in from a host is routed by *where it came in* (`ip rule iif`) into a TUN of that
- * host's own, since a replica of configuration B sends with the service's address as its source. The
- * emulator holds it and writes it back to the same TUN, and the main table takes it out again: a path
- * looks like two hops to traceroute.
+ * Within `wan`, a packet from a host is routed by *its ingress interface* (`ip rule iif`) into that host's own TUN,
+ * because a replica in configuration B sends with the service's address as its source. The emulator holds the packet
+ * and writes it back to the same TUN, and the main table routes it on: traceroute shows a path as two hops.
  */
 import { closeSync, existsSync, openSync, statSync, writeFileSync } from 'node:fs';
 import { native } from '../device/native.js';
@@ -37,7 +36,7 @@ export function wanAddress(host: string): string {
   return `198.18.${wanNumber(host)}.2`;
 }
 
-/** The prefixes behind a WAN host, as the wan routes them. */
+/** The prefixes behind a WAN host, as the wan namespace routes them. */
 export function prefixesOf(host: string): string[] {
   const own = `198.18.${wanNumber(host)}.0/24`;
   if (host === 'gateway') return [own, CLIENT_PREFIX];
@@ -53,7 +52,7 @@ export function hostsOf(topology: Topology): string[] {
   return ['client', 'gateway', 'wan', 'origin', ...topology.servers, ...topology.replicas];
 }
 
-/** A server's own address on its LAN with the origin, whose side is .1. */
+/** A server's own address on the LAN between it and the origin; the origin's side has .1. */
 export function serverAddress(host: string): string {
   return `10.203.${host === 'server' ? 1 : Number(host.slice(1))}.2`;
 }
@@ -64,8 +63,8 @@ export function serverLan(host: string): string {
 }
 
 /**
- * Runs `what` with this thread in another network namespace. Synchronous only: anything awaited would run
- * elsewhere. Sockets and files made inside keep that namespace.
+ * Runs `what` with this thread in another network namespace. `what` must be synchronous, because awaited code would
+ * run in the original namespace. Sockets and files that are opened inside stay in that namespace.
  */
 export function within<T>(namespace: string, what: () => T): T {
   const home = openSync('/proc/thread-self/ns/net', 'r');
@@ -78,7 +77,7 @@ export function within<T>(namespace: string, what: () => T): T {
   }
 }
 
-/** A number that tells this namespace from a later one of the same name. */
+/** The namespace's inode number, which tells it from a later namespace of the same name. */
 export function inodeOf(namespace: string): number | undefined {
   try {
     return statSync(`${namespaceRoot}/${namespace}`).ino;
@@ -96,15 +95,16 @@ export async function createNetwork(lab: string, topology: Topology): Promise<vo
   );
   for (const host of hosts) setSysctls(namespaceOf(lab, host), host);
   const commands = plan(lab, topology);
-  // The wan's half first, which makes all the WAN's veth pairs; the hosts' own halves are then independent.
+  // The wan's half comes first, because it makes all of the WAN's veth pairs; the hosts' own halves are then
+  // independent.
   for (const first of ['wan', 'client', ...topology.servers])
     await ipBatch(namespaceOf(lab, first), commands[first]);
   await Promise.all(topology.wanHosts.map((host) => ipBatch(namespaceOf(lab, host), commands[host])));
 }
 
 /**
- * The `ip` commands of each host. They stand in the order in which `createNetwork` runs them: a pair's
- * first end makes the other.
+ * The `ip` commands of each host, in the order in which `createNetwork` runs them: the first end of a pair creates
+ * the other end.
  */
 export function plan(lab: string, topology: Topology): Record<string, string[]> {
   const commands: Record<string, string[]> = {};
@@ -117,7 +117,7 @@ export function plan(lab: string, topology: Topology): Record<string, string[]> 
       `link add ${veth} type veth peer name wan0 netns ${namespaceOf(lab, host)}`,
       `addr add 198.18.${n}.1/24 dev ${veth}`,
       `link set ${veth} up`,
-      // Made here rather than by the emulator: without an emulator, packets are lost, not undelayed.
+      // Made here and not by the emulator, so that without an emulator packets are lost instead of undelayed.
       `tuntap add dev ${tun} mode tun vnet_hdr`,
       `link set ${tun} mtu 1500 txqueuelen ${TUN_QUEUE_LENGTH} up`,
       `route add default dev ${tun} table ${100 + n}`,
@@ -145,7 +145,7 @@ export function plan(lab: string, topology: Topology): Record<string, string[]> 
   return commands;
 }
 
-/** Each server has an address of its own on a LAN of its own; all but the first have the services' on `lo`. */
+/** Each server has its own address on its own LAN; all servers but the first have the services' addresses on `lo`. */
 function several(lab: string, topology: Topology, commands: Record<string, string[]>): void {
   for (const host of topology.servers) {
     const own = serverAddress(host);
@@ -172,8 +172,8 @@ function lan(peer: string, addresses: string[], router: string): string[] {
 }
 
 /**
- * A narrower path is a locked route on the way into the emulator: the kernel then fragments, or answers
- * "fragmentation needed", as any router would, segments of a super-packet included.
+ * A smaller MTU of a path is a locked route on the way into the emulator: the kernel then fragments, or answers
+ * "fragmentation needed", as a router would, also for segments of a super-packet.
  */
 function mtuRoutes(path: string, options: PathOptions): string[] {
   if (options.mtu === undefined) return [];
@@ -183,8 +183,8 @@ function mtuRoutes(path: string, options: PathOptions): string[] {
 }
 
 /**
- * A new namespace takes its IPv4 settings from the machine's own (net.core.devconf_inherit_init_net), so
- * each that matters is set: the laboratory is the same everywhere. `default` comes before any device.
+ * A new namespace inherits its IPv4 settings from the machine (net.core.devconf_inherit_init_net), so every relevant
+ * setting is set: the laboratory is then the same on every machine. `default` must be set before any device exists.
  */
 function setSysctls(namespace: string, host: string): void {
   const routes = host !== 'client' && !/^s(erver|\d+)$/.test(host);
@@ -195,8 +195,8 @@ function setSysctls(namespace: string, host: string): void {
     set('conf/all/arp_ignore', 0);
     set('conf/all/arp_announce', 0);
     set('conf/all/rp_filter', 0);
-    // Debian's systemd sets 2 on the machines that the roles will run on. In the wan, anything may come
-    // from anywhere, and comes back from a TUN that has no route to it.
+    // Debian's systemd sets 2 on machines on which the roles will run. In the wan namespace a packet may come from
+    // any address, and comes back from a TUN without a route to that address.
     set('conf/default/rp_filter', host === 'wan' ? 0 : 2);
     set('conf/default/accept_local', host === 'wan' ? 1 : 0);
     set('conf/all/send_redirects', host === 'wan' ? 0 : 1);
@@ -206,7 +206,7 @@ function setSysctls(namespace: string, host: string): void {
   });
 }
 
-/** Gives the replica service addresses (configurations B and C: its own stack answers as S) or takes them. */
+/** Adds service addresses to the replica (in configurations B and C its own stack answers as S) or removes them. */
 export async function setServiceAddresses(
   lab: string,
   replica: string,
@@ -220,7 +220,7 @@ export async function setServiceAddresses(
   await ipBatch(namespace, lines);
 }
 
-/** Deletes those of the namespaces that are still the ones that were made. */
+/** Deletes those namespaces that are still the ones that this laboratory made. */
 export async function deleteNamespaces(made: { name: string; inode?: number }[]): Promise<void> {
   const ours = made.filter(
     (m) => existsSync(`${namespaceRoot}/${m.name}`) && (m.inode === undefined || inodeOf(m.name) === m.inode),
@@ -237,7 +237,7 @@ async function ipBatch(namespace: string | undefined, lines: string[]): Promise<
   try {
     await mustRun(argv, `${lines.join('\n')}\n`);
   } catch (error) {
-    // `ip` names the line's number; the line itself is what a reader needs.
+    // `ip` prints the number of the failed line; the message shows the line itself.
     const message = (error as Error).message;
     const line = /-:(\d+)/.exec(message)?.[1];
     throw new FirstackError('FSA_LAB_FAILED', line ? `${message} (${lines[Number(line) - 1]})` : message);

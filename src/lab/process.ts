@@ -1,5 +1,6 @@
 /**
- * Processes by (pid, start time): a pid that the kernel gave to somebody else since is never touched.
+ * Processes identified by (pid, start time), so that another process to which the kernel has given the pid since is
+ * never signalled.
  */
 import { type ChildProcess, execFile, type SpawnOptions, spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
@@ -24,13 +25,13 @@ export function identify(pid: number): ProcessId | undefined {
   return fields === undefined ? undefined : { pid, startTime: fields[19] };
 }
 
-/** A zombie counts as dead: it holds nothing any more but its number. */
+/** A zombie counts as dead, because it has released everything but its pid. */
 export function isAlive(id: ProcessId): boolean {
   const fields = statOf(id.pid);
   return fields !== undefined && fields[19] === id.startTime && fields[0] !== 'Z' && fields[0] !== 'X';
 }
 
-// The fields of /proc/PID/stat after the command's name, which may itself hold blanks and parentheses.
+// The fields of /proc/PID/stat after the command's name, which may itself contain blanks and parentheses.
 function statOf(pid: number): string[] | undefined {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
@@ -53,7 +54,7 @@ export function signal(id: ProcessId, name: NodeJS.Signals): boolean {
 
 export const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
-/** @returns whether it was so before the time was out */
+/** @returns whether the condition became true before the timeout */
 export async function waitUntil(
   what: () => boolean | Promise<boolean>,
   timeoutMs: number,
@@ -67,11 +68,11 @@ export async function waitUntil(
   }
 }
 
-/** Ends processes together: SIGTERM, and SIGKILL for those that are still there after `graceMs`. */
+/** Ends processes together: SIGTERM, and SIGKILL for those that still run after `graceMs`. */
 export async function endAll(ids: ProcessId[], graceMs = 5000): Promise<void> {
   for (const id of ids) {
     signal(id, 'SIGTERM');
-    // One that a test has stopped would not hear the SIGTERM.
+    // A process that a test has stopped would not handle the SIGTERM.
     signal(id, 'SIGCONT');
   }
   if (await waitUntil(() => !ids.some(isAlive), graceMs)) return;
@@ -79,7 +80,9 @@ export async function endAll(ids: ProcessId[], graceMs = 5000): Promise<void> {
   await waitUntil(() => !ids.some(isAlive), 2000);
 }
 
-/** The command line that runs `argv` in a network namespace. nsenter becomes the command: one pid. */
+/**
+ * The command line that runs `argv` in a network namespace. nsenter is replaced by the command, so there is one pid.
+ */
 export function inNamespace(namespace: string, argv: string[]): string[] {
   return ['nsenter', `--net=${namespaceRoot}/${namespace}`, '--', ...argv];
 }
@@ -110,7 +113,10 @@ export async function mustRun(argv: string[], input?: string): Promise<string> {
   return stdout;
 }
 
-/** Starts a process in a session of its own (a Ctrl-C at the terminal is for us), its output in a file. */
+/**
+ * Starts a process in its own session, because a Ctrl-C at the terminal is for this process only; its output goes to
+ * a file.
+ */
 export function spawnLogged(argv: string[], log: string, options: SpawnOptions = {}): ChildProcess {
   const fd = openSync(log, 'a');
   try {

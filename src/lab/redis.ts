@@ -43,7 +43,7 @@ export class PrivateRedis {
     await waitUntil(() => !isAlive(id), 2000);
   }
 
-  /** Forgets every key: a configuration must not begin with the view of the one before. */
+  /** Deletes every key, because a configuration must not begin with the former configuration's records. */
   async flush(): Promise<void> {
     await this.#command('FLUSHALL');
   }

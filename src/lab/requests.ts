@@ -1,6 +1,6 @@
 /**
- * Real requests, each by one unchanged curl, and who served them: by the header that the web server wrote,
- * and by the web servers' own access logs. We do not take our own word for it.
+ * Real requests, each sent by an unmodified curl, and the machines that served them: by the header that the web
+ * server wrote, and by the web servers' own access logs. Nothing relies on what firstack itself reports.
  */
 import { readFileSync } from 'node:fs';
 import type { Race, Release } from '../race/release.js';
@@ -16,7 +16,7 @@ export interface RequestResult {
   servedBy: string;
   connectMs: number;
   clientPort: number;
-  /** Why it is not ok. */
+  /** The reason why the request failed. */
   error: string;
 }
 
@@ -27,7 +27,7 @@ export interface Measurement {
   expected: string;
   connectMs: { p50: number; p95: number };
   losersReset: number;
-  /** What was wrong, in words; empty when all went as it should. */
+  /** Problems in words; empty when everything was as expected. */
   complaints: string[];
 }
 
@@ -57,7 +57,7 @@ export async function request(lab: Lab, path = '/'): Promise<RequestResult> {
   return { ok: error === '', servedBy, connectMs: Number(connect) * 1000, clientPort: Number(local), error };
 }
 
-/** @param step called after each request with how many are done */
+/** @param step called after each request with the number of finished ones */
 export async function requestMany(
   lab: Lab,
   requests: number,
@@ -77,7 +77,7 @@ export async function requestMany(
   return results;
 }
 
-/** Requests, and everything that is said about them. The roles must be ready. */
+/** Sends requests, and collects everything that shows how they were served. The roles must be ready. */
 export async function measure(
   lab: Lab,
   options: MeasureOptions,
@@ -100,7 +100,7 @@ export async function measure(
     if (name !== expected) complaints.push(`${count} requests were served by ${name}, not ${expected}`);
   }
 
-  // nginx writes its line after the last byte has left: curl may be first.
+  // nginx writes its log line after it has sent the last byte, so curl may end before.
   const logged = () => tallyOfLogs(servers, seen);
   const agrees = () => sameTally(logged(), servedBy);
   if (failures.length === 0 && !(await waitUntil(agrees, 2000))) {
@@ -119,7 +119,7 @@ export async function measure(
   };
 }
 
-/** The losers' acknowledgements arrive after the winner's: waits until no more resets go out. */
+/** The losers' acknowledgements arrive after the winner's: waits until no more resets are sent. */
 async function settledCounter(lab: Lab): Promise<number> {
   let count = await lab.roles.counter('gateway', RESET_COUNTER);
   let quietSince = performance.now();
@@ -142,7 +142,7 @@ function tallyOfLogs(servers: WebServer[], seen: Map<string, number>) {
   return tally(names);
 }
 
-/** Connections in SYN-RECEIVED on each server's kernel: what a loser that was not reset would leave. */
+/** Connections in SYN-RECEIVED on each server's kernel: a loser that was not reset would leave one. */
 export function halfOpen(lab: Lab): Record<string, number> {
   const SYN_RECV = '03';
   return Object.fromEntries(

@@ -1,6 +1,6 @@
 /**
- * The roles of one configuration, or of services that each have their own: their files, their processes, and when they are ready. Each is the
- * ordinary command (`firstack gateway --config-file …`) in its host's namespace.
+ * The roles of one configuration, or of services with configurations of their own: their files, their processes, and
+ * their readiness. Each role is the ordinary command (`firstack gateway --config-file …`) in its host's namespace.
  */
 import { readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { setPriority } from 'node:os';
@@ -35,15 +35,17 @@ export interface RoleOptions {
   fastpath: Fastpath;
   /** Keys of a host's role file that differ from the laboratory's own. */
   changes?: Record<string, Record<string, unknown>>;
-  /** Makes a host's role file anew from the laboratory's: other programs beside the race, say. */
+  /** Changes a host's role file as the laboratory would write it, for example to add programs besides the race. */
   edit?: (host: string, file: Record<string, unknown>) => Record<string, unknown>;
   /** By host: another registry than the laboratory's own. */
   registryUrls?: Record<string, string>;
-  /** By host: how far its wall clock is off. Namespaces share one clock, so this is the only way to differ. */
+  /**
+   * By host: the offset of its wall clock. Namespaces share one clock, so this is the only way to make clocks differ.
+   */
   clockOffsetsMs?: Record<string, number>;
   /**
-   * By host: the installed tree (…/usr/lib/firstack) whose node and command are run; the checkout's build by default.
-   * It is looked at whenever a role is started.
+   * By host: the installed tree (…/usr/lib/firstack) whose node and command are run; by default the checkout's build.
+   * It is read whenever a role is started.
    */
   trees?: Record<string, string>;
   /** The level of the roles' logs. */
@@ -52,7 +54,7 @@ export interface RoleOptions {
 
 const GATEWAY_ID = 1;
 const READY_TIMEOUT_MS = 15_000;
-/** Each role has a machine of its own in the world; here it shares two cores with the clients. */
+/** In production each role has its own machine; here it shares two cores with the clients. */
 const NICENESS = -10;
 
 export class Roles {
@@ -79,7 +81,7 @@ export class Roles {
     this.hosts = ['gateway', 'origin', ...topology.replicas];
   }
 
-  /** Writes keys, once, and the files of every role for these options. Changes nothing that runs. */
+  /** Writes keys, once, and the files of every role for these options. Does not affect running roles. */
   async prepare(options: RoleOptions): Promise<void> {
     this.options = options;
     const { record } = this.state;
@@ -111,7 +113,10 @@ export class Roles {
     return this.options.registry === 'redis' ? this.redisUrl : `file:${this.#directory}/registry.yaml`;
   }
 
-  /** Whether services have configurations of their own; each role then goes by what the origin publishes. */
+  /**
+   * Whether services have configurations of their own; then each role uses the configuration that the origin
+   * publishes.
+   */
   get isMixed(): boolean {
     return this.topology.services.some((s) => s.configuration !== undefined);
   }
@@ -130,7 +135,7 @@ export class Roles {
     const argv = [...command, role, '--config-file', this.configFile(host)];
     if (!this.isMixed) argv.push('--configuration', configuration);
     argv.push('--registry', this.options.registryUrls?.[host] ?? this.registryUrl);
-    // A replica answers in the same way to every race.
+    // A replica answers in the same way in every race.
     if (role !== 'replica') argv.push('--race', race, '--release', release);
     if (role !== 'origin') argv.push('--fastpath', fastpath);
     return argv;
@@ -153,22 +158,23 @@ export class Roles {
 
   startAll(): void {
     // The origin publishes the service that the replicas and the gateway look for.
-    // A start takes a second of a processor's time each: until they are ready they give way to another laboratory.
+    // Each start takes a second of processor time; until the roles are ready they have no raised priority, so that
+    // other laboratories can run.
     for (const host of ['origin', ...this.topology.replicas, 'gateway']) this.start(host, 0);
   }
 
-  /** Every thread of every role that runs: niceness is a thread's own on Linux. */
+  /** Raises the priority of every thread of every running role, because on Linux niceness belongs to a thread. */
   #hasten(): void {
     for (const id of this.#processes.values()) {
       try {
         for (const task of readdirSync(`/proc/${id.pid}/task`)) setPriority(Number(task), NICENESS);
       } catch {
-        // A thread, or the whole process, has ended meanwhile.
+        // The thread, or the whole process, has ended meanwhile.
       }
     }
   }
 
-  /** SIGTERM, and waits until it has taken its rules away. */
+  /** Sends SIGTERM, and waits until the role has removed its rules. */
   async stop(host: string): Promise<void> {
     const id = this.#processes.get(host);
     if (id !== undefined) await endAll([id]);
@@ -202,7 +208,7 @@ export class Roles {
     return askJson<RoleStatus>(this.adminSocket(host), '/v1/status');
   }
 
-  /** The gateway's last races, as it gives them. */
+  /** The gateway's latest races, from its admin API. */
   async races(last: number): Promise<RaceRecord[]> {
     const answer = await askJson<{ races: RaceRecord[] }>(
       this.adminSocket('gateway'),
@@ -216,9 +222,9 @@ export class Roles {
   }
 
   /**
-   * Waits until every role that runs says that it is ready, the origin has measured every running replica
-   * and the gateway knows every service.
-   * @throws FirstackError FSA_LAB_FAILED with the end of the log of the role that is not
+   * Waits until every running role reports that it is ready, the origin has measured every running replica, and the
+   * gateway knows every service.
+   * @throws FirstackError FSA_LAB_FAILED with the end of the log of the role that is not ready
    */
   async waitUntilReady(timeoutMs = READY_TIMEOUT_MS): Promise<void> {
     let blame: { host: string; why: string } | undefined;
@@ -262,12 +268,12 @@ export class Roles {
       const known = (await this.status('gateway'))?.services.map((s) => s.name) ?? [];
       const missing = this.topology.services.find((s) => !known.includes(s.name));
       if (missing !== undefined) return { host: 'gateway', why: `it does not know service ${missing.name}` };
-      // A gateway's first tags are refused by whoever has not heard of it yet.
+      // A role that does not know the gateway yet would refuse its first tags.
       for (const host of this.#processes.keys()) {
         const applied = (await this.status(host))?.applied;
         if (applied?.gateways.includes(GATEWAY_ID) !== true)
           return { host, why: 'it does not know the gateway yet' };
-        // And its first races would be without a replica that came up this moment.
+        // The gateway's first races would leave out a replica that has just become ready.
         const late =
           host === 'gateway' && this.#runningReplicas().find((r) => !applied.replicasUp.includes(r));
         if (late) return { host, why: `it does not know yet that replica ${late} is up` };
@@ -334,7 +340,7 @@ export class Roles {
     };
   }
 
-  /** Where there are several servers: those, and how they are looked at. */
+  /** The servers where there are several, and their health checks. */
   #servers(ports: number[]): object {
     if (this.topology.servers.length === 1) return {};
     return {

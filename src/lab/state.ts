@@ -1,6 +1,6 @@
 /**
- * What a laboratory has made, on disk before it is made: whatever becomes of its owner, `down` or the next
- * start finds it, and removes that and nothing else.
+ * A record on disk of everything that a laboratory makes, written before it is made. If the laboratory's owner dies,
+ * `down` or the next start finds the record, and removes these things and nothing else.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -11,20 +11,20 @@ import { endAll, identify, isAlive, type ProcessId, run, signal } from './proces
 import type { Service } from './topology.js';
 
 export interface LabProcess extends ProcessId {
-  /** What it is: `emulator`, `redis`, `gateway`, `nginx-r1`, or a command that was run. */
+  /** The process's name: `emulator`, `redis`, `gateway`, `nginx-r1`, or the command that was run. */
   what: string;
 }
 
 export interface LabRecord {
   name: string;
-  /** The process that takes the laboratory down when it ends; null once it was left running (`lab up`). */
+  /** The process that removes the laboratory when it ends; null once the laboratory was left running (`lab up`). */
   owner: ProcessId | null;
   namespaces: { name: string; inode?: number }[];
   processes: LabProcess[];
-  /** The roles' instances, whose directories a killed role leaves behind. */
+  /** The roles' instances; a killed role leaves their directories behind. */
   instances: string[];
   topology: string;
-  /** The hosts with their WAN or LAN address, for `lab up` and for a person who reads this file. */
+  /** The hosts with their WAN or LAN address, for `lab up` and for users who read this file. */
   hosts: Record<string, string>;
   services: Service[];
 }
@@ -38,7 +38,7 @@ export class LabState {
   }
 
   /**
-   * Takes the name, cleaning up after a laboratory of that name whose owner is gone.
+   * Claims the name, and cleans up after a laboratory of that name whose owner has died.
    * @throws FirstackError FSA_LAB_EXISTS
    */
   static async claim(record: LabRecord): Promise<LabState> {
@@ -55,11 +55,12 @@ export class LabState {
     if (foreign.length > 0) {
       throw new FirstackError(
         'FSA_LAB_EXISTS',
-        `network namespace ${foreign[0].name} exists and is not a laboratory's that is known here`,
+        `network namespace ${foreign[0].name} exists and belongs to no laboratory that is recorded here`,
       );
     }
     mkdirSync(labRoot, { recursive: true });
-    // Renaming a filled directory into place is atomic: of two that start at once, one gets the name.
+    // Renaming a filled directory into place is atomic: of two laboratories that start at once, only one gets the
+    // name.
     const fresh = `${labRoot}/.${name}-${process.pid}`;
     mkdirSync(fresh);
     writeFileSync(`${fresh}/state.json`, JSON.stringify(record, null, 2));
@@ -72,7 +73,7 @@ export class LabState {
     return new LabState(record);
   }
 
-  /** @returns undefined when there is no laboratory of that name, living or dead */
+  /** @returns undefined when there is no laboratory of that name, running or dead */
   static read(name: string): LabState | undefined {
     if (!NAME.test(name)) return undefined;
     try {
@@ -109,7 +110,7 @@ export class LabState {
     this.save();
   }
 
-  /** @throws FirstackError FSA_LAB_FAILED when it is gone before it could be noted */
+  /** @throws FirstackError FSA_LAB_FAILED when the process ended before it could be recorded */
   noteProcess(what: string, pid: number | undefined): LabProcess {
     const id = pid === undefined ? undefined : identify(pid);
     if (id === undefined) throw new FirstackError('FSA_LAB_FAILED', `${what} could not be started`);
@@ -123,22 +124,22 @@ export class LabState {
     return this.record.processes.find((p) => p.what === what && isAlive(p));
   }
 
-  /** Where the roles pin their maps: a bpffs of the laboratory's own, gone with it. */
+  /** The directory in which the roles pin their maps: a bpffs of this laboratory, which is removed with it. */
   get bpfDirectory(): string {
     return `${this.directory}/bpf`;
   }
 
-  /** Without one, on a kernel that has none, the roles do without the fast path and say so. */
+  /** On a kernel without bpffs the roles run without the fast path, and report that. */
   async mountBpf(): Promise<void> {
     mkdirSync(this.bpfDirectory);
     await run(['mount', '-t', 'bpf', 'bpf', this.bpfDirectory]);
   }
 
-  /** Ends and deletes everything that is recorded, and the record last. */
+  /** Ends and deletes everything that is recorded, and at last the record. */
   async remove(): Promise<void> {
     const { processes, namespaces, instances, name } = this.record;
     const isRole = (p: LabProcess) => instances.includes(`lab-${name}-${p.what}`);
-    // The roles first, while their registry and their namespaces still stand.
+    // The roles first, while their registry and their namespaces still exist.
     await endAll(processes.filter(isRole));
     await endAll(processes.filter((p) => !isRole(p)));
     await deleteNamespaces(namespaces);
@@ -147,7 +148,7 @@ export class LabState {
   }
 }
 
-/** For the end of a process that has no more time to wait: the same, at once and by force. */
+/** Removes everything at once and by force, for a process that is ending and cannot wait. */
 export function removeAtOnce(state: LabState): void {
   const { processes, namespaces, instances } = state.record;
   for (const p of processes) signal(p, 'SIGKILL');
@@ -158,7 +159,7 @@ export function removeAtOnce(state: LabState): void {
   rmSync(state.directory, { recursive: true, force: true });
 }
 
-/** What roles that were killed left behind. */
+/** Removes the directories that killed roles left behind. */
 function forget(state: LabState, instances: readonly string[]): void {
   for (const instance of instances) rmSync(`${instanceRoot}/${instance}`, { recursive: true, force: true });
   if (existsSync(state.bpfDirectory)) spawnSync('umount', ['-l', state.bpfDirectory]);
@@ -171,6 +172,6 @@ function directoryOf(name: string): string {
 function alreadyExists(name: string): FirstackError {
   return new FirstackError(
     'FSA_LAB_EXISTS',
-    `laboratory '${name}' is up; take it down with 'lab down --name ${name}', or choose another --name`,
+    `laboratory '${name}' is up; remove it with 'lab down --name ${name}', or choose another --name`,
   );
 }

@@ -1,6 +1,6 @@
 /**
- * The topology file: which hosts there are and how far apart, and who ought to win a race there.
- * The schema with examples stands in `README.md`; the addresses follow from the host's name.
+ * The topology file: the hosts, their distances, and the machine that should win a race there. `README.md` has the
+ * schema with examples; addresses follow from a host's name.
  */
 import { existsSync, readdirSync } from 'node:fs';
 import { type Locate, readYaml, type Schema } from '../config.js';
@@ -10,15 +10,15 @@ import type { Race, Release } from '../race/release.js';
 import { topologyDirectory } from './paths.js';
 
 export interface PathOptions {
-  /** Of a hundred packets, at random. */
+  /** Per cent of the packets, at random. */
   lossPct?: number;
-  /** Up to so much is added to the delay, evenly spread. */
+  /** A random time up to this is added to the delay, evenly distributed. */
   jitterMs?: number;
   rateMbit?: number;
-  /** What the link before a rate holds; what would wait longer is dropped. */
+  /** The queue of a link with a rate, as a time; a packet that would wait longer is dropped. */
   queueMs?: number;
   mtu?: number;
-  /** Lets jitter change the order of packets. */
+  /** Lets jitter reorder packets. */
   reorder?: boolean;
 }
 
@@ -32,18 +32,21 @@ export interface Service {
   address: string;
   ports: number[];
   raceWindowMs: number;
-  /** Its own; the laboratory's where it has none. Where any service has its own, roles are told of none. */
+  /**
+   * The service's configuration; by default the laboratory's. If any service has its own, roles are started without a
+   * configuration.
+   */
   configuration?: Configuration;
-  /** False: no nginx listens on its ports; whoever uses the laboratory starts a server of another kind. */
+  /** False: no nginx listens on its ports; the laboratory's user starts another kind of server. */
   webServer?: boolean;
 }
 
 export interface Topology {
   name: string;
   replicas: string[];
-  /** gateway, origin and the replicas: what the WAN connects. */
+  /** gateway, origin and the replicas: the hosts that the WAN connects. */
   wanHosts: string[];
-  /** The servers behind the origin: `server`, then `s2` …, each on a LAN of its own. */
+  /** The servers behind the origin: `server`, then `s2` …, each on its own LAN. */
   servers: string[];
   limits: Record<string, Limits>;
   services: Service[];
@@ -105,7 +108,7 @@ const SCHEMA: Schema = {
         required: ['name', 'address'],
         properties: {
           name: { type: 'string', pattern: '^[a-z0-9-]{1,32}$' },
-          // The server's LAN: an address elsewhere would have no host behind it.
+          // The address must be in the server's LAN, because no host would have an address elsewhere.
           address: {
             type: 'string',
             pattern: '^203\\.0\\.113\\.(1[0-9]|[2-9][0-9]|1[0-9][0-9]|2[0-4][0-9])$',
@@ -158,7 +161,7 @@ const SCHEMA: Schema = {
 
 export const DEFAULT_TOPOLOGY = 'replica-nearest';
 
-/** Names of the topologies that come with the laboratory. */
+/** Names of the topologies that are part of the laboratory. */
 export function knownTopologies(): string[] {
   return readdirSync(topologyDirectory)
     .filter((f) => f.endsWith('.yaml'))
@@ -167,7 +170,7 @@ export function knownTopologies(): string[] {
 }
 
 /**
- * @param nameOrFile the name of one that comes along, or a file
+ * @param nameOrFile the name of a built-in topology, or a file
  * @throws FirstackError FSA_CONFIG_* with all problems of the file
  */
 export function loadTopology(nameOrFile = DEFAULT_TOPOLOGY): Topology {
@@ -204,7 +207,7 @@ export function serversOf(count: number): string[] {
   return Array.from({ length: count }, (_, n) => (n === 0 ? 'server' : `s${n + 1}`));
 }
 
-/** A direction that the file leaves out takes the opposite one; a pair it leaves out has no delay. */
+/** A direction that the file leaves out has the delay of the opposite one; a pair that it leaves out has no delay. */
 function completed(given: TopologyFile['delaysMs'], hosts: string[]): Topology['delaysMs'] {
   const all: Topology['delaysMs'] = {};
   for (const from of hosts) {
@@ -246,7 +249,7 @@ function doubles(file: TopologyFile, locate: Locate): Problem[] {
     if (names.has(s.name)) twice(`service '${s.name}'`);
     names.add(s.name);
     for (const port of s.ports) {
-      // A replica's port belongs to one service (DESIGN 1), and here they have the same ports.
+      // A replica's port belongs to one service, and here a service has the same ports everywhere.
       if (ports.has(String(port))) twice(`port ${port}`);
       ports.add(String(port));
     }
@@ -254,23 +257,23 @@ function doubles(file: TopologyFile, locate: Locate): Problem[] {
   return problems;
 }
 
-/** The replicas' health is asked of the first service's web server. */
+/** The replicas' health checks go to the first service's web server. */
 function unhealthy(file: TopologyFile, locate: Locate): Problem[] {
   if (file.services[0].webServer !== false) return [];
   const message = `${locate(['services', '0', 'webServer'])}: the first service needs a web server`;
   return [{ code: 'FSA_CONFIG_VALUE', message }];
 }
 
-/** When a candidate's acknowledgement reaches the gateway, after the tagged SYN reached the origin. */
+/** When a candidate's acknowledgement reaches the gateway, counted from when the tagged SYN reached the origin. */
 export interface Arrival {
   id: string;
   atMs: number;
 }
 
 /**
- * The race as the topology would have it, with no delay but the paths': earliest first.
- * Synchronized, each copy is held for Dmax − d(O,R), with d(O,R) as the origin measures it: half a round
- * trip, capped by the race window (DESIGN 2).
+ * The race as the topology predicts it, with the paths' delays only: earliest candidate first. In a synchronized race
+ * each copy is held for Dmax − d(O,R), with d(O,R) as the origin measures it: half a round trip, capped by the race
+ * window.
  */
 export function arrivals(topology: Topology, release: Release): Arrival[] {
   const d = topology.delaysMs;
@@ -287,14 +290,14 @@ export function arrivals(topology: Topology, release: Release): Arrival[] {
 }
 
 /**
- * Who must serve. Synchronized: least d(·,C), which is what *nearest* means for the origin race; immediate:
- * whose answer comes first when every copy leaves the origin at once.
+ * The machine that must serve. Synchronized: the candidate with the least d(·,C), which is the meaning of *nearest*
+ * in an origin race. Immediate: the candidate whose answer comes first when every copy leaves the origin at once.
  */
 export function expectedWinner(topology: Topology, release: Release, race: Race = 'origin'): string {
   const d = topology.delaysMs;
   const least = (cost: (id: string) => number) =>
     ['origin', ...topology.replicas].reduce((best, id) => (cost(id) < cost(best) ? id : best));
-  // A race of the gateway's own has no detour: least round trip.
+  // A gateway's own race has no detour: the candidate with the least round trip must win.
   if (race !== 'origin') return least((id) => d.gateway[id] + d[id].gateway);
   if (release === 'immediate') return arrivals(topology, 'immediate')[0].id;
   return least((id) => d[id].gateway);

@@ -1,4 +1,4 @@
-/** Starts the emulator in the wan namespace and tells it what the paths are like. */
+/** Starts the emulator in the wan namespace, and sets the paths' properties. */
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { FirstackError } from '../errors.js';
 import type { WanPlan, WanStatistics } from './emulator.js';
@@ -17,7 +17,7 @@ import {
 import type { LabState } from './state.js';
 import type { PathOptions, Topology } from './topology.js';
 
-/** What may change of a path while it is in use. */
+/** The properties of a path that may change while it is in use. */
 export type PathChange = Partial<Omit<WanPlan['paths'][string], 'mtu'>>;
 
 export class Wan {
@@ -53,12 +53,12 @@ export class Wan {
     await this.#applied();
   }
 
-  /** Changes a path's delay, loss, jitter or rate from now on. `mtu` is a route: it stays as it was made. */
+  /** Changes a path's delay, loss, jitter or rate from now on. `mtu` is a route, which cannot be changed. */
   async setPath(path: string, change: PathChange): Promise<void> {
     await this.setPaths({ [path]: change });
   }
 
-  /** {@link setPath} of several paths, at one moment. */
+  /** {@link setPath} of several paths at the same time. */
   async setPaths(changes: Record<string, PathChange>): Promise<void> {
     for (const [path, change] of Object.entries(changes)) {
       if (this.plan.paths[path] === undefined) throw new FirstackError('FSA_USAGE', `no path '${path}'`);
@@ -74,7 +74,7 @@ export class Wan {
     const file = `${this.#directory}/wan-statistics.json`;
     const before = read(file);
     if (this.#process !== undefined) signal(this.#process, 'SIGUSR2');
-    // With nothing sent meanwhile the new file equals the old one: then the old one is right.
+    // Without traffic in between the new file equals the old one; then the old one is right.
     await waitUntil(() => read(file) !== before, 300);
     const text = read(file);
     if (text === undefined) throw this.#failure('wrote no statistics');
@@ -100,7 +100,7 @@ export class Wan {
     const done = () => read(`${this.#directory}/wan.applied`) === want;
     const dead = () => this.#process === undefined || !isAlive(this.#process);
     await waitUntil(() => done() || dead(), 10_000, 5);
-    if (!done()) throw this.#failure('did not take the plan');
+    if (!done()) throw this.#failure('did not apply the plan');
   }
 
   #failure(what: string): FirstackError {

@@ -1,4 +1,4 @@
-/** The real nginx of the server and of each replica. Its access log is the evidence of who served. */
+/** The real nginx of the server and of each replica. Its access log proves which machine served a request. */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { FirstackError } from '../errors.js';
 import { namespaceOf, within } from './network.js';
@@ -15,7 +15,7 @@ import {
 import type { LabState } from './state.js';
 import type { Topology } from './topology.js';
 
-/** A port of no service: connections to it are never raced. It tells what a plain connection takes. */
+/** A port that belongs to no service: connections to it are never raced, and show the time of a plain connection. */
 export const DIRECT_PORT = 8080;
 
 export interface AccessLine {
@@ -28,7 +28,10 @@ export interface AccessLine {
 
 export class WebServer {
   readonly directory: string;
-  /** The name it gives to itself: `origin` for the server behind the origin switch, else the host. */
+  /**
+   * The name that the web server writes into its header: `origin` for the server behind the origin switch, else the
+   * host's.
+   */
   readonly servedBy: string;
   #process: ProcessId | undefined;
 
@@ -76,7 +79,7 @@ export class WebServer {
     signal(id, 'SIGKILL');
     await waitUntil(() => !isAlive(id), 2000);
   }
-  /** Stops its process where it stands: the kernel goes on answering SYNs for it. */
+  /** Stops its process (SIGSTOP): the kernel still answers SYNs for it. */
   pause(): void {
     if (this.#process !== undefined) signal(this.#process, 'SIGSTOP');
   }
@@ -84,7 +87,7 @@ export class WebServer {
     if (this.#process !== undefined) signal(this.#process, 'SIGCONT');
   }
 
-  /** What it has served, health checks left out, oldest first. */
+  /** The requests that it has served, without health checks, oldest first. */
   accessLog(): AccessLine[] {
     let text = '';
     try {
@@ -105,7 +108,7 @@ export class WebServer {
     return this.topology.services.filter((s) => s.webServer !== false).flatMap((s) => s.ports);
   }
 
-  // One process and no master: a test that kills it has then killed all of it.
+  // One process without a master, so that killing it kills all of the server.
   #configuration(): string {
     const ports = [...this.#servicePorts(), DIRECT_PORT];
     const listens = [...new Set(ports)].map((p) => `    listen ${p};`);

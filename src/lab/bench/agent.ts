@@ -1,6 +1,6 @@
 /**
- * Makes TCP connections for the bench, in whatever network namespace it is started in: one JSON request
- * per line on stdin, one answer per line on stdout. See `connect.ts`.
+ * Makes TCP connections for the bench, in the network namespace in which it is started: one JSON request per line on
+ * stdin, one answer per line on stdout. See `connect.ts`.
  */
 import { connect } from 'node:net';
 import { createInterface } from 'node:readline';
@@ -8,7 +8,7 @@ import type { Connection, Order } from './connect.js';
 
 const TIMEOUT_MS = 10_000;
 
-/** One connection and one request on it. */
+/** Opens one connection and sends one request on it. */
 function connectOnce(address: string, port: number): Promise<Connection> {
   return new Promise((resolve) => {
     const begun = performance.now();

@@ -1,4 +1,6 @@
-/** What stands on a world's gateway between clients and servers: nothing, others' work, or ours. */
+/**
+ * What carries packets between clients and servers on a world's gateway: plain routing, other software, or firstack.
+ */
 import { writeFileSync } from 'node:fs';
 import { stringify } from 'yaml';
 import type { Configuration } from '../../race/records.js';
@@ -17,7 +19,7 @@ export type Carrier =
   | { kind: 'haproxy'; splice: boolean }
   /** The C program on a TUN. */
   | { kind: 'c' }
-  /** firstack; on a TUN, or pinned in the kernel. */
+  /** firstack; either through the TUN, or with flows pinned in the kernel. */
   | {
       kind: 'firstack';
       configuration: Configuration;
@@ -39,14 +41,14 @@ export function instancesOf(spec: WorldSpec): string[] {
   return rolesOf(spec).map((host) => instance(spec, host));
 }
 
-/** Under A the servers need none of our software. */
+/** The hosts with a role. In configuration A the servers need no firstack role. */
 function rolesOf(spec: WorldSpec): string[] {
   if (spec.carrier.kind !== 'firstack') return [];
   const replicas = Array.from({ length: spec.replicas ?? 1 }, (_, k) => `r${k + 1}`);
   return spec.carrier.configuration === 'A' ? ['gateway'] : ['gateway', ...replicas];
 }
 
-/** @returns the processes that carry */
+/** @returns the processes that carry packets */
 export async function startCarrier(world: World): Promise<ProcessId[]> {
   const { carrier } = world.spec;
   if (carrier.kind === 'plain') return [];
@@ -99,7 +101,7 @@ ${splice ? '  option splice-auto\n' : ''}listen web
   return [id];
 }
 
-/** The steering that the gateway role itself would ask for. */
+/** Uses the same steering that the gateway role would request. */
 async function startTunNat(world: World): Promise<ProcessId[]> {
   const tun = 'tunc';
   const name = what(world.spec, 'tun-nat');
@@ -196,7 +198,7 @@ export function statusOf(world: World, host: string): Promise<KernelStatus | und
   return askJson<KernelStatus>(socketOf(world, host), '/v1/status');
 }
 
-/** Where that role pins its maps and programs. */
+/** The directory in which that role pins its maps and hooks. */
 export function pinDirectory(world: World, host: string): string {
   return `${world.bed.state.bpfDirectory}/firstack/${instance(world.spec, host)}`;
 }
@@ -244,7 +246,7 @@ function replicaFile(world: World, carrier: Firstack, host: string): unknown {
     address: replicaAddress(Number(host.slice(1))),
     tag: { keyFile: `${world.bed.directory}/master.key` },
     services: [{ name: 'web', port: PORT }],
-    // It is never too busy here, whatever the machine has to do.
+    // The replica must never be busy here, whatever the load of the machine.
     limits: { connections: 1_000_000, cpuPct: 100 },
     loadPenaltyMs: 0,
   };

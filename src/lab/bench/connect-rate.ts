@@ -1,4 +1,4 @@
-/** `firstack bench connect`: connections a second, each with one byte both ways, by four clients at once. */
+/** `firstack bench connect`: connections a second, each with one byte in each direction, by four clients at a time. */
 import { native } from '../../device/native.js';
 import { pause } from '../process.js';
 import type { Arm, Figure, Rounds, Sample } from './rounds.js';
@@ -11,7 +11,7 @@ const CLIENTS = 4;
 const REPLICAS = 4;
 const LOSERS_GONE_MS = 100;
 const PATIENCE_MS = 2000;
-/** As the kernel numbers the state. */
+/** The number that the kernel gives to this state. */
 const SYN_RECV = 3;
 const PORTS = Uint16Array.of(PORT);
 
@@ -29,10 +29,10 @@ export function connectWorlds(): WorldSpec[] {
 
 const NOTES: Record<string, string> = {
   'alone-a':
-    '--race learned, fastpath.openings false: SYN and SYN-ACK through TypeScript, one target; one in fifty races again',
-  'pinned-a': '--race gateway, one replica: the same, and the origin is asked each time, too',
+    '--race learned, fastpath.openings false: SYN and SYN-ACK through TypeScript, one target; one connection in fifty is raced again',
+  'pinned-a': '--race gateway, one replica: the same, and each connection also asks the origin',
   'learned-a':
-    "--race learned: the SYN and its answer are the kernel's too, under a lease; one in fifty races again",
+    '--race learned: the kernel carries SYN and SYN-ACK too, by a lease; one connection in fifty is raced again',
   'race4-a': `--race gateway, ${REPLICAS} replicas`,
 };
 
@@ -53,12 +53,12 @@ export async function connectRate(
     ratio('crr/nft:learned', 'learned-a', 'nft', 0.9),
     ratio('crr/haproxy', 'learned-a', 'haproxy', 2),
     ratio('race-crr/haproxy', 'race4-a', 'haproxy', 0.5),
-    // The slowest round tells, not the middle one: no interval.
+    // The slowest round is reported, not the median, so there is no interval.
     {
       ...rounds.figure('race-crr/haproxy:losers-ms', goneMs, { kind: 'most', value: LOSERS_GONE_MS }, [
         rounds.report(
           'crr:race4-a',
-          'ms from the end of a round until a replica, another each round, has no SYN-RECEIVED left; the slowest round',
+          'ms from the end of a round until the replica of that round has no SYN-RECEIVED left; the slowest round',
         ),
       ]),
       ...slowest(goneMs),
@@ -81,10 +81,10 @@ function arm(world: World, { warmMs, measureMs }: Timing, goneMs: number[]): Arm
         ['crr'],
         [CLIENTS, warmMs, measureMs].map(String),
       );
-      // One of them each round, in turn: looking at all would take longer than they take.
+      // One replica each round, in turn, because looking at all would take longer than the effect.
       const host = world.replicas[goneMs.length % world.replicas.length];
       if (world.replicas.length > 1) goneMs.push(await losersGone(world, host, o.endedAt));
-      // A connection that failed took seconds of its client's time: it shows in the count.
+      // A failed connection took seconds of its client's time, which shows in the count.
       if (o.failed > 0) world.bed.say(`${world.name}: ${o.failed} connections failed`);
       return { value: o.count / o.seconds };
     },
@@ -92,8 +92,8 @@ function arm(world: World, { warmMs, measureMs }: Timing, goneMs: number[]): Arm
 }
 
 /**
- * Milliseconds from the last client's end until this replica holds no connection that nobody will open; at the most: to
- * look takes some 25 ms, as the kernel goes through all sockets of the machine.
+ * Milliseconds from the last client's end until this replica has no half-open connection left. This is an upper
+ * bound, because one look takes some 25 ms: the kernel goes through all sockets of the machine.
  */
 async function losersGone(world: World, host: string, endedAt: number): Promise<number> {
   const since = (): number => (Number(process.hrtime.bigint()) - endedAt) / 1e6;

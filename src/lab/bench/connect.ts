@@ -1,11 +1,11 @@
-/** TCP connections from a laboratory's client, timed there by a process of its own (`agent.ts`). */
+/** TCP connections from a laboratory's client, timed there by a separate process (`agent.ts`). */
 import type { ChildProcess } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { Lab } from '../lab.js';
 
 export interface Connection {
-  /** '' when it failed. */
+  /** '' when the connection failed. */
   servedBy: string;
   connectMs: number;
 }
@@ -33,7 +33,7 @@ export class Client {
     });
   }
 
-  /** @param concurrency connections at once */
+  /** @param concurrency the number of connections at a time */
   connect(address: string, port: number, count = 1, concurrency = 1): Promise<Connection[]> {
     const order: Order = { id: this.#orders++, address, port, count, concurrency };
     return new Promise((resolve) => {

@@ -1,13 +1,13 @@
 /** Processor time, as the kernel counts it. */
 import { readFileSync } from 'node:fs';
 
-/** The kernel's tick in /proc, everywhere that Node runs on Linux. */
+/** The kernel's tick in /proc on all Linux systems on which Node runs. */
 const TICKS_PER_SECOND = 100;
 
-/** Seconds in which some processor of this machine was not idle. */
+/** Seconds in which a processor of this machine was not idle, summed over processors. */
 export function machineCpuSeconds(): number {
   const line = readFileSync('/proc/stat', 'utf8').split('\n', 1)[0];
-  // user nice system idle iowait irq softirq steal; what a guest ran stands in user already.
+  // user nice system idle iowait irq softirq steal; time of guests is included in user.
   const [user, nice, system, , , irq, softirq, steal] = line.split(/\s+/).slice(1).map(Number);
   return (user + nice + system + irq + softirq + steal) / TICKS_PER_SECOND;
 }
@@ -21,7 +21,7 @@ export function processCpuSeconds(pids: readonly number[]): number {
       const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
       ticks += Number(fields[11]) + Number(fields[12]);
     } catch {
-      // It ended: what it used then is not known.
+      // The process has ended; its processor time is not known.
     }
   }
   return ticks / TICKS_PER_SECOND;

@@ -1,4 +1,7 @@
-/** `firstack bench flows`: what a million flows cost, and what becomes of flows pinned late or left by a dead process. */
+/**
+ * `firstack bench flows`: the cost of a million flows, and the fate of flows that are pinned late or left by a killed
+ * process.
+ */
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { FLOW_KEY, FLOW_VALUE } from '../../fastpath/layout.js';
@@ -19,7 +22,7 @@ const MILLION = 1_000_000;
 const MAX_FLOWS = 1_048_576;
 /** Bytes of a full Ethernet frame. */
 const FULL_FRAME = 1514;
-/** And of what a stack hands to an interface that cuts segments itself. */
+/** Bytes of a super-packet that a stack passes to an interface with segmentation offload. */
 const SUPER_FRAME = 54 + 40 * 1460;
 const MIDFLOW_AFTER = 4;
 const MIDFLOW_BYTES = 128 << 10;
@@ -33,7 +36,7 @@ const killedWorld = (c: Configuration): string => `killed-${c.toLowerCase()}`;
 export interface FlowsPlan extends Timing {
   configurations: readonly Configuration[];
   midflowTransfers: number;
-  /** How long the shorter half of the transfers goes on that outlive a gateway; the others twice as long. */
+  /** How long the shorter half of the transfers that outlive a gateway runs; the others run twice as long. */
   killedSeconds: number;
 }
 
@@ -89,7 +92,8 @@ async function oneMillion(
   timing: Timing,
   say: (line: string) => void,
 ): Promise<Figure[]> {
-  // Flows that a killed gateway left are taken over at once by the next one; found one by one they take a while.
+  // The next gateway takes over at once the flows that a killed gateway left; flows that are found one by one take a
+  // while.
   const [gateway] = world.carriers;
   signal(gateway, 'SIGKILL');
   await waitUntil(() => !isAlive(gateway), 2000);
@@ -113,7 +117,7 @@ async function oneMillion(
   );
 }
 
-/** The same of TypeScript's own table, without a device. */
+/** The same for TypeScript's own table, without a device. */
 async function oneMillionInMemory(bed: Testbed, rounds: Rounds, timing: Timing): Promise<Figure> {
   const script = fileURLToPath(new URL('./memory-main.js', import.meta.url));
   const { rounds: count, measureMs } = timing;
@@ -157,7 +161,7 @@ function bytesPerFlow(command: string): Figure[] {
 
 // ---- transfers -----------------------------------------------------------------------------------------------
 
-/** What `load many` prints at its end. */
+/** The last line that `load many` prints. */
 interface Outcome {
   ok: number;
   resets: number;
@@ -175,7 +179,7 @@ function transferReport(arm: string, o: Outcome, note: string): ArmReport {
   return { arm, unit: 'Gbit/s', median: rate, quartiles: [rate, rate], rounds: 1, note };
 }
 
-/** Segments that were not next in line, at both ends of all connections so far. */
+/** Segments that arrived out of order, at both ends of all connections so far. */
 const outOfOrder = (world: World): number =>
   world.tcpExt('client', 'TCPOFOQueue') + world.tcpExt('r1', 'TCPOFOQueue');
 
@@ -205,7 +209,7 @@ async function pinMidflow(
   ];
 }
 
-/** The gateway dies while transfers run; half of them end while nobody is there, half under its successor. */
+/** The gateway is killed while transfers run; half of them end before its successor starts, half of them after. */
 async function killed(
   world: World,
   c: Configuration,
@@ -215,13 +219,13 @@ async function killed(
 ): Promise<Figure[]> {
   const seconds = plan.killedSeconds;
   const pinned = async (): Promise<number> => (await statusOf(world, 'gateway'))?.fastpath?.flows ?? 0;
-  // Connections of before are still among them.
+  // Flows of earlier connections are still counted.
   const earlier = await pinned();
   const load = world.load<Outcome>(
     ['many'],
     [KILLED_TRANSFERS, KILLED_RATE * seconds, KILLED_RATE, seconds * 6000].map(String),
   );
-  // An error of the load's is looked at when the rest is done.
+  // An error of the load is handled after the rest is done.
   load.catch(() => {});
   const began = performance.now();
   await waitUntil(async () => (await pinned()) - earlier >= KILLED_TRANSFERS, seconds * 500);

@@ -1,10 +1,10 @@
-/** Flows that are written into a gateway's kernel map by hand, and packets of theirs. */
+/** Flows that the bench writes into a gateway's kernel map itself, and packets of these flows. */
 import { FLOW_KEY, FLOW_VALUE, SEEN_CLIENT_ACK } from '../../fastpath/layout.js';
 import { bpf } from '../../fastpath/native.js';
 import { pinDirectory } from './carriers.js';
 import { PORT, replicaAddress, SERVICE, type World } from './world.js';
 
-/** As `blast.c` numbers them: flow i is this address + i / PORTS, FIRST_PORT + i % PORTS. */
+/** The numbering of `blast.c`: flow i is this address + i / PORTS, FIRST_PORT + i % PORTS. */
 export const FIRST_ADDRESS = '192.0.2.10';
 export const FIRST_PORT = 10_000;
 const PORTS = 50_000;
@@ -14,7 +14,7 @@ const V4_MAPPED = 0xffff;
 const word = (address: string): number =>
   address.split('.').reduce((sum, part) => (sum << 8) | Number(part) | 0, 0);
 
-/** Pins flows `from` … `to` - 1 of world, as the gateway would. @returns how many the map took */
+/** Pins flows `from` … `to` - 1 of a world, as the gateway would. @returns how many the map accepted */
 export function fillFlows(world: World, from: number, to: number): number {
   const fd = bpf.get(`${pinDirectory(world, 'gateway')}/maps/flows`);
   const keys = new Uint8Array(CHUNK * FLOW_KEY);
@@ -50,7 +50,7 @@ export function fillFlows(world: World, from: number, to: number): number {
   return written;
 }
 
-/** A minimum-size acknowledgement of flow `i`, Ethernet header and all, with good checksums. */
+/** A minimum-size acknowledgement of flow `i`, with its Ethernet header and right checksums. */
 export function flowPacket(i: number, out: Uint8Array): void {
   const view = new DataView(out.buffer, out.byteOffset);
   out.fill(0);

@@ -1,7 +1,7 @@
 /**
- * The gateway's stages over a device of memory, with a table of a million established flows: packets a second of
- * one flow, and of all of them in turn. A process of its own, as the data plane's thread is one: what else runs
- * in a process decides what its compiler makes of the stages. Prints one JSON object.
+ * The gateway's stages over a device in memory, with a table of a million established flows: packets a second of one
+ * flow, and of all flows in turn. A separate process, as the data plane has a thread of its own, because other code
+ * in a process influences how its compiler optimises the stages. Prints one JSON object.
  *
  *   node memory-main.js ROUNDS MEASURE_MS
  */
@@ -17,7 +17,7 @@ import { serviceKind } from '../../registry/service.js';
 
 const FLOWS = 1_000_000;
 const MAX_FLOWS = 1_048_576;
-/** As in `blast.c`. */
+/** The same number as in `blast.c`. */
 const PORTS = 50_000;
 const STRIDE = 611_953;
 const LENGTH = 40;
@@ -26,7 +26,7 @@ const REPLICA = '198.18.11.2';
 const PORT = 80;
 const ISN = 1;
 const [SYN, ACK] = [2, 16];
-/** Packets between two looks at the clock. */
+/** Packets between two readings of the clock. */
 const CHUNK = 20_000;
 
 const word = (address: string): number =>
@@ -43,7 +43,7 @@ const replica = {
 };
 const view = View.of([serviceKind as RecordKind, [service]], [replicaKind as RecordKind, [replica]]);
 
-/** Makes its packets from a model as they are read, and forgets what is written. */
+/** Makes its packets from a template when they are read, and discards packets that are written. */
 class Source implements Device {
   readonly name = 'source';
   readonly #model = new Uint8Array(VNET_HEADER + LENGTH);
@@ -70,7 +70,7 @@ class Source implements Device {
     this.#view.setUint16(ip + 34, 0xffff);
   }
 
-  /** `packets` packets from now on, each `step` flows after the one before. */
+  /** Supplies `packets` packets from now on, each `step` flows after the one before. */
   fill(packets: number, step: number): void {
     this.#left = packets;
     this.#step = step;
@@ -166,7 +166,7 @@ const [rounds, ms] = process.argv.slice(2).map(Number);
 measure(STRIDE, ms);
 const out: { one: number[]; million: number[] } = { one: [], million: [] };
 for (let round = 0; round < rounds; round++) {
-  // Which goes first changes from round to round.
+  // The order of the two changes from round to round.
   if (round % 2 === 0) out.one.push(measure(0, ms));
   out.million.push(measure(STRIDE, ms));
   if (round % 2 === 1) out.one.push(measure(0, ms));

@@ -1,6 +1,6 @@
 /**
- * `firstack bench packets`: minimum-size packets a second, as they arrive at the receiver's interface; and what
- * the programs in the kernel take for one.
+ * `firstack bench packets`: minimum-size packets a second, counted at the receiver's interface; and the time that the
+ * hooks take for one packet.
  */
 import { readFileSync } from 'node:fs';
 import { FirstackError } from '../../errors.js';
@@ -17,7 +17,7 @@ import { CLIENT, FIRST_PROCESSOR, onProcessor, PORT, type World, type WorldSpec 
 
 const FLOWS_FOR_COST = 65_536;
 const TEST_RUNS = 4000;
-/** `struct __sk_buff`, and where it says which interface a packet is on. */
+/** Size of `struct __sk_buff`, and offsets in it that tell the packet's interface. */
 const SK_BUFF = 192;
 const INGRESS_IFINDEX = 36;
 const IFINDEX = 40;
@@ -39,7 +39,7 @@ export function packetsWorlds(): WorldSpec[] {
   ];
 }
 
-/** Where packets made by hand come from and go to. */
+/** Source and destination of packets that the bench makes itself. */
 export interface Aim {
   saddr: string;
   sport: number;
@@ -72,7 +72,7 @@ export async function packets(
     atLeast('pinned/nft:A:pps', 'pinned-a', 'nft', 1.1),
     atLeast('tun-pps/c', 'tun-a', 'c', 0.9),
     rounds.figure('ebpf-cost', cost, undefined, [
-      costReport(rounds, 'test run, nanoseconds above an empty program', cost),
+      costReport(rounds, 'test run, nanoseconds above an empty hook', cost),
       costReport(rounds, 'pinned, nanoseconds above plain routing', above(rounds, 'pinned-a')),
       costReport(rounds, 'nftables DNAT, nanoseconds above plain routing', above(rounds, 'nft')),
       rounds.report('pps:plain'),
@@ -87,7 +87,7 @@ async function lan(world: World): Promise<{ address: string; ifindex: number }> 
   return JSON.parse(await world.exec('gateway', ['ip', '-j', 'link', 'show', 'dev', 'lan0']))[0];
 }
 
-/** Round by round, nanoseconds a packet beyond what plain routing takes. */
+/** By round: nanoseconds per packet beyond those of plain routing. */
 function above(rounds: Rounds, world: string): number[] {
   const plain = rounds.values('pps:plain');
   return rounds.values(`pps:${world}`).map((v, k) => 1e9 / v - 1e9 / plain[k]);
@@ -101,11 +101,11 @@ function costReport(rounds: Rounds, arm: string, values: readonly number[]): Arm
     median: rounded(value),
     quartiles: [rounded(low), rounded(high)],
     rounds: values.length,
-    note: 'the two beside the median are the ends of its interval',
+    note: 'the two values beside the median are the ends of its interval',
   };
 }
 
-/** Opens a connection that stays, for packets to belong to. */
+/** Opens a connection and keeps it, as the flow of the bench's packets. */
 export async function holdFlow(world: World): Promise<Aim> {
   const what = `${world.name}-hold`;
   const argv = [world.bed.program('load'), 'hold', world.address, String(PORT)];
@@ -116,7 +116,7 @@ export async function holdFlow(world: World): Promise<Aim> {
   return { saddr: CLIENT, sport: port, seq, ack };
 }
 
-/** Whether the receiver throws away what comes in, once its interface has counted it. */
+/** @param on whether the receiver drops the packets after its interface has counted them */
 export async function ignoreAt(world: World, on: boolean): Promise<void> {
   const text = on
     ? 'table netdev bench { chain in { type filter hook ingress device wan0 priority 0; ip protocol tcp drop; }; }'
@@ -124,7 +124,7 @@ export async function ignoreAt(world: World, on: boolean): Promise<void> {
   await world.exec('r1', ['nft', text]);
 }
 
-/** Packets of `bytes` bytes and of `flows` flows, as fast as one processor makes them. */
+/** Packets of `bytes` bytes in `flows` flows, as fast as one processor can send them. */
 export function blastArm(
   world: World,
   name: string,
@@ -156,14 +156,14 @@ export function blastArm(
   };
 }
 
-/** Round by round: the median run of the gateway's program less that of an empty one. */
+/** By round: the median run of the gateway's hook less that of an empty hook. */
 async function programCost(bed: Testbed, rounds: number): Promise<number[]> {
   const world = bed.world(COST);
   fillFlows(world, 0, FLOWS_FOR_COST);
   const { ifindex } = await lan(world);
   const empty = bpf.get(await bed.loadEmptyProgram());
   const program = bpf.get(`${pinDirectory(world, 'gateway')}/hooks/gateway_lan_l2`);
-  // A packet whose way out has no neighbour yet takes another turn.
+  // While the next hop has no neighbour entry, a packet takes another path.
   await world.load(['crr'], ['1', '0', '20']);
   try {
     return Array.from({ length: rounds }, () =>
@@ -175,7 +175,7 @@ async function programCost(bed: Testbed, rounds: number): Promise<number[]> {
   }
 }
 
-/** Nanoseconds of a run over a packet that no run has seen. */
+/** Median nanoseconds of a run over a packet that no earlier run has seen. */
 function medianRun(fd: number, ifindex: number, verdict: number): number {
   const input = new Uint8Array(FRAME);
   const output = new Uint8Array(FRAME + 256);
@@ -188,7 +188,7 @@ function medianRun(fd: number, ifindex: number, verdict: number): number {
     view.setInt32(INGRESS_IFINDEX, ifindex, true);
     view.setInt32(IFINDEX, ifindex, true);
     const said = bpf.testRun(fd, input, output, context, 1);
-    if (said !== verdict) throw new FirstackError('FSA_LAB_FAILED', `bench: a test run said ${said}`);
+    if (said !== verdict) throw new FirstackError('FSA_LAB_FAILED', `bench: a test run returned ${said}`);
     durations.push(view.getUint32(4, true));
   }
   return median(durations);

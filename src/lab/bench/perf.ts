@@ -1,16 +1,16 @@
-/** Where the machine's processor time goes while something runs: samples of `perf`, counted by function. */
+/** The machine's processor time by function, while something runs: samples of `perf`. */
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { FirstackError } from '../../errors.js';
 import { mustRun, run } from '../process.js';
 
-/** Of each processor; odd, so as not to beat with the kernel's own clock. */
+/** Per processor; an odd number, so that samples do not coincide with the kernel's own clock. */
 export const SAMPLES_PER_SECOND = 4999;
 
-/** Samples of all processors. One that sleeps for long gives none. */
+/** Samples of all processors. A processor that sleeps for long gives none. */
 export interface Samples {
   total: number;
-  /** By the function that ran. */
+  /** By the function that was running. */
   self: Map<string, number>;
   /** By every function on the stack. */
   inclusive: Map<string, number>;
@@ -25,13 +25,13 @@ export async function requirePerf(): Promise<void> {
     throw new FirstackError('FSA_TOOL_MISSING', "the program 'perf' is not installed (linux-perf)");
 }
 
-/** Samples all processors for so long, by the clock: a virtual machine may count no cycles. */
+/** Samples all processors for `seconds`, by the clock, because a virtual machine may not count cycles. */
 export async function record(file: string, seconds: number): Promise<void> {
   const what = ['-a', '-g', '-e', 'cpu-clock', '-F', String(SAMPLES_PER_SECOND), '-o', file];
   await mustRun(['perf', 'record', '-q', ...what, '--', 'sleep', String(seconds)]);
 }
 
-/** Adds what was recorded to `samples`. */
+/** Adds the recorded samples to `samples`. */
 export async function count(file: string, samples: Samples): Promise<void> {
   const script = spawn('perf', ['script', '-i', file, '-F', 'comm,ip,sym'], {
     stdio: ['ignore', 'pipe', 'ignore'],
@@ -47,7 +47,7 @@ export async function count(file: string, samples: Samples): Promise<void> {
     command = '';
     stack = [];
   };
-  // One sample: its command's line, its stack from the innermost on, an empty line.
+  // A sample is a line with the command, the stack from the innermost function on, and an empty line.
   for await (const line of createInterface({ input: script.stdout })) {
     const text = line.trim();
     if (text === '') take();
@@ -57,7 +57,7 @@ export async function count(file: string, samples: Samples): Promise<void> {
   take();
 }
 
-/** What V8 compiled has no name; programs in the kernel have one that changes with every load. */
+/** Code that V8 compiled has no name; eBPF hooks have a name that changes with every load. */
 function nameOf(symbol: string, command: string): string {
   if (symbol === '[unknown]') return `(no name, in ${command})`;
   return symbol.replace(/^bpf_prog_[0-9a-f]{16}_/, 'bpf:').replace(/\(.*$/, '');

@@ -2,7 +2,7 @@
 export interface Panel {
   title: string;
   unit: string;
-  /** Where the axis ends; what lies beyond is drawn at its end. */
+  /** The end of the axis; larger values are drawn there. */
   most: number;
   least: number;
   series: { name: string; values: number[] }[];

@@ -1,4 +1,4 @@
-/** What the profiles say, as a page and as JSON. */
+/** The profiles as a page and as JSON. */
 import { cpus, release } from 'node:os';
 import type { Samples } from './perf.js';
 
@@ -6,12 +6,12 @@ export interface Side {
   arm: string;
   /** Units a second. */
   perSecond: number;
-  /** Of one unit's time that a sample stands for. */
+  /** The part of one unit's time that a sample stands for. */
   nanosecondsPerSample: number;
   samples: Samples;
 }
 
-/** Two arms with what they spent on the same. */
+/** Two arms, with their time for the same unit of work. */
 export interface Compared {
   title: string;
   unit: string;
@@ -30,14 +30,14 @@ export interface Table {
   title: string;
   unit: string;
   arms: { arm: string; perSecond: number; nanoseconds: number }[];
-  /** Where the two differ most, by the function that ran. */
+  /** The functions with the largest difference between the arms, by the time in the function itself. */
   self: Row[];
-  /** What some functions take with all that they call. */
+  /** The time of some functions, including all functions that they call. */
   inclusive: Row[];
 }
 
 const MOST_ROWS = 14;
-/** Parts of the way, each with all that it calls; shown where it takes anything. */
+/** Parts of a packet's path, each including all functions that it calls; shown where they take any time. */
 const PARTS = [
   '__sys_sendto',
   '__sys_recvfrom',
@@ -91,10 +91,10 @@ function section(t: Table): string {
     '',
     `Nanoseconds per ${t.unit}: ${ours.nanoseconds} and ${other.nanoseconds} of all processors' time (${ours.perSecond} and ${other.perSecond} a second).`,
     '',
-    ...head('where they differ most'),
+    ...head('the largest differences'),
     ...t.self.map(line),
     '',
-    ...head('with all that it calls'),
+    ...head('including called functions'),
     ...t.inclusive.map(line),
   ].join('\n');
 }
@@ -103,10 +103,10 @@ export function page(done: readonly Compared[]): string {
   const processors = cpus();
   return `# Where the time goes
 
-Samples of all processors by the clock (this kind of machine counts no cycles), taken while an arm of the bench runs, by
-function: what one unit of work takes of all processors together, idle time (\`pv_native_safe_halt\`) included where a
-processor was not asleep for long.
-"No name": JavaScript as V8 compiled it. Differences below a few per cent of the whole are chance. Made by
+Samples of all processors by the clock (a machine of this kind counts no cycles), taken while an arm of the bench runs.
+Each row is the time that one unit of work takes of all processors together, by function, including idle time
+(\`pv_native_safe_halt\`) where a processor did not sleep for long. "No name": JavaScript compiled by V8. Differences
+below a few per cent of the whole are chance. Made by
 
 \`\`\`sh
 npm run -s firstack -- bench profile --markdown deploy/measured/profile.md

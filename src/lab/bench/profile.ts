@@ -1,6 +1,6 @@
 /**
- * `firstack bench profile`: where the processor time of two arms goes, function by function, per packet or per
- * connection. What `deploy/measured/performance-limits.md` says of causes stands on it.
+ * `firstack bench profile`: the processor time of two arms by function, per packet or per connection. The causes that
+ * `deploy/measured/performance-limits.md` names are based on it.
  */
 import { writeFileSync } from 'node:fs';
 import { EXIT } from '../../errors.js';
@@ -14,15 +14,15 @@ import { FIRST_PROCESSOR, onProcessor, type World, type WorldSpec } from './worl
 
 const WARM_MS = 500;
 const SECONDS = 2;
-/** The load goes on a little longer than it is looked at. */
+/** The load runs a little longer than the sampling. */
 const LOAD_MS = SECONDS * 1000 + 600;
 const TURNS = 3;
-/** What a sending stack hands over at once, mostly: 40 segments. */
+/** The bytes that a sending stack mostly passes at once: 40 segments. */
 const SUPER_BYTES = 40 * 1448;
 const CLIENTS = 4;
 const MILLION = 1_000_000;
 
-/** Something that runs, and how many units of it a second went by. */
+/** An arm that runs, and the number of its units per second. */
 interface Arm {
   name: string;
   run(): Promise<number>;
@@ -110,7 +110,7 @@ async function comparisons(bed: Testbed): Promise<Comparison[]> {
     const arms: Arm[] = [];
     for (const name of [ours, other]) arms.push(packets(world(name), await holdFlow(world(name)), 1));
     single.push({
-      title: `minimum-size packets, ${ours} beside ${other}`,
+      title: `minimum-size packets, ${ours} compared with ${other}`,
       unit: 'packet',
       ours: arms[0],
       other: arms[1],
@@ -128,14 +128,14 @@ async function comparisons(bed: Testbed): Promise<Comparison[]> {
     bulk('tun-b', 'haproxy', 'up'),
     bulk('tun-c', 'haproxy', 'up'),
     {
-      title: 'connections, alone-a beside nft',
+      title: 'connections, alone-a compared with nft',
       unit: 'connection',
       ours: connections(world('alone-a')),
       other: connections(world('nft')),
     },
     ...single,
     {
-      title: 'packets of a million flows beside packets of one',
+      title: 'packets of a million flows compared with packets of one',
       unit: 'packet',
       ours: packets(million, aim, MILLION),
       other: packets(million, aim, 1),

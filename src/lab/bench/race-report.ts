@@ -1,9 +1,9 @@
-/** What the bench of races found, as a page. */
+/** The results of the bench of races, as a page. */
 import type { Figure } from './scenarios.js';
 
 const MODES = ['origin/immediate', 'origin/synchronized', 'gateway', 'learned'];
 
-/** @param svg the plot's file, beside the page */
+/** @param svg the plot's file, in the page's directory */
 export function raceReport(figures: readonly Figure[], svg: string): string {
   const value = (id: string, mode: string): number | undefined => {
     const found = figures.find((f) => f.id === id && f.mode === mode)?.value;
@@ -31,8 +31,8 @@ export function raceReport(figures: readonly Figure[], svg: string): string {
   const command = figures[0].command.replace('firstack bench', 'firstack -- bench').replace(' --json', '');
   return `# The races, measured
 
-Random topologies of five replicas from a printed seed, every other one with asymmetric paths that break the
-triangle inequality, jitter up to 2 ms on every path; real TCP connections in the laboratory. The oracle is a
+Random topologies of five replicas from a printed seed. In every second one paths differ by direction and violate the
+triangle inequality; every path has jitter up to 2 ms. Real TCP connections in the laboratory. The reference is a
 direct connection to each machine over the same emulated paths, to a port that is never raced. Made by
 
 \`\`\`sh
@@ -42,14 +42,14 @@ npm run -s ${command} --svg deploy/measured/${svg} --markdown deploy/measured/ra
 ![share of connections by regret and by connect time, per mode](${svg})
 
 ${table(['mode', 'nearest chosen', 'connect / nearest round trip (median)', 'connect / plain connection to the origin', 'regret, mean', 'regret, p99', 'failed'], rows)}
-*Nearest* is what the mode can know: for a race through the origin the least delay back to the client, among
+*Nearest* is by the distance that the mode can measure: for an origin race the least delay back to the client, among
 topologies whose two nearest are at least 5 ms apart; for the gateway's own races the least round trip, at least
-3 ms apart. Regret is round-trip time above that of the nearest machine by round trip. *connect / plain* is the
-quotient of the means, as a mean client sees it.
+3 ms apart. Regret is the winner's round-trip time above the least round-trip time. *connect / plain* is the quotient
+of the means, as a mean client sees it.
 
-That the published race (immediate) misses the nearest machine most of the time, and costs as much as a plain
-connection to the origin, is why the other modes exist: its copies travel by the origin, whose own answer has a
-head start.
+The published race (immediate) misses the nearest machine most of the time, and takes as long as a plain connection
+to the origin, because its copies go through the origin, whose own answer has a head start. This is why the other
+modes exist.
 
 ${table(['figure', 'mode', 'value', 'target', 'met'], reached)}`;
 }

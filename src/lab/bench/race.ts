@@ -1,7 +1,7 @@
 /**
- * `firstack bench race`: how often each mode of the race finds the nearest machine, and what it costs.
- * Random topologies from a printed seed, real TCP connections in a laboratory; the oracle is a direct
- * connection to each machine, to a port that is never raced, over the same emulated paths.
+ * `firstack bench race`: how often each kind of race finds the nearest machine, and what it costs. Random topologies
+ * from a printed seed, real TCP connections in a laboratory. The reference is a direct connection to each machine, to
+ * a port that is never raced, over the same emulated paths.
  */
 
 import { writeFileSync } from 'node:fs';
@@ -22,7 +22,7 @@ import { type Figure, scenarios } from './scenarios.js';
 const REPLICAS = 5;
 export const SERVICE = '203.0.113.10';
 const SERVICE_PORT = 80;
-/** Gaps below which two machines are as near as each other. */
+/** Two machines whose distances differ by less than this count as equally near. */
 const GAP_MS = 3;
 const SYNCHRONIZED_GAP_MS = 5;
 const CONNECTIONS = 12;
@@ -33,9 +33,9 @@ export interface BenchRaceOptions {
   topologies: number;
   seed: number;
   json: boolean;
-  /** File for a plot. */
+  /** File name for a plot. */
   svg?: string;
-  /** File for a page. */
+  /** File name for a page. */
   markdown?: string;
 }
 
@@ -52,18 +52,18 @@ const MODES: Mode[] = [
   { id: 'learned', race: 'learned', release: 'synchronized' },
 ];
 
-/** What one mode did in one topology. */
+/** The results of one mode in one topology. */
 interface Sample {
   symmetric: boolean;
-  /** The gap of this mode's measure is wide enough to speak of a nearest. */
+  /** Whether the gap, in this mode's measure, is large enough that one machine is the nearest. */
   counted: boolean;
   connections: number;
   failed: number;
   onNearest: number;
-  /** Round-trip ms above the nearest's, each connection. */
+  /** For each connection: round-trip ms above the nearest machine's. */
   regretMs: number[];
   connectMs: number[];
-  /** Direct connections, as the oracle measured them. */
+  /** Times of direct connections, the reference. */
   nearestMs: number;
   originMs: number;
   /** d(C,O) + Dmax + d(winner,C). */
@@ -134,7 +134,7 @@ async function runMode(mode: Mode, topologies: RandomTopology[]): Promise<Sample
   try {
     for (const [n, topology] of topologies.entries()) {
       await lab.wan.setPaths(topology.paths);
-      // What was learned was learned of another world.
+      // Forgets what was learned, because it was learned in the topology before.
       if (mode.race === 'learned') {
         await lab.stopRole('gateway');
         lab.startRole('gateway');
@@ -151,7 +151,7 @@ async function runMode(mode: Mode, topologies: RandomTopology[]): Promise<Sample
   return out;
 }
 
-/** Waits until the origin has measured every distance anew. */
+/** Waits until the origin has measured every distance again. */
 async function measured(lab: Lab, t: RandomTopology): Promise<void> {
   const settled = async (): Promise<boolean> => {
     const candidates = (await lab.roles.status('origin'))?.candidates ?? [];
@@ -183,7 +183,7 @@ async function sample(lab: Lab, client: Client, mode: Mode, t: RandomTopology): 
 
   const count = mode.race === 'learned' ? LEARNED_CONNECTIONS : CONNECTIONS;
   const first = mode.race === 'learned' ? await client.connect(SERVICE, SERVICE_PORT) : [];
-  // The first connection's losers come in before anybody counts.
+  // The losers of the first connection answer before the counting begins.
   if (mode.race === 'learned') await pause(400);
   const before = await copiesSent(lab, mode);
   const steady = await client.connect(SERVICE, SERVICE_PORT, count, 4);
@@ -210,7 +210,7 @@ async function sample(lab: Lab, client: Client, mode: Mode, t: RandomTopology): 
   };
 }
 
-/** SYNs beyond the client's own, so far: the origin's copies, or the gateway's. */
+/** SYNs other than the client's own, so far: the origin's copies, or the gateway's. */
 async function copiesSent(lab: Lab, mode: Mode): Promise<number> {
   if (mode.race !== 'origin') return lab.roles.counter('gateway', 'emit.syn-copy');
   return (
@@ -260,7 +260,7 @@ function figuresOf(samples: Map<string, Sample[]>, command: string): Figure[] {
       const bound = median(list.flatMap((s) => s.connectMs.map((c) => c / s.boundMs)));
       add('connect/bound', mode.id, bound, '<= 1.05', bound <= 1.05);
     }
-    // The mean client's gain, and the mean of the clients' gains, which weighs near origins more.
+    // The gain of the mean client, and the mean of the clients' gains, in which near origins have more weight.
     const origin = mean(list.map((s) => mean(s.connectMs))) / mean(list.map((s) => s.originMs));
     const each = mean(list.map((s) => mean(s.connectMs) / s.originMs));
     const learned = mode.race === 'learned';

@@ -1,11 +1,11 @@
 /**
- * Random topologies from a seed: cities on a sphere, light in fibre, detours. Every other one has paths
- * that differ by direction and break the triangle inequality. Jitter everywhere, up to 2 ms.
+ * Random topologies from a seed: cities on a sphere, light in fibre, detours. In every second topology, paths differ
+ * by direction and violate the triangle inequality. All paths have jitter, up to 2 ms.
  */
 import type { Topology } from '../topology.js';
 import type { PathChange } from '../wan.js';
 
-/** Kilometres that light in fibre goes in a millisecond. */
+/** Kilometres that light travels in fibre in a millisecond. */
 const FIBRE_KM_PER_MS = 200;
 const EARTH_RADIUS_KM = 6371;
 const ACCESS_MS = 1;
@@ -52,13 +52,13 @@ function distanceKm(a: Place, b: Place): number {
   return EARTH_RADIUS_KM * Math.acos(Math.max(-1, Math.min(1, dot)));
 }
 
-/** The mean one-way delay of a path: jitter is added evenly from 0 up. */
+/** The mean one-way delay of a path: jitter is evenly distributed from 0 up. */
 export function meanMs(t: RandomTopology, from: string, to: string): number {
   const p = t.paths[`${from}>${to}`];
   return p.delayMs + p.jitterMs / 2;
 }
 
-/** A lab's topology whose delays the bench sets later. */
+/** A laboratory's topology whose delays the bench sets later. */
 export function blankTopology(replicas: number): Topology {
   const names = Array.from({ length: replicas }, (_, i) => `r${i + 1}`);
   const wanHosts = ['gateway', 'origin', ...names];

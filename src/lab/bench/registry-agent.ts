@@ -1,10 +1,10 @@
 /**
- * A process of `firstack bench registry`, told over IPC what part of the fleet it is:
+ * A process of `firstack bench registry`; an IPC message tells it which part of the fleet it plays:
  *
- *   origins   all of them, whole; the first keeps the sweeper's lease, since light roles do not sweep
- *   observed  a few replicas that change on purpose, and a few gateways that are watched: all whole
- *   rest      everybody else: whole registries in a small fleet, light ones in a large one
- *   one       one whole gateway alone, for its processor time
+ *   origins   all origins, as whole registries; the first has the sweeper's lease, because light roles do not sweep
+ *   observed  a few replicas that change on purpose, and a few gateways that are watched: whole registries
+ *   rest      all other roles: whole registries in a small fleet, light roles in a large one
+ *   one       one whole gateway alone, to measure its processor time
  */
 import { createLog, type Logger } from '../../log.js';
 import { gatewayKind, originKind, raceKinds, racePart, replicaKind } from '../../race/records.js';
@@ -32,19 +32,19 @@ export interface AgentPart {
   part: 'origins' | 'observed' | 'rest' | 'one';
   path: string;
   size: FleetSize;
-  /** How many of each, from the first, are the observed ones. */
+  /** The numbers of observed replicas and gateways; they are the first of each. */
   observed: FleetSize;
   light: boolean;
-  /** Light roles that share a connection. */
+  /** How many light roles share a connection. */
   perLine: number;
-  /** Of `rest`: which kind; the other half is another process's. */
+  /** For `rest`: which kind this process plays; another process plays the other kind. */
   kind?: 'replica' | 'gateway';
 }
 
 export interface AgentReport {
-  /** A replica's change of state, until a watched gateway has it in its view. */
+  /** Times from a replica's change of state until a watched gateway has it in its view. */
   convergenceMs: number[];
-  /** By replica that fell silent: wall clock of its last heartbeat, and of when each watched gateway let it go. */
+  /** By replica that fell silent: wall clock of its last heartbeat, and of when each watched gateway forgot it. */
   silent: Record<string, number>;
   gone: Record<string, number[]>;
   cpuMsPerSecond: number;
@@ -78,7 +78,7 @@ const fresh = (n: number): Replica => ({
   changed: () => {},
 });
 
-/** `count` things, a hundred at a time. */
+/** Makes `to` - `from` objects, a hundred at a time. */
 async function inTurn(from: number, to: number, make: (n: number) => Promise<void>): Promise<void> {
   for (let at = from; at < to; at += AT_ONCE)
     await Promise.all(Array.from({ length: Math.min(AT_ONCE, to - at) }, (_, i) => make(at + i)));
@@ -100,7 +100,7 @@ async function wholeReplica(path: string, n: number): Promise<void> {
   const replica = fresh(n);
   replica.changed = () => registry.publish(replicaKind, recordOf(replica));
   replica.changed();
-  // As the role does: its connections are counted each second.
+  // As in the role: its connections are counted each second.
   setInterval(() => {
     replica.connections += n % 2 === 0 ? 1 : -1;
     replica.changed();
@@ -126,7 +126,7 @@ async function wholeGateway(path: string, n: number): Promise<RedisRegistry> {
   return registry;
 }
 
-/** Replicas change as they would in a day's work. */
+/** Changes replicas as often as in normal operation. */
 function churn(): void {
   let states = 0;
   let loads = 0;
@@ -146,7 +146,7 @@ function churn(): void {
   }, CHURN_MS);
 }
 
-/** The watched gateways look for this change of a replica of ours, and say how long it took. */
+/** The watched gateways wait for this change of a replica of this process, and report how long it took. */
 function observe(gateways: RedisRegistry[]): void {
   const changedAt = new Map<string, { at: number; busy: boolean }>();
   let next = 0;
@@ -190,14 +190,14 @@ async function start({ part, path, size, observed, light, perLine, kind }: Agent
     return;
   }
   if (part === 'observed') {
-    // One by one: each reads the whole fleet, and they share a process.
+    // One by one, because each reads the whole fleet, and they share a process.
     for (let n = 0; n < observed.replicas; n++) await wholeReplica(path, n);
     const gateways: RedisRegistry[] = [];
     for (let n = 0; n < observed.gateways; n++) gateways.push(await wholeGateway(path, n));
     observe(gateways);
     return;
   }
-  // Of the whole fleet: while it starts, the first ones would take it for a small one.
+  // The number of records of the whole fleet: while the fleet starts, the first roles would count fewer.
   const records = servicesOf(size) + size.gateways;
   const calmMs = resyncEveryMs(records, size.replicas);
   const keenMs = resyncEveryMs(records + size.replicas + originsOf(size), size.gateways + originsOf(size));
@@ -217,7 +217,7 @@ async function start({ part, path, size, observed, light, perLine, kind }: Agent
   });
 }
 
-/** Some replicas fall silent, as if their machines had lost their power. */
+/** Some replicas fall silent, as if their machines had lost power. */
 function silence(): void {
   const dead = replicas.filter((r) => r.light !== undefined).slice(-SILENT);
   for (const { n, light } of dead) {

@@ -1,4 +1,4 @@
-/** The fleet that `firstack bench registry` simulates: its records, and how much changes in a second. */
+/** The fleet that `firstack bench registry` simulates: its records, and the changes per second. */
 import {
   type GatewayRecord,
   type OriginRecord,
@@ -12,13 +12,15 @@ export interface FleetSize {
   gateways: number;
 }
 
-/** As sites are: a service has ten replicas, an origin 250 services. */
+/** Typical sizes: a service has ten replicas, an origin 250 services. */
 export const REPLICAS_PER_SERVICE = 10;
 const SERVICES_PER_ORIGIN = 250;
-/** Of all replicas, each second: so many go up or busy, and so many have a load that is worth telling. */
+/**
+ * Shares of all replicas, each second: those that change between up and busy, and those whose load changes by a step.
+ */
 export const STATE_CHANGES = 0.001;
 export const LOAD_CHANGES = 0.01;
-/** Replicas that die as the measurement begins; light ones, so that they can without a word. */
+/** Replicas that die when the measurement begins; light roles, so that they can die without a message. */
 export const SILENT = 5;
 
 export const servicesOf = (size: FleetSize): number =>
@@ -48,7 +50,7 @@ export function gatewayRecord(n: number): GatewayRecord {
   return { v: 1, id: n, prefixes: [`${address(64, n << 4)}/28`, `${address(80, n << 4)}/28`] };
 }
 
-/** Distances as of an origin that has measured all of its replicas. */
+/** Distances as published by an origin that has measured all of its replicas. */
 export function originRecord(n: number, size: FleetSize): OriginRecord {
   const first = n * SERVICES_PER_ORIGIN;
   const services = Array.from(

@@ -1,6 +1,7 @@
 /**
- * Roles that are all protocol and no memory: what a replica and a gateway send to Redis, command for command as
- * `src/registry/` sends it; replies are skimmed for what the next command needs. Ten thousand of them fit into one process, which as many whole registries would not.
+ * Light roles: they send to Redis the same commands as a replica and a gateway (`src/registry/`), but keep no
+ * records; of replies they read only what the next command needs. Ten thousand light roles fit into one process, ten
+ * thousand whole registries would not.
  */
 import { pack } from 'msgpackr';
 import type { GatewayRecord, ReplicaRecord } from '../../race/records.js';
@@ -44,14 +45,14 @@ interface Records {
   gateway: GatewayRecord;
 }
 
-/** One role. It beats and polls until {@link end}. */
+/** One role. It sends heartbeats and polls until {@link end}. */
 export class LightRole<K extends 'replica' | 'gateway'> {
   /** Wall clock of the last heartbeat. */
   beatAt = 0;
   readonly #timers: NodeJS.Timeout[] = [];
   readonly #last = new Map<string, string>();
   readonly #lease: Buffer;
-  /** The question for changes, until there are some. */
+  /** The command that asks for changes; kept until there are some. */
   #xread: Buffer | undefined;
   #setHead: Buffer | undefined;
   #polling = false;
@@ -69,8 +70,9 @@ export class LightRole<K extends 'replica' | 'gateway'> {
   }
 
   /**
-   * Finds the ends of the streams, as `Follower.begin` does, and goes on as if it had read everything then: a
-   * fleet does not start at once, and what is measured is how it lives. For the same reason it is not announced.
+   * Finds the ends of the streams, as `Follower.begin` does, and continues as if it had read all records then,
+   * because the bench measures the normal operation of a fleet, not its start. For the same reason it does not
+   * announce its record.
    */
   async start(): Promise<void> {
     const topics = this.kind === 'gateway' ? KEEN : CALM;
@@ -90,7 +92,7 @@ export class LightRole<K extends 'replica' | 'gateway'> {
     if (this.kind === 'gateway') every(POLL_MS, () => this.#poll());
   }
 
-  /** Announces the record as it is now, as a change of state would. */
+  /** Announces the present record, as a change of state would. */
   announce(): void {
     this.line.send(Buffer.concat([this.#set(), this.#xadd(), GET_EPOCH]), ignore, ignore, ignore);
   }
@@ -111,7 +113,7 @@ export class LightRole<K extends 'replica' | 'gateway'> {
     return command('XADD', changesOf(this.kind), 'MAXLEN', '~', CHANGES_KEPT, '*', 'id', this.id);
   }
 
-  /** The heartbeat, and for a replica the poll with it. */
+  /** Sends the heartbeat; a replica also polls. */
   #beat(): void {
     this.beatAt = Date.now();
     const own = [this.#set(), GET_EPOCH];

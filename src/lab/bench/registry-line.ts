@@ -1,20 +1,23 @@
-/** A connection of the bench to Redis, for one simulated role or several, and what frames the replies. */
+/**
+ * A connection of the bench to Redis, for one simulated role or several, and the parser that finds the ends of
+ * replies.
+ */
 import { connect, type Socket } from 'node:net';
 
 const CR = 13;
 
-/** Frames RESP replies as they come, in pieces of any size. */
+/** Finds the ends of RESP replies, which come in pieces of any size. */
 export class Skimmer {
-  /** Elements that are missing of the reply at hand. */
+  /** The number of elements that are missing in the present reply. */
   #open = 0;
   #skip = 0;
   #line = '';
-  /** The line feed of the last line is still to come. */
+  /** Whether the line feed of the last line is still to come. */
   #newline = false;
   #kept: string[] = [];
   #text: string | undefined;
 
-  /** @param onReply gets the strings of a reply, flattened; of strings beyond 64 bytes only '' */
+  /** @param onReply called with the strings of a reply, flattened; a string beyond 64 bytes is passed as '' */
   constructor(readonly onReply: (strings: string[]) => void) {}
 
   take(bytes: Buffer): void {
@@ -65,9 +68,9 @@ export class Skimmer {
   }
 }
 
-/** What roles that share a line write in one turn goes out in one write. */
+/** A shared connection: the commands that roles write in one turn of the event loop are sent in one write. */
 export class Line {
-  /** Of a heartbeat: who shares a line beats together. */
+  /** Phase of the heartbeat: roles that share a line send theirs together. */
   readonly phase = Math.random();
   readonly #socket: Socket;
   readonly #waiting: ((strings: string[]) => void)[] = [];
@@ -80,7 +83,7 @@ export class Line {
     this.#socket.on('data', (bytes) => skimmer.take(bytes));
   }
 
-  /** @param onReply one for each command in `bytes` */
+  /** @param onReply one callback for each command in `bytes` */
   send(bytes: Buffer, ...onReply: ((strings: string[]) => void)[]): void {
     this.#waiting.push(...onReply);
     if (this.#queued.push(bytes) > 1) return;

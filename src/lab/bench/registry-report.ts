@@ -1,4 +1,4 @@
-/** What `firstack bench registry` looks at, and the table that it makes. */
+/** The figures of `firstack bench registry`, and their table. */
 import { availableParallelism } from 'node:os';
 import type { Redis } from 'ioredis';
 import { machineCpuSeconds, processCpuSeconds } from './cpu.js';
@@ -9,7 +9,7 @@ export const PROCESSORS = availableParallelism();
 export interface RegistryFigure extends FleetSize {
   origins: number;
   services: number;
-  /** Roles that are whole registries; the others send the same commands and skim the replies. */
+  /** The number of roles that are whole registries; the others send the same commands and skim the replies. */
   whole: number;
   connections: number;
   seconds: number;
@@ -19,13 +19,16 @@ export interface RegistryFigure extends FleetSize {
   redisCpuPct: number;
   redisMemoryBytes: number;
   redisDatasetBytes: number;
-  /** Of one whole gateway alone in a process. */
+  /** Of one whole gateway that is alone in a process. */
   gatewayCpuMsPerSecond: number;
   /** From a replica's change of state to a watched gateway's view. */
   convergenceMs: { p50: number; p99: number; max: number; samples: number };
-  /** From the last heartbeat of a replica that died to a watched gateway's view; null where none was forgotten in time. */
+  /**
+   * From the last heartbeat of a replica that died until a watched gateway forgot it; null where none was forgotten
+   * in time.
+   */
   deathMs: { p50: number; max: number; samples: number } | null;
-  /** Of all processors: near 100, and the figures are those of a machine that was too small. */
+  /** Of all processors. Near 100, the machine was too small for the fleet, and so the figures are too high. */
   machineBusyPct: number;
   opsByCommand: Record<string, number>;
 }
@@ -38,7 +41,7 @@ export interface Look {
   memory: number;
   dataset: number;
   clients: number;
-  /** Processor seconds: of Redis, and of the whole machine. */
+  /** Processor seconds of Redis, and of the whole machine. */
   cpu: number;
   machine: number;
   calls: Record<string, number>;
@@ -97,8 +100,8 @@ export function markdownTable(figures: readonly RegistryFigure[]): string {
     line(head.map((_, i) => (i === 0 ? '---' : '---:'))),
     ...rest.map(line),
     '',
-    `Each second ${STATE_CHANGES * 100} % of the replicas go up or busy and ${LOAD_CHANGES * 100} % have a load that is worth`,
-    `telling; each states its connections with every heartbeat. ${PROCESSORS} processors.`,
+    `Each second ${STATE_CHANGES * 100} % of the replicas change between up and busy, and ${LOAD_CHANGES * 100} % have a change of load that is`,
+    `announced; each writes its number of connections with every heartbeat. ${PROCESSORS} processors.`,
     '',
   ].join('\n');
 }

@@ -1,6 +1,6 @@
 /**
- * `firstack bench registry`: what a fleet asks of one Redis. A private redis-server on a Unix socket, every role
- * with a connection of its own, and records that change as they would in a day's work (`registry-fleet.ts`).
+ * `firstack bench registry`: the load of a fleet on one Redis. A private redis-server on a Unix socket, one
+ * connection per role, and records that change as often as in normal operation (`registry-fleet.ts`).
  */
 import { type ChildProcess, fork, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -30,12 +30,14 @@ const SIZES: FleetSize[] = [
   { replicas: 10_000, gateways: 1000 },
 ];
 const OBSERVED: FleetSize = { replicas: 20, gateways: 5 };
-/** Fleets up to this are whole registries throughout. */
+/** Up to this number of roles, all of them are whole registries. */
 const WHOLE_AT_MOST = 1100;
-/** In larger ones that many light roles share a connection, or two processors could not play them all. */
+/**
+ * In larger fleets this many light roles share a connection, because two processors could not serve more connections.
+ */
 const PER_LINE = 20;
 const SETTLE_MS = 5000;
-/** Redis keeps some descriptors for itself. */
+/** Redis keeps some file descriptors for itself. */
 const SPARE_CLIENTS = 64;
 
 const say = (line: string): void => void process.stderr.write(`bench: ${line}\n`);
@@ -43,7 +45,7 @@ const agentScript = `${packageRoot}/dist/src/lab/bench/registry-agent.js`;
 
 export async function benchRegistry(o: RegistryBenchOptions): Promise<number> {
   if ((o.replicas === undefined) !== (o.gateways === undefined))
-    throw new FirstackError('FSA_USAGE', '--replicas and --gateways go together');
+    throw new FirstackError('FSA_USAGE', '--replicas and --gateways must be given together');
   const sizes = o.replicas === undefined ? SIZES : [{ replicas: o.replicas, gateways: o.gateways! }];
   const figures: RegistryFigure[] = [];
   for (const size of sizes) figures.push(await measureFleet(size, o.seconds));
@@ -181,7 +183,7 @@ async function startFleet(size: FleetSize, path: string, children: ChildProcess[
 
 function tell(agent: ChildProcess, message: AgentPart | 'measure' | 'report'): Promise<unknown> {
   return new Promise((resolve, reject) => {
-    const onExit = (): void => reject(new FirstackError('FSA_LAB_FAILED', 'a part of the fleet ended'));
+    const onExit = (): void => reject(new FirstackError('FSA_LAB_FAILED', 'a process of the fleet ended'));
     agent.once('exit', onExit);
     agent.once('message', (answer) => {
       agent.off('exit', onExit);

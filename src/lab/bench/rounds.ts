@@ -1,4 +1,4 @@
-/** Arms, interleaved: every round measures each of them once, in an order drawn by lot. */
+/** Interleaved arms: every round measures each arm once, in random order. */
 import { median } from '../../probe/distance.js';
 import { machineCpuSeconds, processCpuSeconds } from './cpu.js';
 import {
@@ -11,18 +11,18 @@ import {
   type Target,
 } from './statistics.js';
 
-/** What an arm did in one round. */
+/** The result of an arm in one round. */
 export interface Sample {
   /** In the arm's unit; more is better. */
   value: number;
-  /** Bytes that were carried in all, where that is counted. */
+  /** Bytes carried in all, where they are counted. */
   bytes?: number;
 }
 
 export interface Arm {
   name: string;
   unit: string;
-  /** Processes that carry the arm's packets. */
+  /** The processes that carry the arm's packets. */
   pids(): number[];
   measure(): Promise<Sample>;
 }
@@ -34,12 +34,12 @@ export interface ArmReport {
   /** Quartiles. */
   quartiles: [number, number];
   rounds: number;
-  /** Of the whole machine, and of the arm's own processes. */
+  /** CPU seconds of the whole machine, and of the arm's own processes. */
   cpuSecondsPerGb?: number;
   ownCpuSecondsPerGb?: number;
-  /** What the arm is, where its name does not say. */
+  /** A description of the arm, where its name is not enough. */
   note?: string;
-  /** A yardstick whose middle half is wider than a fifth of its median: the machine was not quiet. */
+  /** Set for a yardstick whose middle half is wider than a fifth of its median: then the machine was not quiet. */
   unstable?: true;
 }
 
@@ -63,7 +63,7 @@ export class Rounds {
   readonly #samples = new Map<string, Taken[]>();
   readonly #arms = new Map<string, Arm>();
 
-  /** @param yardsticks the arms whose spread tells whether the machine was quiet */
+  /** @param yardsticks the arms whose spread shows whether the machine was quiet */
   constructor(
     readonly random: () => number,
     readonly command: string,
@@ -112,8 +112,8 @@ export class Rounds {
   }
 
   /**
-   * Round by round, `arm` over the best of `others`.
-   * @param credit what the quotient is multiplied with
+   * By round: `arm` divided by the best of `others`.
+   * @param credit a factor for the quotient
    */
   ratio(
     id: string,

@@ -1,4 +1,7 @@
-/** The bench's three scenes: the nearest dies; one of two near-equal replicas is loaded; too close to call. */
+/**
+ * The bench's three scenes: the nearest replica dies; one of two equally near replicas is loaded; two replicas are
+ * too close to call.
+ */
 import { spawn } from 'node:child_process';
 import { Lab } from '../lab.js';
 import { namespaceOf, wanAddress } from '../network.js';
@@ -19,7 +22,7 @@ export interface Figure {
 const SERVICE = '203.0.113.10';
 const MANY = 60;
 
-/** Three replicas; one-way delays from and to the gateway as given. */
+/** A topology of three replicas, with the given one-way delays from and to the gateway. */
 function scene(gatewayMs: Record<string, number>): Topology {
   const t = blankTopology(3);
   for (const [host, ms] of Object.entries(gatewayMs)) {
@@ -57,7 +60,7 @@ export async function scenarios(command: string, say: (line: string) => void): P
   say('nearest-dies');
   await withScene('dies', scene({ origin: 60, r1: 15, r2: 30, r3: 50 }), async (lab, client) => {
     await client.connect(SERVICE, 80, 10, 2);
-    // The machine falls silent: nothing of it or to it arrives any more.
+    // The machine falls silent: all packets from it and to it are lost.
     const lost: Record<string, { lossPct: number }> = {};
     for (const other of ['gateway', 'origin', 'r2', 'r3']) {
       lost[`r1>${other}`] = { lossPct: 100 };
@@ -76,7 +79,8 @@ export async function scenarios(command: string, say: (line: string) => void): P
       met: yes(failed === 0),
       command,
     });
-    // One hedge: at most 1.5 round trips and four variations of the dead one, then the next best's own.
+    // One hedge: at most 1.5 round trips and four variations of the dead replica, then the next best replica's own
+    // time.
     const bound = 1.5 * 30 + 4 * 2 + 60 + 10;
     out.push({
       id: 'nearest-dies',
@@ -100,7 +104,7 @@ export async function scenarios(command: string, say: (line: string) => void): P
   const loaded = scene({ origin: 60, r1: 20, r2: 20.2, r3: 50 });
   loaded.limits.r1 = { connections: 20, cpuPct: 100 };
   await withScene('load', loaded, async (lab, client) => {
-    // Eighteen of r1's twenty connections are taken, by clients of its own.
+    // Clients of r1 itself take eighteen of its twenty connections.
     const idle = `for (let i = 0; i < 18; i++) require('net').connect(80, '${wanAddress('r1')}'); setTimeout(() => {}, 120000)`;
     const [node, ...args] = inNamespace(namespaceOf(lab.name, 'client'), [process.execPath, '-e', idle]);
     const holder = spawn(node, args, { stdio: 'ignore' });
@@ -112,7 +116,7 @@ export async function scenarios(command: string, say: (line: string) => void): P
         return (replicas.replicas.find((r) => r.id === 'r1')?.load ?? 0) >= 0.85;
       };
       const seen = await waitUntil(told, 10_000);
-      // Three races tell the gateway how near the two are.
+      // Three races let the gateway learn how near the two are.
       await client.connect(SERVICE, 80, 8, 1);
       const all = await client.connect(SERVICE, 80, 120, 2);
       const near = all.filter((c) => c.servedBy === 'r1' || c.servedBy === 'r2');
@@ -138,7 +142,7 @@ export async function scenarios(command: string, say: (line: string) => void): P
   }
   await withScene('close', close, async (lab, client) => {
     const all = [];
-    // Races by lot are rare: enough connections that some are among them.
+    // Races by lot are rare, so there are enough connections that some of them are raced.
     for (let round = 0; round < 6; round++) {
       all.push(...(await client.connect(SERVICE, 80, MANY, 4)));
       await pause(50);
@@ -151,8 +155,8 @@ export async function scenarios(command: string, say: (line: string) => void): P
     out.push({
       id: 'too-close',
       mode: 'learned',
-      value: `r1 ${Math.round(share * 100)} %, others ${elsewhere}; said of ${said} of ${raced} races`,
-      target: 'said, and split',
+      value: `r1 ${Math.round(share * 100)} %, others ${elsewhere}; "too close to call" in ${said} of ${raced} races`,
+      target: 'reported, and split',
       met: yes(said > 0 && elsewhere === 0 && share >= 0.2 && share <= 0.8),
       command,
     });

@@ -1,6 +1,6 @@
 /**
- * The soak's clients, in whatever network namespace it is started in: one plan as JSON on stdin, one line of JSON
- * per second and per connection that did not end well on stdout. Ends with the load. See `soak-client.ts`.
+ * The soak's clients, in the network namespace in which this process is started: one plan as JSON on stdin; on stdout
+ * one line of JSON per second and per failed connection. Ends with the load. See `soak-client.ts`.
  */
 import { text } from 'node:stream/consumers';
 import type { Attempt, Target } from '../../load/attempt.js';
@@ -11,10 +11,13 @@ import { percentiles } from '../../load/report.js';
 import type { ClientLine, ClientPlan } from './soak-client.js';
 
 const plan = JSON.parse(await text(process.stdin)) as ClientPlan;
-/** From this process's clock to the one that all processes share. */
+/** Offset from this process's clock to the clock that all processes share. */
 const offsetMs = clockOffsetMs();
 
-/** Of many looks the shortest: between two calls a busy machine may let somebody else run for milliseconds. */
+/**
+ * The smallest of many measurements, because on a busy machine another process may run for milliseconds between two
+ * calls.
+ */
 function clockOffsetMs(): number {
   const looks = Array.from({ length: 100 }, () => {
     const before = performance.now();
@@ -30,7 +33,7 @@ const tell = (line: ClientLine): void => void process.stdout.write(`${JSON.strin
 const stages = [{ fromPerS: plan.rate, toPerS: plan.rate, lastsS: plan.seconds }];
 const dueMs = dueTimes(stages, 'poisson', plan.seed);
 const random = generator(plan.seed + 1);
-/** By arrival: which target. Drawn before the first one is due. */
+/** The target of each arrival, drawn before the first arrival is due. */
 const choices = Uint8Array.from(dueMs, () => {
   const service = Math.floor(random() * plan.services.length);
   return service * 2 + (random() < plan.largeShare ? 1 : 0);
@@ -50,8 +53,9 @@ const targets = plan.services.flatMap((s) =>
 );
 
 /**
- * Ports in turn rather than by the system's choice: one that is never established is then known too. They come round
- * after TIME-WAIT (60 s), and before a gateway has forgotten the connection that had the port (240 s).
+ * Uses local ports in turn instead of the system's choice, so that the port of a connection that is never established
+ * is known too. A port is used again after TIME-WAIT (60 s), and before a gateway has forgotten the port's former
+ * connection (240 s).
  */
 const FIRST_PORT = 10_000;
 const ports = Math.ceil(plan.rate * 100);

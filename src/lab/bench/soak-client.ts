@@ -1,4 +1,4 @@
-/** The soak's load, from a laboratory's client: started, followed line by line, and waited for. */
+/** The soak's load from a laboratory's client: starts it, reads its lines, and waits for its end. */
 import { createInterface } from 'node:readline';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
@@ -21,7 +21,7 @@ export interface ClientPlan {
   seed: number;
   small: BlobFile;
   large: BlobFile;
-  /** Of all requests, those for the large file. */
+  /** The share of requests for the large file. */
   largeShare: number;
   maxOpen: number;
   timeoutMs: number;
@@ -29,7 +29,7 @@ export interface ClientPlan {
 
 export interface Second {
   atMs: number;
-  /** Connections that ended well since the line before, by machine. */
+  /** Successful connections since the line before, by machine. */
   servedBy: Record<string, number>;
   counts: Counts;
 }
@@ -37,7 +37,7 @@ export interface Second {
 export interface ClientEnd {
   counts: Counts;
   bodyBytes: number;
-  /** Established only after their SYN was sent again. */
+  /** Connections that were established only after a retransmission of their SYN. */
   slowConnects: number;
   connect: Percentiles | null;
   total: Percentiles | null;
@@ -51,10 +51,10 @@ export type ClientLine =
   | { end: ClientEnd };
 
 export interface Load {
-  /** When the first arrival was due, about. */
+  /** Approximately when the first arrival was due. */
   begunAt: number;
   scheduled: number;
-  /** @throws FirstackError FSA_LAB_FAILED when it ended without saying how */
+  /** @throws FirstackError FSA_LAB_FAILED when it ended without a result */
   ended: Promise<ClientEnd>;
 }
 

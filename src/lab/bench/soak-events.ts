@@ -1,30 +1,33 @@
-/** Carries a schedule out: replicas drained, stopped, killed, and brought back; every moment is written down. */
+/**
+ * Carries out a schedule: replicas are drained, stopped, killed, and brought back; the time of each event is
+ * recorded.
+ */
 import { ask } from '../admin-client.js';
 import type { Lab } from '../lab.js';
 import { pause, waitUntil } from '../process.js';
 import type { Blow } from './soak-account.js';
 import type { Planned } from './soak-schedule.js';
 
-/** What was done, when, on the clock that all processes share. */
+/** An event that was carried out, with times on the clock that all processes share. */
 export interface Done extends Planned {
-  /** Empty when it was carried out; else why it was left out. */
+  /** Empty when the event was carried out; else the reason why it was left out. */
   skipped: string;
   outMs: number;
-  /** When it was let back, and when the gateway raced it again; null when it was not seen to. */
+  /** When the replica was brought back, and when the gateway raced it again; null when that was not seen. */
   backMs: number | null;
   racedMs: number | null;
 }
 
 export const monotonicMs = (): number => Number(process.hrtime.bigint()) / 1e6;
 
-/** Drained is said by the second look in a row, one a second. */
+/** A drain is reported by the second consecutive count, with one count per second. */
 const DRAIN_MS = 15_000;
 const BACK_MS = 30_000;
 
 export class Havoc {
   readonly done: Done[] = [];
   readonly blows: Blow[] = [];
-  /** Drains that did not end in time. */
+  /** The number of drains that did not end in time. */
   undrained = 0;
   readonly #out = new Set<string>();
 
@@ -35,8 +38,8 @@ export class Havoc {
   ) {}
 
   /**
-   * Carries all of it out; resolves when every replica is back. `stop` ends it early.
-   * @throws FirstackError FSA_LAB_FAILED when something could not be started again
+   * Carries out all events; resolves when every replica is back. `stop` ends it early.
+   * @throws FirstackError FSA_LAB_FAILED when a process could not be started again
    */
   async run(schedule: readonly Planned[], begunAt: number, stop: AbortSignal): Promise<void> {
     const running: Promise<void>[] = [];
@@ -77,7 +80,7 @@ export class Havoc {
       if (kind === 'drain') return;
       const isDrained = async () =>
         ((await lab.roles.status(replica)) as { drain?: string } | undefined)?.drain === 'drained';
-      // One that is drained carries nothing: its end is no excuse for anything.
+      // A drained replica carries no connection, so its end is no excuse for a failed one.
       if (await waitUntil(isDrained, DRAIN_MS, 250)) return lab.stopRole(replica);
       this.undrained++;
     }
@@ -103,7 +106,7 @@ export class Havoc {
     blow.toMs = monotonicMs();
   }
 
-  /** As `firstack replica drain|resume` asks. */
+  /** Sends the same request as `firstack replica drain|resume`. */
   async #post(replica: string, action: 'drain' | 'resume'): Promise<void> {
     const answer = await ask(this.lab.roles.adminSocket(replica), `/v1/${action}`, 'POST');
     if (answer?.status !== 200) this.say(`${replica}: ${action} was answered with ${answer?.status}`);

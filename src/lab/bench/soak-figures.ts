@@ -1,4 +1,4 @@
-/** What a soak has found, as figures with their targets, and as a table. */
+/** The results of a soak, as figures with their targets, and as a table. */
 import type { Account } from './soak-account.js';
 import type { ClientEnd, Second } from './soak-client.js';
 import type { Done } from './soak-events.js';
@@ -10,7 +10,7 @@ export interface Figure {
   target: string;
   met: 'yes' | 'no' | 'reported';
   command: string;
-  /** What the value is made of: examples, the schedule as it was carried out, lines that were left. */
+  /** The evidence for the value: examples, the schedule as it was carried out, lines that were left over. */
   detail?: unknown;
 }
 
@@ -31,14 +31,14 @@ export interface Soak {
   /** Configuration and fast path of each role, in words. */
   fleet: string;
   leftBehind: string[];
-  /** What the roles logged as errors. */
+  /** Lines that the roles logged as errors. */
   errors: string[];
 }
 
-/** Below this the first quarter is the warming up of compilers and tables: memory is reported, not judged. */
+/** In a shorter run the first quarter is the warm-up of compilers and tables: then memory is reported, not judged. */
 const LONG_ENOUGH_S = 600;
 const MOST_DRIFT = 1.1;
-/** Ended flows are kept so long (RFC 5382, transitory), and swept within a minute. */
+/** Ended flows are kept this long (RFC 5382, transitory), and swept within a minute. */
 const KEPT_S = 240 + 60;
 const EXAMPLES = 20;
 
@@ -58,7 +58,12 @@ export function figuresOf(s: Soak): Figure[] {
 
   const { counts } = s.end;
   const { failed, mismatches, cut } = s.account;
-  push('connections', counts.started, `${s.scheduled}: all that were due`, counts.started === s.scheduled);
+  push(
+    'connections',
+    counts.started,
+    `${s.scheduled}: all arrivals that were due`,
+    counts.started === s.scheduled,
+  );
   push('served', counts.ok, 'reported', null, servedOf(s.timeline));
   none('failed', failed);
   none('hash-mismatch', mismatches);
@@ -98,7 +103,12 @@ export function figuresOf(s: Soak): Figure[] {
 
   const pinned = Math.max(0, ...s.samples.map((x) => x.pinned ?? 0));
   const most = Math.ceil(s.rate * Math.min(s.seconds, KEPT_S) * 1.1);
-  push('pinned-flows', pinned, `<= ${most}: the rate, for as long as one is kept`, pinned <= most);
+  push(
+    'pinned-flows',
+    pinned,
+    `<= ${most}: the rate times the time for which a flow is kept`,
+    pinned <= most,
+  );
   const sets = s.samples.flatMap((x) => (x.elements ? [sum(Object.values(x.elements))] : []));
   const grown =
     Math.max(...sets.slice(-Math.ceil(sets.length / 4))) -

@@ -1,11 +1,14 @@
-/** What a soak leaves behind: on its hosts once the roles are stopped, and on the machine once the laboratory is down. */
+/**
+ * What a soak leaves behind: on its hosts after the roles were stopped, and on the machine after the laboratory was
+ * removed.
+ */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import type { Lab } from '../lab.js';
 import { namespaceOf } from '../network.js';
 import { instanceRoot, labRoot, namespaceRoot } from '../paths.js';
 import { run } from '../process.js';
 
-/** One line per thing that is there. */
+/** One line per thing that exists. */
 export type Belongings = Set<string>;
 
 const LOOKS: Record<string, string> = {
@@ -19,7 +22,9 @@ const LOOKS: Record<string, string> = {
     'cd /proc/sys/net/ipv4; for f in * conf/all/* conf/default/* conf/lo/* conf/wan0/* conf/lan0/*; do [ -f $f ] && echo $f $(cat $f 2>/dev/null); done; true',
 };
 
-/** Everything of the hosts' networks that a role could leave changed, and what is pinned in the laboratory's bpffs. */
+/**
+ * Everything in the hosts' networks that a role could leave changed, and everything pinned in the laboratory's bpffs.
+ */
 export async function onHosts(lab: Lab): Promise<Belongings> {
   const all: Belongings = new Set();
   for (const host of lab.roles.hosts)
@@ -29,15 +34,16 @@ export async function onHosts(lab: Lab): Promise<Belongings> {
         if (line.trim() !== '') all.add(`${host} ${what}: ${line.trim()}`);
     }
   const pins = existsSync(lab.state.bpfDirectory) ? readdirSync(lab.state.bpfDirectory) : [];
-  // The kernel's own two end so.
+  // Every bpffs has two pins of the kernel, whose names end so.
   for (const pin of pins) if (!pin.endsWith('.debug')) all.add(`pinned: ${pin}`);
   for (const instance of instancesOf(lab.name)) all.add(`instance: ${instance}`);
   return all;
 }
 
 /**
- * What of a laboratory of this name is on the machine, whoever else works there: its namespaces, directories, mounts and
- * processes; and everything in the machine's own network that a role could have touched.
+ * Everything on the machine that belongs to a laboratory of this name: its namespaces, directories, mounts and
+ * processes; and everything in the machine's own network that a role could have changed. Other users of the machine
+ * do not matter.
  */
 export async function onMachine(name: string): Promise<Belongings> {
   const all: Belongings = new Set();
@@ -67,7 +73,7 @@ export async function onMachine(name: string): Promise<Belongings> {
 export const added = (before: Belongings, after: Belongings): string[] =>
   [...after].filter((line) => !before.has(line));
 
-/** What changed either way: a rule that is gone is left behind too. */
+/** Changes in both directions, because a missing rule is a leftover too. */
 export const changed = (before: Belongings, after: Belongings): string[] => [
   ...added(before, after),
   ...added(after, before).map((line) => `gone: ${line}`),

@@ -1,4 +1,4 @@
-/** An SVG of a soak: connections a second by machine, what befell whom when, and the roles' memory, over the time. */
+/** An SVG of a soak over time: connections a second by machine, events by replica, and the roles' memory. */
 import { median } from '../../probe/distance.js';
 import type { Soak } from './soak-figures.js';
 import type { Kind } from './soak-schedule.js';
@@ -26,7 +26,7 @@ export function drawing(s: Soak): string {
   const memoryTop = rowsEnd + 46;
   const height = memoryTop + MEMORY.height + 44;
   const { failed, cut, mismatches } = s.account;
-  const summary = `${s.end.counts.started} connections at ${s.rate}/s: ${failed.length} failed, ${mismatches.length} with a wrong hash, ${cut.length} cut with the machine that carried them`;
+  const summary = `${s.end.counts.started} connections at ${s.rate}/s: ${failed.length} failed, ${mismatches.length} with a wrong hash, ${cut.length} cut by the end of the machine that carried them`;
   return `${[
     `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${height}" viewBox="0 0 ${WIDTH} ${height}" font-family="sans-serif" font-size="12">`,
     '<title>firstack bench soak: connections a second by machine, events, and memory</title>',
@@ -45,18 +45,18 @@ const fixed = (n: number): string => n.toFixed(1);
 const x = (s: Soak, atS: number): number =>
   LEFT + (Math.min(s.seconds, Math.max(0, atS)) / s.seconds) * (WIDTH - LEFT - RIGHT);
 const secondsOf = (s: Soak, ms: number): number => (ms - s.begunAt) / 1000;
-/** The next of 1, 2, 5, 10 … */
+/** The next number of 1, 2, 5, 10 … */
 function ceiling(value: number): number {
   const power = 10 ** Math.floor(Math.log10(Math.max(1, value)));
   return [1, 2, 3, 4, 5, 6, 8, 10].map((m) => m * power).find((n) => n >= value)!;
 }
 
-/** One upon the other: the height of all is the rate. */
+/** Stacks the bands, so that their total height is the rate. */
 function bands(s: Soak, machines: readonly string[]): string[] {
   const binS = Math.max(1, Math.ceil(s.seconds / MOST_BINS));
   const bins = Array.from({ length: Math.ceil(s.seconds / binS) }, () => new Map<string, number>());
   for (const second of s.timeline) {
-    // What a line tells of happened in the second before it.
+    // A line reports the second before it.
     const bin = bins[Math.floor((secondsOf(s, second.atMs) - 0.5) / binS)];
     if (bin === undefined) continue;
     for (const [name, n] of Object.entries(second.servedBy)) bin.set(name, (bin.get(name) ?? 0) + n / binS);
@@ -86,7 +86,7 @@ function bands(s: Soak, machines: readonly string[]): string[] {
   return out;
 }
 
-/** A bar per event: from when it was out until it was raced again. */
+/** A bar per event: from the time when the replica was taken out until it was raced again. */
 function rows(s: Soak): string[] {
   const out = [`<text x="${LEFT}" y="${ROWS.top - 8}" font-weight="bold">out of service</text>`];
   s.replicas.forEach((r, i) => {

@@ -1,4 +1,4 @@
-/** What the roles hold while a soak runs: memory by process, flows in the kernel, elements of nftables sets. */
+/** Measurements of the roles while a soak runs: memory by process, flows in the kernel, elements of nftables sets. */
 import { readFileSync } from 'node:fs';
 import { median } from '../../probe/distance.js';
 import type { Lab } from '../lab.js';
@@ -6,19 +6,19 @@ import { monotonicMs } from './soak-events.js';
 
 export interface Memory {
   pid: number;
-  /** KiB: everything resident, and what of it is the process's own. */
+  /** KiB: all resident memory, and the part of it that is private. */
   rss: number;
   own: number;
 }
 
 export interface Sample {
   atMs: number;
-  /** By host, of roles that run. */
+  /** By host, for running roles. */
   memory: Record<string, Memory>;
-  /** Flows pinned at the gateway, replicas that it races; null when it gave no answer. */
+  /** Flows pinned at the gateway, and replicas that it races; null when it did not answer. */
   pinned: number | null;
   up: number | null;
-  /** Of all sets of the host's ruleset together; looked at now and then. */
+  /** The sum over all sets of the host's ruleset; measured less often. */
   elements?: Record<string, number>;
 }
 
@@ -26,7 +26,7 @@ interface GatewayStatus {
   fastpath?: { how: string; flows?: number };
 }
 
-/** Samples every `everyMs` until it is told to stop. */
+/** Samples every `everyMs` until it is stopped. */
 export class Sampler {
   readonly samples: Sample[] = [];
   #timer: NodeJS.Timeout | undefined;
@@ -35,7 +35,7 @@ export class Sampler {
   constructor(
     readonly lab: Lab,
     readonly everyMs: number,
-    /** Sets are listed with every so many-th sample. */
+    /** Sets are listed with every sample whose number is a multiple of this. */
     readonly setsEvery: number,
   ) {}
 
@@ -84,7 +84,7 @@ function memoryOf(pid: number | undefined): Memory | undefined {
     const text = readFileSync(`/proc/${pid}/status`, 'utf8');
     const kib = (name: string): number => Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(text)?.[1]);
     const rss = kib('VmRSS');
-    // A zombie has none.
+    // A zombie has no memory.
     return Number.isNaN(rss) ? undefined : { pid, rss, own: kib('RssAnon') + kib('RssShmem') };
   } catch {
     return undefined;
@@ -94,7 +94,7 @@ function memoryOf(pid: number | undefined): Memory | undefined {
 export interface Drift {
   first: number;
   last: number;
-  /** Last over first. */
+  /** The last quarter's median divided by the first quarter's. */
   ratio: number;
 }
 
@@ -106,12 +106,12 @@ export function driftOf(values: readonly number[]): Drift | null {
   return { first, last, ratio: last / first };
 }
 
-/** A process may grow until it has done everything once; then it should stay as it is. */
+/** A process may grow until it has done everything once; then its memory should stay constant. */
 const PLATEAU_AFTER_MS = 15_000;
 
 /**
- * Roles that are started again and again: the plateau of each life that was long enough, in order of time, as one
- * series of all hosts.
+ * For roles that are restarted again and again: the plateau of each process's life that was long enough, in order of
+ * time, as one series over all hosts.
  * @param of which of the two figures
  */
 export function plateaus(samples: readonly Sample[], hosts: readonly string[], of: 'rss' | 'own'): number[] {

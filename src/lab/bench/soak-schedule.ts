@@ -1,10 +1,10 @@
-/** What befalls the replicas during a soak, drawn from a seed. Pure: the same seed gives the same schedule. */
+/** The events of a soak by replica, drawn from a seed. Pure: the same seed gives the same schedule. */
 import { generator } from '../../load/generator.js';
 
 /**
- * - `drain`: out of service by the admin API, and back by it
- * - `leave`: drained, then its role stopped; started again, it joins
- * - `stop`: its role stopped (SIGTERM) without a drain
+ * - `drain`: taken out of service by the admin API, and brought back by it
+ * - `leave`: drained, then its role is stopped; it is started again later
+ * - `stop`: its role is stopped (SIGTERM) without a drain
  * - `kill-role`, `kill-web`, `kill-both`: SIGKILL
  */
 export const KINDS = ['drain', 'leave', 'stop', 'kill-role', 'kill-web', 'kill-both'] as const;
@@ -15,7 +15,7 @@ export interface Planned {
   atS: number;
   kind: Kind;
   replica: string;
-  /** How long it is left so before it is brought back. */
+  /** How long the replica stays in this state before it is brought back. */
   holdS: number;
 }
 
@@ -25,18 +25,18 @@ export interface ScheduleOptions {
   seed: number;
   /** Mean time between two events. */
   everyS: number;
-  /** So many replicas are in service at any time. */
+  /** The least number of replicas that are in service at any time. */
   leastInService: number;
 }
 
-/** What a replica is granted after its hold to be raced again, on a busy machine. */
+/** The time in which a replica should be raced again after its hold, on a busy machine. */
 export const RECOVERY_S = 8;
-/** Nothing happens in the first seconds, and nothing begins that would outlast the load. */
+/** No event is in the first seconds, and none would last longer than the load. */
 export const LEAD_S = 4;
 const LEAST_HOLD_S = 2;
 const MOST_HOLD_S = 10;
 
-/** Events in order of time. Whoever is out, is so from `atS` to `atS + holdS + RECOVERY_S`. */
+/** Events in order of time. A replica is out of service from `atS` to `atS + holdS + RECOVERY_S`. */
 export function scheduleOf(o: ScheduleOptions): Planned[] {
   const random = generator(o.seed);
   const between = (least: number, most: number): number => least + random() * (most - least);
@@ -50,7 +50,7 @@ export function scheduleOf(o: ScheduleOptions): Planned[] {
     const here = o.replicas.filter((r) => !out.has(r));
     if (here.length <= o.leastInService) continue;
     const replica = here[Math.floor(random() * here.length)];
-    // Every kind has its turn, in an order drawn anew each round.
+    // Every kind has its turn, in a new random order each round.
     if (bag.length === 0) bag = shuffled(KINDS, random);
     const latestS = o.seconds - RECOVERY_S - atS;
     const holdS = rounded(Math.min(between(LEAST_HOLD_S, MOST_HOLD_S), latestS));

@@ -1,11 +1,14 @@
-/** Who carried the connections that did not end well: by the gateway's race records, asked soon after each. */
+/**
+ * Finds the machines that carried failed connections: by the gateway's race records, which are read soon after each
+ * failure.
+ */
 import type { RaceRecord } from '../../race/record.js';
 import type { Lab } from '../lab.js';
 import { CLIENT_ADDRESS } from '../network.js';
 import type { Unwell } from './soak-account.js';
 import { monotonicMs } from './soak-events.js';
 
-/** Several end at once, and what the kernel opened is recorded a moment later. */
+/** Several connections fail at once, and a connection that the kernel opened is recorded a moment later. */
 const GATHER_MS = 300;
 const MOST_RACES = 4096;
 
@@ -17,7 +20,7 @@ export class Witness {
 
   constructor(
     readonly lab: Lab,
-    /** Connections a second: how far back a race stands. */
+    /** Connections a second, which tell how far back a race is. */
     readonly rate: number,
     readonly say: (line: string) => void,
   ) {}
@@ -28,7 +31,7 @@ export class Witness {
     this.#timer ??= setTimeout(() => this.#gathered(), GATHER_MS);
   }
 
-  /** Everything that was heard, with its winner where there is a record. */
+  /** All failed connections, each with its winner where there is a record. */
   async all(): Promise<Unwell[]> {
     clearTimeout(this.#timer);
     this.#gathered();
@@ -57,7 +60,7 @@ export class Witness {
   }
 }
 
-/** The latest of that port: ports come round again. */
+/** The latest race with that port, because ports are used again. */
 function raceOf(c: Unwell, races: readonly RaceRecord[]): RaceRecord | undefined {
   if (c.localPort === null) return undefined;
   return races.findLast((r) => r.client === `${CLIENT_ADDRESS}:${c.localPort}` && r.service === c.service);

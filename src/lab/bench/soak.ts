@@ -1,7 +1,7 @@
 /**
- * `firstack bench soak`: new connections at a rate, for minutes on end, to three services at once, one under each
- * configuration, while replicas drain, leave, are killed and come back by a seed that is printed. Every body is
- * hashed, every connection that does not end well is accounted for, memory is watched, and what is left behind counted.
+ * `firstack bench soak`: new connections at a constant rate, for minutes, to three services, one in each
+ * configuration, while replicas are drained, stopped, killed and brought back by a printed seed. Every body is
+ * hashed, every failed connection is accounted for, memory is measured, and everything left behind is counted.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -35,7 +35,9 @@ const LEAST_IN_SERVICE = 2;
 const SMALL_BYTES = 8 * 1024;
 const LARGE_BYTES = 256 * 1024;
 const LARGE_SHARE = 0.03;
-/** The gateway's race records go back twice as far at the usual rate: they tell who carried it. */
+/**
+ * At the usual rate the gateway's race records go back twice as far, so they show which machine carried a connection.
+ */
 const TIMEOUT_MS = 10_000;
 const MOST_OPEN = 8000;
 const SAMPLE_MS = 5000;
@@ -50,7 +52,10 @@ const SERVICES: Service[] = (['A', 'B', 'C'] as const).map((configuration, n) =>
   configuration,
 }));
 
-/** One-way, from the gateway: two that share the work, two behind them, one farther still, and the origin. */
+/**
+ * One-way delays from the gateway: two replicas that share connections, two behind them, one farther away, and the
+ * origin.
+ */
 const GATEWAY_MS: Record<string, number> = { r1: 5, r2: 5.2, r3: 8, r4: 8.2, r5: 12, origin: 20 };
 
 const say = (line: string): void => void process.stderr.write(`soak: ${line}\n`);
@@ -120,7 +125,7 @@ async function run(name: string, command: string, o: SoakOptions): Promise<Soak>
       account: accountOf(unwell, havoc.blows, pinned),
     };
   } finally {
-    say('taking everything down');
+    say('removing everything');
     await lab.down();
   }
 }
@@ -155,7 +160,7 @@ function provide(lab: Lab, name: string, bytes: number): BlobFile {
   return { path: `/blob/${name}`, sha256: createHash('sha256').update(content).digest('hex') };
 }
 
-/** Lines of level `error` and above in the roles' logs, and what is no line of a log at all. */
+/** Lines of level `error` and above in the roles' logs, and lines that are not log lines. */
 function errorsOf(lab: Lab): string[] {
   return lab.roles.hosts.flatMap((host) =>
     readFileSync(lab.roles.logFile(host), 'utf8')

@@ -1,4 +1,4 @@
-/** An SVG of quotients: a point with its interval per figure, and where its target stands. */
+/** An SVG of quotients: a point with its interval per figure, and its target. */
 import type { Figure } from './rounds.js';
 import type { Met } from './statistics.js';
 
@@ -8,7 +8,7 @@ const LABELS = 190;
 const WIDTH = 760;
 const RIGHT = 70;
 const BOTTOM = 44;
-/** Ends of the axis, which is logarithmic: half is as far from one as double. */
+/** Ends of the axis, which is logarithmic: a half is as far from one as two. */
 const LEAST = 1 / 16;
 const MOST = 8;
 const COLOURS: Record<Met, string> = {
@@ -57,7 +57,7 @@ const at = (n: number): string => n.toFixed(1);
 function legend(): string[] {
   const words: [Met, string][] = [
     ['yes', 'target reached'],
-    ['unresolved', 'the interval spans it'],
+    ['unresolved', 'the interval includes the target'],
     ['no', 'not reached'],
     ['reported', 'no target'],
   ];

@@ -1,4 +1,4 @@
-/** What the bench of speed found, as a table for a terminal and as a page. */
+/** The results of the speed bench, as a table for a terminal and as a page. */
 import { cpus, release } from 'node:os';
 import { basename } from 'node:path';
 import type { ArmReport, Figure } from './rounds.js';
@@ -38,7 +38,7 @@ export function table(figures: readonly Figure[]): string {
     .join('');
 }
 
-/** What the run says against itself. */
+/** Reasons to distrust the run. */
 export function unstable(figures: readonly Figure[]): string[] {
   const arms = figures.flatMap((f) => f.arms).filter((a) => a.unstable);
   return [...new Set(arms.map((a) => a.arm))].map(
@@ -48,54 +48,54 @@ export function unstable(figures: readonly Figure[]): string[] {
 
 interface Chapter {
   title: string;
-  /** Beginnings of the ids. */
+  /** Prefixes of the ids. */
   ids: string[];
   text: string;
 }
 
 const CHAPTERS: Chapter[] = [
   {
-    title: 'Pinned flows beside no balancer at all',
+    title: 'Pinned flows compared with plain routing',
     ids: ['pinned/'],
-    text: `\`pinned/plain\`: one flow (\`:8\`: eight) carried by the hooks in the kernel, over the same between the
-same two machines with a router in the middle and no balancer. Under C the quotient is credited the 20 bytes of
-each packet that the tunnel takes. \`pinned/nft\`: over nftables' destination translation. \`down\` is from server to
-client; the receiver counts. There, copying at both ends takes most of the time; \`:pps\` has none of it: minimum-size
+    text: `\`pinned/plain\`: one flow (\`:8\`: eight) carried by the hooks in the kernel, divided by the same flow between
+the same two machines through a plain router. In configuration C the quotient is corrected for the 20 bytes of each
+packet that the tunnel takes. \`pinned/nft\`: divided by nftables' destination translation. \`down\` is from server to
+client; the receiver counts. Copying at both ends takes most of that time. \`:pps\` has no such copying: minimum-size
 packets of one flow, from client to server, as many as one processor sends.`,
   },
   {
     title: 'Flows on the TUN',
     ids: ['tun/', 'tun-pps/'],
-    text: `\`--fastpath off\`: every packet through TypeScript. \`tun/c\`: over a C program that does the same work on its TUN
-(\`test/bench/tun-nat.c\`). \`tun/haproxy\`: over HAProxy in TCP mode, the faster one of with and without
-\`splice-auto\` in each round. \`tun-pps/c\`: minimum-size packets of one flow, as many as one processor sends, counted
+    text: `\`--fastpath off\`: every packet through TypeScript. \`tun/c\`: divided by a C program that does the same work on a TUN
+(\`test/bench/tun-nat.c\`). \`tun/haproxy\`: divided by HAProxy in TCP mode, with or without \`splice-auto\`, whichever is
+faster in that round. \`tun-pps/c\`: minimum-size packets of one flow, as many as one processor sends, counted
 where they arrive.`,
   },
   {
     title: 'New connections',
     ids: ['crr/', 'race-crr/'],
     text: `Connect, one byte each way, close; four clients. \`crr/nft\`: a gateway race with one replica, SYN and SYN-ACK
-through TypeScript, over nftables; \`:learned\`: with \`--race learned\`. \`race-crr\`: four replicas asked by every
-connection, three of them reset, over HAProxy with one; \`losers-ms\`: from the end of a round until no replica
-holds a connection that nobody will open, in the slowest round.`,
+through TypeScript, divided by nftables; \`:learned\`: with \`--race learned\`. \`race-crr\`: every connection asks four
+replicas and resets three of them, divided by HAProxy with one server; \`losers-ms\`: from the end of a round until
+no replica has a half-open connection, in the slowest round.`,
   },
   {
-    title: 'Many flows, and what one costs',
+    title: 'Many flows, and the cost of one',
     ids: ['flows-1m/', 'bytes-per-flow', 'ebpf-cost'],
-    text: `\`flows-1m/1\`: packets spread over a million pinned flows, over packets of one of them; every packet meets an
-entry that no processor's cache holds. Minimum-size packets; \`:full-size\`: 1500 bytes; \`:super-packets\`: 58 kB, cut
+    text: `\`flows-1m/1\`: packets of a million pinned flows, divided by packets of one of them; the entry of every packet
+is in no processor's cache. Minimum-size packets; \`:full-size\`: 1500 bytes; \`:super-packets\`: 58 kB, cut
 into segments by the last interface; \`:typescript\`: minimum-size packets through the gateway's stages with a table of
-a million, without a device. \`bytes-per-flow\`: typed arrays per
-entry of capacity; the kernel map's memlock per entry. \`ebpf-cost\`: nanoseconds of \`BPF_PROG_TEST_RUN\` above an empty
-program, a fresh packet of one of 65,536 flows each run; beside it what pinning and nftables add to a packet's way
-through a router, from packets a second.`,
+a million, without a device. \`bytes-per-flow\`: bytes of typed arrays per entry of capacity, and the kernel map's
+memlock per entry. \`ebpf-cost\`: nanoseconds of \`BPF_PROG_TEST_RUN\` above those of an empty hook, with a new packet of
+one of 65,536 flows in each run; and, computed from packets a second, the nanoseconds that pinning and nftables add to
+plain routing.`,
   },
   {
-    title: 'What becomes of connections',
+    title: 'Connections that are pinned late or outlive a gateway',
     ids: ['pin-midflow', 'killed'],
-    text: `\`pin-midflow\`: transfers both ways at once, their content checked by position, pinned after a few packets went
-through the TUN: bytes lost or wrong, resets, and segments that came out of order. \`killed\`: the gateway is killed
-(SIGKILL) while a thousand transfers run; half of them end while nobody is there, the others under its successor.`,
+    text: `\`pin-midflow\`: transfers in both directions at the same time, pinned after a few packets went through the TUN;
+their content is checked by position: bytes lost or wrong, resets, and segments that arrived out of order. \`killed\`: the gateway is killed
+(SIGKILL) while a thousand transfers run; half of them end before its successor starts, the others after.`,
   },
 ];
 
@@ -135,7 +135,7 @@ export function markdown(figures: readonly Figure[], svg: string | undefined): s
     '# Speed, measured',
     '',
     'Arms in network namespaces of one machine, interleaved in random order round by round; a quotient is taken in each',
-    'round, and what stands here is the median and its bootstrap 95 % interval. `met` is `yes` when the whole interval',
+    'round, and the value is the median and its bootstrap 95 % interval. `met` is `yes` when the whole interval',
     'reaches the target, `no` when none of it does. Made by',
     '',
     '```sh',

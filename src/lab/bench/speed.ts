@@ -1,5 +1,5 @@
 /**
- * `firstack bench throughput|connect|packets|flows|all`: how fast, beside plain routing, nftables, HAProxy and a C
+ * `firstack bench throughput|connect|packets|flows|all`: speed compared with plain routing, nftables, HAProxy and a C
  * program on a TUN, all on this machine and in turns.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -21,7 +21,7 @@ export type Part = (typeof PARTS)[number];
 
 export interface SpeedOptions {
   json: boolean;
-  /** Fewer and shorter rounds: to see that it works. */
+  /** Fewer and shorter rounds, as a test of the bench itself. */
   quick: boolean;
   svg?: string;
   markdown?: string;
@@ -78,10 +78,10 @@ export async function benchSpeed(parts: readonly Part[], o: SpeedOptions): Promi
   const name = parts.length === 1 ? parts[0] : 'all';
   const command = `firstack bench ${name}${o.quick ? ' --quick' : ''} --json`;
   const seed = Date.now() % 2 ** 31;
-  say(`${command}; the order of arms by lot, seed ${seed}`);
+  say(`${command}; the order of arms is random, seed ${seed}`);
   const figures: Figure[] = [];
   for (const part of parts) {
-    // A part's worlds go when it is done: idle ones still take their share of the machine's memory and timers.
+    // A part's worlds are removed after it, because idle worlds still use the machine's memory and timers.
     const bed = await Testbed.create(worldsOf(part, plan.flows.configurations), say);
     try {
       const rounds = new Rounds(generator(seed), command, YARDSTICKS[part]);
@@ -100,7 +100,7 @@ export async function benchSpeed(parts: readonly Part[], o: SpeedOptions): Promi
   return figures.every((f) => f.met !== 'no') ? EXIT.ok : EXIT.expectation;
 }
 
-/** Draws and describes what an earlier run printed. */
+/** Draws and describes the figures that an earlier run printed. */
 export async function benchDraw(file: string, o: Pick<SpeedOptions, 'svg' | 'markdown'>): Promise<number> {
   const figures = JSON.parse(readFileSync(file, 'utf8')) as Figure[];
   draw(figures, o);

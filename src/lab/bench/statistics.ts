@@ -1,4 +1,4 @@
-/** What the bench says of its samples: medians, their bootstrap intervals, and whether a target was reached. */
+/** Statistics of the bench's samples: medians, their bootstrap intervals, and whether a target was met. */
 import { median } from '../../probe/distance.js';
 
 export interface Interval {
@@ -11,7 +11,7 @@ export interface Interval {
 export type Met = 'yes' | 'no' | 'unresolved' | 'reported';
 
 export interface Target {
-  /** `least`: reached from below; `most`: a limit. */
+  /** `least`: the value must be at least the target; `most`: at most. */
   kind: 'least' | 'most';
   value: number;
 }
@@ -27,7 +27,7 @@ export function quantile(values: readonly number[], q: number): number {
   return sorted[below] + (sorted[above] - sorted[below]) * (at - below);
 }
 
-/** The median, and where the medians of resamples lie. `random` gives numbers from 0 to 1. */
+/** The median, and the interval of the medians of resamples. `random` gives numbers from 0 to 1. */
 export function bootstrap(values: readonly number[], random: () => number): Interval {
   const medians = Array.from({ length: RESAMPLES }, () =>
     median(values.map(() => values[Math.floor(random() * values.length)])),
@@ -43,7 +43,7 @@ export function judge({ low, high }: Interval, target: Target | undefined): Met 
   return better < wanted ? 'no' : 'unresolved';
 }
 
-/** The middle half of the samples is wider than a fifth of their median. */
+/** Whether the middle half of the samples is wider than a fifth of their median. */
 export function isUnstable(values: readonly number[]): boolean {
   return quantile(values, 0.75) - quantile(values, 0.25) > 0.2 * median(values);
 }

@@ -1,7 +1,7 @@
 /**
- * What the bench of speed stands on: worlds (see `world.ts`), C programs compiled for it into a directory that
- * goes with it, and the processes of both. Recorded like a laboratory, under the name `bench`: what a killed
- * bench leaves, the next one or `lab down --name bench` takes away.
+ * The base of the speed bench: worlds (see `world.ts`), C programs that are compiled into a temporary directory, and
+ * the processes of both. It is recorded like a laboratory, under the name `bench`: what a killed bench leaves behind,
+ * the next one or `lab down --name bench` removes.
  */
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -31,7 +31,7 @@ export type Program = (typeof PROGRAMS)[number];
 
 export class Testbed {
   readonly worlds = new Map<string, World>();
-  /** The keys of all roles stand in the directory. */
+  /** Whether the keys of all roles are in the directory. */
   hasKeys = false;
   #forget = () => {};
   #gone: Promise<void> | undefined;
@@ -41,7 +41,7 @@ export class Testbed {
     readonly say: (line: string) => void,
   ) {}
 
-  /** Builds all worlds; they stay idle until their turn. @throws FirstackError; nothing is left then */
+  /** Builds all worlds; they are idle until their turn. @throws FirstackError; then nothing is left behind */
   static async create(specs: readonly WorldSpec[], say: (line: string) => void): Promise<Testbed> {
     requireRoot();
     const state = await LabState.claim({
@@ -85,7 +85,7 @@ export class Testbed {
     await Promise.all(PROGRAMS.map((p) => mustRun([...gcc, '-o', this.program(p), `${SOURCES}/${p}.c`])));
   }
 
-  /** The program that does nothing, loaded and pinned beside the roles' own. */
+  /** Loads a hook that does nothing, and pins it beside the roles' own hooks. */
   async loadEmptyProgram(): Promise<string> {
     const object = `${this.directory}/empty.bpf.o`;
     const machine = (await mustRun(['uname', '-m'])).trim();
@@ -108,13 +108,13 @@ export class Testbed {
     return this.worlds.get(name)!;
   }
 
-  /** Starts a process that stays. */
+  /** Starts a process that keeps running. */
   spawn(what: string, namespace: string, argv: string[]): ProcessId {
     const child = spawnLogged(inNamespace(namespace, argv), this.logFile(what));
     return this.state.noteProcess(what, child.pid);
   }
 
-  /** Runs a command to its end; should the bench end before, so does the command. */
+  /** Runs a command until it ends; if the bench ends earlier, the command is ended too. */
   run(namespace: string, argv: string[]): Promise<Output> {
     const [command, ...args] = inNamespace(namespace, argv);
     return new Promise((resolve) => {
@@ -125,7 +125,7 @@ export class Testbed {
       try {
         this.state.noteProcess('load', child.pid);
       } catch {
-        // It ended at once; what it said is told.
+        // The command ended at once; its output is reported.
       }
     });
   }
@@ -134,7 +134,7 @@ export class Testbed {
     return `${this.directory}/${what}.log`;
   }
 
-  /** Waits for what a process that was started must do first. @throws FirstackError with the end of its log */
+  /** Waits until a started process is ready. @throws FirstackError with the end of its log */
   async until(what: string, ready: () => boolean | Promise<boolean>, timeoutMs = 15_000): Promise<void> {
     const ended = (): boolean => this.state.find(what) === undefined;
     if ((await waitUntil(async () => ended() || (await ready()), timeoutMs, 20)) && !ended()) return;

@@ -1,4 +1,6 @@
-/** `firstack bench throughput`: bytes a second, of one flow and of eight, each way, as the receiver counts them. */
+/**
+ * `firstack bench throughput`: bytes a second, of one flow and of eight, in each direction, counted by the receiver.
+ */
 import type { Configuration } from '../../race/records.js';
 import type { Arm, Figure, Rounds, Sample } from './rounds.js';
 import type { Target } from './statistics.js';
@@ -9,7 +11,7 @@ type Direction = 'up' | 'down';
 const DIRECTIONS: readonly Direction[] = ['down', 'up'];
 const CONFIGURATIONS: readonly Configuration[] = ['A', 'B', 'C'];
 const MANY = 8;
-/** Payload of a full packet with timestamps, of 1500 bytes and of what the tunnel leaves of them. */
+/** Payload of a full packet with timestamps, with an MTU of 1500 bytes, over that with the tunnel's MTU. */
 const CREDIT = (1500 - 52) / (1480 - 52);
 
 const lower = (c: Configuration): string => c.toLowerCase();
@@ -89,7 +91,7 @@ function figures(rounds: Rounds): Figure[] {
             [armName('plain', d, flows)],
             atLeast(tunnel ? 0.95 : 1),
             tunnel
-              ? { credit: CREDIT, note: `the quotient is credited ${CREDIT.toFixed(4)} for 20 bytes` }
+              ? { credit: CREDIT, note: `the quotient is multiplied by ${CREDIT.toFixed(4)} for 20 bytes` }
               : {},
           ),
         );
@@ -125,7 +127,7 @@ function figures(rounds: Rounds): Figure[] {
     () => atLeast(0.95),
     ['A'],
   );
-  // Against the faster of HAProxy's two ways, round by round.
+  // Compared, in each round, with the faster of HAProxy's two modes.
   each(
     'tun/haproxy',
     (c) => `tun-${lower(c)}`,
@@ -135,5 +137,5 @@ function figures(rounds: Rounds): Figure[] {
   return out;
 }
 
-/** The arms whose spread tells whether the machine was quiet. */
+/** The arms whose spread shows whether the machine was quiet. */
 export const PLAIN_ARMS = DIRECTIONS.flatMap((d) => [1, MANY].map((n) => armName('plain', d, n)));

@@ -1,11 +1,11 @@
 /**
- * One way to reach a web server, with namespaces of its own, so that arms interleave without restarts and
- * nobody's filters stand in another's way. No emulator, no delay.
+ * One way to reach a web server, with its own namespaces, so that arms can interleave without restarts, and no arm's
+ * filters affect another arm's packets. No emulator, no delay.
  *
  *   client ──── gateway ──── r1 … rN
  *  192.0.2.2   .1    198.18.(10+n).1   .2
  *
- * The service's own address has no machine behind it: what is sent there is lost, and a replica always wins.
+ * The service's own address has no machine behind it: packets to it are lost, and a replica always wins.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
@@ -32,14 +32,15 @@ export interface WorldSpec {
 export const replicaAddress = (n: number): string => `198.18.${10 + n}.2`;
 
 /**
- * Who sends and who receives a stream stand on processors of their own. Left to the scheduler they share one now
- * and then, for seconds: a factor of three, in every arm. What carries the packets goes where it finds room.
+ * The sender and the receiver of a stream have a processor each. Otherwise the scheduler now and then places both on
+ * one processor, for seconds, which changes every arm by a factor of three. The carrier's processes are scheduled
+ * freely.
  */
 export const FIRST_PROCESSOR = 0;
 export const LAST_PROCESSOR = cpus().length - 1;
 export const onProcessor = (n: number): string[] => ['taskset', '-c', String(n)];
 
-/** Settings of every namespace: the machine's own are not inherited. */
+/** Settings of every namespace, so that the machine's own are not inherited. */
 const SYSCTLS: Record<string, string> = {
   'ipv4/conf/all/rp_filter': '0',
   'ipv4/conf/default/rp_filter': '2',
@@ -48,7 +49,7 @@ const SYSCTLS: Record<string, string> = {
   'ipv4/ip_forward': '1',
   'ipv4/tcp_timestamps': '1',
   'ipv4/tcp_sack': '1',
-  // A run must not begin with what the one before has learned.
+  // A run must not begin with metrics that the run before has learned.
   'ipv4/tcp_no_metrics_save': '1',
   'ipv4/tcp_max_syn_backlog': '65535',
   'ipv4/tcp_syncookies': '0',
@@ -59,7 +60,7 @@ const SYSCTLS: Record<string, string> = {
 };
 
 export class World {
-  /** What carries this world's packets, beside the kernel. */
+  /** The processes that carry this world's packets, besides the kernel. */
   carriers: ProcessId[] = [];
 
   constructor(
@@ -83,7 +84,7 @@ export class World {
   get replicas(): string[] {
     return replicasOf(this.spec);
   }
-  /** Whom clients of this world connect to. */
+  /** The address to which clients of this world connect. */
   get address(): string {
     return this.spec.carrier.kind === 'plain' ? replicaAddress(1) : SERVICE;
   }
@@ -120,7 +121,7 @@ export class World {
       'link set lo up',
       'addr add 192.0.2.1/24 dev lan0',
       'link set lan0 up',
-      // What is sent to this neighbour is for nobody, and is dropped.
+      // Packets to this neighbour reach no machine, and are dropped.
       'link add void0 type veth peer name void1',
       'link set void0 up',
       'link set void1 up',
@@ -144,7 +145,7 @@ export class World {
     await mustRun(['ip', '-n', this.namespace(host), '-batch', '-'], `${lines.join('\n')}\n`);
   }
 
-  /** Starts servers and carrier, and makes sure that a connection comes through. */
+  /** Starts servers and carrier, and checks that a connection succeeds. */
   async start(): Promise<void> {
     for (const host of this.replicas) {
       const what = `${this.name}-server-${host}`;
@@ -165,7 +166,7 @@ export class World {
     return readFileSync(this.bed.logFile(what), 'utf8').includes(text);
   }
 
-  /** Runs a load from the client; its last line. */
+  /** Runs a load from the client, and returns its last line as JSON. */
   async load<T>(what: string[], more: string[], prefix: string[] = []): Promise<T> {
     const argv = [...prefix, this.bed.program('load'), ...what, this.address, String(PORT), ...more];
     const out = await this.exec('client', argv);
@@ -184,12 +185,12 @@ export class World {
     return within(this.namespace(host), what);
   }
 
-  /** A file that shows this thread's namespace its own content. */
+  /** A file of /proc whose content belongs to this thread's namespace. */
   proc(host: string, file: string): string {
     return this.within(host, () => readFileSync(`/proc/thread-self/net/${file}`, 'utf8'));
   }
 
-  /** Packets that came in there so far. */
+  /** The number of packets that were received there so far. */
   received(host: string, device: string): number {
     const line = this.proc(host, 'dev')
       .split('\n')
