@@ -3,8 +3,8 @@
  * learned which candidate is nearest, it sends the SYN to that one alone, and to the others when no answer came in
  * time.
  *
- * Forms, as in the wire table: to a replica `[C→R]` untagged in configuration A, `[C→R][C→S]` tagged in B and C; to
- * the origin `[C→S]` untagged.
+ * Forms (see `test/integration/wire-table.test.ts`): to a replica `[C→R]` untagged in configuration A, `[C→R][C→S]`
+ * tagged in B and C; to the origin `[C→S]` untagged.
  */
 import {
   type CandidateNumber,

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 //
-// Sends TCP packets of BYTES bytes (Ethernet header included; 60 is the least, a pure acknowledgement) as fast as
-// one processor can, past the sending side's own stack, spread evenly over FLOWS flows. More than 1514 bytes are
-// one packet to the kernel, to be cut into segments where it leaves the machine: what a sending stack makes.
+// Sends TCP packets of BYTES bytes (Ethernet header included; at least 60, a pure acknowledgement) as fast as one
+// processor can, past the sending side's own stack, spread evenly over FLOWS flows. A packet of more than 1514 bytes
+// is a super-packet, which is segmented where it leaves the machine, as a sending stack makes them.
 //
 //   blast INTERFACE MAC SADDR SPORT DADDR DPORT SEQ ACK MS FLOWS BYTES
 //
-// Flow i is SADDR + i / 50000, SPORT + i % 50000. Who receives counts.
+// Flow i is SADDR + i / 50000, SPORT + i % 50000. The receiver counts the packets.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <linux/if_ether.h>
@@ -23,7 +23,8 @@
 #include <time.h>
 
 enum { BATCH = 64, LEAST = 60, WIRE = 1514, MOST = 65000, HEADERS = 54, PORTS = 50000 };
-// Coprime to any number of flows in use: each is met once before one is met again, and no two in a row are near.
+// Coprime to all used numbers of flows: every flow has a packet before any has its next one, and consecutive packets
+// are of distant flows.
 enum { STRIDE = 611953 };
 
 static uint32_t sum(const void *from, size_t length) {
@@ -48,7 +49,7 @@ int main(int argc, char **argv) {
   if (argc != 12) return 2;
   const int bytes = atoi(argv[11]);
   if (bytes < LEAST || bytes > MOST) return 2;
-  // Padding is no payload.
+  // A packet's padding is not payload.
   const int payload = bytes == LEAST ? 0 : bytes - HEADERS;
   int fd = socket(AF_PACKET, SOCK_RAW, 0), on = 1;
   struct sockaddr_ll at = {.sll_family = AF_PACKET, .sll_ifindex = (int)if_nametoindex(argv[1])};
@@ -83,7 +84,7 @@ int main(int argc, char **argv) {
   tcp->doff = 5;
   tcp->ack = 1;
   tcp->window = htons(65535);
-  // All but what differs from flow to flow.
+  // The sums of all fields that are the same in every flow.
   const uint32_t ip_sum = sum(ip, 20), pseudo_sum = sum(&ip->daddr, 4) + IPPROTO_TCP + 20 + (uint32_t)payload;
   const uint32_t tcp_sum = sum(tcp, 20) + pseudo_sum;
 
@@ -106,7 +107,7 @@ int main(int argc, char **argv) {
       h->saddr = htonl(from);
       h->check = htons(folded(ip_sum + varies));
       t->source = htons((uint16_t)port);
-      // Of an open checksum only the pseudo-header's sum stands there, not complemented.
+      // The field of an open checksum has only the pseudo-header's sum, not complemented.
       t->check = htons(super ? (uint16_t)~folded(pseudo_sum + varies) : folded(tcp_sum + varies + port));
       flow = (flow + STRIDE) % flows;
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A program that does nothing: what a test run costs by itself.
+// A hook that does nothing, to measure the cost of a test run itself.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Streams one way, and short connections: as much as goes through in a window of time.
+// Clients for streams in one direction, and for short connections: as many as possible in a window of time.
 #pragma once
 #include "load-stream.h"
 
@@ -20,7 +20,7 @@ static stream *open_streams(int epoll, const struct sockaddr_in *to, int count, 
 
 static int down(const struct sockaddr_in *to, int flows, uint64_t warm, uint64_t measure) {
   int epoll = epoll_create1(0), left = flows;
-  // A little more than the window, whose end the last stream to begin still fills.
+  // A little longer than the window, so that the stream that began last still fills the window's end.
   request ask = {.op = 'D', .a = (uint32_t)(warm + measure + 30)};
   open_streams(epoll, to, flows, &ask);
   uint64_t began = now_ns(), from = began + warm * MS, until = from + measure * MS, bytes = 0, total = 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// The server of every load: it does what the first bytes of a connection ask for.
+// The server of every load: it does what the first bytes of a connection request.
 #pragma once
 #include "load-stream.h"
 
@@ -13,7 +13,7 @@ static void leave(stream *s, bool clean) {
   free(s);
 }
 
-// Whether the stream lives on.
+// Whether the stream continues.
 static bool serve_output(stream *s, uint64_t now) {
   static const uint8_t zeros[BUFFER];
   if (s->ask.op == 'D') {
@@ -72,7 +72,7 @@ static bool serve_input(int epoll, stream *s, uint64_t now) {
         uint64_t words[] = {s->counted, s->ask.b, s->received};
         send(s->fd, words, sizeof words, MSG_NOSIGNAL);
       }
-      // A transfer's client says first that it has sent all; ours may still be on its way.
+      // The client of a transfer first reports that it has sent everything; this side's bytes may still be under way.
       if (s->ask.op != 'T') return false;
       if (s->received < s->ask.b) s->wrong = true;
       return !s->verdict && !s->wrong;

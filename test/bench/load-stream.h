@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// What both sides of a load share: a stream, what is asked of it, and content that is checked by position.
+// What both sides of a load share: a stream, its request, and content that is checked by position.
 #pragma once
 #include <arpa/inet.h>
 #include <errno.h>
@@ -20,11 +20,11 @@
 
 enum { BUFFER = 1 << 18, EVENTS = 512, OPENING_AT_ONCE = 256 };
 
-// What a client asks for, its first bytes. A crr client sends the first one only.
+// A client's request, which is its first bytes. A crr client sends only the first byte.
 typedef struct __attribute__((packed)) {
-  char op;      // R, D, U, T, or Q: what became of the T's
+  char op;      // R, D, U, T, or Q: the results of the T's
   uint32_t a;   // D: ms to send; U: ms before the window; T: id
-  uint64_t b;   // U: ms of the window; T: bytes each way
+  uint64_t b;   // U: ms of the window; T: bytes in each direction
   uint32_t rate;
 } request;
 
@@ -65,7 +65,7 @@ static void watch(int epoll, stream *s, uint32_t events, int how) {
   if (epoll_ctl(epoll, how, s->fd, &e) < 0) die("epoll_ctl");
 }
 
-// The bytes at positions `at` … of transfer `id`, one way.
+// The bytes from position `at` of transfer `id`, in one direction.
 static const uint8_t *content(uint32_t id, uint64_t at, size_t length) {
   uint64_t word = at >> 3;
   for (size_t k = 0; k < (length + (at & 7) + 7) / 8; k++, word++) {
@@ -78,7 +78,7 @@ static const uint8_t *content(uint32_t id, uint64_t at, size_t length) {
 
 static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
-// Sends what there is of a transfer; the two ways differ by the id's lowest bit. False: the stream broke.
+// Sends the bytes of a transfer that fit; the two directions differ by the id's lowest bit. False: the stream broke.
 static bool send_content(stream *s, uint32_t way) {
   while (s->sent < s->ask.b) {
     size_t want = least(s->ask.b - s->sent, 1 << 16);

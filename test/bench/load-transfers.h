@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Transfers both ways at once, each with content of its own, and what became of them.
+// Transfers in both directions at the same time, each with its own content, and their results.
 #pragma once
 #include "load-stream.h"
 
@@ -56,7 +56,7 @@ static void transfer_event(int epoll, stream *s, uint32_t events, outcome *o) {
   watch(epoll, s, EPOLLIN, EPOLL_CTL_MOD);
 }
 
-// What the server says of the transfers since it was last asked.
+// Asks the server for the results of the transfers since the last query.
 static void ask_server(const struct sockaddr_in *to, uint64_t words[3]) {
   request ask = {.op = 'Q'};
   int fd = socket(AF_INET, SOCK_STREAM, 0);
@@ -95,13 +95,13 @@ static int many(const struct sockaddr_in *to, int count, uint64_t bytes, uint32_
     int n = epoll_wait(epoll, events, EVENTS, 100);
     for (int i = 0; i < n; i++) transfer_event(epoll, events[i].data.ptr, events[i].events, &o);
   }
-  // What never ended did not end cleanly.
+  // A transfer that never ended did not end cleanly.
   o.unclean += o.left;
   uint64_t lost = 0;
   for (int i = 0; i < count; i++)
     if (all[i].received < all[i].ask.b) lost += all[i].ask.b - all[i].received;
   double seconds = (double)(now_ns() - began) / 1e9;
-  // The last ends are on their way.
+  // The last connections' ends are still under way.
   uint64_t errors = 0;
   for (int k = 0; k < 50; k++) {
     usleep(20000);

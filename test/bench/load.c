@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: MIT
 //
-// Load for the bench, server and clients. One thread and epoll where streams are carried, so that a flow more
-// costs no thread more; figures are taken where the bytes arrive.
+// Load for the bench, server and clients. Streams use one thread and epoll, so that more flows do not need more
+// threads; bytes are counted where they arrive.
 //
 //   load serve ADDRESS PORT
 //   load down|up ADDRESS PORT FLOWS WARM_MS MEASURE_MS
-//   load crr ADDRESS PORT CLIENTS WARM_MS MEASURE_MS       connect, one byte each way, close
-//   load many ADDRESS PORT COUNT BYTES RATE DEADLINE_MS    both ways at once, content checked by position;
+//   load crr ADDRESS PORT CLIENTS WARM_MS MEASURE_MS       connect, one byte in each direction, close
+//   load many ADDRESS PORT COUNT BYTES RATE DEADLINE_MS    both directions at once, content checked by position;
 //                                                          odd transfers are twice as long
 //   load hold ADDRESS PORT                                 one connection, until it is ended
 //
-// A client prints one JSON object per line. Times are in milliseconds, RATE in bytes a second (0: as it goes).
+// A client prints one JSON object per line. Times are in milliseconds, RATE in bytes a second (0: no limit).
 #define _GNU_SOURCE
 #include "load-clients.h"
 #include "load-server.h"
@@ -22,7 +22,7 @@ static _Noreturn void hold(const struct sockaddr_in *to) {
   struct sockaddr_in own;
   socklen_t size = sizeof own, word = sizeof(uint32_t);
   getsockname(fd, (struct sockaddr *)&own, &size);
-  // Where the sequence stands, so that a packet made by hand is one that connection tracking believes.
+  // The sequence numbers, so that connection tracking accepts a packet that the bench makes.
   uint32_t queue, next[2];
   if (setsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &on, sizeof on) < 0) die("TCP_REPAIR");
   for (int k = 0; k < 2; k++) {

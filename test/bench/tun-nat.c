@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// What the gateway does under A on its TUN, in C: one service, one target. Batches of 64 in stages, headers
-// checked, a table of flows with a seeded hash, their states and times, both checksums updated (RFC 1624), virtio
-// headers understood, every packet counted by reason. The bench's measure of what TypeScript costs.
+// The gateway's work in configuration A on a TUN, in C: one service, one target. Batches of 64 in stages, checked
+// headers, a table of flows with a seeded hash, their states and times, both checksums updated (RFC 1624), virtio
+// headers, every packet counted by reason. With it the bench measures the cost of TypeScript.
 //
 //   tun-nat INTERFACE QUEUE SERVICE PORT TARGET PORT
 #define _GNU_SOURCE
@@ -217,7 +217,7 @@ static uint32_t change32(uint32_t from, uint32_t to) {
   return (~from >> 16) + (~from & 0xffff) + (to >> 16) + (to & 0xffff);
 }
 
-// An open checksum holds the pseudo-header's sum, not complemented, and no ports.
+// The field of an open checksum has the pseudo-header's sum, not complemented, without ports.
 static void translate(int i, bool destination, uint32_t to, uint16_t to_port) {
   uint8_t *p = batch.at[i], *tcp = batch.l4[i], *address = p + (destination ? 16 : 12), *port = tcp + (destination ? 2 : 0);
   const struct virtio_net_hdr *h = (const void *)(p - VNET);

@@ -1,4 +1,9 @@
-/** The gateway after the choice: every other packet of a flow, both ways, and what stays shut. */
+/**
+ * The packet table, the gateway after the choice: every other packet of a flow, in both directions, and tunnels that
+ * must stay encapsulated.
+ * Numbers in brackets: operations of the source "Wide area load balancing of web traffic". MIDDLEBOX: rules of
+ * `test/conformance/README.md`.
+ */
 import {
   asReplica,
   asService,
@@ -52,19 +57,19 @@ function carried(c: Configuration): Row[] {
     row(c, { name, given: established, in: [p], out: [], counts: { [reason]: 1 } });
   return [
     outward("the client's ACK goes to the winner [602]", fromClient('A')),
-    outward('a request goes to the winner, an odd number of bytes too', fromClient('PA', { payload: hello })),
+    outward(
+      'a request goes to the winner, also with an odd number of bytes',
+      fromClient('PA', { payload: hello }),
+    ),
     outward("the client's FIN goes to the winner", fromClient('FA'), established),
     outward("the client's RST goes to the winner [MIDDLEBOX 22]", fromClient('R'), established),
     outward(
       'IP options, TOS and TTL stay',
       fromClient('A', {}, { ipOptions: [1, 1, 1, 0], tos: 0xb8, ttl: 3 }),
     ),
-    outward(
-      'a bad checksum stays bad [rule 11, MIDDLEBOX 29]',
-      fromClient('A', { spoil: 0x1234, payload: hello }),
-    ),
+    outward('a bad checksum stays bad [MIDDLEBOX 29]', fromClient('A', { spoil: 0x1234, payload: hello })),
     row(c, {
-      name: 'a retransmission of what was acknowledged is carried again [MIDDLEBOX 25]',
+      name: 'a retransmission of acknowledged data is carried again [MIDDLEBOX 25]',
       given: [...established, [fromClient('PA', { payload: hello })]],
       in: [fromClient('PA', { payload: hello })],
       out: [clientOnWan(c, R1, fromClient('PA', { payload: hello }))],
@@ -74,7 +79,7 @@ function carried(c: Configuration): Row[] {
     inward('a bad checksum stays bad on the way in', asService('PA', { payload: page, spoil: 0x0042 })),
     inward("a replica's FIN reaches the client", asService('FA')),
     row(c, {
-      name: "a replica's RST reaches the client, in the form of its configuration [rule 6]",
+      name: "a replica's RST reaches the client, in the form of the configuration",
       given: established,
       in: [answerOnWan(c, R1, asService('R'))],
       out: [asService('R')],
@@ -89,14 +94,14 @@ function carried(c: Configuration): Row[] {
       counts: TO,
     }),
     row(c, {
-      name: 'an inexact RST: the flow survives and the challenge ACK passes [MIDDLEBOX 23]',
+      name: 'after an inexact RST the flow is kept and the challenge ACK passes [MIDDLEBOX 23]',
       given: [...established, [fromClient('R', { seq: 5 })]],
       in: [dataOnWan(c, R1, asService('A', { seq: SERVER_ISN + 1 })), fromClient('A')],
       out: [asService('A', { seq: SERVER_ISN + 1 }), clientOnWan(c, R1, fromClient('A'))],
       counts: { ...TO, ...FROM },
     }),
     row(c, {
-      name: 'an established flow may be idle for 2 h 4 min [rule 7, MIDDLEBOX 20]',
+      name: 'an established flow may be idle for 2 h 4 min [MIDDLEBOX 20]',
       given: established,
       afterMs: 7_439_000,
       in: [fromClient('A')],
@@ -104,7 +109,7 @@ function carried(c: Configuration): Row[] {
       counts: TO,
     }),
     row(c, {
-      name: 'and is forgotten after that',
+      name: 'an established flow is forgotten after 2 h 4 min',
       given: established,
       afterMs: 7_446_000,
       in: [fromClient('A')],
@@ -122,29 +127,33 @@ function carried(c: Configuration): Row[] {
     ...(c === 'B'
       ? [
           row(c, {
-            name: "what looks like the origin's passes, since the winner spoofs it",
+            name: "a packet that looks like the origin's passes, because the winner spoofs the origin",
             given: established,
             in: [asService('PA', { payload: page })],
             out: [asService('PA', { payload: page })],
             counts: FROM,
           }),
-          dropped('but a bare RST does not [rule 6]', asService('R'), 'drop.not-the-winner'),
+          dropped('but a RST outside a tunnel does not', asService('R'), 'drop.not-the-winner'),
           dropped(
-            "nor data in the winner's tunnel",
+            "data in the winner's tunnel is dropped",
             answerOnWan(c, R1, asService('PA')),
             'drop.tunnel-inner',
           ),
-          dropped("a loser's data stays shut", answerOnWan(c, R2, asService('PA')), 'drop.tunnel-inner'),
+          dropped(
+            "a loser's tunnelled data stays encapsulated",
+            answerOnWan(c, R2, asService('PA')),
+            'drop.tunnel-inner',
+          ),
           dropped("a loser's RST is dropped", answerOnWan(c, R2, asService('R')), 'drop.not-the-winner'),
         ]
       : [
-          dropped("the origin's data is dropped: it lost", asService('PA'), 'drop.not-the-winner'),
-          dropped("the origin's RST is dropped: it lost", asService('R'), 'drop.not-the-winner'),
+          dropped('the data of an origin that lost is dropped', asService('PA'), 'drop.not-the-winner'),
+          dropped('the RST of an origin that lost is dropped', asService('R'), 'drop.not-the-winner'),
           dropped("a loser's data is dropped", answerOnWan(c, R2, asService('PA')), 'drop.not-the-winner'),
           dropped("a loser's RST is dropped", answerOnWan(c, R2, asService('R')), 'drop.not-the-winner'),
         ]),
     row(c, {
-      name: 'two clients with one port do not share a flow [MIDDLEBOX 26]',
+      name: 'two clients with the same port do not share a flow [MIDDLEBOX 26]',
       given: established,
       in: [{ ...fromClient('A'), src: '10.1.0.8' }],
       out: [{ ...fromClient('A'), src: '10.1.0.8' }],
@@ -162,12 +171,12 @@ function origin(c: Configuration): Row[] {
     same('[616] after the origin won, the client reaches it unchanged', fromClient('A'), {
       'pass.to-origin': 1,
     }),
-    same('[616] super-packets too', big, { 'pass.to-origin': 1 }),
-    same('a retransmitted SYN as well, untagged', syn(), { 'pass.to-origin': 1 }),
+    same('[616] and its super-packets too', big, { 'pass.to-origin': 1 }),
+    same('after the origin won, a retransmitted SYN reaches it untagged', syn(), { 'pass.to-origin': 1 }),
     same("the origin's data is unchanged", asService('PA', { payload: page }), { 'pass.from-origin': 1 }),
     same("the origin's RST is unchanged", asService('R'), { 'pass.from-origin': 1 }),
     row(c, {
-      name: "a replica's data after the origin won stays out",
+      name: "a replica's data after the origin won is not passed to the client",
       given,
       in: [answerOnWan(c, R1, asService('R'))],
       out: [],
@@ -176,7 +185,7 @@ function origin(c: Configuration): Row[] {
   ];
 }
 
-/** Checksums left open by TSO, and super-packets. */
+/** Checksums that are left open by TSO, and super-packets. */
 function offload(c: Configuration): Row[] {
   const given = [[syn()], [answerOnWan(c, R1, synAck())]];
   const payload = new Array<number>(4001).fill(0).map((_, i) => i & 255);
@@ -185,28 +194,28 @@ function offload(c: Configuration): Row[] {
   if (c === 'C')
     return [
       row(c, {
-        name: 'an open checksum is completed on the way into the tunnel',
+        name: 'an open checksum is completed when the packet enters the tunnel',
         given,
         in: [open],
         out: [clientOnWan(c, R1, { ...open, open: undefined })],
         counts: TO,
       }),
       row(c, {
-        name: 'a super-packet enters the tunnel as one, for the device to segment',
+        name: 'a super-packet enters the tunnel whole, and the device segments it',
         given,
         in: [big],
         out: [clientOnWan(c, R1, big)],
         counts: TO,
       }),
       row(c, {
-        name: 'its open checksum stays as it is, an error in it too',
+        name: "a super-packet's open checksum is not changed, nor an error in it",
         given,
         in: [withTcp(big, { spoil: 0x1234 })],
         out: [clientOnWan(c, R1, withTcp(big, { spoil: 0x1234 }))],
         counts: TO,
       }),
       row(c, {
-        name: 'each segment has an identification of its own, where fragments are allowed [RFC 6864]',
+        name: 'where fragments are allowed, each segment has an identification of its own [RFC 6864]',
         given,
         in: [{ ...big, df: false }, fromClient('A', {}, { df: false })],
         out: [
@@ -229,7 +238,7 @@ function offload(c: Configuration): Row[] {
     ...(c === 'A'
       ? [
           row(c, {
-            name: 'a super-packet is translated on the way in',
+            name: 'a super-packet to the client is translated',
             given,
             in: [asReplica(R1, back)],
             out: [back],
@@ -240,7 +249,7 @@ function offload(c: Configuration): Row[] {
   ];
 }
 
-/** Who may be decapsulated, and how (RFC 6040). */
+/** Which tunnels are decapsulated, and how (RFC 6040). */
 function tunnels(c: Configuration): Row[] {
   const given = [[syn()]];
   const pass = (name: string, p: Packet): Row =>
@@ -251,21 +260,21 @@ function tunnels(c: Configuration): Row[] {
   const cut = frame(tunnel(SERVICE, CLIENT, asService('A')));
   cut[10 + 20 + 20 + 12] = 0x40; // data offset below 5
   const rows = [
+    pass('UDP in a tunnel passes', ip(STRANGER, CLIENT, ip(SERVICE, CLIENT, raw(17, [0, 80, 0, 9])))),
     pass(
-      'UDP in a tunnel is none of our business',
-      ip(STRANGER, CLIENT, ip(SERVICE, CLIENT, raw(17, [0, 80, 0, 9]))),
-    ),
-    pass(
-      'a tunnel in a tunnel is not opened: nesting is one deep',
+      'a tunnel in a tunnel is not decapsulated: nesting is one deep',
       tunnel(SERVICE, CLIENT, answerOnWan('C', R1, synAck())),
     ),
     pass(
-      'a fragment in a tunnel is not opened',
+      'a fragment in a tunnel is not decapsulated',
       ip(R1.address, CLIENT, ip(SERVICE, CLIENT, raw(6, hello), { df: false, mf: true })),
     ),
-    pass('a tunnel between others passes', tunnel(STRANGER, CLIENT, ip(STRANGER, CLIENT, tcp(1, 2, 'SA')))),
+    pass(
+      'a tunnel between other hosts passes',
+      tunnel(STRANGER, CLIENT, ip(STRANGER, CLIENT, tcp(1, 2, 'SA'))),
+    ),
     row(c, {
-      name: 'a tunnel with nothing that can be read is dropped',
+      name: 'a tunnel with a malformed inner packet is dropped',
       given,
       in: [cut, ip(R1.address, CLIENT, raw(4, [0x45, 0, 0, 99]))],
       out: [],
@@ -275,23 +284,24 @@ function tunnels(c: Configuration): Row[] {
   if (c !== 'A')
     rows.push(
       row(c, {
-        name: 'a RST in a tunnel for a flow that nobody knows stays shut',
+        name: 'a RST in a tunnel for an unknown flow stays encapsulated',
         in: [answerOnWan(c, R1, asService('R'))],
         out: [],
         counts: { 'drop.tunnel-no-flow': 1 },
       }),
       forged(
-        'the service in a tunnel from a stranger',
+        'the service in a tunnel from an unknown host',
         c === 'B' ? tunnel(STRANGER, CLIENT, asReplica(R1, synAck())) : tunnel(STRANGER, CLIENT, synAck()),
       ),
       ...ecn(c),
     );
-  if (c === 'A') rows.push(forged('there are no tunnels under A', tunnel(R1.address, CLIENT, synAck())));
+  if (c === 'A')
+    rows.push(forged('there are no tunnels in configuration A', tunnel(R1.address, CLIENT, synAck())));
   if (c === 'B') {
     rows.push(
-      forged("C's form is not B's", tunnel(R1.address, CLIENT, synAck())),
+      forged("configuration B does not accept C's form", tunnel(R1.address, CLIENT, synAck())),
       row(c, {
-        name: 'a bare [R→C] does win: it is a registered replica of the service',
+        name: '[R→C] outside a tunnel wins, because it comes from a registered replica of the service',
         given,
         in: [asReplica(R1, synAck())],
         out: [synAckToClient(c)],
@@ -302,7 +312,7 @@ function tunnels(c: Configuration): Row[] {
   if (c === 'C')
     rows.push(
       row(c, {
-        name: 'a bare [R→C] is an ordinary packet of R',
+        name: '[R→C] outside a tunnel is an ordinary packet of R',
         given,
         in: [asReplica(R1, synAck())],
         out: [asReplica(R1, synAck())],
@@ -335,7 +345,7 @@ function ecn(c: Configuration): Row[] {
       counts: { 'pass.won-by-replica': 1 },
     }),
     row(c, {
-      name: 'and drops what could not tell (RFC 6040)',
+      name: 'a packet that cannot carry the congestion mark is dropped (RFC 6040)',
       given: [[syn()]],
       in: [answer(0, 3)],
       out: [],

@@ -1,4 +1,8 @@
-/** The gateway and what is not its own: the validating stage, and what belongs to nobody. */
+/**
+ * The packet table, packets that are not the gateway's: the validating stage, and packets that belong to no service
+ * or flow.
+ * Numbers in brackets: operations of the source "Wide area load balancing of web traffic".
+ */
 import {
   asReplica,
   asService,
@@ -64,32 +68,32 @@ function foreign(c: Configuration): Row[] {
     same('TCP to another address passes', { ...fromClient('A'), dst: STRANGER }, 'pass.not-ours'),
     same('TCP to another port passes', withTcp(fromClient('A'), { dport: 81 }), 'pass.not-ours'),
     same('a SYN to another port is not tagged', withTcp(syn(), { dport: 443 }), 'pass.not-ours'),
-    same('a packet of a flow that nobody knows passes [616]', fromClient('A', { ack: ISN1 }), 'pass.no-flow'),
+    same('a packet of an unknown flow passes [616]', fromClient('A', { ack: ISN1 }), 'pass.no-flow'),
     row(c, {
-      name: 'bytes behind the packet are cut off',
+      name: 'bytes behind the packet are removed',
       in: [bytes(...whole, 0xde, 0xad)],
       out: [fromClient('A')],
       counts: { 'pass.no-flow': 1 },
     }),
     bad('an empty packet', bytes(0x45)),
-    bad('a header cut short', bytes(...whole.slice(0, 19))),
+    bad('a truncated header', bytes(...whole.slice(0, 19))),
     bad('a header length below 5', patched(0, 0x44)),
     bad('a header longer than the packet', patched(0, 0x4f, 0, 0, 40)),
     bad('a total length beyond the packet', patched(2, 0, 41)),
     bad('a total length below the header', patched(2, 0, 19)),
     bad('a data offset below 5', patched(32, 0x40)),
     bad('a data offset beyond the packet', patched(32, 0x60)),
-    bad('a checksum to be filled in beyond the packet', unsound),
-    bad('a checksum to be filled in elsewhere than in the TCP header', misplaced),
-    bad('a super-packet with a whole checksum', endless),
+    bad('an open checksum whose field lies beyond the packet', unsound),
+    bad('an open checksum whose field is not that of the TCP header', misplaced),
+    bad('a super-packet with a complete checksum', endless),
     row(c, {
-      name: 'a replica without a flow: data passes, it may be its own [rule 12]',
+      name: "a replica's data without a flow passes, because it may belong to another connection of the replica",
       in: [asReplica(R1, asService('A'))],
       out: [asReplica(R1, asService('A'))],
       counts: { [c === 'C' ? 'pass.not-ours' : 'pass.no-flow']: 1 },
     }),
     row(c, {
-      name: 'no flow, no options, no harm: a SYN-ACK without MSS loses as any other',
+      name: 'a SYN-ACK without an MSS option loses like any other',
       given: [[syn({ options: linuxOptions() })], [synAck()]],
       in: [answerOnWan(c, R2, asService('SA'))],
       out: [resetOnWan(c, R2)],

@@ -1,4 +1,8 @@
-/** Races by what the gateway has learned: one is asked alone, the others when its time has passed. */
+/**
+ * The packet table, races by what the gateway has learned: one candidate is asked alone, the others when the hedge
+ * fires.
+ * MIDDLEBOX: rules of `test/conformance/README.md`.
+ */
 import {
   asService,
   CLIENT,
@@ -25,11 +29,14 @@ import {
   synToWan,
 } from './row.js';
 
-/** Batches are so far apart: the round trip that is learned. The hedge is 1.5 of it and 4 of a first variation. */
+/**
+ * The time between batches, which is the round trip that is learned. The hedge waits 1.5 times that, and 4 times a
+ * first variation.
+ */
 const EVERY_MS = 20;
 const HEDGE_US = 32_000;
 
-/** Another connection of the same prefix, before the one that is looked at. */
+/** Another connection of the same prefix, before the connection that is tested. */
 const EARLIER = { sport: 39_999, seq: 4_000 };
 const earlier = (): Packet => syn(EARLIER, { src: '10.1.0.99' });
 const earlierAnswer = (): Packet => ({
@@ -42,7 +49,7 @@ function learned(c: Configuration): Row[] {
     c === 'A' ? toReplica(r, p) : tunnel(CLIENT, r.address, tagged(p));
   const toAll = [synToWan(c), form(R1, synToWan(c)), form(R2, synToWan(c))];
   const wan = (r: Replica, p = synAck()): Packet => answerOnWan(c, r, p);
-  /** The answer to the earlier connection, by a replica. */
+  /** A replica's answer to the earlier connection. */
   const earlierOnWan = (r: Replica): Packet => {
     const p = earlierAnswer();
     if (c === 'A') return answerOnWan(c, r, p);
@@ -63,20 +70,20 @@ function learned(c: Configuration): Row[] {
   const fired = { 'fired.hedge': 1, 'emit.syn-copy': 2 };
   return [
     row({
-      name: 'learned: the first connection of a prefix asks everybody',
+      name: 'learned: the first connection of a prefix asks all candidates',
       in: [syn()],
       out: toAll,
       counts: everybody,
     }),
     row({
-      name: "learned: another service's or prefix's winner is not this one's",
+      name: 'learned: the winner of another service or prefix is not used',
       given: [[{ ...earlier(), src: '10.1.9.99' }], [{ ...earlierAnswer(), dst: '10.1.9.99' }]],
       in: [syn()],
       out: toAll,
       counts: everybody,
     }),
     row({
-      name: 'learned: a known replica is asked alone; when its time has passed the others are asked',
+      name: 'learned: a known replica is asked alone; when the hedge fires the others are asked',
       given: knowsR1,
       in: [syn()],
       out: [form(R1, synToWan(c))],
@@ -88,7 +95,7 @@ function learned(c: Configuration): Row[] {
       ],
     }),
     row({
-      name: 'learned: a known origin is asked alone, untagged; when its time has passed the replicas are asked',
+      name: 'learned: a known origin is asked alone, untagged; when the hedge fires the replicas are asked',
       given: knowsOrigin,
       in: [syn()],
       out: [synToWan(c)],
@@ -96,7 +103,7 @@ function learned(c: Configuration): Row[] {
       later: [{ afterUs: HEDGE_US, out: [form(R1, synToWan(c)), form(R2, synToWan(c))], counts: fired }],
     }),
     row({
-      name: 'learned: an answer in time, and nobody else is asked',
+      name: 'learned: after an answer in time no other candidate is asked',
       given: [...knowsR1, [syn()]],
       in: [wan(R1)],
       out: [synAckToClient(c)],
@@ -104,7 +111,7 @@ function learned(c: Configuration): Row[] {
       later: [{ afterUs: HEDGE_US, out: [], counts: { 'cancelled.hedge': 1 } }],
     }),
     row({
-      name: 'learned: a refusal by the one asked alone does not reach the client, and the others are asked',
+      name: 'learned: a refusal by the candidate that was asked alone does not reach the client, and the others are asked',
       given: [...knowsR1, [syn()]],
       in: [wan(R1, refusal)],
       out: [],
@@ -112,7 +119,7 @@ function learned(c: Configuration): Row[] {
       later: [{ afterUs: HEDGE_US, out: [synToWan(c), form(R2, synToWan(c))], counts: fired }],
     }),
     row({
-      name: "learned: nor does the origin's refusal, asked alone",
+      name: 'learned: the refusal of an origin that was asked alone does not reach the client',
       given: [...knowsOrigin, [syn()]],
       in: [refusal],
       out: [],
@@ -120,14 +127,14 @@ function learned(c: Configuration): Row[] {
       later: [{ afterUs: HEDGE_US, out: [form(R1, synToWan(c)), form(R2, synToWan(c))], counts: fired }],
     }),
     row({
-      name: 'learned: a refusal by all that the hedge asked reaches the client',
+      name: 'learned: a refusal by all candidates after the hedge reaches the client',
       given: [...knowsR1, [syn()], [wan(R1, refusal)]],
       in: [wan(R2, refusal), refusal],
       out: [refusal],
       counts: { 'drop.refused-others-pending': 1, 'pass.refused-by-all': 1 },
     }),
     row({
-      name: 'learned: after a hedge the first is first, and the late one and the other are reset',
+      name: "learned: after a hedge the first answer wins, and the late winner's and the other answers are reset",
       given: [...knowsR1, [syn()]],
       afterMs: 40,
       in: [wan(R2), wan(R1), synAck()],
@@ -135,14 +142,14 @@ function learned(c: Configuration): Row[] {
       counts: { 'pass.won-by-replica': 1, 'drop.loser': 2, 'emit.loser-reset': 2 },
     }),
     row({
-      name: 'learned: the one that was late must prove itself: the next connection asks everybody',
+      name: 'learned: after a late answer the next connection asks all candidates',
       given: [...knowsR1, [syn(EARLIER)], []],
       in: [syn()],
       out: toAll,
       counts: everybody,
     }),
     row({
-      name: 'learned: and so must candidate 31, the last that a word of bits tells apart',
+      name: 'learned: so it does after a late answer of candidate 31, the last with a bit in a word',
       world: { candidates: [1, 31] },
       given: [[earlier()], [earlierOnWan(R2)], [syn(EARLIER)], []],
       in: [syn()],
@@ -150,7 +157,7 @@ function learned(c: Configuration): Row[] {
       counts: everybody,
     }),
     row({
-      name: 'learned: a SYN sent again asks everybody, and the hedge asks nobody twice',
+      name: 'learned: a retransmitted SYN asks all candidates, and the hedge asks none of them again',
       given: [...knowsR1, [syn()]],
       in: [syn()],
       out: toAll,
@@ -158,7 +165,7 @@ function learned(c: Configuration): Row[] {
       later: [{ afterUs: HEDGE_US, out: [], counts: { 'cancelled.hedge': 1 } }],
     }),
     row({
-      name: 'learned: the hedge of an attempt that is over asks nobody',
+      name: 'learned: the hedge of a past attempt asks no candidate',
       given: [...knowsR1, [syn()]],
       in: [withTcp(syn(), { seq: 9 })],
       out: [form(R1, withTcp(synToWan(c), { seq: 9 }))],
@@ -166,7 +173,7 @@ function learned(c: Configuration): Row[] {
       later: [{ afterUs: HEDGE_US - 1, out: [], counts: { 'cancelled.hedge': 1 } }],
     }),
     row({
-      name: 'learned: one that left is not asked; the others are, at once',
+      name: 'learned: a candidate that has left is not asked; the others are asked at once',
       given: knowsR1,
       change: { live: [false, true] },
       in: [syn()],
@@ -174,7 +181,7 @@ function learned(c: Configuration): Row[] {
       counts: { 'pass.syn-raced': 1, 'emit.syn-copy': 1 },
     }),
     row({
-      name: 'learned: somebody new is heard: everybody is asked',
+      name: 'learned: when there is a new candidate, all candidates are asked',
       world: { live: [true, false] },
       given: knowsR1,
       change: { live: [true, true] },
@@ -183,7 +190,7 @@ function learned(c: Configuration): Row[] {
       counts: everybody,
     }),
     row({
-      name: 'learned: without room for a hedge everybody is asked',
+      name: 'learned: without room for a hedge all candidates are asked',
       world: { holdSlots: 1 },
       given: [...knowsR1, [syn(EARLIER)]],
       in: [syn()],
@@ -205,7 +212,7 @@ function learned(c: Configuration): Row[] {
       ],
     }),
     row({
-      name: 'learned: a SYN with payload goes to one machine only [rule 2]',
+      name: 'learned: a SYN with payload goes to one machine only',
       given: knowsR1,
       in: [syn({ payload: [1], options: linuxOptions() })],
       out: [syn({ payload: [1], options: linuxOptions() })],

@@ -1,4 +1,8 @@
-/** The gateway's choice: the first acknowledgement, refusals, resets. */
+/**
+ * The packet table, the gateway's choice: the first acknowledgement, refusals, resets.
+ * Numbers in brackets: operations of the source "Wide area load balancing of web traffic". MIDDLEBOX: rules of
+ * `test/conformance/README.md`.
+ */
 import {
   asService,
   CLIENT_PORT,
@@ -68,7 +72,7 @@ function race(c: Configuration): Row[] {
       counts: { 'pass.won-by-origin': 1 },
     }),
     row(c, {
-      name: 'a second replica is reset, exactly and in the form of the wire table [514, rule 5]',
+      name: 'a second replica is reset, exactly and in the form of the configuration [514]',
       given: won,
       in: [wan(R2)],
       out: [resetOnWan(c, R2)],
@@ -82,38 +86,38 @@ function race(c: Configuration): Row[] {
       counts: loser,
     }),
     row(c, {
-      name: 'a replica that lost to the origin is reset [rule 4]',
+      name: 'a replica that lost to the origin is reset',
       given: originWon,
       in: [wan(R1), wan(R2)],
       out: [resetOnWan(c, R1), resetOnWan(c, R2)],
       counts: { 'drop.loser': 2, 'emit.loser-reset': 2 },
     }),
     row(c, {
-      name: 'in one batch the first is first',
+      name: 'of two acknowledgements in one batch the first wins',
       given: [[syn()]],
       in: [wan(R2), synAck(), wan(R1)],
       out: [synAckToClient(c), resetOfOrigin(), resetOnWan(c, R1)],
       counts: { 'pass.won-by-replica': 1, 'drop.loser': 2, 'emit.loser-reset': 2 },
     }),
     row(c, {
-      name: "the winner's retransmitted SYN-ACK is forwarded [rule 4, MIDDLEBOX 11]",
+      name: "the winner's retransmitted SYN-ACK is forwarded [MIDDLEBOX 11]",
       given: won,
       in: [wan(R1)],
       out: [synAckToClient(c)],
       counts: { 'pass.winner-again': 1 },
     }),
     row(c, {
-      name: 'losers are reset for as long as they come, after 75 s too [rule 4]',
+      name: "losers' acknowledgements are reset as long as they come, also after 75 s",
       given: [...won, [fromClient('A')]],
       afterMs: 75_000,
       in: [wan(R2)],
       out: [resetOnWan(c, R2)],
       counts: loser,
     }),
-    outside('an acknowledgement of ISN does not win [rule 1, MIDDLEBOX 12]', ISN),
-    outside('an acknowledgement of ISN + 2 does not win [rule 1, MIDDLEBOX 12]', (ISN + 2) % 2 ** 32),
+    outside('an acknowledgement of ISN does not win [MIDDLEBOX 12]', ISN),
+    outside('an acknowledgement of ISN + 2 does not win [MIDDLEBOX 12]', (ISN + 2) % 2 ** 32),
     row(c, {
-      name: 'a SYN-ACK from a stranger does not win [rule 1]',
+      name: 'a SYN-ACK from an unknown host does not win',
       given: [[syn()]],
       in: [wan({ address: STRANGER, port: 80 })],
       out: c === 'C' ? [] : [wan({ address: STRANGER, port: 80 })],
@@ -124,7 +128,7 @@ function race(c: Configuration): Row[] {
     ...(c === 'A'
       ? [
           row(c, {
-            name: 'a bare SYN-ACK that nobody waits for passes: it may be of a connection to R itself',
+            name: 'a SYN-ACK outside a tunnel without a race passes, because it may belong to a connection to R itself',
             given: [[syn()]],
             in: [wan(R1, withTcp(synAck(), { dport: 9 }))],
             out: [wan(R1, withTcp(synAck(), { dport: 9 }))],
@@ -140,7 +144,7 @@ function race(c: Configuration): Row[] {
             counts: { 'drop.loser-late': 1, 'emit.late-reset': 1 },
           }),
           row(c, {
-            name: 'a SYN-ACK after its entry went gets an exact, stateless reset [MIDDLEBOX 17]',
+            name: 'a SYN-ACK whose entry no longer exists gets an exact, stateless reset [MIDDLEBOX 17]',
             given: [[syn()]],
             afterMs: 245_300,
             in: [wan(R1)],
@@ -148,7 +152,7 @@ function race(c: Configuration): Row[] {
             counts: { 'drop.loser-late': 1, 'emit.late-reset': 1 },
           }),
           row(c, {
-            name: 'those resets are rate-limited [MIDDLEBOX 17]',
+            name: 'stateless resets are rate-limited [MIDDLEBOX 17]',
             in: new Array<Packet>(120).fill(wan(R1)),
             out: new Array<Packet>(100).fill(resetOnWan(c, R1)),
             counts: { 'drop.loser-late': 120, 'emit.late-reset': 100, 'limit.late-reset': 20 },
@@ -183,14 +187,14 @@ function refusals(c: Configuration): Row[] {
       counts: { 'pass.refused-by-all': 1 },
     }),
     row(c, {
-      name: "the origin's refusal of a retransmission is final: nobody waits for a silent replica",
+      name: "the origin's refusal of a retransmission is final, even if a replica stays silent",
       given: [[syn()], [syn()]],
       in: [refusal()],
       out: [refusal()],
       counts: { 'pass.refused-by-all': 1 },
     }),
     row(c, {
-      name: 'a replica that left is not waited for [MIDDLEBOX 15]',
+      name: 'the gateway does not wait for a replica that has left [MIDDLEBOX 15]',
       world: { live: [true, false] },
       given: [[syn()], [wan(R1)]],
       in: [refusal()],
@@ -198,7 +202,7 @@ function refusals(c: Configuration): Row[] {
       counts: { 'pass.refused-by-all': 1 },
     }),
     row(c, {
-      name: "the refusal of candidate 32 is not taken for the origin's",
+      name: "the refusal of candidate 32 does not count as the origin's",
       world: { candidates: [1, 32] },
       given: [[syn()], [wan(R2)]],
       in: [wan(R1)],
@@ -206,14 +210,14 @@ function refusals(c: Configuration): Row[] {
       counts: pending,
     }),
     row(c, {
-      name: 'a refusal of another attempt is dropped',
+      name: 'a refusal of an earlier attempt is dropped',
       given: [[syn()]],
       in: [answerOnWan(c, R1, asService('RA', { ack: 77 }))],
       out: [],
       counts: { 'drop.ack-outside': 1 },
     }),
     row(c, {
-      name: 'after a refusal by all a packet of the client goes on unchanged',
+      name: 'after a refusal by all candidates a packet of the client passes unchanged',
       given: [[syn()], [wan(R1), wan(R2), refusal()]],
       in: [fromClient('R')],
       out: [fromClient('R')],
@@ -242,7 +246,7 @@ function refusals(c: Configuration): Row[] {
     ...(c === 'B'
       ? [
           row(c, {
-            name: "a replica's challenge ACK in a tunnel stays shut",
+            name: "a replica's challenge ACK in a tunnel stays encapsulated",
             given: [[syn()]],
             in: [answerOnWan(c, R1, asService('A', { ack: 1234 }))],
             out: [],
@@ -266,7 +270,7 @@ function refusals(c: Configuration): Row[] {
       counts: { 'pass.before-winner': 1 },
     }),
     row(c, {
-      name: "the client's packets before the choice go on unchanged",
+      name: "the client's packets before the choice pass unchanged",
       given: [[syn()]],
       in: [fromClient('A', { sport: CLIENT_PORT, ack: 3 })],
       out: [fromClient('A', { ack: 3 })],
@@ -275,7 +279,7 @@ function refusals(c: Configuration): Row[] {
   ];
 }
 
-/** What happens to SYNs once there is a winner. */
+/** SYNs after there is a winner. */
 function after(c: Configuration): Row[] {
   const won = [[syn()], [answerOnWan(c, R1, synAck())]];
   const established = [...won, [fromClient('A')]];
@@ -295,30 +299,30 @@ function after(c: Configuration): Row[] {
     });
   return [
     row(c, {
-      name: 'a retransmitted SYN goes to the winner only [rule 3, MIDDLEBOX 10]',
+      name: 'a retransmitted SYN goes to the winner only [MIDDLEBOX 10]',
       given: won,
       in: [syn()],
       out: [clientOnWan(c, R1, synToWan(c))],
       counts: { 'pass.to-replica': 1 },
     }),
     row(c, {
-      name: 'a new SYN on an unfinished flow goes to the winner [rule 3, MIDDLEBOX 24]',
+      name: 'a new SYN on an unfinished flow goes to the winner [MIDDLEBOX 24]',
       given: established,
       in: [other(syn())],
       out: [clientOnWan(c, R1, other(synToWan(c)))],
       counts: { 'pass.to-replica': 1 },
     }),
     row(c, {
-      name: "and the winner's acknowledgement of it reaches the client [MIDDLEBOX 24]",
+      name: "the winner's acknowledgement of a new SYN reaches the client [MIDDLEBOX 24]",
       given: [...established, [other(syn())]],
       in: [answerOnWan(c, R1, withTcp(synAck(), { ack: 1001 }))],
       out: [withTcp(synAckToClient(c), { ack: 1001 })],
       counts: { 'pass.winner-again': 1 },
     }),
-    fresh('a new SYN after both FINs starts a new race [rule 3]', fins),
-    fresh("a new SYN after the client's RST starts a new race [rule 3]", [[fromClient('R')]]),
+    fresh('a new SYN after both FINs starts a new race', fins),
+    fresh("a new SYN after the client's RST starts a new race", [[fromClient('R')]]),
     row(c, {
-      name: 'a new SYN that is not raced goes on untagged, finished flow or not',
+      name: 'a new SYN that is not raced passes untagged, even if the flow has finished',
       given: [...established, [fromClient('R')]],
       change: { raced: false },
       in: [other(syn())],
@@ -326,14 +330,14 @@ function after(c: Configuration): Row[] {
       counts: { 'pass.syn-service-not-replicated': 1 },
     }),
     row(c, {
-      name: 'and the finished flow is forgotten: the origin answers it [MIDDLEBOX 24]',
+      name: 'then the finished flow is forgotten, and the origin answers the SYN [MIDDLEBOX 24]',
       given: [...established, [fromClient('R')], [syn({ seq: 1000, payload: text('hello') })]],
       in: [withTcp(synAck(), { ack: 1006 }), fromClient('A', { seq: 1006 })],
       out: [withTcp(synAck(), { ack: 1006 }), fromClient('A', { seq: 1006 })],
       counts: { 'pass.no-flow': 2 },
     }),
     row(c, {
-      name: 'a tunnel to one client with a packet to another is not opened',
+      name: 'a tunnel to one client with a packet to another is not decapsulated',
       given: [[syn()]],
       in: [tunnel(R1.address, '10.1.0.99', asService('A'))],
       out: [],

@@ -1,4 +1,8 @@
-/** The gateway's way with SYNs: which are tagged, and how. */
+/**
+ * The packet table, SYNs at the gateway: which are tagged, and how.
+ * Numbers in brackets: operations of the source "Wide area load balancing of web traffic". MIDDLEBOX: rules of
+ * `test/conformance/README.md`.
+ */
 import {
   CLIENT,
   linuxOptions,
@@ -28,7 +32,7 @@ const pad = (p: Packet): Packet => withTcp(p, { options: [...tcpOf(p).options, 0
 const full = [...linuxOptions(), ...option.mpCapable];
 
 const synAckTo = (port: number): Packet => withTcp(synAck(), { dport: port });
-/** A connection that the origin answers only after the third SYN, the first without a tag. */
+/** A connection that the origin answers only after the third SYN, which is the first without a tag. */
 const untaggedOnly = (port: number): Packet[][] => [
   [syn({ sport: port })],
   [syn({ sport: port })],
@@ -56,7 +60,7 @@ function tagging(c: Configuration): Row[] {
       counts: { 'pass.syn-tagged': 1 },
     }),
     row(c, {
-      name: 'a SYN with a bad checksum is tagged and stays bad [rule 11]',
+      name: 'a SYN with a bad checksum is tagged and stays bad',
       in: [syn({ spoil: 0x0100 })],
       out: [tagged(withTcp(synToWan(c), { spoil: 0x0100 }))],
       counts: { 'pass.syn-tagged': 1 },
@@ -68,7 +72,7 @@ function tagging(c: Configuration): Row[] {
       counts: { 'pass.syn-tagged': 1 },
     }),
     row(c, {
-      name: 'the tag stands before EOL padding, other options as they were [MIDDLEBOX 3]',
+      name: 'the tag stands before EOL padding, other options are unchanged [MIDDLEBOX 3]',
       in: [syn({ options: padded })],
       out: [pad(tagged(syn({ options: padded.slice(0, 7) })))],
       counts: { 'pass.syn-tagged': 1 },
@@ -99,7 +103,7 @@ function tagging(c: Configuration): Row[] {
     ),
     untagged('no room in the MTU: untagged [MIDDLEBOX 1]', syn(), 'pass.syn-no-room-for-tag', { wanMtu: 75 }),
     untagged(
-      'a SYN with payload goes to one machine only [rule 2]',
+      'a SYN with payload goes to one machine only',
       syn({ payload: text('GET /') }),
       'pass.syn-with-payload',
     ),
@@ -109,11 +113,7 @@ function tagging(c: Configuration): Row[] {
       'pass.syn-md5-or-ao',
     ),
     untagged('TCP-AO is not tagged [MIDDLEBOX 4]', syn({ options: option.ao }), 'pass.syn-md5-or-ao'),
-    untagged(
-      'options that break off: untagged',
-      syn({ options: [2, 9, 5, 180] }),
-      'pass.syn-malformed-options',
-    ),
+    untagged('malformed options: untagged', syn({ options: [2, 9, 5, 180] }), 'pass.syn-malformed-options'),
     untagged(
       'an option of length zero: untagged',
       syn({ options: [8, 0, 1, 1] }),
@@ -131,13 +131,13 @@ function tagging(c: Configuration): Row[] {
       counts: { 'pass.syn-table-full': 1 },
     }),
     again(
-      'the first retransmission is tagged [rule 3]',
+      'the first retransmission is tagged',
       [syn()],
       syn(),
       tagged(synToWan(c)),
       'pass.syn-retransmitted-tagged',
     ),
-    again('the second one is not [rule 3]', [syn(), syn()], syn(), syn(), 'pass.syn-retransmitted-untagged'),
+    again('the second one is not', [syn(), syn()], syn(), syn(), 'pass.syn-retransmitted-untagged'),
     row(c, {
       name: 'a path on which only untagged SYNs come through gets no more tags',
       given: [1, 2, 3].flatMap(untaggedOnly),
@@ -146,7 +146,7 @@ function tagging(c: Configuration): Row[] {
       counts: { 'pass.syn-path-drops-tag': 1 },
     }),
     row(c, {
-      name: 'until it is tried again',
+      name: 'after a while such a path gets tags again',
       given: [1, 2, 3].flatMap(untaggedOnly),
       afterMs: 601_000,
       in: [syn()],
@@ -154,14 +154,14 @@ function tagging(c: Configuration): Row[] {
       counts: { 'pass.syn-tagged': 1 },
     }),
     row(c, {
-      name: 'two of them are not enough, nor three with one between that a tag opened',
+      name: 'a path still gets tags after two such connections, or after three with a tagged one in between',
       given: [...[1, 2].flatMap(untaggedOnly), [syn({ sport: 9 })], [synAckTo(9)], ...untaggedOnly(3)],
       in: [syn()],
       out: [tagged(synToWan(c))],
       counts: { 'pass.syn-tagged': 1 },
     }),
     row(c, {
-      name: 'a slow replica that answers after the third SYN did get a tag',
+      name: "a replica's answer after the third SYN shows that the path does not drop tags",
       given: [1, 2, 3].flatMap((port) => [
         ...untaggedOnly(port).slice(0, 3),
         [answerOnWan(c, R1, synAckTo(port))],
@@ -171,13 +171,13 @@ function tagging(c: Configuration): Row[] {
       counts: { 'pass.syn-tagged': 1 },
     }),
     row(c, {
-      name: 'a SYN twice in one batch is one race',
+      name: 'two copies of a SYN in one batch are one race',
       in: [syn(), syn()],
       out: [tagged(synToWan(c)), tagged(synToWan(c))],
       counts: { 'pass.syn-tagged': 1, 'pass.syn-retransmitted-tagged': 1 },
     }),
     row(c, {
-      name: 'another ISN while racing begins anew, and the old acknowledgement does not win [rule 3]',
+      name: 'another ISN during a race begins a new race, and the old acknowledgement does not win',
       given: [[syn({ seq: 5 })], [syn()]],
       in: [answerOnWan(c, R1, withTcp(synAck(), { ack: 6 }))],
       out: [resetOnWan(c, R1, 6)],
@@ -186,7 +186,7 @@ function tagging(c: Configuration): Row[] {
   ];
 }
 
-/** Races of the gateway's own: it sends the SYN itself, in the forms of the wire table. */
+/** The gateway's own races: it sends the SYN itself, in the forms of each configuration. */
 function own(c: Configuration): Row[] {
   const sent = (p: Packet): Packet[] => [
     p,
@@ -195,7 +195,7 @@ function own(c: Configuration): Row[] {
   const world = { race: 1 } as const;
   return [
     row(c, {
-      name: "in the gateway's own race the origin gets [C→S] untagged, replicas the form of their configuration",
+      name: "in the gateway's own race the origin gets [C→S] untagged, replicas get the form of the configuration",
       world,
       in: [syn()],
       out: sent(synToWan(c)),
@@ -209,7 +209,7 @@ function own(c: Configuration): Row[] {
       counts: { 'pass.syn-raced': 1, 'emit.syn-copy': 2 },
     }),
     row(c, {
-      name: 'and each of them again when it is sent again',
+      name: 'a retransmitted SYN is sent to each of them again',
       world,
       given: [[syn()]],
       in: [syn()],
@@ -217,18 +217,19 @@ function own(c: Configuration): Row[] {
       counts: { 'pass.syn-retransmitted-raced': 1, 'emit.syn-copy': 2 },
     }),
     row(c, {
-      name: 'a SYN with payload goes to one machine only, whoever races [rule 2]',
+      name: "a SYN with payload goes to one machine only, in the gateway's own races too",
       world,
       in: [syn({ payload: text('GET /') })],
       out: [syn({ payload: text('GET /') })],
       counts: { 'pass.syn-with-payload': 1 },
     }),
-    // Under B a replica's challenge ACK comes bare, as the origin's would: the client answers it.
+    // In configuration B a replica's challenge ACK comes outside a tunnel, as the origin's would, so the client
+    // answers it.
     ...(c === 'B'
       ? []
       : [
           row(c, {
-            name: "after a replica's challenge ACK it is reset, exactly, and gets the SYN again [MIDDLEBOX 24]",
+            name: "after a replica's challenge ACK the replica is reset, exactly, and gets the SYN again [MIDDLEBOX 24]",
             world,
             given: [[syn()]],
             in: [answerOnWan(c, R1, withTcp(synAck(), { flags: 'A', ack: 1234, options: [] }))],

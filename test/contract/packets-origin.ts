@@ -1,4 +1,9 @@
-/** The origin: who is copied, to whom, when; and what its own server gets to see. */
+/**
+ * The packet table, the origin: which SYNs are copied, to which replicas, when; and which packets its own server
+ * receives.
+ * Numbers in brackets: operations of the source "Wide area load balancing of web traffic". MIDDLEBOX: rules of
+ * `test/conformance/README.md`.
+ */
 import {
   CLIENT,
   fromClient,
@@ -27,16 +32,16 @@ const GENUINE = { 'tag.genuine': 1 };
 const AT_ONCE = { 'pass.syn-to-server': 1, 'emit.copy': 2, ...GENUINE };
 const withEol = (p: Packet): Packet => withTcp(p, { options: [...tcpOf(p).options, 0] });
 
-/** An immediate release, as published. */
+/** An immediate release, as in the published method. */
 const immediate: Omit<Row, 'role' | 'configuration'>[] = [
   {
-    name: 'a tagged SYN is copied to every replica, tag kept, and goes on to the server without it [312, 314]',
+    name: 'a tagged SYN is copied to every replica, tag kept, and passes to the server without it [312, 314]',
     in: [tagged(syn())],
     out: [syn(), copy(R1, tagged(syn())), copy(R2, tagged(syn()))],
     counts: AT_ONCE,
   },
   {
-    name: 'a checksum left open is whole in the copies',
+    name: 'an open checksum is completed in the copies',
     in: [tagged(syn({}, { open: { gsoSize: 0 } }))],
     out: [syn({}, { open: { gsoSize: 0 } }), copy(R1, tagged(syn())), copy(R2, tagged(syn()))],
     counts: AT_ONCE,
@@ -57,7 +62,7 @@ const immediate: Omit<Row, 'role' | 'configuration'>[] = [
     counts: AT_ONCE,
   },
   {
-    name: 'a tag at an odd offset, before padding, goes; the rest stays [MIDDLEBOX 3]',
+    name: 'a tag at an odd offset before padding is removed; the other options stay [MIDDLEBOX 3]',
     in: [withEol(tagged(syn({ options: [...option.mss(1400), ...option.windowScale] })))],
     out: [
       syn({ options: [...option.mss(1400), ...option.windowScale, 0] }),
@@ -68,7 +73,7 @@ const immediate: Omit<Row, 'role' | 'configuration'>[] = [
     counts: AT_ONCE,
   },
   {
-    name: 'a tag before another option goes, and that one stays',
+    name: 'a tag before another option is removed, and the other option stays',
     in: [
       withTcp(tagged(syn({ options: [] })), {
         options: [...tcpOf(tagged(syn({ options: [] }))).options, 4, 2, 1, 1],
@@ -83,13 +88,13 @@ const immediate: Omit<Row, 'role' | 'configuration'>[] = [
     counts: AT_ONCE,
   },
   {
-    name: "no server sees a tag: a client's own, beside the gateway's, goes too [MIDDLEBOX 8]",
+    name: 'no server sees a tag: a tag that the client added is removed too [MIDDLEBOX 8]',
     in: [tagged(tagged(syn({ options: [] })))],
     out: [syn({ options: [] }), ...[R1, R2].map((r) => copy(r, tagged(tagged(syn({ options: [] })))))],
     counts: AT_ONCE,
   },
   {
-    name: 'a SYN sent again after its release is copied again',
+    name: 'a SYN that is retransmitted after its release is copied again',
     given: [[tagged(syn())]],
     in: [tagged(syn())],
     out: [syn(), copy(R1, tagged(syn())), copy(R2, tagged(syn()))],
@@ -122,7 +127,7 @@ const same = (
 const flipped = (bit: number) => (tag: number[]) =>
   tag.map((b, i) => (i === bit >> 3 ? b ^ (0x80 >> (bit & 7)) : b));
 
-/** Nothing of these is copied, and no server sees a tag. */
+/** These SYNs are not copied, and no server sees a tag. */
 const refusals: Omit<Row, 'role' | 'configuration'>[] = [
   refused('a forged tag', tagged(syn(), {}, 'ff'.repeat(16)), 'tag.forged'),
   refused('a MAC with one bit wrong', tagged(syn(), {}, undefined, flipped(127)), 'tag.forged'),
@@ -131,37 +136,37 @@ const refusals: Omit<Row, 'role' | 'configuration'>[] = [
   refused('a stale epoch', tagged(syn(), { epoch: 0 }), 'tag.stale'),
   refused('a gateway that is not registered', tagged(syn(), { gatewayId: 99 }), 'tag.foreign'),
   refused("another gateway's prefix", tagged(syn(), { gatewayId: GATEWAY_ID + 1 }), 'tag.foreign'),
-  refused('a client that the gateway has no prefix for', tagged({ ...syn(), src: STRANGER }), 'tag.foreign'),
+  refused("a client outside the gateway's prefixes", tagged({ ...syn(), src: STRANGER }), 'tag.foreign'),
   refused('another version', tagged(syn(), { version: 2 }), 'tag.foreign'),
   refused('no redirection permitted', tagged(syn(), { flags: 0 }), 'tag.foreign'),
-  refused('a SYN with payload [rule 2]', tagged(syn({ payload: text('GET') })), 'tag.genuine'),
+  refused('a SYN with payload', tagged(syn({ payload: text('GET') })), 'tag.genuine'),
   refused('a service that is not replicable [310]', tagged(syn()), 'tag.genuine', { replicable: false }),
 ];
 
 const others: Omit<Row, 'role' | 'configuration'>[] = [
   same('an untagged SYN goes to the server, unchanged [MIDDLEBOX 8]', syn(), 'pass.syn-untagged'),
   same(
-    'a tag of the wrong length is none',
+    'a tag of the wrong length does not count',
     syn({ options: [253, 8, 0xfa, 0x57, 1, 2, 3, 4] }),
     'pass.syn-untagged',
     'tag.malformed',
   ),
-  same('options that break off', syn({ options: [8, 40, 1, 1] }), 'pass.syn-untagged', 'tag.malformed'),
+  same('malformed options', syn({ options: [8, 40, 1, 1] }), 'pass.syn-untagged', 'tag.malformed'),
   same("another experiment's option is no tag", syn({ options: [253, 4, 0xf9, 0x89] }), 'pass.syn-untagged'),
-  same('what is no SYN passes', fromClient('A'), 'pass.not-a-syn'),
+  same('a packet that is no SYN passes', fromClient('A'), 'pass.not-a-syn'),
   same('a SYN-ACK passes', fromClient('SA'), 'pass.not-a-syn'),
-  same('TCP to others passes', withTcp(tagged(syn()), { dport: 81 }), 'pass.not-ours'),
+  same('TCP to other ports passes', withTcp(tagged(syn()), { dport: 81 }), 'pass.not-ours'),
   same('an ICMP error passes', icmpError(CLIENT, SERVICE, 3, 4, encode(syn())), 'pass.icmp-error'),
   same('an echo request passes', icmpError(CLIENT, SERVICE, 8, 0, []), 'pass.not-tcp'),
   same(
-    'a tunnelled packet passes: the origin opens none',
+    'a tunnelled packet passes, because the origin decapsulates none',
     tunnel(STRANGER, SERVICE, tagged(syn())),
     'pass.not-tcp',
   ),
   same('a fragment passes', ip(CLIENT, SERVICE, raw(6, [1, 2]), { mf: true, df: false }), 'pass.fragment'),
   same('IPv6 passes', bytes(0x60, 1, 2), 'pass.not-ipv4'),
   {
-    name: 'what cannot be read is dropped',
+    name: 'a malformed packet is dropped',
     in: [bytes(0x45, 0, 0, 20), bytes(...encode(syn()).slice(0, 45))],
     out: [],
     counts: { 'drop.malformed': 2 },
@@ -172,7 +177,7 @@ const others: Omit<Row, 'role' | 'configuration'>[] = [
 const synchronized = { serverDelayUs: 30_000, delaysUs: [20_000, 0] };
 const held: Omit<Row, 'role' | 'configuration'>[] = [
   {
-    name: 'a synchronized release holds each copy, and the server its own [312, DESIGN 2]',
+    name: "a synchronized release holds each copy, and the server's SYN [312]",
     world: synchronized,
     in: [tagged(syn())],
     out: [copy(R2, tagged(syn()))],
@@ -186,7 +191,7 @@ const held: Omit<Row, 'role' | 'configuration'>[] = [
     ],
   },
   {
-    name: 'a retransmission while they are held is not copied twice [DESIGN 2]',
+    name: 'a retransmission while copies are held is not copied again',
     world: synchronized,
     given: [[tagged(syn())]],
     in: [tagged(syn())],
@@ -194,7 +199,7 @@ const held: Omit<Row, 'role' | 'configuration'>[] = [
     counts: { 'drop.syn-held-already': 1, ...GENUINE },
   },
   {
-    name: 'nor the same SYN twice in one batch',
+    name: 'nor is a second copy of the SYN in one batch',
     world: synchronized,
     in: [tagged(syn()), tagged(syn())],
     out: [copy(R2, tagged(syn()))],
@@ -208,7 +213,7 @@ const held: Omit<Row, 'role' | 'configuration'>[] = [
     later: [{ afterUs: 30_000, out: [copy(R1, tagged(syn())), syn()] }],
   },
   {
-    name: 'another ISN while they are held is another connection',
+    name: 'another ISN while copies are held is another connection',
     world: synchronized,
     given: [[tagged(syn())]],
     in: [tagged(syn({ seq: 9 }))],
@@ -232,7 +237,7 @@ const held: Omit<Row, 'role' | 'configuration'>[] = [
     counts: { 'pass.syn-untagged': 1, 'pass.syn-tag-refused': 1, 'tag.stale': 1 },
   },
   {
-    name: 'where the queue is full, too early is better than never',
+    name: 'when the queue is full copies are sent at once',
     world: { ...synchronized, holdSlots: 1 },
     given: [[tagged(syn({ sport: 5 }))]],
     in: [tagged(syn())],
@@ -240,7 +245,7 @@ const held: Omit<Row, 'role' | 'configuration'>[] = [
     counts: { ...AT_ONCE, 'late.hold-queue-full': 2 },
   },
   {
-    name: 'and such a SYN sent again is not taken for one that is held',
+    name: 'and a retransmission of such a SYN does not count as held',
     world: { ...synchronized, holdSlots: 1 },
     given: [[tagged(syn({ sport: 5 }))], [tagged(syn())]],
     in: [tagged(syn())],
@@ -248,7 +253,7 @@ const held: Omit<Row, 'role' | 'configuration'>[] = [
     counts: { ...AT_ONCE, 'late.hold-queue-full': 2 },
   },
   {
-    name: 'a full table of held SYNs holds all the same',
+    name: 'SYNs are held even if the table of held SYNs is full',
     world: { ...synchronized, maxFlows: 1 },
     given: [[tagged(syn({ sport: 5 }))]],
     in: [tagged(syn())],
@@ -257,7 +262,7 @@ const held: Omit<Row, 'role' | 'configuration'>[] = [
   },
 ];
 
-/** Connections whose server is a remote one, which runs the replica role. */
+/** Connections whose server is remote and runs the replica role. */
 const remote: Omit<Row, 'role' | 'configuration'>[] = [
   {
     name: 'a tagged SYN of a service that is not replicable goes to its remote server alone [310]',
@@ -274,7 +279,7 @@ const remote: Omit<Row, 'role' | 'configuration'>[] = [
     counts: { 'drop.syn-to-remote-server': 1, 'emit.copy': 2, ...GENUINE },
   },
   {
-    name: 'an untagged SYN, and one with payload, have an adjacent server, as no remote one would open them',
+    name: 'an untagged SYN, and a SYN with payload, go to an adjacent server, because no remote server would decapsulate them',
     world: { remoteServer: true, replicable: false },
     in: [syn(), tagged(syn({ payload: text('GET') }))],
     out: [syn(), syn({ payload: text('GET') })],
@@ -282,7 +287,7 @@ const remote: Omit<Row, 'role' | 'configuration'>[] = [
   },
 ];
 
-/** The origin does the same under every configuration. */
+/** The origin does the same in every configuration. */
 export const origin: Row[] = CONFIGURATIONS.flatMap((configuration) =>
   (configuration === 'A'
     ? [...immediate, ...refusals, ...others, ...held, ...remote]

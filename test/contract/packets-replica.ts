@@ -1,4 +1,9 @@
-/** The first replica: what it opens, what its server gets to see, and how its answers leave. */
+/**
+ * The packet table, the first replica: which packets it decapsulates, which packets its server receives, and how its
+ * answers leave.
+ * Numbers in brackets: operations of the source "Wide area load balancing of web traffic". MIDDLEBOX: rules of
+ * `test/conformance/README.md`.
+ */
 import {
   asReplica,
   asService,
@@ -30,7 +35,7 @@ const row = (configuration: Configuration, r: Omit<Row, 'role' | 'configuration'
 });
 const copy = (p: Packet): Packet => tunnel(ORIGIN, R1.address, p);
 const fromOutside = (p: Packet): Packet => tunnel(CLIENT, R1.address, p);
-/** What the local server's kernel gets to see of a client's packet. */
+/** The packet that the local server's kernel receives for a client's packet. */
 const delivered = (c: Configuration, p: Packet): Packet => (c === 'A' ? toReplica(R1, p) : p);
 const page = text('HTTP/1.1 200 OK\r\n\r\n');
 const request = text('GET /');
@@ -45,7 +50,7 @@ function cracking(c: Configuration): Row[] {
   const options = linuxOptions();
   return [
     row(c, {
-      name: 'a genuine copy is opened and its tag removed [410]',
+      name: 'a genuine copy is decapsulated and its tag removed [410]',
       in: [copy(tagged(syn()))],
       out: [delivered(c, syn())],
       counts: { 'pass.syn-cracked': 1 },
@@ -57,33 +62,33 @@ function cracking(c: Configuration): Row[] {
       counts: { 'pass.syn-cracked': 1 },
     }),
     row(c, {
-      name: 'congestion on the tunnel is told (RFC 6040)',
+      name: 'a congestion mark on the tunnel is copied to the inner packet (RFC 6040)',
       in: [{ ...copy(tagged(syn({}, { tos: 2 }))), tos: 3 }],
       out: [delivered(c, syn({}, { tos: 3 }))],
       counts: { 'pass.syn-cracked': 1 },
     }),
-    dropped('or the packet dropped (RFC 6040)', { ...copy(tagged(syn())), tos: 3 }, 'drop.ecn'),
+    dropped('or the packet is dropped (RFC 6040)', { ...copy(tagged(syn())), tos: 3 }, 'drop.ecn'),
     row(c, {
-      name: 'an outer header with options is opened too',
+      name: 'an outer header with options is decapsulated too',
       in: [{ ...copy(tagged(syn())), ipOptions: [1, 1, 1, 0] }],
       out: [delivered(c, syn())],
       counts: { 'pass.syn-cracked': 1 },
     }),
     row(c, {
-      name: 'the same copy again is delivered again: the kernel knows it',
+      name: 'a second identical copy is delivered too, because the kernel recognizes it',
       given: [[copy(tagged(syn()))]],
       in: [copy(tagged(syn()))],
       out: [delivered(c, syn())],
       counts: { 'pass.syn-cracked': 1 },
     }),
     row(c, {
-      name: "no server sees a tag: a client's own, beside the gateway's, goes too [MIDDLEBOX 8]",
+      name: 'no server sees a tag: a tag that the client added is removed too [MIDDLEBOX 8]',
       in: [copy(tagged(tagged(syn({ options: [] }))))],
       out: [delivered(c, syn({ options: [] }))],
       counts: { 'pass.syn-cracked': 1 },
     }),
     row(c, {
-      name: 'under load the SYN is held for a little, so that the acknowledgement is late',
+      name: 'under load the SYN is held for a while, which delays the acknowledgement',
       world: { penaltyUs: 3000 },
       in: [copy(tagged(syn()))],
       out: [],
@@ -94,24 +99,24 @@ function cracking(c: Configuration): Row[] {
       ],
     }),
     row(c, {
-      name: 'and goes on at once when there is no room to hold it',
+      name: 'and is delivered at once when there is no room to hold it',
       world: { penaltyUs: 3000, holdSlots: 1 },
       given: [[copy(tagged(syn({ sport: 4 })))]],
       in: [copy(tagged(syn()))],
       out: [delivered(c, syn())],
       counts: { 'pass.syn-cracked': 1 },
     }),
-    dropped('[404] an inactive replica does nothing', copy(tagged(syn())), 'drop.inactive', {
+    dropped('[404] an inactive replica drops SYNs', copy(tagged(syn())), 'drop.inactive', {
       replicaState: 'inactive',
     }),
-    dropped('a replica over its rate of new connections drops', copy(tagged(syn())), 'drop.over-rate', {
+    dropped('a replica over its rate of new connections drops SYNs', copy(tagged(syn())), 'drop.over-rate', {
       newPerSecond: 0.5,
     }),
-    dropped('[404] nor one that is draining', copy(tagged(syn())), 'drop.draining', {
+    dropped('[404] a draining replica drops SYNs', copy(tagged(syn())), 'drop.draining', {
       replicaState: 'draining',
     }),
-    dropped('[408] a busy replica drops', copy(tagged(syn())), 'drop.busy', { replicaState: 'busy' }),
-    dropped('an untagged SYN stays shut', copy(syn()), 'drop.syn-untagged'),
+    dropped('[408] a busy replica drops SYNs', copy(tagged(syn())), 'drop.busy', { replicaState: 'busy' }),
+    dropped('an untagged SYN stays encapsulated', copy(syn()), 'drop.syn-untagged'),
     dropped('a forged tag', copy(tagged(syn(), {}, 'ff'.repeat(16))), 'drop.tag-forged'),
     dropped("another connection's tag", copy(withTcp(tagged(syn()), { seq: 1 })), 'drop.tag-forged'),
     dropped('a key id that is not live', copy(tagged(syn(), { keyId: 4 })), 'drop.tag-forged'),
@@ -123,31 +128,31 @@ function cracking(c: Configuration): Row[] {
       'drop.tag-foreign',
     ),
     dropped('no redirection permitted', copy(tagged(syn(), { flags: 0 })), 'drop.tag-foreign'),
-    dropped('a SYN with payload [rule 2]', copy(tagged(syn({ payload: request }))), 'drop.syn-with-payload'),
+    dropped('a SYN with payload', copy(tagged(syn({ payload: request }))), 'drop.syn-with-payload'),
     dropped(
-      'a tag of the wrong length is none',
+      'a tag of the wrong length does not count',
       copy(syn({ options: [253, 4, 0xfa, 0x57] })),
       'drop.syn-untagged',
     ),
     same('a tunnel to another address passes', tunnel(ORIGIN, STRANGER, tagged(syn())), 'pass.not-tcp'),
     same(
-      'a service that it does not carry stays shut',
+      'a SYN to a service that it does not carry stays encapsulated',
       copy(tagged({ ...syn(), dst: STRANGER })),
       'pass.tunnel-not-ours',
     ),
     same('nesting is one deep', copy(copy(tagged(syn()))), 'pass.tunnel-not-ours'),
     same(
-      'UDP in a tunnel is not opened',
+      'UDP in a tunnel is not decapsulated',
       ip(ORIGIN, R1.address, ip(CLIENT, SERVICE, raw(17, [0, 80, 0, 9]))),
       'pass.tunnel-not-ours',
     ),
     same(
-      'a fragment in a tunnel is not opened',
+      'a fragment in a tunnel is not decapsulated',
       ip(ORIGIN, R1.address, ip(CLIENT, SERVICE, raw(6, page), { mf: true, df: false })),
       'pass.tunnel-not-ours',
     ),
     row(c, {
-      name: 'what cannot be read is dropped',
+      name: 'a malformed packet is dropped',
       in: [cut, bytes(0x45, 0, 0, 20), ip(ORIGIN, R1.address, raw(4, [0x45]))],
       out: [],
       counts: { 'drop.malformed': 3 },
@@ -161,13 +166,13 @@ function cracking(c: Configuration): Row[] {
     same('UDP passes', ip(CLIENT, R1.address, raw(17, [0, 80, 0, 9])), 'pass.not-tcp'),
     same("other services' packets pass", { ...asService('PA'), src: STRANGER }, 'pass.not-ours'),
     row(c, {
-      name: "the client's packets in a tunnel, of a flow that nobody began, stay shut",
+      name: "the client's packets in a tunnel, of an unknown flow, stay encapsulated",
       in: [fromOutside(fromClient('A'))],
       out: [],
       counts: { [c === 'C' ? 'drop.tunnel-no-flow' : 'drop.tunnel-inner']: 1 },
     }),
     row(c, {
-      name: 'an untagged SYN in a tunnel begins nothing',
+      name: 'an untagged SYN in a tunnel begins no flow',
       in: [fromOutside(syn({ options }))],
       out: [],
       counts: { 'drop.syn-untagged': 1 },
@@ -176,7 +181,7 @@ function cracking(c: Configuration): Row[] {
       ? []
       : [
           row(c, {
-            name: 'a full table opens nothing more',
+            name: 'with a full table no further SYN is decapsulated',
             world: { maxFlows: 1 },
             given: [[copy(tagged(syn({ sport: 4 })))]],
             in: [copy(tagged(syn()))],
@@ -187,7 +192,7 @@ function cracking(c: Configuration): Row[] {
   ];
 }
 
-/** A: nothing but SYNs comes through. */
+/** Configuration A: only SYNs pass through the replica's TUN. */
 function underA(): Row[] {
   return [
     row('A', {
@@ -206,8 +211,8 @@ function answers(c: 'B' | 'C'): Row[] {
     row(c, { name, given, in: [p], out: [answerOnWan(c, R1, p)], counts: { 'pass.answer-tunnelled': 1 } });
   return [
     out("the kernel's SYN-ACK leaves in the tunnel [442, 462]", synAck()),
-    out("the kernel's RST too, never bare [rule 6]", asService('RA', { seq: 0 })),
-    out('a bad checksum stays bad on the way out', asService('SA', { spoil: 9, options: linuxOptions() })),
+    out("the kernel's RST leaves in the tunnel too, never outside", asService('RA', { seq: 0 })),
+    out('a bad checksum of an answer stays bad', asService('SA', { spoil: 9, options: linuxOptions() })),
     row(c, {
       name: 'a checksum left open by the local kernel is completed',
       given,
@@ -216,13 +221,13 @@ function answers(c: 'B' | 'C'): Row[] {
       counts: { 'pass.answer-tunnelled': 1 },
     }),
     row(c, {
-      name: 'an answer to a flow that nobody knows never leaves [rule 6]',
+      name: 'an answer to an unknown flow never leaves',
       in: [synAck(), asService('R')],
       out: [],
       counts: { 'drop.answer-no-flow': 2 },
     }),
     row(c, {
-      name: 'and none after its entry went',
+      name: 'an answer whose entry no longer exists never leaves',
       given,
       afterMs: 245_300,
       in: [synAck()],
@@ -241,34 +246,34 @@ function underB(): Row[] {
     ...answers('B'),
     inward("the client's packets to R become the service's", fromClient('PA', { payload: request })),
     inward(
-      'an open checksum stays open, a super-packet one',
+      'an open checksum stays open, and a super-packet stays whole',
       fromClient('PA', { payload: [...page, ...page] }, open),
     ),
-    inward("the client's SYN sent again to the winner", syn()),
+    inward("the client's retransmitted SYN, which goes to the winner", syn()),
     inward("the loser's reset", withTcp(fromClient('R'), { ack: 0, window: 0 })),
-    inward('a bad checksum stays bad on the way in', fromClient('A', { spoil: 0x3000 })),
+    inward("a bad checksum of a client's packet stays bad", fromClient('A', { spoil: 0x3000 })),
     row('B', {
-      name: 'an ordinary connection to R itself passes untouched',
+      name: 'an ordinary connection to R itself passes unchanged',
       in: [toReplica(R1, syn()), toReplica(R1, fromClient('A'))],
       out: [toReplica(R1, syn()), toReplica(R1, fromClient('A'))],
       counts: { 'pass.direct': 2 },
     }),
     row('B', {
-      name: "R's other ports are its own",
+      name: "packets to R's other ports pass",
       given,
       in: [withTcp(toReplica(R1, fromClient('A')), { dport: 22 })],
       out: [withTcp(toReplica(R1, fromClient('A')), { dport: 22 })],
       counts: { 'pass.not-ours': 1 },
     }),
     row('B', {
-      name: 'data and FIN leave bare: the replica spoofs the service',
+      name: 'data and FIN leave outside a tunnel, because the replica spoofs the service',
       given,
       in: [asService('PA', { payload: page }), asService('FA')],
       out: [asService('PA', { payload: page }), asService('FA')],
       counts: { 'pass.answer-bare': 2 },
     }),
     row('B', {
-      name: 'an established flow may be idle for 2 h 4 min, a copy of its SYN notwithstanding',
+      name: 'an established flow may be idle for 2 h 4 min, even after a copy of its SYN',
       given: [...given, [synAck()], [toReplica(R1, fromClient('A'))], [copy(tagged(syn()))]],
       afterMs: 7_439_000,
       in: [toReplica(R1, fromClient('A'))],
@@ -285,11 +290,11 @@ function underC(): Row[] {
     row('C', { name, given, in: [fromOutside(p)], out: [p], counts: { 'pass.opened': 1 } });
   return [
     ...answers('C'),
-    inward("the client's packets are opened", fromClient('PA', { payload: request })),
-    inward("the client's SYN sent again to the winner, untagged", syn()),
+    inward("the client's packets are decapsulated", fromClient('PA', { payload: request })),
+    inward("the client's retransmitted SYN, untagged, which goes to the winner", syn()),
     inward("the loser's reset", withTcp(fromClient('R'), { ack: 0, window: 0 })),
     inward('IP options inside stay', fromClient('A', {}, { ipOptions: [1, 1, 1, 0] })),
-    inward('a bad checksum stays bad on the way in', fromClient('A', { spoil: 0x3000 })),
+    inward("a bad checksum of a client's packet stays bad", fromClient('A', { spoil: 0x3000 })),
     row('C', {
       name: 'outer and inner source must be the same',
       given,
@@ -298,14 +303,14 @@ function underC(): Row[] {
       counts: { 'drop.tunnel-forged': 2 },
     }),
     row('C', {
-      name: "a SYN in a stranger's tunnel is not opened for a known flow",
+      name: 'a SYN in a tunnel from an unknown host is not decapsulated, even for a known flow',
       given,
       in: [tunnel(STRANGER, R1.address, syn())],
       out: [],
       counts: { 'drop.tunnel-forged': 1 },
     }),
     row('C', {
-      name: 'congestion on the tunnel is told, or the packet dropped (RFC 6040)',
+      name: 'a congestion mark on the tunnel is copied to the inner packet, or the packet is dropped (RFC 6040)',
       given,
       in: [
         { ...fromOutside(fromClient('A', {}, { tos: 1 })), tos: 3 },
@@ -316,7 +321,7 @@ function underC(): Row[] {
       counts: { 'pass.opened': 2, 'drop.ecn': 1 },
     }),
     row('C', {
-      name: 'everything leaves in the tunnel',
+      name: 'every packet leaves in the tunnel',
       given,
       in: [asService('PA', { payload: page }), asService('FA'), asService('A', {}, { df: false, id: 3 })],
       out: [
@@ -327,7 +332,7 @@ function underC(): Row[] {
       counts: { 'pass.answer-tunnelled': 3 },
     }),
     row('C', {
-      name: 'a super-packet leaves in the tunnel as one, for the device to segment',
+      name: 'a super-packet leaves in the tunnel whole, and the device segments it',
       given,
       in: [big, asService('A', {}, { df: false })],
       out: [
@@ -337,14 +342,14 @@ function underC(): Row[] {
       counts: { 'pass.answer-tunnelled': 2 },
     }),
     row('C', {
-      name: 'packets to R itself are its own',
+      name: 'packets to R itself pass',
       given,
       in: [toReplica(R1, fromClient('A'))],
       out: [toReplica(R1, fromClient('A'))],
       counts: { 'pass.not-ours': 1 },
     }),
     row('C', {
-      name: 'an established flow may be idle for 2 h 4 min, a copy of its SYN notwithstanding',
+      name: 'an established flow may be idle for 2 h 4 min, even after a copy of its SYN',
       given: [...given, [synAck()], [fromOutside(fromClient('A'))], [copy(tagged(syn()))]],
       afterMs: 7_439_000,
       in: [fromOutside(fromClient('A'))],
@@ -352,7 +357,7 @@ function underC(): Row[] {
       counts: { 'pass.opened': 1 },
     }),
     row('C', {
-      name: 'padding behind the inner packet is cut off',
+      name: 'padding behind the inner packet is removed',
       given,
       in: [ip(CLIENT, R1.address, raw(4, [...encode(fromClient('A')), 0, 0]))],
       out: [fromClient('A')],

@@ -1,7 +1,7 @@
 /**
- * A row of the packet table: bytes in, bytes out, and why. Pure data over the builders of
- * `test/support`, so that every data plane can be held against it. What is told in `counts` is all that
- * may have been counted; names are those of `reasons.ts` of each role.
+ * A row of the packet table: input packets, output packets, and their reason. Rows are pure data made with the
+ * builders of `test/support`, so that every data plane can be tested with them. `counts` lists all counters that may
+ * have changed; names are those of each role's `reasons.ts`.
  */
 import {
   asReplica,
@@ -20,7 +20,7 @@ import {
 import type { Packet } from '../support/naive.js';
 import { type Configuration, type RoleName, TUNNEL_MSS, type World } from '../support/world.js';
 
-/** A packet, or the bytes of a frame (virtio header first) that no builder would make. */
+/** A packet, or the bytes of a frame (virtio header first) that the builders cannot make. */
 export type Given = Packet | Uint8Array;
 
 export interface Row {
@@ -28,18 +28,18 @@ export interface Row {
   role: RoleName;
   configuration: Configuration;
   world?: Partial<World>;
-  /** Batches that went before; what came of them is not looked at. */
+  /** Batches before the tested one; the packets that result from them are not checked. */
   given?: Given[][];
-  /** How long the clock is turned after each of them; what is due meanwhile comes out, and is not looked at. */
+  /** How far the clock is advanced after each of them; packets that become due meanwhile are not checked. */
   everyMs?: number;
-  /** What the registry's view became then. */
+  /** A change of the registry's view after them. */
   change?: Partial<World>;
-  /** How much later the packets come; the pipeline's tick runs before them. */
+  /** How much later the tested packets come; the pipeline's tick runs before them. */
   afterMs?: number;
   in: Given[];
   out: Given[];
   counts: Record<string, number>;
-  /** What comes when the clock is turned further, and what is counted meanwhile. */
+  /** Packets that leave when the clock is advanced further, and the counters that change meanwhile. */
   later?: { afterUs: number; out: Given[]; counts?: Record<string, number> }[];
 }
 
@@ -50,7 +50,7 @@ export interface Replica {
   port: number;
 }
 
-/** A replica's SYN-ACK or RST on the WAN, from the `[S→C]` that the client gets to see. */
+/** A replica's SYN-ACK or RST on the WAN, for the `[S→C]` that the client receives. */
 export function answerOnWan(c: Configuration, r: Replica, p: Packet): Packet {
   if (c === 'A') return asReplica(r, p);
   return c === 'B' ? tunnel(SERVICE, CLIENT, asReplica(r, p)) : tunnel(r.address, CLIENT, p);
@@ -73,14 +73,14 @@ export function resetOnWan(c: Configuration, r: Replica, seq = ISN1): Packet {
 }
 export const resetOfOrigin = (seq = ISN1): Packet => reset(CLIENT, CLIENT_PORT, SERVICE, SERVICE_PORT, seq);
 
-/** Options of a SYN or SYN-ACK as they leave the gateway: under C the tunnel takes its part. */
+/** Options of a SYN or SYN-ACK that leaves the gateway: in configuration C the MSS leaves room for the tunnel. */
 export const clamped = (c: Configuration): number[] => linuxOptions(c === 'C' ? TUNNEL_MSS : 1460);
 
-/** The `[S→C]` SYN-ACK before and behind the gateway. */
+/** The SYN-ACK `[S→C]` before and after the gateway. */
 export const synAck = (): Packet => asService('SA', { options: linuxOptions() });
 export const synAckToClient = (c: Configuration): Packet => asService('SA', { options: clamped(c) });
 export const synToWan = (c: Configuration): Packet => syn({ options: clamped(c) });
 
-/** Frame bytes: a clear virtio header and these. */
+/** A frame: a clear virtio header and these bytes. */
 export const bytes = (...packet: number[]): Uint8Array =>
   Uint8Array.from([...new Array<number>(10).fill(0), ...packet]);

@@ -1,4 +1,4 @@
-/** The packet table against the pipelines that run on the TUN. */
+/** Tests the pipelines that run on the TUN with the packet table. */
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { reasons as gatewayReasons } from '../../gateway/race/reasons.js';
 import { reasons as originReasons } from '../../origin/race/reasons.js';
@@ -9,7 +9,7 @@ import { frame, type Packet, parseFrame } from '../support/naive.js';
 import { PACKETS } from './packets.js';
 import type { Given, Row } from './row.js';
 
-// Tags carry the wall clock's epoch.
+// Tags contain the wall clock's epoch.
 beforeAll(() => {
   vi.useFakeTimers({ toFake: ['Date'], now: NOW_SECONDS * 1000 });
 });
@@ -34,7 +34,7 @@ function run(r: Row): void {
   }
   if (r.change !== undefined) h.change(r.change);
   if (r.afterMs !== undefined) h.advance(r.afterMs * 1000);
-  // Expiry looks at the whole table once in fifty ticks.
+  // Expiry takes fifty ticks to look at the whole table.
   for (let i = 0; i < 50; i++) h.tick();
   h.clearCounts();
 
@@ -72,12 +72,12 @@ const shownBy = (r: Row): string[] =>
   [r.counts, ...(r.later ?? []).map((l) => l.counts ?? {})].flatMap((counts) => Object.keys(counts));
 
 describe('the packet table', () => {
-  it('has a name for each row, once', () => {
+  it('has a unique name for each row', () => {
     const names = PACKETS.map((r) => `${r.role} ${r.configuration} ${r.name}`);
     expect(names.filter((n, i) => names.indexOf(n) !== i)).toEqual([]);
   });
 
-  // Reasons of the runner (`test/unit`), which a row of packets cannot bring about.
+  // Reasons of the runner (see `test/unit`), which no row of packets can cause.
   const elsewhere = [
     'pass.unmatched',
     'drop.no-room',
@@ -93,11 +93,11 @@ describe('the packet table', () => {
   ] as const)('shows every reason of the %s', (role, names) => {
     const shown = new Set(PACKETS.filter((r) => r.role === role).flatMap(shownBy));
     const missing = names.filter((n) => !shown.has(n) && !elsewhere.includes(n));
-    // The origin opens no tunnel.
+    // The origin decapsulates no packet.
     expect(missing).toEqual(role === 'origin' ? ['drop.ecn'] : []);
   });
 
-  it('has every kind of packet whole in its own encoding', () => {
+  it('has every packet encoded with right checksums', () => {
     for (const r of PACKETS)
       for (const p of [...r.in, ...r.out].filter((x): x is Packet => !(x instanceof Uint8Array)))
         if (!spoilt(p)) expect(parseFrame(frame(p))?.valid ?? true, `${r.role}: ${r.name}`).toBe(true);

@@ -1,7 +1,7 @@
 /**
- * Security by numbers: no forged tag makes a copy or is opened, and no tunnel from a stranger is opened.
- * A hundred thousand tries each, seeded. Each test first sees one genuine packet accepted, so that a
- * harness in which nothing works at all would not pass.
+ * Security tests with large numbers: no SYN with a forged tag is copied or decapsulated, and no tunnel from an
+ * unknown host is decapsulated. A hundred thousand tries each, seeded. Each test first checks that a genuine packet
+ * is accepted, so that a harness that accepts nothing does not pass.
  */
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import {
@@ -42,7 +42,7 @@ const word32 = (f: Uint8Array, at: number, value: number): void => {
   new DataView(f.buffer).setInt32(at, value);
 };
 
-/** Makes the IPv4 header's checksum right again, so that it is the MAC that must refuse. */
+/** Corrects the IPv4 header's checksum, so that only the MAC can be the reason of a refusal. */
 function mendHeader(f: Uint8Array, at: number): void {
   f[at + 10] = f[at + 11] = 0;
   const check = 0xffff - sum(f.subarray(at, at + 20));
@@ -51,7 +51,7 @@ function mendHeader(f: Uint8Array, at: number): void {
 }
 
 type Forgery = (f: Uint8Array, random: Random, at: number) => void;
-/** Each leaves a SYN whose tag is not that of its gateway. `at` is the tagged SYN's first IP byte. */
+/** Each makes the tag of a SYN wrong for its gateway. `at` is the tagged SYN's first IP byte. */
 const FORGERIES: Record<string, Forgery> = {
   'a random MAC': (f, random, at) => {
     word32(f, at + TAG - 10 + 8, random.word());
@@ -84,7 +84,7 @@ const FORGERIES: Record<string, Forgery> = {
     f[at + 20 + random.below(2)] ^= 1 << random.below(8);
   },
 };
-// Any of these eleven flag bits is ignored by the receiver, and covered by the MAC all the same.
+// The receiver ignores any of these eleven flag bits, but the MAC covers them.
 const NAMES = Object.keys(FORGERIES);
 
 function* forgeries(genuine: Uint8Array, at: number): Generator<Uint8Array[]> {
@@ -98,7 +98,7 @@ function* forgeries(genuine: Uint8Array, at: number): Generator<Uint8Array[]> {
 }
 
 describe('a forged tag', () => {
-  it(`makes no copy at the origin, ${TRIES} times; its SYN reaches the server without it`, () => {
+  it(`makes no copy at the origin, ${TRIES} times; its SYN reaches the server without the tag`, () => {
     const h = new Harness('origin');
     const genuine = frame(tagged(syn()));
     h.send([genuine]);
@@ -116,12 +116,12 @@ describe('a forged tag', () => {
     expect(counts['tag.genuine']).toBeUndefined();
     expect(counts['pass.syn-tag-refused']).toBe(TRIES);
     expect([out, tagsSeen]).toEqual([TRIES, 0]);
-    // All three walls were tried.
+    // All three checks have refused some.
     for (const wall of ['tag.foreign', 'tag.stale', 'tag.forged']) expect(counts[wall]).toBeGreaterThan(1000);
   });
 
   it.each<Configuration>(['A', 'B', 'C'])(
-    `is not opened at a replica under %s, ${TRIES} times`,
+    `is not decapsulated at a replica under %s, ${TRIES} times`,
     (configuration) => {
       const h = new Harness('replica', { configuration });
       const genuine = frame(tunnel(ORIGIN, R1.address, tagged(syn())));
@@ -141,10 +141,10 @@ describe('a forged tag', () => {
     },
   );
 
-  it('signed with the key of another gateway, or an old one, is none', () => {
+  it('is refused when it is signed with the key of another gateway, or with an old key', () => {
     const h = new Harness('origin');
     const stale = [2, 3, 8, 13, 14].map((n) => tagged(syn(), { epoch: (EPOCH + n) % 16 }));
-    // A tag of gateway 7 by the holder of gateway 8's key only.
+    // A tag of gateway 7 made with gateway 8's key.
     const other = tagged(syn(), { gatewayId: 8 });
     const borrowed = frame(other);
     borrowed[TAG + 7] = 7;
@@ -153,7 +153,7 @@ describe('a forged tag', () => {
   });
 });
 
-/** Packets that a stranger could think of, S and R inside and outside. */
+/** Packets that an unknown host might send, with S and R as inner and outer addresses. */
 function strange(random: Random, mine: string): Packet {
   const flags = random.pick(['S', 'SA', 'A', 'R', 'RA', 'PA', 'FA', 'SR', '']);
   const address = (): string =>
@@ -192,12 +192,12 @@ function strange(random: Random, mine: string): Packet {
 
 const openedFrame = (f: Uint8Array): boolean => f[10 + 9] !== 4;
 
-describe("a stranger's tunnel", () => {
+describe('a tunnel from an unknown host', () => {
   it.each<Configuration>(['A', 'B', 'C'])(
-    `is not opened at the gateway under %s, ${TRIES} times`,
+    `is not decapsulated at the gateway under %s, ${TRIES} times`,
     (configuration) => {
       const h = new Harness('gateway', { configuration });
-      // A race that waits for its answer, and a flow that is carried: things that a stranger would like.
+      // A race that waits for an answer, and a flow that is carried: a forger would aim at these.
       const answer = asService('SA');
       const form = {
         A: asReplica(R1, answer),
@@ -227,7 +227,7 @@ describe("a stranger's tunnel", () => {
   );
 
   it.each<Configuration>(['A', 'B', 'C'])(
-    `is not opened at a replica under %s, ${TRIES} times`,
+    `is not decapsulated at a replica under %s, ${TRIES} times`,
     (configuration) => {
       const h = new Harness('replica', { configuration });
       expect(h.send([frame(tunnel(ORIGIN, R1.address, tagged(syn())))]).length).toBe(1);
@@ -243,7 +243,7 @@ describe("a stranger's tunnel", () => {
       const s = sums(h.counts());
       expect(opened).toBe(0);
       expect(s.pass + s.drop).toBe(TRIES);
-      // What is for our service is not even let past unopened.
+      // A tunnelled packet to this replica's service does not pass encapsulated either.
       expect(toService).toBeGreaterThan(10_000);
       expect(s.drop).toBeGreaterThan(10_000);
       expect(h.counts()['pass.tunnel-not-ours']).toBe(s.pass);

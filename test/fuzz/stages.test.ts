@@ -1,4 +1,7 @@
-/** Random and mutated packets through whole pipelines: nothing throws, sums add up, nothing is overwritten. */
+/**
+ * Random and mutated packets through whole pipelines: no stage throws, the sums of counters add up, no other bytes
+ * are overwritten.
+ */
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { BATCH, EXTRA_SLOT, EXTRAS, HEADROOM, SLOT } from '../../src/pipeline/batch.js';
 import { PACKETS } from '../contract/packets.js';
@@ -18,7 +21,7 @@ afterAll(() => {
   vi.useRealTimers();
 });
 
-/** Seeds: every packet of the table of this role, and frames made of nothing. */
+/** Seeds: every packet of this role in the packet table, and random frames. */
 function seedsOf(role: RoleName, configuration: Configuration): Uint8Array[] {
   const rows = PACKETS.filter((r) => r.role === role && r.configuration === configuration);
   return rows
@@ -27,7 +30,7 @@ function seedsOf(role: RoleName, configuration: Configuration): Uint8Array[] {
     .filter((f) => f.length < 2000);
 }
 
-/** Bytes whose change means something: versions, lengths, fragments, protocol, offsets, flags, options. */
+/** Bytes with a meaning: versions, lengths, fragments, protocol, offsets, flags, options. */
 const TELLING = [
   0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 16, 19, 22, 29, 30, 32, 33, 34, 42, 43, 49, 50, 51, 52, 62, 70,
   71, 72,
@@ -58,8 +61,8 @@ function mutate(seed: Uint8Array, random: Random): Uint8Array {
 }
 
 /**
- * Bytes that were written where no packet of this batch may write: a tag and an outer header use 36 bytes
- * of the headroom, and nothing grows towards the end.
+ * Bytes that were changed where no packet of this batch may write: a tag and an outer header use 36 bytes of the
+ * headroom, and no packet grows towards its end.
  */
 function strays(h: Harness, frames: readonly Uint8Array[]): number[] {
   const { arena } = h.batch;
@@ -94,7 +97,7 @@ describe.each<RoleName>(['gateway', 'origin', 'replica'])('the %s', (role) => {
         ]
       : [[c, 0]],
   );
-  it.each(worlds)('takes anything, under %s, race %i', (configuration, race) => {
+  it.each(worlds)('takes any packet, in configuration %s, race %i', (configuration, race) => {
     const random = new Random(role.length * 100 + configuration.charCodeAt(0));
     const seeds = [...seedsOf(role, configuration), ...seedsOf(role, 'A')];
     const h = new Harness(role, {
@@ -112,13 +115,14 @@ describe.each<RoleName>(['gateway', 'origin', 'replica'])('the %s', (role) => {
       const frames = Array.from({ length: 1 + random.below(BATCH - 1) }, () =>
         mutate(random.pick(seeds), random),
       );
-      // Frames of which every checksum is right, alone: what comes of them must be right too.
+      // In half of the rounds only frames with right checksums: then the packets that result must have right
+      // checksums too.
       const clean = n % 2 === 0 ? frames.filter((f) => valid(f) === true) : frames;
       if (clean.length === 0) continue;
       h.batch.arena.fill(POISON);
       const before = h.counts()['emit.syn-after-challenge'] ?? 0;
       const out = h.send(clean);
-      // A SYN that was kept from an earlier batch may have been bad then, and stays so.
+      // A SYN that was stored in an earlier batch may have had a bad checksum, and then keeps it.
       const kept = (h.counts()['emit.syn-after-challenge'] ?? 0) - before;
       read += clean.length;
       written += out.length;
@@ -128,7 +132,7 @@ describe.each<RoleName>(['gateway', 'origin', 'replica'])('the %s', (role) => {
         invalid += Math.max(0, bad - kept);
       }
       if (n % 7 === 0) written += h.advance(random.below(4000)).length;
-      // Now and then so long that entries expire, with all that is held released.
+      // Now and then so long that entries expire and all held packets are released.
       if (n % 40 === 0) written += h.advance(random.below(100) * 1e7).length;
       if (n % 11 === 0) h.tick();
       const s = sums(h.counts());

@@ -1,7 +1,7 @@
 /**
- * The steady-state data plane allocates nothing: no scavenge over 200,000 packets, on the main thread and
- * in a worker, with a new space of one megabyte, and two bytes a packet at most on the heap (what V8 itself
- * allocates meanwhile is less, a boxed number for one packet in ten is more). Runs what was built.
+ * The data plane allocates nothing in its steady state: no scavenge over 200,000 packets, on the main thread and in a
+ * worker, with a new space of one megabyte, and at most two bytes per packet on the heap (V8's own allocations
+ * meanwhile are less, a boxed number for one packet in ten is more). Runs the built code.
  */
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
@@ -43,7 +43,7 @@ const files = new Files();
 const script = fileURLToPath(new URL('../support/steady-state.mjs', import.meta.url));
 const dist = process.env.FIRSTACK_TEST_DIST ?? fileURLToPath(new URL('../../dist', import.meta.url));
 
-/** The built pipeline looks at the wall clock. */
+/** The built pipeline reads the wall clock. */
 const epoch = Math.floor(Date.now() / 64_000) % 16;
 const page = new Array<number>(500).fill(0x41);
 const long = [...page, ...page, ...page];
@@ -56,7 +56,7 @@ interface Scenario {
   world?: Partial<World>;
   setup: Packet[][];
   steady: Packet[];
-  /** Counters that must have moved, so that the work was done. */
+  /** Counters that must have changed, which shows that the work was done. */
   moved: string[];
 }
 
@@ -76,7 +76,7 @@ function gateway(configuration: Configuration): Scenario {
       fromClient('PA', { payload: page }),
       fromClient('PA', { payload: long }, open),
       configuration === 'B' ? data : answer(R1, data),
-      // A loser, reset each time; and new races, tagged each time.
+      // A loser, which is reset each time; and new races, which are tagged each time.
       answer(R2, synAck()),
       race(1),
       race(2),
@@ -116,13 +116,13 @@ function replica(configuration: Configuration): Scenario {
   };
 }
 
-/** Established flows, and races of the gateway's own: whom it knows is asked, answers and is reset. */
+/** Established flows, and the gateway's own races: the learned candidate is asked, answers and is reset. */
 function ownRace(configuration: Configuration, race: 1 | 2): Scenario {
   const established = gateway(configuration);
   const onWan = (p: Packet): Packet =>
     configuration === 'A' ? asReplica(R1, p) : tunnel(R1.address, CLIENT, p);
   const ports = Array.from({ length: BATCH / 4 }, (_, n) => 50_000 + n);
-  // A batch goes through stage by stage: what answers a packet must be in a later one.
+  // Stages process a batch one after another, so the answer to a packet must be in a later batch.
   const batches = [
     ports.map((sport) => syn({ sport, seq: 1 })),
     ports.map((dport) => onWan(asService('SA', { dport, ack: 2, options: linuxOptions() }))),
@@ -151,12 +151,18 @@ const origin = (
 const tag = (seq: number): Packet => tagged(syn({ seq }), { epoch });
 
 const SCENARIOS: [string, Scenario][] = [
-  ...(['A', 'B', 'C'] as const).map((c): [string, Scenario] => [`the gateway under ${c}`, gateway(c)]),
-  ...(['A', 'C'] as const).flatMap((c): [string, Scenario][] => [
-    [`the gateway under ${c}, its own races`, ownRace(c, 1)],
-    [`the gateway under ${c}, races by what was learned`, ownRace(c, 2)],
+  ...(['A', 'B', 'C'] as const).map((c): [string, Scenario] => [
+    `the gateway in configuration ${c}`,
+    gateway(c),
   ]),
-  ...(['A', 'B', 'C'] as const).map((c): [string, Scenario] => [`the replica under ${c}`, replica(c)]),
+  ...(['A', 'C'] as const).flatMap((c): [string, Scenario][] => [
+    [`the gateway in configuration ${c}, its own races`, ownRace(c, 1)],
+    [`the gateway in configuration ${c}, races by learned times`, ownRace(c, 2)],
+  ]),
+  ...(['A', 'B', 'C'] as const).map((c): [string, Scenario] => [
+    `the replica in configuration ${c}`,
+    replica(c),
+  ]),
   origin(
     'the origin, untagged SYNs and others',
     {},
@@ -174,7 +180,7 @@ const SCENARIOS: [string, Scenario][] = [
 
 interface Measured {
   scavenges: string[];
-  /** Bytes, true where nothing was collected meanwhile. */
+  /** The allocated bytes; true where no collection happened meanwhile. */
   allocated: number;
   written: number;
   counts: Record<string, number>;
@@ -214,7 +220,7 @@ describe.each([
   ['on the main thread', false],
   ['in a worker', true],
 ])('%s', (_, worker) => {
-  it('one small object for each packet is seen', () => {
+  it('one small object for each packet is detected', () => {
     expect(measure(SCENARIOS[0][1], worker, true).scavenges.length).toBeGreaterThanOrEqual(3);
   });
 

@@ -1,5 +1,5 @@
-// Must show 8: bad input gets one clear error each, with its code; all errors of a file at once; nothing
-// is changed.
+// Shows that bad input gets one clear error each, with its code, that all errors of a file are reported at once, and
+// that nothing is changed.
 import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parse, stringify } from 'yaml';
@@ -24,7 +24,7 @@ beforeAll(async () => {
     fastpath: 'auto',
     log: 'warn',
   });
-  // Links that have just been made settle for a second or two.
+  // The state of newly made links settles within a second or two.
   const settled = async () => {
     const before = await state('gateway');
     await new Promise((resolve) => setTimeout(resolve, 1000));
@@ -45,7 +45,7 @@ async function state(host: string): Promise<string> {
   return (await lab.exec(host, ['sh', '-c', look])).stdout;
 }
 
-/** Runs a host's role with a changed file; it must end by itself and leave the host as it was. */
+/** Runs a host's role with a changed file; it must end by itself and leave the host unchanged. */
 async function refused(
   host: string,
   change: (file: File) => void,
@@ -110,7 +110,7 @@ describe('files', () => {
     );
   });
 
-  it('a value out of a list', async () => {
+  it('a value that is not in the list', async () => {
     const p = await refused('gateway', (f) => {
       f.log = 'loud';
     });
@@ -136,14 +136,14 @@ describe('files', () => {
     expectOne(o, 78, 'FSA_PREFIX_OVERLAP', /192\.0\.2\.128\/25 overlaps 192\.0\.2\.0\/24/);
   });
 
-  it('a key file that others may read, and one of the wrong kind', async () => {
+  it('a key file that other users may read, and one of the wrong kind', async () => {
     const open = `${lab.directory}/open.key`;
     writeFileSync(open, readFileSync(`${lab.directory}/master.key`));
     chmodSync(open, 0o644);
     const o = await refused('r1', (f) => {
       f.tag = { keyFile: open };
     });
-    expectOne(o, 78, 'FSA_KEY_INVALID', /others may read/);
+    expectOne(o, 78, 'FSA_KEY_INVALID', /other users may read/);
     const p = await refused('r1', (f) => {
       f.tag = { keyFile: `${lab.directory}/gateway.key` };
     });
@@ -190,7 +190,7 @@ describe('the host', () => {
     expectOne(o, 78, 'FSA_FORWARD_DROPS', /ip fw forward: its policy is drop/);
   });
 
-  it('a forward chain that lets our packets through is none of our business', async () => {
+  it("a forward chain that lets a role's packets pass is accepted", async () => {
     const table =
       'add table ip fw; add chain ip fw forward { type filter hook forward priority 0; policy drop; }; add rule ip fw forward ct state established,related,untracked accept';
     const o = await withHost('gateway', ['nft', table], ['nft', 'delete table ip fw'], () =>
@@ -230,7 +230,7 @@ describe('the host', () => {
     expectOne(o, 78, 'FSA_SERVER_NOT_ADJACENT', /server 198\.18\.99\.9 is on no network of lan0/);
   });
 
-  it('servers that contradict themselves', async () => {
+  it('contradictory servers', async () => {
     const o = await refused('origin', (f) => {
       (f.services as { servers?: object[] }[])[0].servers = [{ address: '203.0.113.10', replica: 'r1' }];
     });
@@ -253,7 +253,7 @@ describe('the registry', () => {
     expectOne(p, 69, 'FSA_REGISTRY_UNAVAILABLE', /127\.0\.0\.1:1/);
   });
 
-  it('an URL that names none', async () => {
+  it('a URL that names no registry', async () => {
     expectOne(
       await refused('gateway', same, { registry: 'http://x' }),
       78,
@@ -275,11 +275,11 @@ describe('the registry', () => {
         );
         expect(result.status).toBe(78);
       }
-      // A second process of an instance that runs.
+      // A second process of a running instance.
       const twice = await lab.exec('r2', lab.roles.argv('r2'), { timeoutMs: 20_000 });
       expect(twice.stderr.trim()).toMatch(/^FSA_INSTANCE_RUNNING: /);
       expect(twice.status).toBe(78);
-      // Prefixes of another gateway.
+      // The prefixes of another gateway.
       const file = fileOf('gateway');
       file.tag = { ...(file.tag as File), gatewayId: 1 };
       lab.startRole('gateway');
@@ -297,7 +297,7 @@ describe('--check', () => {
     expect(o.status).toBe(0);
     expect(o.stdout).toContain('table inet firstack_');
     expect(o.stdout).toContain('ip rule add pref');
-    // What it prints is what nft takes.
+    // nft accepts the printed text.
     const text = o.stdout.slice(0, o.stdout.indexOf('# policy routing'));
     expect((await lab.exec(host, ['nft', '-c', '-f', '-'], { input: text })).stderr).toBe('');
   });

@@ -1,5 +1,5 @@
-// The bench of the races runs, end to end, and says what it says in the form that it promises. Its figures
-// are read from a run of its own (deploy/measured/race.md), never asserted here.
+// The bench of races runs, end to end, and prints its figures in the documented form. The figures themselves come
+// from a separate run (deploy/measured/race.md) and are never asserted here.
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -50,7 +50,7 @@ it('bench race prints every figure of every mode, with its target and command, a
       stderr += part;
     });
     const status = await new Promise((resolve) => child.once('exit', resolve));
-    // 1 says that a target was missed: a matter of the machine and of two topologies, not of this test.
+    // Status 1 means that a target was missed, which depends on the machine and on two topologies, not on this test.
     expect([0, 1], stderr).toContain(status);
     const figures = JSON.parse(stdout) as Record<string, unknown>[];
     expect([...new Set(figures.map((f) => f.id))].sort()).toEqual(IDS);

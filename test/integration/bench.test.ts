@@ -1,5 +1,5 @@
-// The bench of speed runs, says what it says in the form that it promises, and leaves nothing behind. Its figures are
-// read from a run of its own (deploy/measured/performance.md), never asserted here.
+// The speed bench runs, prints its figures in the documented form, and leaves nothing behind. The figures themselves
+// come from a separate run (deploy/measured/performance.md) and are never asserted here.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -54,7 +54,8 @@ function expectNothingLeft(): void {
 
 async function figuresOf(part: string, ...more: string[]): Promise<Figure[]> {
   const { status, stdout, stderr } = await start(part, '--quick', '--json', ...more).ended;
-  // 1 says that a target was missed: a matter of the machine and of a few short rounds, not of this test.
+  // Status 1 means that a target was missed, which depends on the machine and on a few short rounds, not on this
+  // test.
   expect([0, 1], stderr).toContain(status);
   const figures = JSON.parse(stdout) as Figure[];
   for (const f of figures) {
@@ -102,18 +103,18 @@ describe('bench', () => {
     for (const f of figures) expect(f.value, f.id).toBeGreaterThan(0);
   });
 
-  it('flows: a million of them, none of them harmed', async () => {
+  it('flows: a million flows, all of them intact', async () => {
     const figures = await figuresOf('flows');
     const value = (id: string): number | undefined => figures.find((f) => f.id === id)?.value;
     expect(value('flows-1m/1')).toBeGreaterThan(0);
     expect(value('bytes-per-flow:typescript')).toBeGreaterThan(0);
     expect(value('bytes-per-flow:ebpf')).toBeGreaterThan(0);
-    // These are promises, not measures.
+    // These figures are asserted, because they do not measure speed.
     for (const what of ['pin-midflow:A:lost', 'pin-midflow:A:resets']) expect(value(what), what).toBe(0);
     for (const what of ['resets', 'wrong', 'unclean']) expect(value(`killed:A:${what}`), what).toBe(0);
   });
 
-  it('throughput, cut short by SIGINT, takes everything away', async () => {
+  it('throughput, interrupted by SIGINT, removes everything', async () => {
     const { child, ended } = start('throughput', '--quick');
     const state = '/run/firstack/lab/bench/state.json';
     const processes = (): ProcessId[] => {

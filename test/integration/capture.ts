@@ -1,5 +1,5 @@
-// Packet captures by tcpdump on the hosts of a laboratory, read by a small parser of our own here:
-// nothing of src/ judges what src/ sent.
+// Packet captures by tcpdump on the hosts of a laboratory, read by a small parser in this file, so that no code of
+// src/ judges packets that src/ sent.
 
 import type { ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -28,7 +28,7 @@ export interface Tcp {
 export interface Captured {
   /** Seconds. */
   time: number;
-  /** Outermost first. */
+  /** The outermost first. */
   headers: Ip[];
   tcp: Tcp | undefined;
   icmp: { type: number; code: number } | undefined;
@@ -57,7 +57,7 @@ export class Capture {
   }
 
   async stop(): Promise<Captured[]> {
-    // What is on its way through the kernel's ring is waited for.
+    // Waits for packets that are still in the kernel's ring.
     await new Promise((resolve) => setTimeout(resolve, 300));
     const ended = new Promise((resolve) => this.child.once('exit', resolve));
     this.child.kill('SIGINT');
@@ -66,7 +66,7 @@ export class Capture {
   }
 }
 
-/** Captures on several devices while something happens. Keys are `host:device`. */
+/** Captures on several devices during a function call. Keys are `host:device`. */
 export async function during(
   lab: Lab,
   devices: string[],
@@ -152,13 +152,13 @@ function parseTcp(bytes: Buffer): Tcp {
   };
 }
 
-/** `[a→b][c→d]` with names instead of addresses, as in the wire table of DESIGN 1. */
+/** `[a→b][c→d]` with names instead of addresses, as in the table of `wire-table.test.ts`. */
 export function form(packet: Captured, names: Record<string, string>): string {
   const name = (address: string): string => names[address] ?? address;
   return packet.headers.map((h) => `[${name(h.src)}→${name(h.dst)}]`).join('');
 }
 
-/** The tag of a SYN: kind 253 and our ExID. */
+/** The tag of a SYN: kind 253 and firstack's ExID. */
 export function tagOf(packet: Captured): Buffer | undefined {
   return packet.tcp?.options.find((o) => o.kind === 253 && o.bytes.readUInt16BE(2) === 0xfa57)?.bytes;
 }

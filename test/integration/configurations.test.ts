@@ -1,6 +1,6 @@
-// Must show 1 (and the last of 7): under A, B and C, 300 requests, all answered, all served by the
-// machine with the least d(·,C), by the web servers' own evidence; for three topologies, coordinated
-// through Redis and through a file.
+// Shows that in configurations A, B and C all of 300 requests are answered and served by the machine with the least
+// d(·,C), by the web servers' own logs; for three topologies, with the roles coordinated through Redis and through a
+// file.
 import { describe, expect, it } from 'vitest';
 import { calibrate } from '../../src/lab/calibrate.js';
 import type { Lab } from '../../src/lab/lab.js';
@@ -17,7 +17,7 @@ async function requestsAllServedBy(lab: Lab, winner: string): Promise<void> {
   expect(m.expected).toBe(winner);
   expect(m.ok).toBe(REQUESTS);
   expect(m.servedBy).toEqual({ [winner]: REQUESTS });
-  // Three losers each time, none forgotten.
+  // Each race has three losers, and all of them are reset.
   expect(m.losersReset).toBeGreaterThanOrEqual(REQUESTS * 3);
 }
 
@@ -35,8 +35,8 @@ describe.each(Object.entries(TOPOLOGIES))('topology %s', (topology, winner) => {
   });
 });
 
-describe('the race as published', () => {
-  it('with copies released at once another machine than the nearest wins', async () => {
+describe('the published race', () => {
+  it('with immediate release a machine wins that is not the nearest', async () => {
     await withLab({ topology: 'replica-nearest', configuration: 'A', release: 'immediate' }, async (lab) => {
       const m = await measure(lab, { requests: 20, concurrency: 4, release: 'immediate' });
       expect(m.complaints).toEqual([]);

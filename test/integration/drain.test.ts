@@ -1,5 +1,5 @@
-// Drain and admission: a replica out of service keeps its connections and says when the last has ended; a rate of new
-// connections; a health check by command.
+// Drain and admission: a replica out of service keeps its connections and reports when the last has ended; a limit on
+// the rate of new connections; a health check by command.
 import { writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import type { Lab } from '../../src/lab/lab.js';
@@ -37,7 +37,7 @@ const servedBy = async (lab: Lab, n: number): Promise<string[]> => {
 };
 
 describe.each(CONFIGURATIONS)('configuration %s', (configuration) => {
-  it('drain keeps what there is, takes nothing new, ends with the last flow; resume', async () => {
+  it('drain keeps existing connections, takes no new ones, ends with the last flow; resume', async () => {
     await withLab({ topology: 'replica-nearest', configuration, race: 'learned' }, async (lab) => {
       expect((await request(lab)).servedBy).toBe('r2');
       writeFileSync(`${lab.webServer('r2').blobDirectory}/slow`, Buffer.alloc(400_000, 'x'));
@@ -58,7 +58,7 @@ describe.each(CONFIGURATIONS)('configuration %s', (configuration) => {
       expect(waited.stdout).toMatch(/r2: inactive \(drained: its last connection has ended\), 0 connections/);
       expect(await download).toBe(0);
 
-      // Killed and started again it is out of service still.
+      // After a kill and a restart it is still out of service.
       await lab.killRole('r2');
       lab.startRole('r2');
       const stillOut = async () => (await lab.roles.status('r2'))?.state === 'inactive';
@@ -73,7 +73,7 @@ describe.each(CONFIGURATIONS)('configuration %s', (configuration) => {
 });
 
 describe('admission', () => {
-  it('lets so many new connections in a second; the others are served elsewhere', async () => {
+  it('accepts a number of new connections per second; other machines serve the rest', async () => {
     const changes = { r2: { limits: { connections: 10_000, cpuPct: 100, newPerSecond: 5 } } };
     await withLab(
       { topology: 'replica-nearest', configuration: 'C', race: 'origin', changes },
@@ -88,7 +88,7 @@ describe('admission', () => {
     );
   });
 
-  it('asks a command for health', async () => {
+  it('checks health by a command', async () => {
     const health = { command: ['test', '-e', ''], intervalMs: 200, timeoutMs: 1000, rise: 2, fall: 2 };
     await withLab({ topology: 'replica-nearest', race: 'learned', roles: false }, async (lab) => {
       const here = `${lab.directory}/healthy`;

@@ -1,5 +1,5 @@
-// Must show 5: a dead, a busy and an inactive replica are skipped; with all of them so, the origin serves;
-// killing a replica's role, its nginx, or both, costs no failed new connection.
+// Shows that a dead, a busy and an inactive replica are skipped; that the origin serves when all replicas are; and
+// that killing a replica's role, its nginx, or both makes no new connection fail.
 import { describe, expect, it } from 'vitest';
 import type { Lab } from '../../src/lab/lab.js';
 import { waitUntil } from '../../src/lab/process.js';
@@ -19,7 +19,7 @@ async function stateAtOrigin(
   );
 }
 
-/** Waits until the origin races the replica no more (or again). */
+/** Waits until the origin no longer races the replica (or races it again). */
 async function untilRaced(lab: Lab, replica: string, raced: boolean): Promise<void> {
   const settled = async () => ((await stateAtOrigin(lab, replica))?.raced ?? false) === raced;
   expect(await waitUntil(settled, 15_000)).toBe(true);
@@ -31,7 +31,7 @@ function servers(results: RequestResult[]): string[] {
 }
 
 describe.each(CONFIGURATIONS)('configuration %s: the nearest replica', (configuration) => {
-  it('is skipped when its application does not answer, whatever its kernel says, and comes back', async () => {
+  it('is skipped when its application does not answer, although its kernel does, and comes back', async () => {
     await withLab({ topology: 'replica-nearest', configuration }, async (lab) => {
       expect(servers([await request(lab)])).toEqual(['r2']);
       lab.webServer('r2').pause();
@@ -50,7 +50,7 @@ describe.each(CONFIGURATIONS)('configuration %s: the nearest replica', (configur
     await withLab({ topology: 'replica-nearest', configuration, roles: false }, async (lab) => {
       lab.topology.limits.r2 = { connections: 2, cpuPct: 100 };
       await lab.startRoles({ configuration });
-      // Three connections that stay.
+      // Three connections that stay open.
       const idle =
         "for (let i = 0; i < 3; i++) require('net').connect(80, '203.0.113.10'); setTimeout(() => {}, 60000)";
       lab.spawnIn('client', [process.execPath, '-e', idle], { stdio: 'ignore' });
@@ -60,14 +60,14 @@ describe.each(CONFIGURATIONS)('configuration %s: the nearest replica', (configur
     });
   });
 
-  it.each(['its role', 'its nginx', 'both'])('killing %s costs no failed new connection', async (what) => {
+  it.each(['its role', 'its nginx', 'both'])('killing %s makes no new connection fail', async (what) => {
     await withLab({ topology: 'replica-nearest', configuration }, async (lab) => {
       expect(servers(await requestMany(lab, 5, 5))).toEqual(['r2']);
       await Promise.all([
         what === 'its nginx' ? undefined : lab.killRole('r2'),
         what === 'its role' ? undefined : lab.webServer('r2').kill(),
       ]);
-      // At once, before anybody can know, and on until everybody does.
+      // Requests at once, before any other role can know, and until all roles know.
       const results: RequestResult[] = [];
       for (let round = 0; round < 12; round++) {
         results.push(...(await requestMany(lab, 10, 10)));
@@ -89,19 +89,19 @@ describe('with no replica left', () => {
       await Promise.all(REPLICAS.map((r) => lab.killRole(r)));
       const held = await request(lab);
       expect(servers([held])).toEqual(['origin']);
-      // A bound of the protocol, not of speed: one more second would be a retransmission.
+      // A bound that follows from the protocol, not from speed: one second more would mean a retransmission.
       expect(held.connectMs).toBeLessThan(rttMs + dmaxMs + 500);
 
       for (const r of REPLICAS) await untilRaced(lab, r, false);
       const before = await lab.roles.counter('origin', 'hold.syn-for-server');
       const results = await requestMany(lab, 10, 5);
       expect(servers(results)).toEqual(['origin']);
-      // No waiting added: not one SYN was held.
+      // No delay was added: no SYN was held.
       expect(await lab.roles.counter('origin', 'hold.syn-for-server')).toBe(before);
     });
   });
 
-  it('inactive and busy ones count as none', async () => {
+  it('inactive and busy replicas count as none', async () => {
     await withLab({ topology: 'replica-nearest', configuration: 'C', roles: false }, async (lab) => {
       await lab.startRoles({ configuration: 'C' });
       for (const r of REPLICAS) await lab.webServer(r).kill();

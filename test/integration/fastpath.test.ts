@@ -1,5 +1,5 @@
-// Pinned flows on real kernels: they outlive the process that pinned them, end cleanly without it, are swept when
-// they have ended, and may be pinned in mid-transfer. Every mode carries; what cannot be had is said.
+// Pinned flows on real kernels: they outlive the process that pinned them, end cleanly without it, are removed after
+// their end, and may be pinned in mid-transfer. Every mode carries flows; an unavailable mode is reported.
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
@@ -34,7 +34,7 @@ function publish(lab: Lab, name: string, size: number): string {
 
 const hashOf = (file: string): string => createHash('sha256').update(readFileSync(file)).digest('hex');
 
-/** `count` downloads at once, each of them slow enough to be met on its way. */
+/** `count` downloads at the same time, each slow enough that the test can act while it runs. */
 function download(lab: Lab, name: string, count: number, rate: string): Promise<Output> {
   const one = Array.from({ length: count }, (_, i) => [
     ...['-o', `${lab.directory}/got-${i}`, `${SERVICE}/blob/${name}`],
@@ -49,7 +49,7 @@ function expectWhole(lab: Lab, count: number, hash: string): void {
 }
 
 describe.each(CONFIGURATIONS)('configuration %s', (configuration) => {
-  it('killed, the gateway is not missed: its flows go on, end, and are taken over', async () => {
+  it("a killed gateway's flows continue, end, and are taken over by the next process", async () => {
     await withLab({ topology: TOPOLOGY, configuration, fastpath: 'on' }, async (lab) => {
       const count = 20;
       const hash = publish(lab, 'long', 3 << 20);
@@ -57,7 +57,7 @@ describe.each(CONFIGURATIONS)('configuration %s', (configuration) => {
       const long = download(lab, 'long', count, '500k');
       expect(await waitUntil(async () => (await kernel(lab)).flows === count, 5000)).toBe(true);
       await lab.killRole('gateway');
-      // Nobody is there: what was pinned goes on, and what is new reaches the origin.
+      // No gateway runs: pinned flows continue, and new connections reach the origin.
       expect((await requestMany(lab, 5, 5)).map((r) => r.servedBy)).toEqual(Array(5).fill('origin'));
       lab.startRole('gateway');
       await lab.roles.waitUntilReady();
@@ -67,13 +67,13 @@ describe.each(CONFIGURATIONS)('configuration %s', (configuration) => {
       expect(await long).toMatchObject({ status: 0, stderr: '' });
       expectWhole(lab, count, hash);
 
-      // Killed for good, before they end: the last bytes and the end come through all the same.
+      // Killed for good before the transfers end: their last bytes and FINs arrive all the same.
       const last = download(lab, 'short', count, '200k');
       await waitUntil(async () => (await kernel(lab)).flows >= 2 * count, 5000);
       await lab.killRole('gateway');
       expect(await last).toMatchObject({ status: 0, stderr: '' });
       expectWhole(lab, count, short);
-      // Closed by both sides, in order: only the last one to say so waits for stragglers.
+      // Closed by both sides in order: only the side that closes first is in TIME-WAIT.
       const open = ['state', 'connected', 'exclude', 'time-wait', 'dst', '203.0.113.10'];
       const ended = async () => (await lab.exec('client', ['ss', '-Htn', ...open])).stdout === '';
       expect(await waitUntil(ended, 3000)).toBe(true);
@@ -90,7 +90,7 @@ describe.each(CONFIGURATIONS)('configuration %s', (configuration) => {
     });
   });
 
-  it('pins in mid-transfer, and nothing is lost', async () => {
+  it('pins in mid-transfer without losing a byte', async () => {
     const late = { fastpath: { mode: 'on', pinAfterPackets: 40 } };
     const changes = Object.fromEntries(['gateway', 'r2'].map((h) => [h, late]));
     await withLab({ topology: TOPOLOGY, configuration, changes, fastpath: 'on' }, async (lab) => {
@@ -99,22 +99,22 @@ describe.each(CONFIGURATIONS)('configuration %s', (configuration) => {
       expect(await download(lab, 'blob', count, '20M')).toMatchObject({ status: 0, stderr: '' });
       expectWhole(lab, count, hash);
       const counters = (await lab.roles.status('gateway'))?.counters ?? {};
-      // Each began on the TUN …
+      // Each flow began on the TUN …
       expect(counters['pass.to-replica']).toBeGreaterThan(count * 10);
-      // … and went on in the kernel.
+      // … and continued in the kernel.
       expect((await kernel(lab)).flows).toBe(count);
       expect(Number((await kernel(lab))['out.packets'])).toBeGreaterThan(count * 10);
     });
   });
 
-  it('sweeps what has ended, the kernel entry and its own', async () => {
+  it("removes ended flows, from the kernel's table and its own", async () => {
     const flows = { openingTimeoutMs: 2000, establishedTimeoutMs: 60_000, closingTimeoutMs: 1000 };
     const changes = Object.fromEntries(['gateway', 'r2'].map((h) => [h, { flows }]));
     await withLab({ topology: TOPOLOGY, configuration, changes, fastpath: 'on' }, async (lab) => {
       const answers = await requestMany(lab, 30, 10);
       expect(answers.every((r) => r.ok)).toBe(true);
       expect(Number((await kernel(lab))['out.packets'])).toBeGreaterThanOrEqual(60);
-      // Its SYN and one answer at least of each connection came past the stack, and went on so.
+      // The SYN and at least one answer of each connection came past the stack, and left past it.
       expect(Number((await kernel(lab))['to.tun'])).toBeGreaterThanOrEqual(30);
       expect(Number((await kernel(lab))['from.tun'])).toBeGreaterThanOrEqual(60);
       const hosts = configuration === 'A' ? ['gateway'] : ['gateway', 'r2'];
@@ -141,7 +141,7 @@ describe('a learned winner', () => {
     });
   });
 
-  it('gets its SYNs from the kernel, and the race explains itself all the same', async () => {
+  it('gets its SYNs from the kernel, and the race can still be explained', async () => {
     await withLab(learned, async (lab) => {
       expect(new Set(await servedBy(lab, 60))).toEqual(new Set(['r2']));
       expect(await count(lab, 'kernel.opened')).toBeGreaterThan(30);
@@ -149,12 +149,12 @@ describe('a learned winner', () => {
       const races = await lab.roles.races(60);
       expect(races).toHaveLength(60);
       expect(new Set(races.map((r) => r.winner))).toEqual(new Set(['r2']));
-      // 15 ms there and 15 back, as the kernel itself saw them go and come.
+      // 15 ms there and 15 ms back, by the times of the kernel's hooks.
       for (const r of races) expect(r.candidates[0].replyUs).toBeGreaterThan(29_000);
     });
   });
 
-  it('that falls silent costs no connection: the SYN is taken back, and the others are asked', async () => {
+  it('that falls silent makes no connection fail: the other candidates are asked', async () => {
     await withLab(learned, async (lab) => {
       expect(new Set(await servedBy(lab, 20))).toEqual(new Set(['r2']));
       await lab.wan.setPaths({ 'gateway>r2': { lossPct: 100 }, 'r2>gateway': { lossPct: 100 } });
@@ -165,7 +165,7 @@ describe('a learned winner', () => {
     });
   });
 
-  it('is reached for a second at most by nobody: a dead process sends to no dead winner', async () => {
+  it('loses its lease one second after the process died: no SYN is sent to a dead winner', async () => {
     await withLab(learned, async (lab) => {
       expect(new Set(await servedBy(lab, 20))).toEqual(new Set(['r2']));
       await lab.killRole('gateway');
@@ -182,36 +182,39 @@ describe('a learned winner', () => {
   });
 });
 
-describe('what there is', () => {
-  it.each(['A', 'C'] as const)('a host with rules of its own keeps them: %s by the stack', async (c) => {
-    await withLab({ topology: TOPOLOGY, roles: false }, async (lab) => {
-      const rules =
-        'table ip mine { chain onward { type filter hook forward priority 0; policy accept; counter; }; }';
-      expect(await lab.exec('gateway', ['nft', '-f', '-'], { input: rules })).toMatchObject({ status: 0 });
-      await lab.startRoles({ configuration: c, fastpath: 'auto' });
-      expect(await kernel(lab)).toMatchObject({
-        how: 'stack',
-        why: expect.stringContaining('ip mine onward'),
+describe('hosts with and without the fast path', () => {
+  it.each(['A', 'C'] as const)(
+    'on a host with rules of its own, the stack forwards in configuration %s',
+    async (c) => {
+      await withLab({ topology: TOPOLOGY, roles: false }, async (lab) => {
+        const rules =
+          'table ip mine { chain onward { type filter hook forward priority 0; policy accept; counter; }; }';
+        expect(await lab.exec('gateway', ['nft', '-f', '-'], { input: rules })).toMatchObject({ status: 0 });
+        await lab.startRoles({ configuration: c, fastpath: 'auto' });
+        expect(await kernel(lab)).toMatchObject({
+          how: 'stack',
+          why: expect.stringContaining('ip mine onward'),
+        });
+        const hash = publish(lab, 'blob', 4 << 20);
+        expect(await download(lab, 'blob', 4, '50M')).toMatchObject({ status: 0, stderr: '' });
+        expectWhole(lab, 4, hash);
+        expect(Number((await kernel(lab))['in.bytes'])).toBeGreaterThan(16 << 20);
+        const counted = (await lab.exec('gateway', ['nft', 'list', 'table', 'ip', 'mine'])).stdout;
+        expect(Number(/bytes (\d+)/.exec(counted)?.[1])).toBeGreaterThan(16 << 20);
+
+        const check = (mode: string) =>
+          lab.exec('gateway', [
+            ...['env', `FIRSTACK_BPF_DIR=${lab.state.bpfDirectory}`],
+            ...[...lab.roles.argv('gateway'), '--check', '--fastpath', mode],
+          ]);
+        expect((await check('on')).stdout).toMatch(
+          /^# fastpath on: as asked; redirected packets bypass ip mine onward$/m,
+        );
       });
-      const hash = publish(lab, 'blob', 4 << 20);
-      expect(await download(lab, 'blob', 4, '50M')).toMatchObject({ status: 0, stderr: '' });
-      expectWhole(lab, 4, hash);
-      expect(Number((await kernel(lab))['in.bytes'])).toBeGreaterThan(16 << 20);
-      const counted = (await lab.exec('gateway', ['nft', 'list', 'table', 'ip', 'mine'])).stdout;
-      expect(Number(/bytes (\d+)/.exec(counted)?.[1])).toBeGreaterThan(16 << 20);
+    },
+  );
 
-      const check = (mode: string) =>
-        lab.exec('gateway', [
-          ...['env', `FIRSTACK_BPF_DIR=${lab.state.bpfDirectory}`],
-          ...[...lab.roles.argv('gateway'), '--check', '--fastpath', mode],
-        ]);
-      expect((await check('on')).stdout).toMatch(
-        /^# fastpath on: as asked; redirected packets bypass ip mine onward$/m,
-      );
-    });
-  });
-
-  it('and a host without says so', async () => {
+  it('a host without it reports that', async () => {
     await withLab({ topology: TOPOLOGY, roles: false }, async (lab) => {
       await lab.startRoles({ configuration: 'A', fastpath: 'off' });
       expect(await kernel(lab)).toMatchObject({ how: 'off', why: 'as asked' });

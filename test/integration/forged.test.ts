@@ -1,5 +1,5 @@
-// Must show 9, by hand on the wire: a forged or stale tag makes no copy, and IP-in-IP from a stranger is
-// not opened. The packets are made here, byte by byte, and enter a host through a TUN made for them.
+// Shows on the wire that a forged or stale tag causes no copy, and that IP-in-IP from an unknown host is not
+// decapsulated. The packets are made here, byte by byte, and enter a host through a TUN that is made for them.
 import { writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Lab } from '../../src/lab/lab.js';
@@ -9,7 +9,7 @@ import { freshName } from './lab-support.js';
 
 const NAMES: Record<string, string> = { '192.0.2.2': 'C', '203.0.113.10': 'S', '198.18.12.2': 'r2' };
 
-/** Lets raw IPv4 packets enter a host, as if they had come from a network of its own. */
+/** Injects raw IPv4 packets into a host, as if they came from a network of its own. */
 async function sendRaw(lab: Lab, host: string, packets: Buffer[]): Promise<void> {
   const script = `${lab.directory}/send.cjs`;
   writeFileSync(
@@ -89,7 +89,7 @@ describe('on the wire', () => {
     await lab?.down();
   });
 
-  /** A genuine tagged SYN, as it leaves the gateway. */
+  /** A genuine tagged SYN, as the gateway sends it. */
   async function genuine(): Promise<Captured> {
     const seen = await during(lab, ['gateway:wan0'], async () => {
       await lab.exec('client', ['curl', '-sS', `http://${SERVICE}/`]);
@@ -97,7 +97,7 @@ describe('on the wire', () => {
     return seen['gateway:wan0'].find((p) => p.tcp?.flags === 'S') as Captured;
   }
 
-  it('a forged, a stale, a moved and a foreign tag make no copy; the server gets the SYN without it', async () => {
+  it('a forged, a stale, a moved and a foreign tag make no copy; the server gets the SYN without the tag', async () => {
     const tag = tagOf(await genuine()) as Buffer;
     const forged = Buffer.from(tag);
     forged[15] ^= 1;
@@ -105,7 +105,7 @@ describe('on the wire', () => {
     stale[5] = (stale[5] & 0xf0) | ((stale[5] + 8) & 15);
     const foreign = Buffer.from(tag);
     foreign.writeUInt16BE(77, 6);
-    // The MAC is right, for another port and another ISN.
+    // The MAC is right, but for another port and another ISN.
     const moved = Buffer.from(tag);
     const before = await counters(lab, 'origin');
     const packets = [forged, stale, foreign, moved].map((t, i) =>
@@ -128,14 +128,15 @@ describe('on the wire', () => {
     for (const p of atServer) expect(tagOf(p)).toBeUndefined();
   });
 
-  it("a stranger's IP-in-IP is opened neither by a replica nor by the gateway", async () => {
+  it('IP-in-IP from an unknown host is decapsulated neither by a replica nor by the gateway', async () => {
     const untagged = syn(CLIENT, SERVICE, 50_101, 5, Buffer.alloc(0));
     const fake = Buffer.from([253, 16, 0xfa, 0x57, 0x11, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8]);
     const tagged = syn(CLIENT, SERVICE, 50_102, 6, fake);
     const toReplica = [untagged, tagged].map((inner) => ipv4(STRANGER, '198.18.12.2', 4, inner));
     const deep = ipv4(STRANGER, '198.18.12.2', 4, ipv4(STRANGER, '198.18.12.2', 4, tagged));
     const toClient = [
-      // As a replica's tunnel, but from nobody's address; and from a replica's, for a flow that is none.
+      // In the form of a replica's tunnel, but from an unknown address; and from a replica's address, for an unknown
+      // flow.
       ipv4(STRANGER, CLIENT, 4, syn(SERVICE, CLIENT, 80, 7, Buffer.alloc(0))),
       ipv4('198.18.12.2', CLIENT, 4, syn(SERVICE, CLIENT, 80, 8, Buffer.alloc(0))),
     ];
@@ -144,7 +145,7 @@ describe('on the wire', () => {
       sendRaw(lab, 'origin', [...toReplica, deep, ...toClient]),
     );
     const after = { r2: await counters(lab, 'r2'), gateway: await counters(lab, 'gateway') };
-    // Into the TUN they go, three of them; out of it comes none that is opened.
+    // Three of them enter the TUN; none leaves it decapsulated.
     const strange = (p: Captured) => p.tcp !== undefined && (p.tcp.sport > 50_100 || p.tcp.seq < 10);
     expect(seen['r2:fsre'].filter((p) => strange(p) && p.headers.length === 1)).toEqual([]);
     expect(
@@ -157,7 +158,8 @@ describe('on the wire', () => {
     const refused = ['drop.tag-forged', 'drop.tag-stale', 'drop.tag-foreign'];
     const sum = (c: Record<string, number>) => refused.reduce((n, name) => n + c[name], 0);
     expect(sum(after.r2) - sum(before.r2)).toBe(1);
-    // The gateway lets the stranger's pass shut, as any router would, and drops the pretended replica's.
+    // The gateway lets the unknown host's tunnels pass unchanged, as any router would, and drops those with a
+    // replica's address.
     expect(seen['client:lan0'].filter((p) => strange(p) && p.headers.length === 1)).toEqual([]);
     expect(after.gateway['drop.tunnel-no-flow'] - before.gateway['drop.tunnel-no-flow']).toBe(1);
   });

@@ -1,5 +1,5 @@
 /**
- * Debian machines for the tests: one fresh root by debootstrap, a copy of it per machine, each booted with its
+ * Debian machines for the tests: one new root made by debootstrap, and a copy of it per machine, each booted with its
  * own systemd in the network namespace of a laboratory's host (`test/support/boot-root.sh`).
  */
 import { spawn, spawnSync } from 'node:child_process';
@@ -28,15 +28,15 @@ import {
 } from '../../src/lab/process.js';
 
 const SUITE = 'bookworm';
-/** What a bare host of Debian 12 has, beyond its minimum. */
+/** The packages of a bare Debian 12 host beyond its minimum. */
 const BARE = ['ca-certificates', 'iproute2', 'openssh-server', 'procps', 'systemd', 'systemd-sysv'];
-/** On a disk, and not mounted `nodev`, as `/tmp` may be. */
+/** A directory on a disk that is not mounted `nodev`, as `/tmp` may be. */
 const PLACE = '/var/tmp';
 const BOOT = fileURLToPath(new URL('../support/boot-root.sh', import.meta.url));
 const ENVIRONMENT = ['env', '-i', 'HOME=/root', 'LANG=C.UTF-8', 'DEBIAN_FRONTEND=noninteractive'];
 const PATH = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
-/** Where this machine's own apt gets Debian from, in the form of sources.list. */
+/** The Debian mirrors of this machine's own apt, in the form of sources.list. */
 async function sources(): Promise<string[]> {
   const format = '$(CREATED_BY) $(CODENAME) deb $(REPO_URI) $(RELEASE) $(COMPONENT)';
   const lines = (await mustRun(['apt-get', 'indextargets', '--format', format])).split('\n');
@@ -44,7 +44,7 @@ async function sources(): Promise<string[]> {
   return [...new Set(wanted.map((l) => l.split(' ').slice(2).join(' ')))];
 }
 
-/** Bare roots under one directory: made once, copied per machine, removed with everything that was booted. */
+/** Bare roots under one directory: made once, copied per machine, and removed with all machines that were booted. */
 export class Roots {
   readonly directory = mkdtempSync(`${PLACE}/firstack-roots-${process.pid}-`);
   readonly #guests: Guest[] = [];
@@ -52,7 +52,7 @@ export class Roots {
 
   constructor() {
     for (const name of readdirSync(PLACE)) {
-      // Somebody's who was killed.
+      // The directory of a killed test run.
       const owner = /^firstack-roots-(\d+)-/.exec(name)?.[1];
       if (owner !== undefined && identify(Number(owner)) === undefined)
         rmSync(`${PLACE}/${name}`, { recursive: true, force: true });
@@ -63,18 +63,21 @@ export class Roots {
     return `${this.directory}/base`;
   }
 
-  /** The bare root. What `apt` will be asked for later lies in its cache: the laboratory leads nowhere else. */
+  /**
+   * The bare root. The packages that `apt` will install later are in its cache, because the laboratory has no route
+   * to other networks.
+   */
   async make(deb: string, later: string[], publicKey: string): Promise<void> {
     const { base } = this;
     const list = await sources();
     const mirror = list.find((l) => l.split(' ')[2] === SUITE)!.split(' ')[1];
     await mustRun([
-      // In a mount namespace of its own: what it mounts inside ends with it.
+      // In its own mount namespace, so that mounts that it makes end with it.
       ...['unshare', '--mount', 'env', `TMPDIR=${this.directory}`, 'debootstrap', '--variant=minbase'],
       ...[`--include=${BARE.join(',')}`, SUITE, base, mirror],
     ]);
     writeFileSync(`${base}/etc/apt/sources.list`, `${list.join('\n')}\n`);
-    // Proxies and the like of this machine, for as long as we are on it.
+    // Proxy settings and the like of this machine, for as long as the root is prepared on it.
     const settings = (await mustRun(['apt-config', 'dump', 'Acquire'])).split('\n');
     const here = `${base}/etc/apt/apt.conf.d/99here`;
     writeFileSync(here, settings.filter((l) => /^Acquire::https?:.* "[^"]+";$/.test(l)).join('\n'));
@@ -112,7 +115,7 @@ export class Roots {
   #removeAtOnce(): void {
     for (const guest of this.#guests) guest.kill();
     rmSync(this.directory, { recursive: true, force: true, maxRetries: 5 });
-    // By now they are gone.
+    // They have ended by now.
     for (const guest of this.#guests) guest.forgetGroup();
   }
 }
@@ -133,7 +136,7 @@ export class Guest {
     this.#group = `${unified[1]}/${namespaceOf(lab.name, host)}`;
   }
 
-  /** Boots it, and waits until everything that it starts by itself has started. */
+  /** Boots the machine, and waits until everything that it starts by itself has started. */
   async start(): Promise<void> {
     const namespace = `${namespaceRoot}/${namespaceOf(this.lab.name, this.host)}`;
     const child = spawn('sh', [BOOT, this.root, namespace, this.#group, this.host], {
@@ -144,7 +147,7 @@ export class Guest {
     child.stderr.on('data', (part) => {
       said += part;
     });
-    // Whatever becomes of us, it is ended with the laboratory at the latest.
+    // If this process dies, the machine ends with the laboratory at the latest.
     this.#boot = this.lab.state.noteProcess(`guest-${this.host}`, child.pid);
     const children = `/proc/${child.pid}/task/${child.pid}/children`;
     const up = async (): Promise<boolean> => {
@@ -157,30 +160,30 @@ export class Guest {
     if (!(await waitUntil(up, 60_000, 100))) throw new Error(`${this.host} did not come up: ${said}`);
   }
 
-  /** Runs shell text on it, as root, and waits for its end. */
+  /** Runs shell text on the machine, as root, and waits for its end. */
   run(script: string, timeoutMs = 90_000): Promise<Output> {
     const into = ['nsenter', '-t', String(this.#init?.pid), '-a', ...ENVIRONMENT, PATH];
     return run([...into, 'sh', '-c', `cd && set -e\n${script}`], { timeoutMs });
   }
 
-  /** @returns what it printed @throws an Error with what it said when it fails */
+  /** @returns its output @throws an Error with its output when it fails */
   async must(script: string): Promise<string> {
     const { status, stdout, stderr } = await this.run(script);
     if (status !== 0) throw new Error(`${this.host}: ${script}\nended with ${status}:\n${stdout}${stderr}`);
     return stdout;
   }
 
-  /** What systemd knows of a unit. */
+  /** A property of a unit, from systemd. */
   async show(unit: string, property: string): Promise<string> {
     return (await this.must(`systemctl show -p ${property} --value ${unit}`)).trim();
   }
 
   kill(): void {
-    // With process 1 of a pid namespace all of it ends, mounts included.
+    // When process 1 of a pid namespace ends, all its processes and mounts end too.
     for (const id of [this.#init, this.#boot]) if (id !== undefined) signal(id, 'SIGKILL');
   }
 
-  /** @returns whether its cgroups are gone */
+  /** @returns whether its cgroups no longer exist */
   forgetGroup(): boolean {
     spawnSync('find', [this.#group, '-depth', '-type', 'd', '-exec', 'rmdir', '{}', ';'], {
       stdio: 'ignore',

@@ -1,16 +1,16 @@
-/** The commands of the operator's guide: every fenced block of shell, by section, and where it is run. */
+/** The commands of the operator's guide: every fenced block of shell, by section, with the host that it is for. */
 import { readFileSync } from 'node:fs';
 
 export interface Block {
   /** The heading above it. */
   section: string;
-  /** One after another. */
+  /** The commands in order. */
   hosts: string[];
   script: string;
   line: number;
 }
 
-/** @throws Error for a block that does not say where it is run: nothing may be left out */
+/** @throws Error for a block that does not name its host, so that no block is left out */
 export function readGuide(file: string): Block[] {
   const blocks: Block[] = [];
   let section = '';

@@ -1,5 +1,6 @@
-// The shapes of hosts that the source allows: a role on the client or the web server itself; clients behind a LAN,
-// several or another router; several WAN interfaces, ports and instances of a role on one machine.
+// Host configurations that the published method allows: a role on the client or on the web server itself; clients
+// behind a LAN, behind several LANs or another router; several WAN interfaces, ports and instances of a role on one
+// machine.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { parse, stringify } from 'yaml';
@@ -21,7 +22,7 @@ interface Instance {
   stop(): Promise<number | null>;
 }
 
-/** Starts a role of this test's own on a host, and waits until it is ready and knows every replica that is up. */
+/** Starts a role that only this test uses on a host, and waits until it is ready and knows every replica that is up. */
 async function startRole(
   lab: Lab,
   role: 'gateway' | 'origin',
@@ -84,7 +85,7 @@ async function ip(lab: Lab, host: string, ...lines: string[]): Promise<void> {
   }
 }
 
-/** The blob is big enough to be pinned, segmented and coalesced where that happens. */
+/** The file is large enough to be pinned, segmented and coalesced where that happens. */
 async function transfers(lab: Lab): Promise<void> {
   const file = `${lab.webServer('r2').blobDirectory}/shape`;
   writeFileSync(file, Buffer.alloc(4 << 20, 'firstack'));
@@ -150,7 +151,7 @@ describe.each(CONFIGURATIONS)('configuration %s', (configuration) => {
     await withLab({ topology: 'replica-nearest', configuration, race: 'origin' }, async (lab) => {
       await lab.stopRole('origin');
       await lab.exec('server', ['sysctl', '-qw', 'net.ipv4.ip_forward=1']);
-      // O is not S: under B and C the replicas have S themselves.
+      // O differs from S, because in configurations B and C the replicas have S themselves.
       await ip(lab, 'server', 'addr add 203.0.113.2/24 dev lan0');
       const file = { ...fileOf(lab, 'origin'), lan: [], wan: ['lan0'], address: '203.0.113.2', local: true };
       const origin = await startRole(lab, 'origin', 'server', 'on-server', file, [
@@ -169,7 +170,7 @@ describe.each(CONFIGURATIONS)('configuration %s', (configuration) => {
       expect(await waitUntil(raced, 15_000)).toBe(true);
       for (let n = 0; n < 5; n++) expect(await page(lab)).toBe('served by r2');
       expect((await counters(origin))['tag.genuine']).toBeGreaterThanOrEqual(5);
-      // Without replicas it serves itself, on its own stack.
+      // Without replicas it serves requests itself, on its own stack.
       for (const r of lab.topology.replicas) await lab.stopRole(r);
       const alone = async () => (await page(lab)) === 'served by origin';
       expect(await waitUntil(alone, 10_000)).toBe(true);
@@ -185,7 +186,7 @@ describe('clients', () => {
     const changes = { gateway: { lan: ['lan0', 'lan1'], wan: ['wan0', 'wan1'] } };
     await withLab({ topology: 'replica-nearest', configuration: 'A', roles: false }, async (lab) => {
       const gateway = namespaceOf(lab.name, 'gateway');
-      // A second LAN, and an address that a router in between stands before.
+      // A second LAN, and an address behind another router.
       await ip(
         lab,
         'client',
@@ -203,7 +204,7 @@ describe('clients', () => {
         'route add 192.0.2.64/26 via 192.0.2.2',
       );
       await ip(lab, 'client', 'route add default via 192.0.2.129 table 200');
-      // A second way out, which leads to the nearest replica only; its answers come back by the first.
+      // A second WAN interface, which leads to the nearest replica only; answers come back by the first.
       await ip(
         lab,
         'wan',
@@ -229,7 +230,7 @@ describe('clients', () => {
     });
   });
 
-  it('of services on several ports, not 80 among them, and several services per replica', async () => {
+  it('of services on several ports other than 80, with several services per replica', async () => {
     const topology = {
       ...loadTopology('replica-nearest'),
       services: [
@@ -254,7 +255,7 @@ describe('clients', () => {
   });
 });
 
-describe('two of a role', () => {
+describe('two instances of a role', () => {
   it('two gateways and two origins in one fleet, each pair on one machine', async () => {
     const topology = {
       ...loadTopology('replica-nearest'),
@@ -282,7 +283,7 @@ describe('two of a role', () => {
 
       const origin = fileOf(lab, 'origin');
       const [web, api] = origin.services as File[];
-      // What two instances on one machine must not share: interface names, marks and tables.
+      // Two instances on one machine must not share interface names, marks and tables.
       const second = {
         mark: 0x00200000,
         tunnelMark: 0x00600000,
@@ -336,7 +337,7 @@ describe('two of a role', () => {
             served.push(await get(lab, 'client', url, '--interface', source));
         return served.join();
       };
-      // The origins have measured, everybody knows everybody.
+      // The origins have measured the replicas, and all roles know each other.
       const wanted = Array.from({ length: 4 }, () => 'served by r2').join();
       expect(await waitUntil(async () => (await all()) === wanted, 15_000)).toBe(true);
       expect(await all()).toBe(wanted);
@@ -344,7 +345,7 @@ describe('two of a role', () => {
       for (const c of [a, b]) expect(c['tag.genuine']).toBeGreaterThanOrEqual(4);
       for (const c of [ga, gb]) expect(c['pass.won-by-replica']).toBeGreaterThanOrEqual(4);
 
-      // One of a pair goes, the other stays.
+      // One instance of each pair stops, the other stays.
       expect(await started[2].stop()).toBe(0);
       expect(await get(lab, 'client', 'http://203.0.113.10/', '--interface', '192.0.2.200')).toBe(
         'served by r2',

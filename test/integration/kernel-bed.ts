@@ -1,5 +1,5 @@
-// Where the kernel's hooks are tried by BPF_PROG_TEST_RUN: a namespace, interfaces, and gateways that know the packet table's
-// small world.
+// A test bed for the kernel's hooks, which BPF_PROG_TEST_RUN runs: a namespace, interfaces, and gateways that know
+// the addresses of the packet table.
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { afterAll, beforeAll, vi } from 'vitest';
@@ -13,7 +13,7 @@ import { interfaces, Kernel } from './kernel-hooks.js';
 
 export const ip = (...args: string[]): string => execFileSync('ip', args, { encoding: 'utf8' });
 
-// Where a packet goes is part of what the programs ask: clients live behind lan0, all others behind wan0.
+// The hooks query routes: clients are behind lan0, all other hosts behind wan0.
 const NETWORK = [
   ['link', 'add', 'lan0', 'type', 'veth', 'peer', 'name', 'lan1'],
   ['link', 'add', 'wan0', 'type', 'veth', 'peer', 'name', 'wan1'],

@@ -1,4 +1,4 @@
-// The programs in the kernel, run on packets of one's own making by BPF_PROG_TEST_RUN.
+// Runs the hooks in the kernel on the test's own packets, by BPF_PROG_TEST_RUN.
 import { expect } from 'vitest';
 import type { KernelPath } from '../../src/fastpath/kernel.js';
 import { FLOW_KEY, FLOW_VALUE } from '../../src/fastpath/layout.js';
@@ -12,23 +12,23 @@ export const REDIRECT = 7;
 const OK = 0;
 export const LEFT = -1;
 
-/** Indexes of the interfaces that packets come by. */
+/** Indexes of the interfaces on which packets arrive. */
 export const interfaces: Record<string, number> = {};
 
 export const hex = (b: Uint8Array): string => Buffer.from(b).toString('hex');
 
 export class Kernel {
   readonly #programs = new Map<string, number>();
-  /** The last byte of the hardware address that the last packet goes to. */
+  /** The last byte of the hardware address to which the last packet was sent. */
   nextHop = 0;
-  /** What the last program answered. */
+  /** The verdict of the last hook. */
   verdict = LEFT;
   constructor(
     readonly path: KernelPath,
     readonly instance: string,
   ) {}
 
-  /** What the program makes of a packet (no virtio header), or undefined when it leaves it alone. */
+  /** The packet that a hook makes of a packet (without virtio header), or undefined when it leaves it unchanged. */
   run(program: string, from: string, packet: Uint8Array): Uint8Array | undefined {
     const fd =
       this.#programs.get(program) ??
@@ -51,7 +51,7 @@ export class Kernel {
     }
     expect([OK, REDIRECT]).toContain(verdict);
     this.verdict = verdict;
-    // What is handed to the TUN as it is, is the TUN's to judge.
+    // A packet that is redirected to the TUN unchanged is decided there.
     return same ? undefined : out.slice();
   }
 

@@ -1,6 +1,6 @@
-// The packet table of test/contract against the programs in the kernel, through BPF_PROG_TEST_RUN: what they carry
-// they carry as the TUN's pipeline would, but for the hop that past the stack they count themselves; what they
-// leave, they leave untouched, and the pipeline does with it what the table says.
+// The packet table of test/contract for the hooks in the kernel, through BPF_PROG_TEST_RUN. The hooks must carry
+// packets as the TUN's pipeline would, except that a packet past the stack has its TTL decremented by the hook.
+// Packets that they leave must be unchanged, and the pipeline then does with them what the table says.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { mix, racesAgain } from '../../gateway/race/send-syn.js';
 import { MonotonicClock } from '../../src/device/clock.js';
@@ -31,13 +31,13 @@ bed('table');
 
 const frameOf = (p: Given): Uint8Array => (p instanceof Uint8Array ? p : frame(p));
 /**
- * What a test run takes, and the programs' filters: IPv4. A checksum left open or a super-packet is no packet of
- * the wire: real transfers show those.
+ * The packets that a test run and the hooks' filters accept: IPv4. A packet with an open checksum, or a super-packet,
+ * cannot be on the wire; transfers in other tests cover those.
  */
 const isForKernel = (f: Uint8Array): boolean =>
   f.length >= 30 && f[10] >> 4 === 4 && f.subarray(0, 10).every((b) => b === 0);
 
-/** The programs that this packet meets on its way, by its source. */
+/** The hooks that this packet passes, by its source. */
 function programFor(r: Row, f: Uint8Array): { program: string; from: string } {
   const source = [...f.subarray(22, 26)].join('.');
   if (r.role === 'gateway')
@@ -48,12 +48,15 @@ function programFor(r: Row, f: Uint8Array): { program: string; from: string } {
   return { program: local ? 'replica_out_l2' : 'replica_in_l2', from: 'wan0' };
 }
 
-/** Where the IP headers of a packet begin. */
+/** Offsets of a packet's IP headers. */
 function headers(packet: Uint8Array): number[] {
   return packet[9] === 4 ? [0, (packet[0] & 15) * 4] : [0];
 }
 
-/** The packet without what a hop changes: TTLs, IP checksums, the outer id of one that may be fragmented. */
+/**
+ * The packet without the fields that a hop changes: TTLs, IP checksums, and the outer id of a packet that may be
+ * fragmented.
+ */
 function unhopped(packet: Uint8Array): Uint8Array {
   const copy = packet.slice();
   for (const at of headers(packet)) {
@@ -68,7 +71,7 @@ const spoilt = (p: Given): boolean =>
   p instanceof Uint8Array ||
   (p.body.kind === 'ip' ? spoilt(p.body) : p.body.kind === 'tcp' && p.body.spoil !== 0);
 
-/** The pipeline's reasons for which the kernel should have carried the packet. */
+/** The pipeline's reasons with which the kernel should have carried the packet. */
 const CARRIED = new Set([
   'pass.to-replica',
   'pass.from-replica',
@@ -93,7 +96,7 @@ function run(kernel: Kernel, r: Row): number {
 
   let byKernel = 0;
   const out: { bytes: Uint8Array; hop: boolean }[] = [];
-  // What is left goes on as one batch, up to the next packet that the kernel carries.
+  // Packets that the hooks leave go to the pipeline as one batch, up to the next packet that the kernel carries.
   let left: Uint8Array[] = [];
   const pipeline = (): void => {
     out.push(...h.send(left).map((o) => ({ bytes: o.subarray(10), hop: false })));
@@ -117,7 +120,8 @@ function run(kernel: Kernel, r: Row): number {
   expect(out.map((o) => hex(unhopped(o.bytes)))).toEqual(
     r.out.map((p) => hex(unhopped(frameOf(p).subarray(10)))),
   );
-  // A gateway's packet that went past the stack has made one hop: its own, not that of a tunnel around it.
+  // A gateway's packet that bypassed the stack has made one hop, which is counted in its own header, not in a
+  // tunnel's outer one.
   out.forEach(({ bytes, hop }, i) => {
     if (!hop) return;
     const wanted = frameOf(r.out[i]).subarray(10);
@@ -144,7 +148,7 @@ describe.each(['gateway', 'replica'] as const)('%s', (role) => {
       kernel.clear();
       const byKernel = run(kernel, r);
       carried += byKernel;
-      // A plain packet of a decided flow is the kernel's.
+      // A plain packet of a decided flow must be carried by the kernel.
       const plain = r.in.every(
         (p) =>
           !(p instanceof Uint8Array) &&
@@ -159,8 +163,8 @@ describe.each(['gateway', 'replica'] as const)('%s', (role) => {
   });
 });
 
-describe('the way out', () => {
-  it('is what all rules of the host say, however often the main table is asked alone', async () => {
+describe('the next hop', () => {
+  it('follows all rules of the host, even if the main table alone is queried in between', async () => {
     const instance = 'table-way';
     const kernel = kernelOf(instance);
     await kernel.path.load();
@@ -170,7 +174,7 @@ describe('the way out', () => {
     const packet = frameOf(row.in[0]).subarray(10);
     const h = new Harness(row.role, { configuration: 'A', ...row.world }, kernel.path.handles(0));
     for (const batch of row.given!) h.send(batch.map(frameOf));
-    // Some at each tick of the flow's clock, and over several ticks.
+    // Some packets in each tick of the flow's clock, over several ticks.
     const nextHops = (): Set<number> => {
       const met = new Set<number>();
       for (const until = performance.now() + 20; performance.now() < until; ) {
@@ -190,7 +194,7 @@ describe('the way out', () => {
     await settled();
     expect([...nextHops()]).toEqual([2]);
 
-    // A way that a small packet has found is none for one that does not fit through it.
+    // A cached route of a small packet must not be used for a packet that exceeds its MTU.
     const small = row.in[0] as Exclude<Given, Uint8Array>;
     const tcp = small.body as Extract<typeof small.body, { kind: 'tcp' }>;
     const withPayload = (bytes: number): Uint8Array =>
@@ -205,10 +209,10 @@ describe('the way out', () => {
   });
 });
 
-describe('past the stack', () => {
+describe('packets that bypass the stack', () => {
   const bytes = (p: Packet): Uint8Array => frame(p).subarray(10);
 
-  it('what opens a connection goes to the TUN, as it is, for as long as that is there', async () => {
+  it('packets that open a connection go to the TUN, unchanged, as long as it exists', async () => {
     const kernel = await gateway('table-tun');
     const verdictOf = (program: string, from: string, p: Packet): number => {
       expect(kernel.run(program, from, bytes(p))).toBeUndefined();
@@ -220,7 +224,7 @@ describe('past the stack', () => {
     const answer = asReplica(R1, asService('SA'));
     expect(out(opening)).toBe(REDIRECT);
     expect(back(answer)).toBe(REDIRECT);
-    // No client, no service, no SYN, a hop too many.
+    // Not redirected: no client, no service, no SYN, an expiring TTL.
     expect(out({ ...opening, src: '11.0.0.1' })).toBe(LEFT);
     expect(back({ ...answer, dst: '11.0.0.1' })).toBe(LEFT);
     expect(out({ ...opening, dst: R1.address })).toBe(LEFT);
@@ -228,19 +232,19 @@ describe('past the stack', () => {
     expect(out(withTcp(opening, { flags: 'A' }))).toBe(LEFT);
     expect(back(withTcp(answer, { sport: R1.port + 1 }))).toBe(LEFT);
     expect(out({ ...opening, ttl: 1 })).toBe(LEFT);
-    // Where the stack forwards, it also brings.
+    // Where the stack forwards, it also takes packets to the TUN.
     await kernel.path.configure({ ...settings, stack: true });
     expect([out(opening), back(answer)]).toEqual([LEFT, LEFT]);
     await kernel.path.configure(settings);
     expect([out(opening), back(answer)]).toEqual([REDIRECT, REDIRECT]);
     expect(kernel.path.totals()['to.tun']).toBe(4);
-    // The role is gone, and its TUN with it.
+    // The role has ended, and its TUN with it.
     ip('link', 'delete', 'tun0');
     expect([out(opening), back(answer)]).toEqual([LEFT, LEFT]);
     await kernel.close();
   });
 
-  it('what the TUN gives goes on to its next hop, one hop older; what cannot is left', async () => {
+  it('packets from the TUN go to their next hop with the TTL decremented; other packets are left', async () => {
     const kernel = await gateway('table-out');
     const given = (p: Packet): Uint8Array | undefined => kernel.run('gateway_tun_l2', 'lan0', bytes(p));
     const ack = fromClient('A', {}, { ttl: 9 });
@@ -265,8 +269,8 @@ describe('past the stack', () => {
   });
 });
 
-describe('the lot', () => {
-  it('is drawn alike in the kernel and in TypeScript: who races again, and who goes to the learned winner', async () => {
+describe('the lot for races again', () => {
+  it('gives the same result in the kernel and in TypeScript for every connection', async () => {
     const kernel = await gateway('table-lot', 8192);
     const fds = kernel.path.handles(0);
     const openings = new Openings(fds as unknown as OpeningHandles);
@@ -274,7 +278,7 @@ describe('the lot', () => {
     let again = 0;
     for (let n = 0; n < 3000; n++) {
       const seq = Math.imul(n + 1, 0x9e3779b1) >>> 0;
-      // The lease must not run out meanwhile; slots are given back as they are read.
+      // The lease must not expire meanwhile; slots are freed as they are read.
       const now = new MonotonicClock().nowUs;
       openings.lease(word(CLIENT) & -256, parse(SERVICE)!, SERVICE_PORT, word(R1.address), R1.port, 1, now);
       const made = kernel.run('gateway_lan_l2', 'lan0', frameOf(syn({ seq, sport: 1024 + n })).subarray(10));
@@ -291,7 +295,7 @@ describe('the lot', () => {
 });
 
 describe('the table', () => {
-  it('was carried by the kernel where it can be', () => {
+  it('was carried by the kernel where that is possible', () => {
     expect(carried).toBeGreaterThanOrEqual(60);
   });
 });

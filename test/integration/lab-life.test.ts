@@ -1,4 +1,4 @@
-/** How a laboratory begins and ends, however its owner does: nothing is left behind. */
+/** How a laboratory begins and ends, for every way in which its owner can end: nothing is left behind. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
@@ -15,7 +15,7 @@ import { freshName, withLab } from './lab-support.js';
 const bare = { roles: false };
 const SLOW = 60_000;
 
-/** What a laboratory of this name has on the machine, outside its own record. */
+/** Everything of a laboratory of this name on the machine, apart from its record. */
 function traces(name: string): string[] {
   const namespaces = existsSync('/run/netns') ? readdirSync('/run/netns') : [];
   const states = existsSync(labRoot) ? readdirSync(labRoot) : [];
@@ -39,20 +39,20 @@ function commandsNaming(text: string): string[] {
     .filter((command) => command.includes(text));
 }
 
-/** The machine's own namespace, which no laboratory may change. */
+/** The state of the machine's own namespace, which no laboratory may change. */
 function machine(): string {
   const sysctls = ['ip_forward', 'conf/all/rp_filter', 'conf/default/rp_filter', 'conf/default/accept_local'];
   return [
     ...['dev', 'route', 'fib_trie'].map((f) =>
       readFileSync(`/proc/thread-self/net/${f}`, 'utf8')
-        // Counters go on.
+        // Counters change all the time.
         .replace(/^( *\w+:).*$/gm, '$1'),
     ),
     ...sysctls.map((s) => readFileSync(`/proc/sys/net/ipv4/${s}`, 'utf8')),
   ].join('\n');
 }
 
-/** A process that brings a laboratory up from the build and then does as told. */
+/** A process that starts a laboratory from the build and then does what the test says. */
 async function ownerProcess(name: string, then: string, uid?: number): Promise<[ChildProcess, string]> {
   const script = `
     const { Lab } = await import('${packageRoot}/dist/src/lab/lab.js');
@@ -66,7 +66,7 @@ async function ownerProcess(name: string, then: string, uid?: number): Promise<[
       process.exitCode = error.exitCode;
     }`;
   const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
-    // What an uncaught exception prints is of no interest here.
+    // The output of an uncaught exception is not needed here.
     stdio: ['ignore', 'pipe', 'ignore'],
     uid,
   });
@@ -78,7 +78,7 @@ const WAIT = 'setInterval(() => {}, 1000);';
 
 describe('the life of a laboratory', () => {
   it(
-    'leaves nothing behind when it is taken down',
+    'leaves nothing behind when it is removed',
     async () => {
       const before = machine();
       const name = freshName();
@@ -102,7 +102,7 @@ describe('the life of a laboratory', () => {
   );
 
   it(
-    'refuses a name that is up, and leaves that one alone',
+    'refuses the name of a running laboratory, and does not touch that one',
     async () => {
       await withLab(bare, async (lab) => {
         await expect(Lab.create({ name: lab.name, ...bare })).rejects.toMatchObject({
@@ -115,7 +115,7 @@ describe('the life of a laboratory', () => {
   );
 
   it(
-    'refuses a namespace that somebody else made, and leaves that one alone',
+    'refuses a namespace that no laboratory made, and does not touch it',
     async () => {
       const name = freshName();
       const foreign = namespaceOf(name, 'r2');
@@ -159,10 +159,10 @@ describe('the life of a laboratory', () => {
   it.each([
     ['SIGTERM', WAIT, 143],
     ['SIGINT', WAIT, 130],
-    ['an exception that nobody catches', "setTimeout(() => { throw new Error('on purpose'); }, 50);", 1],
+    ['an uncaught exception', "setTimeout(() => { throw new Error('on purpose'); }, 50);", 1],
     ['process.exit', 'setTimeout(() => process.exit(5), 50);', 5],
   ])(
-    'is taken down by %s',
+    'is removed after %s',
     async (how, then, status) => {
       const name = freshName();
       const [owner, said] = await ownerProcess(name, then);
@@ -177,7 +177,7 @@ describe('the life of a laboratory', () => {
   );
 
   it(
-    'left running outlives its owner, until it is taken down by name',
+    'left running outlives its owner, until it is removed by name',
     async () => {
       const name = freshName();
       const [owner, said] = await ownerProcess(name, 'lab.leaveRunning();');
@@ -200,7 +200,7 @@ describe('the life of a laboratory', () => {
   );
 
   it(
-    'needs root, and says so',
+    'needs root, and reports that',
     async () => {
       const [owner, said] = await ownerProcess(freshName(), '', 65_534);
       if (owner.exitCode === null) await once(owner, 'exit');

@@ -18,7 +18,7 @@ const SLOW = 60_000;
 
 describe('the WAN', () => {
   it.each(knownTopologies())(
-    'has the delays that %s asks for, in each direction',
+    'has the delays of topology %s, in each direction',
     async (topology) => {
       await withLab({ ...bare, topology }, async (lab) => {
         const { calibrated, paths } = await calibrate(lab.name, lab.topology);
@@ -33,7 +33,7 @@ describe('the WAN', () => {
   );
 
   it(
-    'notices a path that is not as it was asked, and takes a change while it runs',
+    'detects a path with a wrong delay, and accepts a change while it runs',
     async () => {
       await withLab(bare, async (lab) => {
         await lab.wan.setPath('r2>gateway', { delayMs: 25 });
@@ -47,7 +47,7 @@ describe('the WAN', () => {
   );
 
   it(
-    'keeps the order of a burst under jitter',
+    'keeps the order of a burst despite jitter',
     async () => {
       await withLab(bare, async (lab) => {
         await lab.wan.setPath('gateway>r1', { delayMs: 5, jitterMs: 40 });
@@ -63,7 +63,7 @@ describe('the WAN', () => {
   );
 
   it(
-    'loses what it is told to lose, and counts it',
+    'loses the configured share, and counts the lost packets',
     async () => {
       await withLab(bare, async (lab) => {
         await lab.wan.setPath('gateway>r1', { delayMs: 1, lossPct: 40 });
@@ -78,11 +78,11 @@ describe('the WAN', () => {
   );
 
   it(
-    'delays a packet by where it comes from, not by the source address it bears',
+    'delays a packet by the host that it comes from, not by its source address',
     async () => {
       await withLab(bare, async (lab) => {
-        // r3 holds the service's address and sends as it, as under configuration B. Its own way is held up
-        // for longer than anybody waits, the origin's is not.
+        // r3 has the service's address and sends with it, as in configuration B. The delay of r3's path is longer
+        // than any timeout here, the origin's is not.
         await lab.exec('r3', ['ip', 'addr', 'add', '203.0.113.10/32', 'dev', 'lo']);
         await lab.wan.setPath('r3>gateway', { delayMs: 9000 });
         const ping = ['ping', '-c', '1', '-W', '1', '-I', '203.0.113.10', '192.0.2.2'];
@@ -136,7 +136,7 @@ describe('the WAN', () => {
 
 describe('the web servers', () => {
   it(
-    'answer under their own names, and say whom they served',
+    'answer with their own names, and log each client',
     async () => {
       await withLab(bare, async (lab) => {
         const direct = await request(lab);
@@ -166,7 +166,7 @@ describe('the web servers', () => {
   );
 
   it(
-    'give and take large files whole, through the emulator',
+    'send and receive large files intact, through the emulator',
     async () => {
       await withLab({ ...bare, topology: 'origin-nearest' }, async (lab) => {
         const content = randomBytes(24 << 20);
@@ -211,7 +211,7 @@ describe('the web servers', () => {
   );
 });
 
-/** Numbered datagrams from one host to another; the numbers that arrived, in order. */
+/** Sends numbered datagrams from one host to another; returns the numbers that arrived, in order. */
 async function burst(lab: Lab, from: string, to: string, count: number): Promise<number[]> {
   const literal = (name: string, _options: unknown, done: (e: null, a: string, f: number) => void) =>
     done(null, name, 4);
@@ -228,7 +228,7 @@ async function burst(lab: Lab, from: string, to: string, count: number): Promise
     const message = Buffer.alloc(100);
     message.writeUInt32BE(n, 0);
     sender.send(message, receiver.address().port, wanAddress(to));
-    // A neighbour that is not resolved yet queues only so many.
+    // The kernel queues only a few packets for a neighbour that is not resolved yet.
     if (n % 25 === 0) await pause(3);
   }
   await pause(400);

@@ -1,9 +1,9 @@
-/** Laboratories for the tests: a name of this run's own, and down again whatever happens. */
+/** Laboratories for the tests: with a name of this run, and removed at the end whatever happens. */
 import { Lab, type LabOptions } from '../../src/lab/lab.js';
 
 let made = 0;
 
-/** `t`, this process and a number: two runs at once do not meet. */
+/** `t`, this process and a number, so that two runs at the same time do not collide. */
 export function freshName(): string {
   return `t${process.pid}-${made++}`;
 }

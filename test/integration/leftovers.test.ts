@@ -1,5 +1,5 @@
-// Must show 6: the gateway killed: new connections reach the origin. Every role stopped, or killed and
-// started and stopped again: no device, rule, route, table, sysctl or process of ours is left.
+// Shows that with the gateway killed new connections reach the origin; and that after every role was stopped, or
+// killed, started and stopped again, no device, rule, route, table, sysctl or process of firstack is left.
 import { existsSync, readdirSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import type { Lab } from '../../src/lab/lab.js';
@@ -30,13 +30,16 @@ async function fingerprint(lab: Lab, host: string): Promise<Record<string, strin
   };
 }
 
-/** Processes whose command line names the lab's directory: roles, and nothing that the lab itself runs. */
+/**
+ * Processes whose command line contains the laboratory's directory: the roles, and none of the laboratory's own
+ * processes.
+ */
 function roleProcesses(lab: Lab): string[] {
   const names = ['gateway', 'origin', 'r1', 'r2', 'r3'];
   return names.filter((h) => lab.roles.isRunning(h));
 }
 
-/** What is pinned in the laboratory's bpffs; the kernel's own two files aside. */
+/** Pins in the laboratory's bpffs, without the kernel's own two. */
 const pinned = (lab: Lab) => readdirSync(lab.state.bpfDirectory).filter((n) => !n.endsWith('.debug'));
 
 const INSTANCES = '/run/firstack';
@@ -44,9 +47,9 @@ const instances = (lab: Lab) =>
   existsSync(INSTANCES) ? readdirSync(INSTANCES).filter((n) => n.startsWith(`lab-${lab.name}-`)) : [];
 
 describe.each(CONFIGURATIONS)('configuration %s', (configuration) => {
-  it('stopped, or killed and started and stopped, the roles leave nothing behind', async () => {
+  it('the roles leave nothing behind after a stop, or after a kill, a start and a stop', async () => {
     await withLab({ topology: 'replica-nearest', roles: false }, async (lab) => {
-      // Whatever the lab itself prepares for this configuration is there before we look.
+      // Makes the laboratory's own changes for this configuration before the comparison.
       await lab.startRoles({ configuration });
       await lab.stopRoles();
       const hosts = lab.roles.hosts;
@@ -70,7 +73,7 @@ describe.each(CONFIGURATIONS)('configuration %s', (configuration) => {
 
       await lab.startRoles({ configuration });
       for (const h of hosts) await lab.killRole(h);
-      // Killed: rules stay behind, on purpose, and lead nowhere; the next start takes them back.
+      // After a kill, rules stay on purpose and have no effect; the next start removes them.
       expect(instances(lab).length).toBe(hosts.length);
       await lab.startRoles({ configuration });
       await requestMany(lab, 3, 1);

@@ -1,5 +1,5 @@
-// Load: the generator and the recipes against one laboratory. Every answer is checked by its hash, and who
-// served it by the header that the web server wrote. How fast it was is read, never asserted.
+// The load generator and the recipes, on one laboratory. Every answer is checked by its hash, and its server by the
+// header that the web server wrote. The speed is printed, never asserted.
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -44,14 +44,14 @@ const load = (...args: string[]) => run(process.execPath, [cliScript, 'load', ..
 const recipe = (name: string, options = '') =>
   run(`${packageRoot}/test/load/${name}`, options === '' ? [] : options.split(' '));
 
-/** How many requests for a path each web server has logged, once all have logged `count`. */
+/** The number of requests for a path that each web server has logged, once all together have logged `count`. */
 async function logged(path: string, count: number): Promise<Record<string, number>> {
   const lines = () =>
     [...lab.webServers.values()]
       .flatMap((w) => w.accessLog())
       .filter((line) => line.request === `GET ${path} HTTP/1.1`)
       .map((line) => line.host);
-  // nginx writes its line after the last byte has left: the client may be first.
+  // nginx writes its log line after it has sent the last byte, so the client may end before.
   await waitUntil(() => lines().length >= count, 3000);
   const counts: Record<string, number> = {};
   for (const host of lines()) counts[host] = (counts[host] ?? 0) + 1;
@@ -61,7 +61,7 @@ async function logged(path: string, count: number): Promise<Record<string, numbe
 const sum = (counts: Record<string, number>): number => Object.values(counts).reduce((a, b) => a + b, 0);
 
 describe('firstack load --lab', () => {
-  it('checks every body, names who served it, and adds up; with JSON, a plot and a progress bar', async () => {
+  it('checks every body, names its server, and adds up; with JSON, plot and progress bar', async () => {
     const svg = `${lab.directory}/load.svg`;
     const profile = ['--rate', '50', '--duration', '5s', '--arrivals', 'poisson', '--seed', '7'];
     const more = ['--json', '--svg', svg, '--progress'];
@@ -85,13 +85,13 @@ describe('firstack load --lab', () => {
     expect(report.bodyBytes).toBe(ok * 64 * 1024);
     expect(report.timeline.map((s) => s.atS)).toEqual([0, 1, 2, 3, 4]);
     expect(report.timeline.reduce((n, s) => n + s.ok, 0)).toBe(ok);
-    // The header's word is each web server's own, request by request. On a machine that is busy with other
-    // things a race may go to the second: the nearest has most, not necessarily all.
+    // The header agrees with each web server's own log, request by request. On a machine that is busy with other work
+    // the second nearest may win a race: the nearest has most requests, not necessarily all.
     const { pathname } = new URL(report.url);
     const byHeader = Object.fromEntries(Object.entries(report.replicas).map(([name, of]) => [name, of.ok]));
     expect(await logged(pathname, ok)).toEqual(byHeader);
     expect(byHeader[nearest]).toBeGreaterThan(ok / 2);
-    // What the emulated paths force: no acknowledgement can be here before a round trip by way of the origin.
+    // A bound of the emulated paths: no acknowledgement can arrive before a round trip by way of the origin.
     const d = lab.topology.delaysMs;
     expect(report.latencyMs.connect!.p50).toBeGreaterThan(
       d.gateway.origin + d.origin[nearest] + d[nearest].gateway - 2,
@@ -102,7 +102,7 @@ describe('firstack load --lab', () => {
     for (const name of ['ok', 'p50', 'p99', 'failed', 'missed']) expect(drawing).toContain(`>${name}</text>`);
   });
 
-  it('opens connections alone in connect mode', async () => {
+  it('only opens connections in connect mode', async () => {
     const { status, stdout } = await load('--lab', NAME, '--mode', 'connect', '--ramp', '5:20:1s', '--json');
     const report = JSON.parse(stdout) as Report;
     expect({ status, mode: report.mode, failed: report.failed }).toEqual({
@@ -113,7 +113,7 @@ describe('firstack load --lab', () => {
     expect(report.ok).toBe(report.scheduled);
   });
 
-  it('tells a body that is right from one that is not', async () => {
+  it('tells right bodies from wrong ones', async () => {
     const profile = ['--rate', '10', '--duration', '1s', '--json'];
     const outcomeOf = async (...args: string[]) => {
       const { status, stdout, stderr } = await load('--lab', NAME, ...profile, ...args);
@@ -123,15 +123,15 @@ describe('firstack load --lab', () => {
     const all = { status: 0, ok: 10, errors: {} };
     const none = { status: 1, ok: 0, errors: { 'hash-mismatch': 10 } };
     expect(await outcomeOf('--path', '/', '--sha256', '0'.repeat(64))).toEqual(none);
-    // On / each web server names itself: every page has a hash of its own.
+    // On / each web server names itself, so every page has another hash.
     const pages = [...lab.webServers.values()].map((w) => `served by ${w.servedBy}\n`);
     const hashes = pages.map((page) => createHash('sha256').update(page).digest('hex'));
     expect(await outcomeOf('--path', '/', ...hashes.flatMap((h) => ['--sha256', h]))).toEqual(all);
-    // The file of the first test is the same everywhere.
+    // The file of the first test is the same on every machine.
     expect(await outcomeOf('--path', '/blob/load-65536', '--verify')).toEqual(all);
   });
 
-  it('refuses a laboratory that is not there, and bad options, with a code', async () => {
+  it('refuses an unknown laboratory, and bad options, with a code', async () => {
     const unknown = await load('--lab', 'load-nowhere');
     expect(unknown).toMatchObject({ status: 78, stdout: '' });
     expect(unknown.stderr).toMatch(/^FSA_LAB_UNKNOWN: no laboratory 'load-nowhere'/);
@@ -146,7 +146,7 @@ describe('firstack load --lab', () => {
 });
 
 describe('recipes', () => {
-  it('wrk: a few connections, as many requests as they carry', async () => {
+  it('wrk: as many requests as a few connections carry', async () => {
     const options = `--lab ${NAME} --seconds 2 --connections 4 --path /?wrk`;
     const { status, stdout, stderr } = await recipe('wrk.sh', options);
     expect(status, stderr + stdout).toBe(0);
@@ -163,7 +163,7 @@ describe('recipes', () => {
   });
 
   it.each(['wrk.sh --connections 2', 'h2load.sh --rate 2'])(
-    '%s: requests that fail are a failure',
+    '%s: failed requests are a failure',
     async (text) => {
       const [name, ...options] = text.split(' ');
       const { status, stderr } = await recipe(
@@ -175,7 +175,7 @@ describe('recipes', () => {
     },
   );
 
-  it('iperf3: a flow through the race, to servers of its own on every machine', async () => {
+  it('iperf3: a flow through the race, to iperf3 servers on every machine', async () => {
     const { status, stdout, stderr } = await recipe('iperf3.sh', `--lab ${NAME} --seconds 2 --json`);
     expect(status, stderr + stdout).toBe(0);
     expect(stderr).toMatch(/through firstack/);
@@ -185,13 +185,13 @@ describe('recipes', () => {
   });
 
   it.each(['wrk.sh', 'h2load.sh', 'iperf3.sh'])(
-    '%s says how it is used, and what is not installed',
+    '%s prints its usage, and names a missing tool',
     async (name) => {
       expect((await recipe(name)).status).toBe(2);
       const help = await recipe(name, '--help');
       expect(help.status).toBe(0);
       expect(help.stdout).toMatch(/^usage: .* --lab NAME$/m);
-      // Somewhere with a shell's own tools, and nothing else.
+      // A PATH with a shell's own tools only.
       const bare = `${lab.directory}/bare`;
       await run('sh', [
         '-c',

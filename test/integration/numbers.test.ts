@@ -1,6 +1,7 @@
 /**
- * Numbers that do not run out, through real kernels: more endpoints than 16 bits number, records that strangers wrote, and
- * identities that come and go. Connections go on, and what is left out is said once in log, status and metrics.
+ * Numbers that do not run out, through real kernels: more endpoints than 16 bits can number, records of unknown
+ * machines, and machines that come and go. Connections still work, and what is left out is reported once in log,
+ * status and metrics.
  */
 import { readFileSync } from 'node:fs';
 import { Redis } from 'ioredis';
@@ -12,7 +13,7 @@ import { request } from '../../src/lab/requests.js';
 import { loadTopology, type Topology } from '../../src/lab/topology.js';
 import { withLab } from './lab-support.js';
 
-/** Nothing stands at these addresses: the laboratory's WAN has no way there. */
+/** No machine has these addresses: the laboratory's WAN has no route to them. */
 const stranger = (n: number) => ({
   ...{ v: 1, id: `a-stranger-${n}`, address: `198.19.${n >> 8}.${n & 255}`, services: [{ name: 'web' }] },
   ...{ state: 'up', reason: '', connections: 0, load: 0, clock: 'free' },
@@ -67,11 +68,11 @@ async function connects(lab: Lab, count: number): Promise<void> {
 
 const topology: Topology = structuredClone(loadTopology());
 topology.services[0].ports = [80, 81, 82, 83];
-/** Each port of the service at the same port of a replica: (address, port) belongs to one of them. */
+/** Each port of the service is at the same port of a replica, because (address, port) belongs to one service. */
 const changes = Object.fromEntries(topology.replicas.map((id) => [id, { services: [{ name: 'web' }] }]));
 
-describe('a gateway among strangers', () => {
-  it('connects past 40,001 endpoints, 33,000 records, and 500 identities that come and go', async () => {
+describe('a gateway with many unknown machines', () => {
+  it('connects past 40,001 endpoints, 33,000 records, and 500 machines that come and go', async () => {
     await withLab({ configuration: 'A', race: 'learned', topology, changes }, async (lab) => {
       const redis = new Redis(lab.redis.url.replace('redis+unix://', ''));
       const endpoints = (): Promise<number> => metric(lab, 'firstack_endpoints{program="race"}');
@@ -84,13 +85,13 @@ describe('a gateway among strangers', () => {
         await connects(lab, 20);
 
         await write(redis, 10_001, 33_000, 5 * MINUTE_MS);
-        // With so much to read the control plane may take longer than a question waits.
+        // With so many records to read, the control plane may answer later than the client waits.
         await waitUntil(async () => ((await statusOf(lab))?.leftOut.machines ?? 0) > 0, MINUTE_MS);
         await connects(lab, 20);
         let status = await statusOf(lab);
         await waitUntil(async () => (status = await statusOf(lab)) !== undefined, MINUTE_MS);
         expect(status.leftOut.replicas).toBeGreaterThan(10_000);
-        // Those that were there before the strangers keep their places.
+        // Machines that were known before keep their places.
         for (const id of ['r1', 'r2', 'r3'])
           expect(status.replicas.find((r) => r.id === id)).not.toHaveProperty('leftOut');
         expect(status.replicas.some((r) => r.leftOut !== undefined)).toBe(true);
@@ -107,14 +108,14 @@ describe('a gateway among strangers', () => {
         expect((await statusOf(lab)).leftOut).toEqual({ replicas: 0, machines: 0, services: 0 });
         await connects(lab, 5);
 
-        // Containers get a new identity at each start.
+        // Containers get a new id at each start.
         for (let n = 0; n < 500; n += 50) {
           await write(redis, n, n + 50, 1000);
           await connects(lab, 2);
         }
         await waitUntil(async () => (await endpoints()) === before, MINUTE_MS);
         expect(await endpoints()).toBe(before);
-        // And the nearest machine is found again, however late one of its answers was meanwhile.
+        // The nearest machine is found again, even if one of its answers was late meanwhile.
         expect(await waitUntil(async () => (await request(lab)).servedBy === 'r2', MINUTE_MS)).toBe(true);
       } finally {
         redis.disconnect();

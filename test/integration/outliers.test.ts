@@ -1,5 +1,5 @@
-// A machine that acknowledges fast and serves slowly must not win for ever: the nearest replica's web server
-// is replaced by one that takes half a second for its first byte. Its kernel is as near as ever.
+// A machine that acknowledges fast and serves slowly must not win for ever: the nearest replica's web server is
+// replaced by one that takes half a second for its first byte. Its kernel still answers as fast as before.
 import { writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { waitUntil } from '../../src/lab/process.js';
@@ -17,7 +17,7 @@ createServer((request, response) => {
 
 describe.each(['learned', 'gateway'] as const)('race %s', (race) => {
   it.each(['A', 'C'] as const)(
-    '%s: the nearest, serving slowly, is ejected for a time',
+    '%s: the nearest replica, which serves slowly, is ejected for some time',
     async (configuration) => {
       await withLab({ topology: 'replica-nearest', configuration, race }, async (lab) => {
         await lab.webServer('r2').kill();
@@ -37,7 +37,7 @@ describe.each(['learned', 'gateway'] as const)('race %s', (race) => {
           return (await lab.roles.status('gateway'))?.applied.ejected?.includes('r2') === true;
         };
         expect(await waitUntil(ejected, 40_000)).toBe(true);
-        // It had won before: by its acknowledgement it is the nearest.
+        // It has won before, because its acknowledgement is the nearest.
         expect(served.filter((s) => s === 'r2').length).toBeGreaterThanOrEqual(5);
         const after = await requestMany(lab, 12, 4);
         expect(after.filter((r) => !r.ok)).toEqual([]);

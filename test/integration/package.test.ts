@@ -1,5 +1,5 @@
-// The package and the operator's guide, followed to the letter: bare Debian roots, one per host, each booted with
-// its own systemd in the laboratory's network; every command of deploy/README.md is run where it says.
+// The package and the operator's guide, followed exactly: bare Debian roots, one per host, each booted with its own
+// systemd in the laboratory's network; every command of deploy/README.md is run on the host that the guide names.
 import { createHash } from 'node:crypto';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
@@ -24,7 +24,7 @@ const HOSTS = Object.keys(UNITS) as Host[];
 /** CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF. */
 const CAPABILITIES = ((1n << 12n) | (1n << 38n) | (1n << 39n)).toString(16).padStart(16, '0');
 const NEAREST = 'r2';
-/** The default one, with the guide's two replicas. */
+/** The default topology, with the guide's two replicas. */
 function topology(): Topology {
   const all = loadTopology();
   const replicas = all.replicas.filter((r) => r in UNITS);
@@ -41,7 +41,7 @@ const makePackage = async () =>
   `${packageRoot}/${(await mustRun(['npm', 'run', '-s', '--prefix', packageRoot, 'package'])).trim()}`;
 const digest = (file: string) => createHash('sha256').update(readFileSync(file)).digest('hex');
 
-/** The operator's machine is this one, among the clients: its checkout, and an ssh configuration of its own. */
+/** The operator's machine is this one, in the clients' network: its checkout, with a separate ssh configuration. */
 async function asOperator(script: string): Promise<Output> {
   const { directory } = roots;
   const env = ['env', `HOME=${directory}/operator`, `PATH=${directory}/operator/bin:${process.env.PATH}`];
@@ -56,8 +56,9 @@ async function runOn(host: string, script: string): Promise<Output> {
 }
 
 /**
- * Runs every block of a section of the guide, in order; what several hosts do, they do at once, unless something
- * is to be looked at after each. @returns what each printed
+ * Runs every block of a section of the guide, in order. Commands for several hosts run at the same time, unless a
+ * check follows each of them.
+ * @returns the output of each
  */
 async function follow(section: string, between?: () => Promise<void>): Promise<string[]> {
   const said: string[] = [];
@@ -87,7 +88,7 @@ async function prepareOperator(): Promise<string> {
     `UserKnownHostsFile ${home}/.ssh/known_hosts`,
   ];
   writeFileSync(`${home}/.ssh/config`, `${config.join('\n')}\n`);
-  // ssh looks for its configuration in the account's home, whatever HOME says.
+  // ssh looks for its configuration in the account's home directory, whatever HOME says.
   writeFileSync(`${home}/bin/scp`, `#!/bin/sh\nexec /usr/bin/scp -q -F ${home}/.ssh/config "$@"\n`, {
     mode: 0o755,
   });
@@ -147,11 +148,11 @@ describe('the package', () => {
     }
   });
 
-  it('brings units that systemd-analyze finds nothing wrong with', async () => {
+  it('has units in which systemd-analyze finds no problem', async () => {
     for (const unit of Object.values(UNITS)) {
       const { status, stdout, stderr } = await guests.gateway.run(`systemd-analyze verify ${unit}.service`);
       expect([unit, status, stdout, stderr]).toEqual([unit, 0, '', '']);
-      // Of 100; an ordinary service has 96.
+      // Out of 100; an ordinary service has 96.
       await guests.gateway.must(
         `systemd-analyze security --no-pager --offline=true --threshold=30 ${unit}.service`,
       );
@@ -160,7 +161,7 @@ describe('the package', () => {
 });
 
 describe("the operator's guide", () => {
-  it('leads from there to a first connection that the nearest replica carries', async () => {
+  it('leads to a first connection that the nearest replica carries', async () => {
     await follow('Redis, on the origin');
     await follow('Start');
     const [page, why] = await follow('The first raced connection');
@@ -194,7 +195,7 @@ describe("the operator's guide", () => {
     expect((await guests.origin.run('redis-cli ping')).stdout).toContain('NOAUTH');
   });
 
-  it('says what to do day by day, and a broken configuration is left alone', async () => {
+  it('has the daily tasks, and a broken configuration does not affect other instances', async () => {
     const { gateway } = guests;
     const before = await gateway.show(UNITS.gateway, 'MainPID');
     await follow('Day by day');
@@ -205,7 +206,7 @@ describe("the operator's guide", () => {
     expect(status).not.toBe(0);
     const left = () => gateway.show('firstack-gateway@bad', 'ActiveState,SubState,ExecMainStatus,NRestarts');
     expect((await left()).split('\n').sort()).toEqual(['0', '78', 'failed', 'failed']);
-    // Where the registry is away it is tried again, and succeeds when that is back.
+    // While the registry is unavailable systemd restarts the role, until it succeeds.
     await guests.r1.must('systemctl stop firstack-replica@r1');
     await guests.origin.must('systemctl stop redis-server');
     await guests.r1.must('systemctl start --no-block firstack-replica@r1');
@@ -219,7 +220,7 @@ describe("the operator's guide", () => {
     expect(await waitUntil(whole, 60_000, 200)).toBe(true);
   });
 
-  it('upgrades under a connection that goes on', async () => {
+  it('is upgraded while a connection continues', async () => {
     const body = Buffer.alloc(8 << 20, 'firstack');
     writeFileSync(`${lab.webServer(NEAREST).blobDirectory}/upgrade`, body);
     const script = new URL('../support/keep-alive.mjs', import.meta.url).pathname;
@@ -251,7 +252,7 @@ describe("the operator's guide", () => {
     child.stdin!.end();
   });
 
-  it('is allowed all that configuration C needs', async () => {
+  it('has all rights that configuration C needs', async () => {
     const { address } = lab.topology.services[0];
     for (const host of ['r1', 'r2'] as const)
       await guests[host].must(`ip address add ${address}/32 dev lo; sysctl -w net.ipv4.ip_forward=1`);
@@ -259,11 +260,12 @@ describe("the operator's guide", () => {
       await guests[host].must(
         `sed -i 's/^configuration: A/configuration: C/' /etc/firstack/*.yaml; systemctl restart ${UNITS[host]}`,
       );
-    // Before its first race, so that it asks both.
+    // Waits before the first race, so that it asks both replicas.
     const whole = async () =>
       (await guests.gateway.show(UNITS.gateway, 'StatusText')).includes('replicas up 2 of 2');
     expect(await waitUntil(whole, 60_000, 200)).toBe(true);
-    // Under C its SYNs are tagged, and refused by whoever has not heard of the gateway yet.
+    // In configuration C the gateway's SYNs are tagged; a replica that does not know the gateway yet would refuse
+    // them.
     for (const host of ['r1', 'r2']) {
       const known = async () => {
         const status = await lab.exec(host, ['curl', '-s', 'http://127.0.0.1:7413/v1/status']);
@@ -279,7 +281,7 @@ describe("the operator's guide", () => {
       expect(await guests[host].show(UNITS[host], 'StatusText')).toContain('fastpath on');
   });
 
-  it('uninstalls, and nothing is left', async () => {
+  it('is uninstalled without leaving anything', async () => {
     await follow('Uninstall');
     for (const host of HOSTS) {
       const left = await guests[host].must(
@@ -293,7 +295,7 @@ describe("the operator's guide", () => {
     expect(page.stdout).toBe('served by origin\n');
   });
 
-  it('has no command that was not run here', () => {
+  it('has only commands that were run here', () => {
     expect(blocks.filter((b) => !done.has(b)).map((b) => b.line)).toEqual([]);
   });
 });

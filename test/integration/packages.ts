@@ -1,17 +1,20 @@
-/** Packages for the tests, unpacked: the last release, made from the history, and this checkout. */
+/** Packages for the tests, unpacked: the last release, made from the git history, and this checkout. */
 import { existsSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs';
 import { delimiter } from 'node:path';
 import { packageRoot } from '../../src/lab/paths.js';
 import { mustRun, run } from '../../src/lab/process.js';
 
-/** The release that an upgrade starts from. */
+/** The release from which an upgrade starts. */
 export const LAST_RELEASE = '951ab2e';
 
 interface Lockfile {
   packages: Record<string, { version?: string; integrity?: string; optional?: boolean }>;
 }
 
-/** Without what npm puts before it for its scripts: the host's own node is found, not the shipped one. */
+/**
+ * The PATH without the entries that npm adds for its scripts, so that the host's own node is found, not the shipped
+ * one.
+ */
 const PATH = (process.env.PATH ?? '')
   .split(delimiter)
   .filter((directory) => !directory.endsWith('node_modules/.bin'))
@@ -37,7 +40,7 @@ export async function thisCheckout(directory: string): Promise<string> {
   );
 }
 
-/** @throws Error when the history does not go back so far */
+/** @throws Error when the history does not contain the release */
 async function takeOut(commit: string, into: string): Promise<void> {
   const { status } = await run(['git', '-C', packageRoot, 'cat-file', '-e', `${commit}^{commit}`]);
   if (status !== 0)
@@ -49,7 +52,7 @@ async function takeOut(commit: string, into: string): Promise<void> {
   await mustRun(['sh', '-c', `git -C ${packageRoot} archive ${commit} | tar -x -C ${into}`]);
 }
 
-/** Whether all that the release's lockfile asks for is installed here in the same version. */
+/** Whether all packages of the release's lockfile are installed here in the same version. */
 function locksAgree(sources: string): boolean {
   const read = (file: string) => JSON.parse(readFileSync(file, 'utf8')) as Lockfile;
   const { packages: then } = read(`${sources}/package-lock.json`);
@@ -67,7 +70,7 @@ async function unpack(deb: string, into: string): Promise<string> {
   return `${into}/usr/lib/firstack`;
 }
 
-/** @returns what it printed, without the newline at its end */
+/** @returns its output, without the newline at its end */
 async function inHostsShell(directory: string, command: string): Promise<string> {
   const output = await mustRun(['env', `PATH=${PATH}`, 'sh', '-c', `cd '${directory}' && ${command}`]);
   return output.trim();

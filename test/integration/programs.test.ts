@@ -1,5 +1,5 @@
 /**
- * A program that the checkout does not have, an echo of UDP, is put into rooms of its own with one line in each
+ * A program that is not in the checkout, an echo of UDP, is added with its own rooms and one line in each
  * `programs.ts`, built, and run in the laboratory beside the race, on the same hosts and in the same processes.
  */
 import { execFileSync } from 'node:child_process';
@@ -16,7 +16,7 @@ import { withLab } from './lab-support.js';
 const ROLES = ['gateway', 'origin', 'replica'];
 const ECHO = `${packageRoot}/test/programs/echo`;
 const PORT = 7;
-/** Behind the gateway's LAN side, and not the origin's: addresses that only the echo answers for. */
+/** Addresses that only the echo answers, behind the gateway's LAN side but not the origin's. */
 const ADDRESSES = { gateway: '203.0.113.77', origin: '203.0.113.78' };
 const HOSTS = ['gateway', 'origin', 'r1', 'r2', 'r3'];
 const addressOn = (host: string): string => ADDRESSES[host as keyof typeof ADDRESSES] ?? wanAddress(host);
@@ -55,7 +55,7 @@ setTimeout(() => process.exit(1), 2000);
 const ask = async (lab: Lab, address: string, text: string): Promise<string> =>
   (await lab.exec('client', [process.execPath, '-e', SEND, address, String(PORT), text])).stdout.trim();
 
-/** The race's keys as a part of the file, and the echo's beside it. */
+/** The race's keys as one part of the file, and the echo's beside it. */
 const withEcho = (host: string, file: Record<string, unknown>): Record<string, unknown> => {
   const own = ['instance', 'lan', 'wan', 'registry', 'admin', 'log', 'prefixes', 'local', 'id', 'address'];
   const entries = Object.entries(file);
@@ -68,8 +68,8 @@ const withEcho = (host: string, file: Record<string, unknown>): Record<string, u
   };
 };
 
-describe('a program in rooms of its own', () => {
-  it('touches no file outside them but one line in each programs.ts', () => {
+describe('a program with its own rooms', () => {
+  it('changes no file outside them except one line in each programs.ts', () => {
     const changed = shell(
       `cd ${packageRoot} && for f in $(git ls-files src gateway origin replica); do cmp -s $f ${tree}/$f || echo $f; done`,
     );
@@ -98,7 +98,7 @@ describe('a program in rooms of its own', () => {
         };
         expect(status.programs.echo.counters['pass.echoed']).toBeGreaterThan(0);
         expect(status.programs.echo.fastpath.how).toBe('on');
-        // The race's own stand where they did before there were others.
+        // The race's status is still at the top level, as before there were other programs.
         expect(status.programs.race.counters).toEqual(status.counters);
         const cli = `${tree}/dist/src/cli.js`;
         const admin = `unix:${lab.roles.adminSocket(host)}`;
@@ -112,7 +112,7 @@ describe('a program in rooms of its own', () => {
         expect(metrics).toMatch(/firstack_packets_total\{program="race",/);
         const map = `${lab.state.bpfDirectory}/firstack/${lab.roles.instanceOf(host)}-echo/maps/datagrams`;
         const [{ value }] = JSON.parse(shell(`bpftool -j map dump pinned ${map}`)) as { value: string[] }[];
-        // What comes in by the WAN; the gateway's clients come by the LAN.
+        // Packets that arrive on the WAN; the gateway's clients send by the LAN.
         if (host !== 'gateway') expect(value.some((byte) => Number(byte) > 0)).toBe(true);
       }
       await lab.stopRoles();

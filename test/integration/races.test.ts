@@ -1,6 +1,6 @@
-// Must show 3 and 5 for the gateway's own races: the least round trip wins under A, B and C; under A no
-// software runs on the replicas, and the gateway may masquerade; what was learned costs no connection when
-// it no longer holds. And that a race explains itself, and distances are measured as is said.
+// Shows for the gateway's own races: in configurations A, B and C the least round trip wins; in A the replicas need
+// no software, and the gateway may masquerade; learned times that are no longer right make no connection fail. And
+// that a race can be explained, and that distances are measured as documented.
 import { describe, expect, it } from 'vitest';
 import type { RoleStatus } from '../../src/lab/admin-client.js';
 import type { Lab } from '../../src/lab/lab.js';
@@ -30,10 +30,11 @@ function servers(results: RequestResult[]): string[] {
   return [...new Set(results.map((r) => r.servedBy))];
 }
 
-/** By round trip r1 is nearest; by the way back, which an origin race finds, it would be r3. */
+/** By round trip r1 is nearest; by the delay back, which an origin race measures, r3 would be. */
 function asymmetric(): Topology {
   const topology = loadTopology('asymmetric');
-  // 80 ms there and back against 52: under B and C the roles' processes are on the way, on two cores.
+  // A round trip of 80 ms against 52, because in configurations B and C packets also pass the roles' processes, on
+  // two cores.
   topology.delaysMs.gateway.r3 = 70;
   return topology;
 }
@@ -43,7 +44,7 @@ describe.each([
   ['asymmetric', asymmetric(), 'r1'],
 ] as const)('topology %s', (_, topology, winner) => {
   it.each(CONFIGURATIONS)(
-    'the least round trip wins the races of a gateway under %s',
+    'the least round trip wins the races of a gateway in configuration %s',
     async (configuration) => {
       await withLab({ topology, roles: false }, async (lab) => {
         for (const race of OWN) {
@@ -87,7 +88,7 @@ async function nft(lab: Lab, text: string): Promise<void> {
 }
 
 describe('masquerading', () => {
-  it('is refused where replicas answer the client itself; that of others does not matter', async () => {
+  it('is refused where replicas answer the client directly, but not for other prefixes', async () => {
     await withLab({ topology: 'replica-nearest', roles: false }, async (lab) => {
       const check = async (configuration: RoleOptions['configuration'], race: RoleOptions['race']) => {
         await lab.roles.prepare({
@@ -118,22 +119,22 @@ describe('masquerading', () => {
   });
 });
 
-describe.each(CONFIGURATIONS)('configuration %s: the one that was learned', (configuration) => {
+describe.each(CONFIGURATIONS)('configuration %s: the learned winner', (configuration) => {
   const learned = { topology: 'replica-nearest', configuration, race: 'learned' } as const;
 
-  it('costs no connection when the paths to it are cut', async () => {
+  it('makes no connection fail when the paths to it are cut', async () => {
     await withLab(learned, async (lab) => {
       expect(servers(await requestMany(lab, 10, 2))).toEqual(['r2']);
       await lab.wan.setPaths({ 'gateway>r2': { lossPct: 100 }, 'r2>gateway': { lossPct: 100 } });
       const results = await requestMany(lab, 20, 4);
       expect(servers(results)).toEqual(['r1']);
-      // The hedge comes before the client sends its SYN again: a bound of the protocol.
+      // The hedge fires before the client retransmits its SYN: a bound of the protocol.
       expect(await lab.roles.counter('gateway', 'fired.hedge')).toBeGreaterThan(0);
       for (const r of results) expect(r.connectMs).toBeLessThan(1000);
     });
   });
 
-  it('nor when its server is killed', async () => {
+  it('makes no connection fail when its server is killed', async () => {
     await withLab(learned, async (lab) => {
       expect(servers(await requestMany(lab, 10, 2))).toEqual(['r2']);
       await lab.webServer('r2').kill();
@@ -151,7 +152,7 @@ async function explained(lab: Lab, which: string, ...more: string[]): Promise<Ex
   return JSON.parse(o.stdout);
 }
 
-/** What every candidate came to; all have answered by then. */
+/** The verdict on every candidate; all candidates have answered by then. */
 async function settled(lab: Lab, which: string, answers: number): Promise<Explanation> {
   const done = async () =>
     (await explained(lab, which)).race.candidates.filter((c) => c.replyUs !== null).length === answers;
@@ -163,8 +164,8 @@ async function settled(lab: Lab, which: string, answers: number): Promise<Explan
 
 const verdicts = (e: Explanation) => Object.fromEntries(e.race.candidates.map((c) => [c.id, c.verdict]));
 
-describe('a race explains itself', () => {
-  it("an origin's, with the origin's own account", async () => {
+describe('the explanation of a race', () => {
+  it("an origin race, with the origin's own record", async () => {
     await withLab({ topology: 'replica-nearest', configuration: 'A' }, async (lab) => {
       const { clientPort } = await request(lab);
       const which = `${CLIENT_ADDRESS}:${clientPort}`;
@@ -175,7 +176,7 @@ describe('a race explains itself', () => {
 
       const joined = await explained(lab, which, '--origin', admin(lab, 'origin'));
       expect(joined.disagreements).toEqual([]);
-      // The farthest gets its copy at once, the others the later the nearer they are.
+      // The farthest replica gets its copy at once; the nearer a replica is, the later it gets its copy.
       const held = joined.origin?.candidates.toSorted((a, b) => a.sentUs - b.sentUs).map((c) => c.id);
       expect(held).toEqual(['r2', 'r1', 'r3', 'origin']);
 
@@ -186,7 +187,7 @@ describe('a race explains itself', () => {
     });
   });
 
-  it("a gateway's: who was left out, and why", async () => {
+  it("a gateway's race: which replicas were left out, and why", async () => {
     await withLab({ topology: 'replica-nearest', configuration: 'A', race: 'gateway' }, async (lab) => {
       await lab.webServer('r3').kill();
       let which = '';
@@ -204,13 +205,13 @@ describe('a race explains itself', () => {
     });
   });
 
-  it('a learned one: who was asked alone, who wins for whom', async () => {
+  it('a learned race: which candidate was asked alone, and which wins for which clients', async () => {
     await withLab({ topology: 'replica-nearest', configuration: 'A', race: 'learned' }, async (lab) => {
       const first = `${CLIENT_ADDRESS}:${(await request(lab)).clientPort}`;
       const e = await settled(lab, first, 4);
       expect(verdicts(e)).toEqual({ r2: 'won', r1: 'reset', origin: 'reset', r3: 'reset' });
 
-      // One in fifty races again: ten in a row do not.
+      // One connection in fifty is raced again; of these ten none is.
       servers(await requestMany(lab, 10, 1));
       const alone = await cli('races', '--last', '10', '--json', '--admin', admin(lab));
       const records = alone.stdout
@@ -235,7 +236,7 @@ describe('a race explains itself', () => {
     });
   });
 
-  it('and says so when it cannot', async () => {
+  it('is an error when there is no such race or role', async () => {
     await withLab({ topology: 'replica-nearest', configuration: 'A' }, async (lab) => {
       for (const which of ['last', '192.0.2.2:1']) {
         const o = await cli('explain', which, '--admin', admin(lab));
@@ -258,7 +259,7 @@ type Status = Omit<RoleStatus, 'candidates'> & {
 const status = async (lab: Lab, host: string) => (await lab.roles.status(host)) as unknown as Status;
 
 describe('the distance to a replica', () => {
-  it('is one way where clocks are known to be synchronized, half a round trip where not', async () => {
+  it('is one-way where clocks are known to be synchronized, and half a round trip elsewhere', async () => {
     const topology = loadTopology('replica-nearest');
     topology.delaysMs.origin.r2 = 90;
     topology.delaysMs.r2.origin = 50;
@@ -271,7 +272,7 @@ describe('the distance to a replica', () => {
         return r2?.measure === measure && Math.abs((r2.distanceMs ?? 0) - ms) < 2;
       };
       expect(await waitUntil(near, 10_000), `${measure} ${ms} ms`).toBe(true);
-      // The others' clocks are not known to be right.
+      // The other replicas' clocks are not known to be synchronized.
       const { candidates } = await status(lab, 'origin');
       expect(candidates.filter((c) => c.id !== 'r2').map((c) => c.measure)).toEqual(['rtt/2', 'rtt/2']);
       await lab.stopRoles();
@@ -279,7 +280,7 @@ describe('the distance to a replica', () => {
     await withLab({ topology, roles: false }, async (lab) => {
       await measured(lab, { changes }, 'one-way', 90);
       await measured(lab, { clockOffsetsMs: { r2: 40 } }, 'rtt/2', 70);
-      // One end's word is not enough; and the laboratory's clocks do differ.
+      // Both ends must declare their clocks synchronized, and the laboratory's clocks do differ.
       await measured(lab, { changes: { r2: synchronized }, clockOffsetsMs: { r2: 40 } }, 'rtt/2', 70);
       await measured(lab, { changes, clockOffsetsMs: { r2: 40 } }, 'one-way', 130);
     });

@@ -1,4 +1,4 @@
-// A Redis that dies under Sentinels, and hosts whose clocks are minutes off.
+// A Redis with Sentinels that dies, and hosts whose clocks are minutes off.
 import { describe, expect, it } from 'vitest';
 import { pause, waitUntil } from '../../src/lab/process.js';
 import { requestMany } from '../../src/lab/requests.js';
@@ -45,7 +45,7 @@ describe('Sentinel', () => {
       const sentinels = [0, 1, 2].map((n) => `${WAN_ADDRESS}:${SENTINEL + n}`).join(',');
       const url = `redis+sentinel://${sentinels}/registry`;
       await lab.startRoles({ registryUrls: Object.fromEntries(lab.roles.hosts.map((h) => [h, url])) });
-      // The Sentinels know the replica, and each other, before anything fails.
+      // Waits until the Sentinels know the replica and each other, before the failure.
       expect(
         await waitUntil(async () => /master_link_status:up/.test(await second.info('replication')), 10_000),
       ).toBe(true);
@@ -55,7 +55,7 @@ describe('Sentinel', () => {
         expect(
           await waitUntil(async () => /role:master/.test(await second.info('replication')), 20_000),
         ).toBe(true);
-        // The longest pause between two attempts; each may take a question to a Sentinel that knows no better yet.
+        // The longest pause between two attempts; in each attempt a Sentinel may still name the old master.
         await everywhere(lab, lab.roles.hosts, isConnected, 2 * 1250 + TWO_HEARTBEATS_MS);
         for (const host of READERS)
           expect((await lab.roles.status(host))!.applied.replicasUp).toEqual(['r1', 'r2', 'r3']);
@@ -70,13 +70,13 @@ describe('a clock that is minutes off', () => {
   const offsetMs = 5 * EPOCH_SECONDS * 1000;
   const nearest = 'r2';
 
-  it("the gateway's: tags are refused and the origin serves; a race without tags does not care; it is said", async () => {
+  it('of the gateway: tags are refused and the origin serves; races without tags go on; it is reported', async () => {
     await withLab({ name: name(), race: 'origin', clockOffsetsMs: { gateway: offsetMs } }, async (lab) => {
       const redis = await client({ path: lab.redis.socket });
       const results = await requestMany(lab, 20, 2);
       expect(results.map((r) => [r.error, r.servedBy])).toEqual(results.map(() => ['', 'origin']));
       expect(await lab.roles.counter('origin', 'tag.stale')).toBeGreaterThan(0);
-      // Records live by Redis's clock.
+      // Records expire by Redis's clock.
       await withClient(lab, () => expectConvergence(lab, redis));
 
       const { clockOffsetMs } = (await lab.roles.status('gateway'))!.registry;
@@ -98,7 +98,7 @@ describe('a clock that is minutes off', () => {
         ).toEqual(raced.map(() => ['', nearest]));
         expect(logOf(lab, 'gateway')).toContain('clock is 320 s behind');
       }
-      // Under C a gateway's own race is tagged: the replicas refuse, the origin serves.
+      // In configuration C a gateway's own race is tagged: the replicas refuse the tags, and the origin serves.
       await lab.stopRoles();
       await lab.startRoles({ configuration: 'C', race: 'gateway', clockOffsetsMs: { gateway: offsetMs } });
       const tagged = await requestMany(lab, 10, 2);
@@ -106,7 +106,7 @@ describe('a clock that is minutes off', () => {
     });
   });
 
-  it("a replica's: it alone refuses, and the next nearest serves", async () => {
+  it('of a replica: only this replica refuses, and the next nearest serves', async () => {
     const clockOffsetsMs = { [nearest]: -offsetMs };
     await withLab({ name: name(), race: 'origin', clockOffsetsMs }, async (lab) => {
       const results = await requestMany(lab, 10, 2);

@@ -1,5 +1,5 @@
-// The registry slow, stalled, refusing, or with a view that has grown old: no connection fails, it is said, and
-// afterwards every role knows within two heartbeats what changed. No packet ever waits for Redis.
+// A slow, stalled or refusing registry, or an old view: no connection fails, the fault is reported, and afterwards
+// every role knows all changes within two heartbeats. No packet ever waits for Redis.
 import { describe, expect, it } from 'vitest';
 import { pause, signal, waitUntil } from '../../src/lab/process.js';
 import { requestMany } from '../../src/lab/requests.js';
@@ -21,7 +21,7 @@ import {
 const name = () => `reg-${freshName()}`;
 
 describe('a registry', () => {
-  it('that is slow, 300 ms each way: nobody is lost, and every change is known in two heartbeats', async () => {
+  it('that is slow, 300 ms each way: no role is forgotten, and every change is known in two heartbeats', async () => {
     await withLab({ name: name(), roles: false }, async (lab) => {
       const proxy = new SlowProxy(lab);
       await proxy.listen();
@@ -30,7 +30,7 @@ describe('a registry', () => {
         const hosts = lab.roles.hosts;
         await lab.startRoles({ registryUrls: Object.fromEntries(hosts.map((h) => [h, proxy.url])) });
         proxy.delayMs = 300;
-        // There is always news to read, and what it is about is not news: reading it must not keep the rest waiting.
+        // The stream always names a record that has not changed; reading it must not delay other changes.
         const news = setInterval(
           () => void redis.xadd('firstack:v1:changes:replica', '*', 'id', 'r1').catch(() => {}),
           50,
@@ -54,14 +54,14 @@ describe('a registry', () => {
     });
   });
 
-  it('that stalls for ten seconds: connections are made and served all the while, with the view as it was', async () => {
+  it('that stalls for ten seconds: connections are made and served meanwhile, with the last view', async () => {
     await withLab({ name: name() }, async (lab) => {
       const redis = await client({ path: lab.redis.socket });
       const server = lab.state.find('redis')!;
       await withClient(lab, async () => {
         signal(server, 'SIGSTOP');
         const stoppedAt = performance.now();
-        // One dies in the dark: what the others know of it grows stale, and does no harm.
+        // A replica dies meanwhile: the other roles' records of it become stale, which does no harm.
         await lab.killRole('r3');
         for (const host of [...READERS, 'r1', 'r2'])
           expect(await waitUntil(async () => (await readiness(lab, host)).status === 503, 6000)).toBe(true);
@@ -78,7 +78,8 @@ describe('a registry', () => {
 
         signal(server, 'SIGCONT');
         await everywhere(lab, [...READERS, 'r1', 'r2'], isConnected, TWO_HEARTBEATS_MS);
-        // Everybody is given three heartbeats to state their records again; who has not is gone within two more.
+        // All roles have three heartbeats to publish their records again; a role that has not is forgotten within two
+        // more.
         await everywhere(
           lab,
           READERS,
@@ -93,7 +94,7 @@ describe('a registry', () => {
     });
   });
 
-  it('that is emptied: nobody is forgotten, and changes are known in two heartbeats', async () => {
+  it('that is emptied: no role is forgotten, and changes are known in two heartbeats', async () => {
     await withLab({ name: name() }, async (lab) => {
       const redis = await client({ path: lab.redis.socket });
       await withClient(lab, async () => {

@@ -1,4 +1,4 @@
-// The registry behind passwords, ACL rules and certificates: right ones suffice, wrong ones are told in one line.
+// A registry with passwords, ACL rules and certificates: the right ones suffice, a wrong one is reported in one line.
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -28,7 +28,7 @@ const name = () => `reg-${freshName()}`;
 const PORT = 6390;
 
 const README = readFileSync(fileURLToPath(new URL('../../src/registry/README.md', import.meta.url)), 'utf8');
-/** The rules as the page gives them. */
+/** The rules as src/registry/README.md has them. */
 const RULES = README.split('\n').filter((l) => l.startsWith('user firstack-'));
 const roleOf = (host: string) => (host === 'gateway' || host === 'origin' ? host : 'replica');
 const urls = (lab: Lab, scheme = 'redis') =>
@@ -36,7 +36,7 @@ const urls = (lab: Lab, scheme = 'redis') =>
     lab.roles.hosts.map((h) => [h, `${scheme}://firstack-${roleOf(h)}:PASSWORD@${WAN_ADDRESS}:${PORT}`]),
   );
 
-/** Starts a host's role once more with another registry: it must not come up. */
+/** Starts a host's role again with another registry: the start must fail. */
 async function refusedStart(lab: Lab, host: string, registry: string, file = lab.roles.configFile(host)) {
   const argv = [
     process.execPath,
@@ -54,7 +54,7 @@ async function refusedStart(lab: Lab, host: string, registry: string, file = lab
 }
 
 describe('a registry with a user per role', () => {
-  it('carries the fleet by the documented rules, denies the rest, and may change its mind', async () => {
+  it('serves the fleet by the documented rules only, and may change passwords and rules', async () => {
     await withLab({ name: name(), roles: false }, async (lab) => {
       const remote = await startRemoteRedis(lab, 'acl', [`port ${PORT}`, ...RULES]);
       const admin = await client({ path: remote.socket });
@@ -62,7 +62,8 @@ describe('a registry with a user per role', () => {
       await withClient(lab, async () => {
         await expectConvergence(lab, admin);
 
-        // A password changed under a running role: it goes on with what it knows, says so, and comes back.
+        // The password of a running role changes: the role continues with its last view, reports the refusal, and
+        // connects again.
         await admin.acl('SETUSER', 'firstack-gateway', 'resetpass', '>other');
         await admin.client('KILL', 'USER', 'firstack-gateway');
         const refused = async () => (await readiness(lab, 'gateway')).body.includes('registry refuses us');
@@ -74,7 +75,7 @@ describe('a registry with a user per role', () => {
         expect(logOf(lab, 'gateway')).toContain('registry refuses us');
         expect((await lab.roles.status('gateway'))!.applied.replicasUp).toEqual(['r1', 'r2', 'r3']);
 
-        // And at a first start: one line, and the exit code of a configuration that is wrong.
+        // At a first start: one line, and the exit code for a wrong configuration.
         const start = await refusedStart(lab, 'gateway', urls(lab).gateway);
         expect(start).toMatchObject({
           status: 78,
@@ -82,18 +83,18 @@ describe('a registry with a user per role', () => {
         });
 
         await admin.acl('SETUSER', 'firstack-gateway', 'resetpass', '>PASSWORD');
-        // The longest pause between two attempts, then it is as it was.
+        // The longest pause between two attempts; then everything is as before.
         await everywhere(lab, ['gateway'], isConnected, 1250 + TWO_HEARTBEATS_MS);
         await expectConvergence(lab, admin);
 
-        // A right that is taken away is said, too.
+        // The removal of a right is reported too.
         await admin.acl('SETUSER', 'firstack-replica', '-set');
         const denied = async () => /refuses us.*NOPERM/.test((await readiness(lab, 'r1')).body);
         expect(await waitUntil(denied, 3 * HEARTBEAT_MS)).toBe(true);
         await admin.acl('SETUSER', 'firstack-replica', '+set');
         await everywhere(lab, ['r1', 'r2', 'r3'], isConnected, TWO_HEARTBEATS_MS);
       });
-      // Nobody needed more than the page gives, but for what was taken away.
+      // No role needed more rights than the page lists, except for the right that was removed.
       const log = (await admin.acl('LOG')) as unknown as string[][];
       const denials = log.map((e) => `${e[e.indexOf('username') + 1]} ${e[e.indexOf('object') + 1]}`);
       expect(denials.filter((d) => d !== 'firstack-replica set' && d !== 'firstack-gateway auth')).toEqual(
@@ -138,7 +139,7 @@ describe('a registry with a user per role', () => {
   });
 });
 
-/** An authority, and what it signed. */
+/** A certificate authority, and certificates that it signed. */
 async function authority(prefix: string): Promise<{ ca: string; cert: string; key: string }> {
   const file = (n: string) => join(HOME, `${prefix}-${n}`);
   const openssl = (...args: string[]) => mustRun(['openssl', ...args]);
@@ -168,7 +169,7 @@ async function authority(prefix: string): Promise<{ ca: string; cert: string; ke
 }
 
 describe('a registry in TLS', () => {
-  it('with an authority of its own, and certificates both ways', async () => {
+  it('with a private authority, and certificates at both ends', async () => {
     const [ours, other] = await Promise.all([authority('ours'), authority('other')]);
     await withLab({ name: name(), roles: false }, async (lab) => {
       const tls = [`tls-port ${PORT}`, 'port 0', `tls-ca-cert-file ${ours.ca}`, 'tls-auth-clients yes'];
@@ -191,7 +192,7 @@ describe('a registry in TLS', () => {
         return refusedStart(lab, 'gateway', registryUrls.gateway, path);
       };
       const told = (message: RegExp) => ({ status: 78, lines: [expect.stringMatching(message)] });
-      // Somebody else's authority; none at all; no certificate of our own; a file that is not there; TLS to no TLS.
+      // Another authority; no authority; no client certificate; a missing file; TLS to a port without TLS.
       expect(await withFiles('wrong', { ...registryTls, caFile: other.ca })).toMatchObject(
         told(/^FSA_REGISTRY_TLS: .*(certificate|signature)/),
       );

@@ -1,5 +1,5 @@
-// The bench of fleets runs at a small size, says what it promises, and leaves nothing behind. Its figures are read from
-// a run of its own (src/registry/README.md); here stand only the bounds of the protocol.
+// The bench of fleets runs at a small size, prints its figures in the documented form, and leaves nothing behind. The
+// figures come from a separate run (src/registry/README.md); only bounds of the protocol are asserted here.
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -35,13 +35,13 @@ describe('a fleet of 200 replicas and 20 gateways', () => {
     const [f, ...more] = JSON.parse(stdout) as RegistryFigure[];
     expect(more).toEqual([]);
     expect(f).toMatchObject({ replicas: 200, gateways: 20, services: 20, origins: 1 });
-    // Everybody has a connection; so have the gateway that is watched alone, and the bench.
+    // Every role has a connection, as do the gateway that is measured alone, and the bench.
     expect(f.connections).toBeGreaterThanOrEqual(200 + 20 + 1 + 1);
     expect(f.convergenceMs.samples).toBeGreaterThan(50);
     expect(f.convergenceMs.max).toBeLessThan(2 * HEARTBEAT_MS);
     expect(f.deathMs!.samples).toBeGreaterThanOrEqual(5);
     expect(f.deathMs!.max).toBeLessThan(3 * HEARTBEAT_MS + 2 * HEARTBEAT_MS);
-    // A heartbeat is one SET per role; nobody but the sweeper scans.
+    // A heartbeat is one SET per role; only the sweeper scans.
     expect(f.opsByCommand.set).toBeGreaterThan(200);
     expect(f.opsByCommand.set).toBeLessThan(1.3 * (200 + 20 + 20 + 20));
     expect(f.opsByCommand.scan).toBeLessThanOrEqual(2);
@@ -50,8 +50,8 @@ describe('a fleet of 200 replicas and 20 gateways', () => {
     expect(readdirSync(HOME).filter((d) => d.startsWith('firstack-registry-'))).toEqual([]);
   });
 
-  it('is told one size or none', async () => {
+  it('has both sizes given or none', async () => {
     const { status, stderr } = await bench('--replicas', '200');
-    expect([status, stderr]).toEqual([2, 'FSA_USAGE: --replicas and --gateways go together\n']);
+    expect([status, stderr]).toEqual([2, 'FSA_USAGE: --replicas and --gateways must be given together\n']);
   });
 });

@@ -1,5 +1,5 @@
-// Registries that can go wrong, and what the tests of them have in common: a client that never stops, and how long
-// every role takes to know what changed.
+// Registries with faults, and what their tests have in common: a client that sends requests all the time, and the
+// time until every role knows a change.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { Redis, type RedisOptions } from 'ioredis';
@@ -11,12 +11,12 @@ import { isAlive, type ProcessId, signal, tail, waitUntil } from '../../src/lab/
 import { type RequestResult, requestMany } from '../../src/lab/requests.js';
 
 export const HEARTBEAT_MS = 1000;
-/** What asking the roles, and their own 20 ms before they apply a change, may add to two heartbeats. */
+/** What the test's queries, and the 20 ms before a role applies a change, may add to two heartbeats. */
 export const TWO_HEARTBEATS_MS = 2 * HEARTBEAT_MS + 150;
-/** The WAN's own address on the gateway's link: every host reaches it. */
+/** The WAN's own address on the gateway's link, which every host can reach. */
 export const WAN_ADDRESS = '198.18.1.1';
 
-/** New connections, one after another and several at once, until `end`. None may have failed. */
+/** Opens connections, several at a time, until `end`. None may have failed. */
 export class Client {
   readonly results: RequestResult[] = [];
   #going = true;
@@ -43,7 +43,7 @@ export async function withClient<T>(lab: Lab, body: () => Promise<T>): Promise<T
   }
 }
 
-/** Waits for every host to be so. @returns the milliseconds that it took, at most about `timeoutMs` */
+/** Waits until a condition is true on every host. @returns the milliseconds that it took, at most about `timeoutMs` */
 export async function everywhere(
   lab: Lab,
   hosts: readonly string[],
@@ -66,12 +66,12 @@ export async function everywhere(
 }
 
 export const isConnected = (status: RoleStatus) => status.registry.connected;
-/** Who goes by the replicas. */
+/** The roles that follow replicas. */
 export const READERS = ['gateway', 'origin'];
 
 /**
- * A replica leaves and comes back; whoever goes by replicas must know within two heartbeats each time.
- * @param redis sees what the replica has stated, without the fault
+ * A replica leaves and comes back; each time, the roles that follow replicas must know it within two heartbeats.
+ * @param redis a connection without the fault, to see what the replica has published
  */
 export async function expectConvergence(lab: Lab, redis: Redis, replica = 'r3'): Promise<void> {
   await lab.stopRole(replica);
@@ -103,7 +103,7 @@ export const readiness = async (lab: Lab, host: string) => {
 
 export const logOf = (lab: Lab, host: string) => readFileSync(lab.roles.logFile(host), 'utf8');
 
-/** A connection of the test's own. */
+/** A connection that only this test uses. */
 export async function client(options: RedisOptions): Promise<Redis> {
   const redis = new Redis({
     ...options,
@@ -116,7 +116,7 @@ export async function client(options: RedisOptions): Promise<Redis> {
   return redis;
 }
 
-/** Between the roles and Redis: holds what goes through, either way. */
+/** A proxy between the roles and Redis that delays bytes in both directions. */
 export class SlowProxy {
   delayMs = 0;
   readonly path: string;
@@ -156,7 +156,7 @@ export interface RemoteRedis {
   socket: string;
 }
 
-/** A Redis with an address, on the WAN: Unix sockets know no TLS, and Sentinels no Unix sockets. */
+/** A Redis with an address on the WAN, because Unix sockets have no TLS, and Sentinels use no Unix sockets. */
 export async function startRemoteRedis(lab: Lab, name: string, lines: string[]): Promise<RemoteRedis> {
   const [file, log] = [`${lab.directory}/${name}.conf`, `${lab.directory}/${name}.log`];
   const socket = `${lab.directory}/${name}.sock`;

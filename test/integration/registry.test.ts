@@ -1,5 +1,5 @@
-// Must show 7: registration, heartbeat expiry, late start, restart and loss of Redis while running: the
-// service goes on, and it is said.
+// Shows registration, expiry by heartbeat, late start, and restart and loss of Redis while the roles run: the service
+// continues, and the fault is reported.
 import { readFileSync } from 'node:fs';
 import { Redis } from 'ioredis';
 import { unpack } from 'msgpackr';
@@ -11,7 +11,7 @@ import { type RequestResult, request, requestMany } from '../../src/lab/requests
 import { withLab } from './lab-support.js';
 
 const PREFIX = 'firstack:v1:';
-// Beside the records stand the streams that name what changed, an index for each kind, the epoch and the lease.
+// Besides records there are the streams of changes, an index for each kind, the epoch and the lease.
 const isRecord = (key: string) => /^firstack:v1:(service|replica|gateway|origin|proximity):/.test(key);
 
 async function withRedis<T>(lab: Lab, body: (redis: Redis) => Promise<T>): Promise<T> {
@@ -41,7 +41,7 @@ const isReady = async (lab: Lab, host: string) =>
 const servedBy = (lab: Lab, name: string) => async () => (await request(lab)).servedBy === name;
 
 describe('Redis', () => {
-  it('holds one record per role, with a life of three heartbeats', async () => {
+  it('holds one record per role, which expires after three heartbeats', async () => {
     await withLab({ configuration: 'A' }, async (lab) => {
       const instance = lab.roles.instanceOf('origin');
       expect((await keys(lab)).sort()).toEqual(
@@ -52,7 +52,7 @@ describe('Redis', () => {
         expect(replica).toMatchObject({ v: 1, id: 'r2', address: '198.18.12.2', state: 'up' });
         const service = unpack((await redis.getBuffer(`${PREFIX}service:web`)) as Buffer);
         expect(service).toMatchObject({ v: 1, name: 'web', configuration: 'A', ports: [80] });
-        // What nobody waits for goes in with the next heartbeat, and the first measurement is a guess.
+        // A change that can wait is announced with the next heartbeat, and the first measurement is inaccurate.
         const delays = Object.entries({ r1: 55, r2: 70, r3: 40 });
         const measured = async () => {
           const origin = unpack((await redis.getBuffer(`${PREFIX}origin:${instance}`)) as Buffer);
@@ -64,7 +64,7 @@ describe('Redis', () => {
           expect(ttl).toBeGreaterThan(0);
           expect(ttl).toBeLessThanOrEqual(3000);
         }
-        // No secret is in there.
+        // The registry contains no secret.
         const secret = /secret: (\w+)/.exec(
           readFileSync(`${lab.directory}/master.key`, 'utf8'),
         )?.[1] as string;
@@ -75,7 +75,7 @@ describe('Redis', () => {
     });
   });
 
-  it('forgets a replica that was killed, and knows one that starts late', async () => {
+  it('forgets a replica that was killed, and learns of one that starts late', async () => {
     await withLab({ configuration: 'B' }, async (lab) => {
       allOk(await requestMany(lab, 5, 5), 'r2');
       await lab.killRole('r2');
@@ -85,13 +85,13 @@ describe('Redis', () => {
       expect(await waitUntil(async () => (await keys(lab)).includes('replica:r2'), 8000)).toBe(true);
       expect(await waitUntil(servedBy(lab, 'r2'), 8000)).toBe(true);
       allOk(await requestMany(lab, 5, 5), 'r2');
-      // One that is stopped withdraws at once.
+      // A replica that is stopped withdraws its record at once.
       await lab.stopRole('r2');
       expect(await keys(lab)).not.toContain('replica:r2');
     });
   });
 
-  it('lost while running: the service goes on and it is said; back, and wiped, all is as before', async () => {
+  it('lost while roles run, and back empty: the service continues, and the loss is reported', async () => {
     await withLab({ configuration: 'C' }, async (lab) => {
       let going = true;
       const results: RequestResult[] = [];
@@ -108,7 +108,7 @@ describe('Redis', () => {
           'registry lost: going on with the last view',
         );
       }
-      // Longer than every record's life.
+      // Longer than the time to live of every record.
       await new Promise((resolve) => setTimeout(resolve, 5000));
       allOk(await requestMany(lab, 10, 5), 'r2');
 
@@ -121,13 +121,13 @@ describe('Redis', () => {
       await new Promise((resolve) => setTimeout(resolve, 4000));
       going = false;
       await load;
-      // Not one request failed, or went elsewhere, in all that time.
+      // In all that time no request failed, or was served by another machine.
       allOk(results, 'r2');
       expect(results.length).toBeGreaterThan(50);
     });
   });
 
-  it('emptied while running: nobody notices', async () => {
+  it('emptied while roles run: no request is affected', async () => {
     await withLab({ configuration: 'A' }, async (lab) => {
       await withRedis(lab, (redis) => redis.flushall());
       const results = await requestMany(lab, 60, 5);
@@ -137,7 +137,7 @@ describe('Redis', () => {
     });
   });
 
-  it('a record that does not fit is left out, and said', async () => {
+  it('a record that does not match its schema is left out, and logged', async () => {
     await withLab({ configuration: 'A' }, async (lab) => {
       await withRedis(lab, async (redis) => {
         await redis.set(`${PREFIX}replica:evil`, Buffer.from([0xc1]));

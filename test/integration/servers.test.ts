@@ -1,5 +1,5 @@
-// An origin in front of several servers: weights, health, and flows that follow their SYN's choice through changes of
-// the set; remote servers; services side by side that replicas may and may not carry.
+// An origin before several servers: weights, health, and flows that stay at their SYN's server when the set changes;
+// remote servers; services with and without replicas side by side.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -18,12 +18,12 @@ import { withLab } from './lab-support.js';
 const SERVICE = '203.0.113.10';
 const script = fileURLToPath(new URL('../support/kept-connections.mjs', import.meta.url));
 
-/** The origin is nearest, and has so many servers. */
+/** The origin is nearest, and has this many servers. */
 function topology(servers: number): Topology {
   return { ...loadTopology('origin-nearest'), servers: serversOf(servers) };
 }
 
-/** Connections that are kept; each call asks every one of them again. */
+/** Connections that stay open; each call sends a request on every one of them. */
 function keep(lab: Lab, firstPort: number, count: number, port = 80) {
   const argv = [process.execPath, script, SERVICE, String(port), String(firstPort), String(count)];
   const child = lab.spawnIn('client', argv, { stdio: ['pipe', 'pipe', 'inherit'] });
@@ -32,7 +32,7 @@ function keep(lab: Lab, firstPort: number, count: number, port = 80) {
     async ask(): Promise<string[]> {
       child.stdin!.write('ask\n');
       const { value, done } = await lines.next();
-      if (done) throw new Error('the connections are gone');
+      if (done) throw new Error('the connections have ended');
       return JSON.parse(value as string) as string[];
     },
     reset: () => child.stdin!.write('reset\n'),
@@ -62,7 +62,7 @@ function writeServers(lab: Lab, servers: Server[]): void {
   writeFileSync(path, stringify(file));
 }
 
-/** Changes the servers in the origin's file, tells the role, and waits until it says so. */
+/** Changes the servers in the origin's file, signals the role, and waits until it reports the change. */
 async function setServers(lab: Lab, servers: Server[]): Promise<void> {
   writeServers(lab, servers);
   process.kill(lab.roles.pid('origin')!, 'SIGHUP');
@@ -70,7 +70,7 @@ async function setServers(lab: Lab, servers: Server[]): Promise<void> {
     JSON.stringify((await statusOf(lab)).servers.map((x) => [x.server, x.weight]));
   const wanted = JSON.stringify(servers.map((s) => [s.address ?? s.replica, s.weight ?? 1]));
   expect(await waitUntil(async () => (await told()) === wanted, 5000)).toBe(true);
-  // The kernel has it a moment after the role says so.
+  // The kernel is changed a moment after the role reports it.
   await new Promise((resolve) => setTimeout(resolve, 400));
 }
 
@@ -80,9 +80,9 @@ const shareMoved = (a: string[], b: string[]): number => a.filter((s, i) => s !=
 const failures = (answers: string[]): string[] => answers.filter((a) => a.startsWith('error'));
 
 describe('sixteen servers', () => {
-  it('a flow follows its SYN through removal, return, death and restart; few new ones move', async () => {
+  it("a flow stays at its SYN's server through all changes; few new connections change servers", async () => {
     const hosts = serversOf(16);
-    // No replicas: every connection is a server's.
+    // No replicas: every connection goes to a server of the origin.
     await withLab({ topology: { ...blankTopology(0), servers: hosts }, race: 'origin' }, async (lab) => {
       const old = keep(lab, 10_000, 160);
       const before = await old.ask();
@@ -92,7 +92,7 @@ describe('sixteen servers', () => {
       probe.reset();
       expect(failures(all)).toEqual([]);
 
-      // The kernel takes the slots that TypeScript filled.
+      // The kernel uses the slots that TypeScript filled.
       const { serverSeed } = await statusOf(lab);
       const slots = maglev(hosts.map((h) => ({ name: serverAddress(h), weight: 1 })));
       const word = (text: string): number => parseAddress(text)![3];
@@ -119,7 +119,7 @@ describe('sixteen servers', () => {
       probe.reset();
       expect(again).toEqual(all);
 
-      // Killed, the kernel goes on: old flows and new ones, each at its server.
+      // After a kill the kernel continues: old and new flows go to their servers.
       await lab.killRole('origin');
       expect(await old.ask()).toEqual(before);
       const alone = await probe.ask();
@@ -147,7 +147,7 @@ describe('sixteen servers', () => {
 });
 
 describe('servers', () => {
-  it('get connections by weight and health; a file that does not fit changes nothing', async () => {
+  it('get connections by weight and health; an invalid file changes nothing', async () => {
     await withLab({ topology: topology(3), race: 'learned' }, async (lab) => {
       const [a, b, c] = serversOf(3).map(serverAddress);
       await setServers(lab, [
@@ -190,30 +190,33 @@ describe('servers', () => {
     });
   });
 
-  // A remote server runs the replica role; a SYN reaches it tagged, so through the published race.
-  it.each(['A', 'B', 'C'] as const)('%s: a remote one serves what no replica may', async (configuration) => {
-    const two: Topology = {
-      ...topology(1),
-      services: [
-        { name: 'static', address: SERVICE, ports: [80], raceWindowMs: 500 },
-        { name: 'dynamic', address: '203.0.113.11', ports: [81], raceWindowMs: 500 },
-      ],
-    };
-    await withLab({ topology: two, roles: false }, async (lab) => {
-      const services = [
-        { ...two.services[0], replicable: true },
-        { ...two.services[1], replicable: false, servers: [{ replica: 'r3' }] },
-      ];
-      await lab.startRoles({ configuration, race: 'origin', changes: { origin: { services } } });
-      const served = async (url: string): Promise<string> =>
-        (await lab.exec('client', ['curl', '-s', '-m', '5', url])).stdout.trim();
-      // One is raced, and the nearest wins; the other has its one server, wherever it is.
-      expect(await served(`http://${SERVICE}/`)).toBe('served by origin');
-      for (let n = 0; n < 5; n++) expect(await served('http://203.0.113.11:81/')).toBe('served by r3');
-      const counters = (await lab.roles.status('origin'))!.counters;
-      expect(counters['drop.syn-to-remote-server']).toBe(5);
-    });
-  });
+  // A remote server runs the replica role. A SYN must reach it tagged, so the race is the published one.
+  it.each(['A', 'B', 'C'] as const)(
+    '%s: a remote server serves a service that is not replicable',
+    async (configuration) => {
+      const two: Topology = {
+        ...topology(1),
+        services: [
+          { name: 'static', address: SERVICE, ports: [80], raceWindowMs: 500 },
+          { name: 'dynamic', address: '203.0.113.11', ports: [81], raceWindowMs: 500 },
+        ],
+      };
+      await withLab({ topology: two, roles: false }, async (lab) => {
+        const services = [
+          { ...two.services[0], replicable: true },
+          { ...two.services[1], replicable: false, servers: [{ replica: 'r3' }] },
+        ];
+        await lab.startRoles({ configuration, race: 'origin', changes: { origin: { services } } });
+        const served = async (url: string): Promise<string> =>
+          (await lab.exec('client', ['curl', '-s', '-m', '5', url])).stdout.trim();
+        // One service is raced, and the nearest wins; the other has one server, wherever that is.
+        expect(await served(`http://${SERVICE}/`)).toBe('served by origin');
+        for (let n = 0; n < 5; n++) expect(await served('http://203.0.113.11:81/')).toBe('served by r3');
+        const counters = (await lab.roles.status('origin'))!.counters;
+        expect(counters['drop.syn-to-remote-server']).toBe(5);
+      });
+    },
+  );
 });
 
 describe('servers that come and go', () => {

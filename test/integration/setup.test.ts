@@ -1,4 +1,4 @@
-// deploy/setup.sh and the node that it is started with.
+// deploy/setup.sh, and the node with which it is started.
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,7 +9,7 @@ import { run } from '../../src/lab/process.js';
 const directory = mkdtempSync(join(tmpdir(), 'firstack-setup-'));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
-/** Set-up with a node that says it is of this version; '' is a node that cannot be run. */
+/** Runs the set-up with a node of the given version; '' is a node that cannot be run. */
 function setUpWith(version: string) {
   const node = join(directory, 'node');
   writeFileSync(node, version === '' ? '#!/bin/sh\nexit 127\n' : `#!/bin/sh\necho ${version}\n`);

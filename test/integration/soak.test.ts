@@ -1,5 +1,6 @@
-// A short soak, end to end: three configurations in one fleet, replicas drained, stopped, killed and brought back every
-// few seconds. No new connection fails, no byte is wrong, nothing is left; and the figures are those that it promises.
+// A short soak, end to end: three configurations in one fleet; replicas are drained, stopped, killed and brought back
+// every few seconds. No new connection fails, no byte is wrong, nothing is left behind; and the figures have the
+// documented form.
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -42,7 +43,7 @@ interface Figure {
   detail?: Record<string, unknown>;
 }
 
-it('replicas that come, go and die cost no new connection and no byte, and leave nothing', async () => {
+it('replicas that start, stop and are killed make no new connection fail and leave nothing behind', async () => {
   const directory = mkdtempSync(join(tmpdir(), 'firstack-soak-'));
   const svg = join(directory, 'soak.svg');
   try {
@@ -69,7 +70,7 @@ it('replicas that come, go and die cost no new connection and no byte, and leave
     expect(figures.filter((f) => f.met === 'no')).toEqual([]);
     expect(status).toBe(0);
 
-    // What is served and what was cut is all that was sent, and every kind of event had its turn.
+    // Served and cut connections add up to all, and every kind of event occurred.
     expect(Number(figure('served').value) + Number(figure('cut').value)).toBe(figure('connections').value);
     const schedule = figure('events').detail?.schedule as { kind: string }[];
     expect(new Set(schedule.map((e) => e.kind))).toEqual(new Set(KINDS));

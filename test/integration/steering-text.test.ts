@@ -1,4 +1,7 @@
-/** The nftables text of every role, read by `nft -c`, which changes nothing. It needs root, so it is here. */
+/**
+ * The nftables text of every role, checked by `nft -c`, which changes nothing. It needs root, so it is not a unit
+ * test.
+ */
 import { execFileSync } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
 import { Fleet } from '../../gateway/race/fleet.js';
@@ -36,7 +39,7 @@ const replica = (n: number): ReplicaRecord => ({
   clock: 'free',
 });
 
-describe('nft takes the steering', () => {
+describe('nft accepts the steering', () => {
   const gateway = readGatewayConfig({
     configFile: files.write(
       `${common}tag: {gatewayId: 1, keyFile: k}\nprefixes: [10.1.0.0/16, 10.3.0.0/24]\n`,
@@ -86,7 +89,7 @@ describe('nft takes the steering', () => {
     expect(check(replicaSteering(config, 't-1', [], 1480, 'on'))).toBe('');
   });
 
-  it('and refuses what is none', () => {
+  it('and nft refuses invalid text', () => {
     const bad = {
       ...gatewaySteering(gateway, 't-1', new Fleet(), { tunnelMtu: 1480, masqueraded: false, kernel: 'on' }),
       body: '  chain x { type nonsense }\n',

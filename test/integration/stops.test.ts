@@ -1,5 +1,5 @@
-// What a connection that has just begun survives at its replica: the role killed before the client's answer to the
-// SYN-ACK has arrived there, and the role stopped before the request has.
+// A connection that has just begun survives two events at its replica: the role is killed before the client's answer
+// to the SYN-ACK has arrived there, and the role is stopped before the request has.
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { describe, expect, it } from 'vitest';
@@ -7,10 +7,10 @@ import type { Lab } from '../../src/lab/lab.js';
 import { request } from '../../src/lab/requests.js';
 import { withLab } from './lab-support.js';
 
-/** Long enough to kill a process in between, and shorter than the first retransmission. */
+/** Long enough to kill a process meanwhile, and shorter than the first retransmission. */
 const FAR_MS = 800;
 
-/** Opens a connection, says so, and asks for the page once it is told to. */
+/** Opens a connection, prints that, and requests the page on a command. */
 const CLIENT = `
 const socket = require('net').connect(80, '203.0.113.10', () => console.log('connected'));
 let text = '';
@@ -53,7 +53,7 @@ describe.each(['B', 'C'] as const)('configuration %s: a connection', (configurat
     });
   });
 
-  it('that has begun is served by a role that is stopped, and the next one is not its own', async () => {
+  it('that has begun is still served by a role that is stopping, and the next connection is not', async () => {
     await withLab({ topology: 'replica-nearest', configuration }, async (lab) => {
       const client = connect(lab);
       await client.connected;

@@ -1,5 +1,5 @@
-// Must show 2: 100 MiB down and up through each configuration, SHA-256 equal at both ends; 200
-// connections at once. With what this host's kernel can carry, and through the TUN alone.
+// Shows transfers of 100 MiB down and up in each configuration with equal SHA-256 at both ends, and 200 connections
+// at the same time; both with the fast path of this host's kernel, and through the TUN only.
 import { createHash, randomBytes } from 'node:crypto';
 import { closeSync, createReadStream, mkdirSync, openSync, rmSync, writeSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
@@ -41,7 +41,7 @@ async function curl(lab: Lab, ...args: string[]): Promise<string> {
 const WAYS = CONFIGURATIONS.flatMap((c) => (['auto', 'off'] as const).map((f) => [c, f] as const));
 
 describe.each(WAYS)('configuration %s, fast path %s', (configuration, fastpath) => {
-  it('carries 100 MiB down and 100 MiB up unharmed, from and to the nearest replica', async () => {
+  it('carries 100 MiB down and 100 MiB up intact, from and to the nearest replica', async () => {
     await withLab({ topology: 'replica-nearest', configuration, fastpath }, async (lab) => {
       const replica = lab.webServer('r2');
       mkdirSync(replica.blobDirectory, { recursive: true });
@@ -60,9 +60,9 @@ describe.each(WAYS)('configuration %s, fast path %s', (configuration, fastpath) 
     });
   });
 
-  it('serves 200 connections at once, the first of all, from the nearest replica', async () => {
+  it('serves 200 connections at the same time, the first of the fleet, from the nearest replica', async () => {
     await withLab({ topology: 'replica-nearest', configuration, fastpath }, async (lab) => {
-      // One curl, 200 transfers, none of which waits for another's connection.
+      // One curl with 200 transfers, each on its own connection at once.
       const all = [
         '-Z',
         '--no-progress-meter',
@@ -76,7 +76,7 @@ describe.each(WAYS)('configuration %s, fast path %s', (configuration, fastpath) 
       expect(printed.split('\n').filter((l) => l === 'served by r2').length).toBe(200);
       const ports = printed.split('\n').filter((l) => /^\d+$/.test(l));
       expect(new Set(ports).size).toBe(200);
-      // The web server's own word: 200 clients' ports.
+      // The web server's own log has 200 client ports.
       const logged = () => lab.webServer('r2').accessLog();
       expect(await waitUntil(() => logged().length === 200, 3000)).toBe(true);
       expect(new Set(logged().map((l) => l.client)).size).toBe(200);

@@ -1,5 +1,5 @@
-// The device itself, on a real TUN: batches of what the kernel sends, as they lie in the arena, and what is written
-// back to it. A service on the host is the other end.
+// The device on a real TUN: batches of packets that the kernel sends, at their offsets in the arena, and packets that
+// are written back. The other end is a service on the host.
 import { execFileSync, spawn } from 'node:child_process';
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
@@ -27,7 +27,7 @@ beforeAll(async () => {
   tun = new Tun('fstest', { offload: true });
   tun.mtu = 65_535;
   tun.queueLength = 1000;
-  // Nobody else speaks on it.
+  // No other software sends on this interface.
   execFileSync('sysctl', ['-qw', 'net.ipv6.conf.fstest.disable_ipv6=1']);
   ip('link', 'set', 'fstest', 'multicast', 'off');
   ip('address', 'add', '10.9.0.1/24', 'dev', 'fstest');
@@ -62,7 +62,7 @@ async function send(payloads: readonly Uint8Array[]): Promise<void> {
 const payloadOf = (bytes: number, seed: number): Uint8Array =>
   Uint8Array.from({ length: bytes }, (_, k) => (k * 31 + seed) & 255);
 
-/** One batch. What was there before only stands behind its last packet, or between the packets. */
+/** Reads one batch. The former bytes must be unchanged between the packets and behind the last one. */
 function read(): Read {
   const arena = new Uint8Array(LIMIT * 4096 + SLOT).fill(POISON);
   const at = new Int32Array(LIMIT);
@@ -74,7 +74,7 @@ function read(): Read {
 const packet = (r: Read, i: number): Uint8Array => r.arena.subarray(r.at[i], r.at[i] + r.lengths[i]);
 
 describe('a TUN', () => {
-  it('gives a batch as it was sent, each packet with room in front of it, and nothing else is touched', async () => {
+  it('reads a batch unchanged, each packet with room in front of it, and changes no other bytes', async () => {
     const payloads = [0, 1, 63, 64, 65, 1000, 1, 9000, 2].map(payloadOf);
     await send(payloads);
     const r = read();
@@ -91,7 +91,7 @@ describe('a TUN', () => {
     expect(read().count).toBe(0);
   });
 
-  it('ends a batch with the packet that makes it large enough, and gives the rest with the next', async () => {
+  it('ends a batch with the packet that makes it large enough, and reads the rest with the next batch', async () => {
     const payloads = Array.from({ length: 7 }, (_, n) => payloadOf(40_000, n));
     await send(payloads);
     const [first, second] = [read(), read()];
@@ -102,7 +102,7 @@ describe('a TUN', () => {
       expect(Buffer.from(p.subarray(HEADERS)).equals(payloads[n]), `packet ${n}`).toBe(true);
   });
 
-  it('waits for a first packet as long as it is told to, and no longer than until it is there', async () => {
+  it('waits for a first packet for the given time at most, and ends when it comes', async () => {
     const arena = new Uint8Array(SLOT + 128);
     const lengths = new Int32Array(1);
     const waiting = (us: number): number =>
@@ -118,7 +118,7 @@ describe('a TUN', () => {
     expect(ipv4.daddr(new DataView(arena.buffer), PACKET_GAP)).toBe(0x0a090003);
   });
 
-  it('takes a batch, and says of each packet whether the kernel did', async () => {
+  it('writes a batch, and reports for each packet whether the kernel accepted it', async () => {
     const payloads = [5, 600, 30_000].map(payloadOf);
     await send(payloads);
     const r = read();
@@ -126,14 +126,14 @@ describe('a TUN', () => {
     socket.on('message', (message) => heard.push(message));
     const view = new DataView(r.arena.buffer);
     for (let i = 0; i < r.count; i++) {
-      // Back to where it came from: sums do not change by what changes places.
+      // Back to its sender: exchanging the addresses does not change the sums.
       const [from, to] = [ipv4.saddr(view, r.at[i]), ipv4.daddr(view, r.at[i])];
       view.setInt32(r.at[i] + 12, to);
       view.setInt32(r.at[i] + 16, from);
       view.setUint16(r.at[i] + 22, port);
       view.setUint16(r.at[i] + 20, 7);
     }
-    // The second is no IP packet any more.
+    // The second packet is no longer an IP packet.
     r.arena[r.at[1]] = 0;
     expect(tun.writeBatch(r.arena, r.at, r.lengths, r.count)).toBe(2);
     expect(r.lengths[1]).toBeLessThan(0);
@@ -142,7 +142,7 @@ describe('a TUN', () => {
     expect(heard.map((m) => Buffer.compare(m, payloads[m.length === 5 ? 0 : 2]))).toEqual([0, 0]);
   });
 
-  it('that is gone is said to be', () => {
+  it('that no longer exists is reported', () => {
     const other = new Tun('fsgone');
     ip('link', 'delete', 'fsgone');
     const at = Int32Array.of(PACKET_GAP);

@@ -1,5 +1,6 @@
 // An upgrade from the last release under load: each role is killed and started again at once from the new package
-// (src/adr/0008). No new connection fails, no long one breaks, and the new process adopts what the kernel carries.
+// (src/adr/0008). No new connection fails, no long connection breaks, and the new process adopts the flows that the
+// kernel carries.
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
@@ -19,14 +20,14 @@ import { CONFIGURATIONS } from '../../src/race/records.js';
 import { withLab } from './lab-support.js';
 import { lastRelease, thisCheckout } from './packages.js';
 
-/** Connections a second, over the three services, and for how long: all four roles are upgraded meanwhile. */
+/** Connections a second, over the three services, and the duration: all four roles are upgraded meanwhile. */
 const RATE = 200;
 const LOAD_S = 26;
-/** From a fleet that is ready to the next upgrade. */
+/** The pause between a ready fleet and the next upgrade. */
 const REST_MS = 2000;
-/** To one service on one replica. */
+/** The number of kept connections to one service on one replica. */
 const LONG_EACH = 4;
-/** The load's own local ports end at 30,000; what the system gives out begins at 32,768. */
+/** The load's own local ports end at 30,000; the system's ephemeral ports begin at 32,768. */
 const FIRST_LONG_PORT = 31_000;
 const ROUND_MS = 150;
 const REPLICAS = ['r1', 'r2'];
@@ -40,7 +41,7 @@ const SERVICES: Service[] = CONFIGURATIONS.map((configuration, n) => ({
   configuration,
 }));
 
-/** Two replicas as near as each other, so that both carry connections all the time; the origin is farther. */
+/** Two equally near replicas, so that both carry connections all the time; the origin is farther away. */
 function topology(): Topology {
   const t = blankTopology(REPLICAS.length);
   t.delaysMs.gateway.origin = t.delaysMs.origin.gateway = 40;
@@ -52,7 +53,7 @@ let before = '';
 let after = '';
 
 beforeAll(async () => {
-  // On a disk: two packages, unpacked, with a node each.
+  // A directory on a disk, because two unpacked packages contain a node each.
   directory = mkdtempSync('/var/tmp/firstack-upgrade-');
   before = await lastRelease(directory);
   after = await thisCheckout(directory);
@@ -69,12 +70,12 @@ function provide(lab: Lab, name: string, bytes: number): BlobFile {
   return { path: `/blob/${name}`, sha256: createHash('sha256').update(content).digest('hex') };
 }
 
-/** New connections at the rate, to all services; every body is hashed. */
+/** New connections at a constant rate, to all services; every body is hashed. */
 class Load {
   readonly unwell: Unwell[] = [];
   end: ClientEnd | undefined;
   scheduled = 0;
-  /** What the load's process said on stderr. */
+  /** The load process's output on stderr. */
   readonly over: Promise<string>;
 
   constructor(lab: Lab) {
@@ -101,11 +102,11 @@ class Load {
   }
 }
 
-/** Connections to one service that stay open, and are asked for a page again and again. */
+/** Connections to one service that stay open, with requests for a page again and again. */
 class LongConnections {
-  /** By connection: the machine that answered the first time, the same ever since. */
+  /** By connection: the machine that answered first, which must stay the same. */
   servedBy: string[] = [];
-  /** What was answered otherwise: each kind of answer once. */
+  /** Other answers, each kind once. */
   readonly broken = new Set<string>();
   rounds = 0;
   #stopped = false;
@@ -151,12 +152,12 @@ class LongConnections {
   }
 }
 
-/** To each service on each replica: while they are opened the other replica is drained. */
+/** Opens connections to each service on each replica; while they are opened the other replica is drained. */
 async function openLong(lab: Lab): Promise<LongConnections[]> {
   const all: LongConnections[] = [];
   const isRaced = async (replica: string) =>
     (await lab.roles.status('gateway'))?.applied.replicasUp.includes(replica) === true;
-  // The gateway asks a machine that it has never met only now and then: it meets all of them first.
+  // A learned race asks a new machine only now and then, so the gateway measures all of them first.
   for (const { address, ports } of SERVICES)
     for (let n = 0; n < 5; n++) await lab.exec('client', ['curl', '-s', `http://${address}:${ports[0]}/`]);
   for (const replica of REPLICAS) {
@@ -181,8 +182,8 @@ const flowsOf = async (lab: Lab, host: string): Promise<number | undefined> =>
   ((await lab.roles.status(host)) as Carrying | undefined)?.fastpath?.flows;
 
 /**
- * Kills a role and starts the new package's. @returns how many flows the new process says that the kernel carries,
- * the first time that it answers
+ * Kills a role and starts that of the new package.
+ * @returns how many flows the kernel carries, from the new process's first answer
  */
 async function upgrade(lab: Lab, host: string): Promise<number | undefined> {
   const log = lab.roles.logFile(host);
@@ -208,14 +209,15 @@ it.each([
   [['gateway', 'origin', 'r1', 'r2']],
   [['origin', 'r2', 'r1', 'gateway']],
   [['r1', 'gateway', 'r2', 'origin']],
-])('%j, one after another, costs no connection under A, B and C', async (order) => {
+])('%j, one after another, makes no connection fail in configurations A, B and C', async (order) => {
   const trees = Object.fromEntries(order.map((host) => [host, before]));
   await withLab({ topology: topology(), race: 'learned', trees }, async (lab) => {
     for (const host of order)
       expect(readlinkSync(`/proc/${lab.roles.pid(host)}/exe`)).toBe(`${before}/bin/node`);
     const long = await openLong(lab);
     const load = new Load(lab);
-    // Under A a replica has nothing to do once the race is over; what the origin carries is pinned nowhere.
+    // In configuration A a replica's role does nothing after the race, and the flows that the origin serves are
+    // pinned on no replica.
     const carries = (host: string): number =>
       long
         .filter((l) => host === 'gateway' || l.service.configuration !== 'A')

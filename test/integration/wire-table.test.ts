@@ -1,5 +1,5 @@
-// Must show 3 and 4: captures on the WAN agree with the wire table of DESIGN 1, row by row; the tag is in
-// the client's SYN on the WAN and in no SYN that a web server's stack sees; losers leave SYN-RECEIVED
+// Shows that captures on the WAN agree with the table of packet forms in this file, row by row; that the tag is in
+// the client's SYN on the WAN, and in no SYN that a web server's stack receives; and that losers leave SYN-RECEIVED
 // within one round trip plus 100 ms, by the captures' own timestamps.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Lab } from '../../src/lab/lab.js';
@@ -20,7 +20,7 @@ const NAMES: Record<string, string> = {
 const WINNER = 'r2';
 const LOSERS = ['r1', 'r3'];
 
-/** The distinct forms of the packets that fit, sorted. */
+/** The distinct forms of the packets that match, sorted. */
 function forms(packets: Captured[], fits: (p: Captured) => boolean): string[] {
   return [
     ...new Set(packets.filter((p) => p.tcp !== undefined && fits(p)).map((p) => form(p, NAMES))),
@@ -29,7 +29,7 @@ function forms(packets: Captured[], fits: (p: Captured) => boolean): string[] {
 const has = (flags: string) => (p: Captured) => p.tcp?.flags === flags;
 const isData = (p: Captured) => (p.tcp?.payload ?? 0) > 0;
 
-/** What the wire table says, per configuration, with R written out. */
+/** The table of packet forms, per configuration, with R written out. */
 const TABLE = {
   A: {
     synAck: (r: string) => `[${r}→C]`,
@@ -70,7 +70,7 @@ describe.each(CONFIGURATIONS)('configuration %s on the wire', (configuration) =>
     ];
     seen = await during(lab, devices, async () => {
       results = await requestMany(lab, REQUESTS, 1);
-      // The slowest loser's reset is on its way still.
+      // Waits for the slowest loser's reset, which is still under way.
       await new Promise((resolve) => setTimeout(resolve, 500));
     });
   });
@@ -82,7 +82,7 @@ describe.each(CONFIGURATIONS)('configuration %s on the wire', (configuration) =>
     expect(results.map((r) => r.servedBy)).toEqual(Array(REQUESTS).fill(WINNER));
   });
 
-  it("the client's SYN is tagged on the WAN, [C→S], and was not before", () => {
+  it("the client's SYN is tagged on the WAN, [C→S], and untagged on the LAN", () => {
     const wan = seen['gateway:wan0'].filter(has('S'));
     expect(wan.map((p) => form(p, NAMES))).toEqual(Array(REQUESTS).fill('[C→S]'));
     for (const p of wan) expect(tagOf(p)?.length).toBe(16);
@@ -95,13 +95,13 @@ describe.each(CONFIGURATIONS)('configuration %s on the wire', (configuration) =>
     const [before] = seen['client:lan0'].filter(has('S'));
     const after = seen['gateway:wan0'].filter(has('S')).find((p) => p.tcp?.seq === before.tcp?.seq);
     const rest = after!.tcp!.options.filter((o) => o.kind !== 253);
-    // Under C the MSS makes room for the tunnel.
+    // In configuration C the MSS leaves room for the tunnel.
     const kept = (o: { kind: number }) => configuration !== 'C' || o.kind !== 2;
     expect(rest.filter(kept)).toEqual(before.tcp!.options.filter(kept));
     expect(after!.tcp!.mss).toBe(configuration === 'C' ? 1440 : before.tcp!.mss);
   });
 
-  it('the origin sends each replica [O→R][C→S], the tag kept', () => {
+  it('the origin sends each replica [O→R][C→S], with the tag', () => {
     const copies = seen['origin:wan0'].filter((p) => p.headers.length === 2 && has('S')(p));
     expect(forms(copies, () => true)).toEqual(['[O→r1][C→S]', '[O→r2][C→S]', '[O→r3][C→S]']);
     expect(copies.length).toBe(3 * REQUESTS);
@@ -113,7 +113,7 @@ describe.each(CONFIGURATIONS)('configuration %s on the wire', (configuration) =>
     expect(own.map((p) => form(p, NAMES))).toEqual(Array(REQUESTS).fill('[C→S]'));
     for (const p of own) expect(tagOf(p)).toBeUndefined();
     for (const r of ['r1', 'r2', 'r3']) {
-      // The TUN carries the copy to the role, tunnelled, and the cracked SYN to the stack.
+      // The TUN carries the tunnelled copy to the role, and the decapsulated SYN to the stack.
       const cracked = seen[`${r}:fsre`].filter((p) => p.headers.length === 1 && has('S')(p));
       expect(cracked.map((p) => form(p, NAMES))).toEqual(
         Array(REQUESTS).fill(configuration === 'A' ? `[C→${r}]` : '[C→S]'),
@@ -122,7 +122,7 @@ describe.each(CONFIGURATIONS)('configuration %s on the wire', (configuration) =>
     }
   });
 
-  it("each replica's SYN-ACK travels as the table says", () => {
+  it("each replica's SYN-ACK has the table's form", () => {
     for (const r of ['r1', 'r2', 'r3'])
       expect(forms(seen[`${r}:wan0`], has('SA'))).toEqual([table.synAck(r)]);
     const expected = ['[S→C]', ...['r1', 'r2', 'r3'].map(table.synAck)];
@@ -137,7 +137,7 @@ describe.each(CONFIGURATIONS)('configuration %s on the wire', (configuration) =>
     expect(seen['client:lan0'].filter((p) => p.tcp?.flags.includes('R'))).toEqual([]);
   });
 
-  it('data travels as the table says, both ways', () => {
+  it("data has the table's form, in both directions", () => {
     const wan = seen['gateway:wan0'];
     expect(forms(wan, (p) => isData(p) && p.headers[0].src === '192.0.2.2')).toEqual([
       table.toReplica(WINNER),

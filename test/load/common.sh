@@ -1,4 +1,4 @@
-# For the scripts beside it: where firstack is, what must be installed, what a laboratory consists of.
+# Functions for the scripts in this directory: find firstack, check installed tools, read a laboratory's record.
 # shellcheck shell=sh
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -11,12 +11,12 @@ fail() {
   exit "$1"
 }
 
-# Prints the script's own head, from its second line to the first that is no comment.
+# Prints the script's own header, from its second line to the first line that is no comment.
 usage() {
   sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p;}' "$0"
 }
 
-# misused TEXT: says so, shows the usage and ends
+# misused TEXT: prints TEXT and the usage, and ends
 misused() {
   say "$1"
   usage >&2
@@ -29,14 +29,14 @@ need() {
     fail 69 "$1 is not installed; on Debian: apt-get install --no-install-recommends $2"
 }
 
-# whole OPTION VALUE: the value is a whole number from 1
+# whole OPTION VALUE: checks that the value is a whole number from 1
 whole() {
   case "$2" in
     '' | *[!0-9]* | 0*) misused "$1 '$2': a whole number from 1" ;;
   esac
 }
 
-# What lab_record prints for an expression over the laboratory's record `lab`: lab_record NAME EXPRESSION
+# lab_record NAME EXPRESSION: prints the value of an expression over the laboratory's record `lab`
 lab_record() {
   [ "$(id -u)" = 0 ] || fail 77 "FSA_PERMISSION: a laboratory's namespaces belong to root"
   record="/run/firstack/lab/$1/state.json"
@@ -50,7 +50,7 @@ lab_url() {
   printf 'http://%s%s\n' "$service" "$2"
 }
 
-# Becomes a command on a host of a laboratory: on NAME HOST COMMAND...
+# on NAME HOST COMMAND...: replaces this process by a command on a host of a laboratory
 on() {
   namespace="/run/netns/fs-$1-$2"
   shift 2

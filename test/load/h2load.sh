@@ -1,10 +1,10 @@
 #!/bin/sh
 # h2load: new connections at a rate, one request on each, HTTP/1.1: every request is a race.
-# The times it prints are from the opening of the connection, not from when it was due.
+# The times that it prints count from the opening of the connection, not from its due time.
 #
 # usage: h2load.sh [--seconds 10] [--rate 50] [--path /] URL | --lab NAME
 #   --rate N     connections a second
-#   --lab NAME   from the client of a laboratory that is up, to its first service
+#   --lab NAME   from the client of a running laboratory, to its first service
 #   --path PATH  with --lab
 # exit: h2load's own; 1 when requests failed; 2 usage; 69 h2load is not installed
 set -eu
@@ -42,7 +42,7 @@ else
   printed=$("$@")
 fi
 printf '%s\n' "$printed"
-# h2load ends with 0 whatever it met.
+# h2load ends with status 0 even if requests failed.
 case "$printed" in
   *", $all succeeded, 0 failed, 0 errored, 0 timeout"*"status codes: $all 2xx,"*) ;;
   *) fail 1 'requests failed, see above' ;;

@@ -1,11 +1,11 @@
 #!/bin/sh
-# One command against real hosts: ramps up, holds, checks every body, prints JSON, draws.
+# One command for real hosts: ramps the load up, holds it, checks every body, prints JSON, draws a plot.
 #
 # usage: hosts.sh URL [--ramp 5:50:30s,50:50:30s] [--out DIRECTORY] [-- OPTION of firstack load ...]
-#   URL              http://HOST[:PORT]/PATH of something that every replica serves alike
-#   --out DIRECTORY  load.json and load.svg stand there afterwards (default: firstack-load)
-#   -- OPTION ...    further options; with --sha256 HEX that is what bodies are checked against, instead of
-#                    the first one (--verify)
+#   URL              http://HOST[:PORT]/PATH of a file that is the same on every replica
+#   --out DIRECTORY  directory for load.json and load.svg (default: firstack-load)
+#   -- OPTION ...    further options; with --sha256 HEX bodies are checked against this hash instead of
+#                    the first body (--verify)
 # exit: 0; 1 when a request failed or a body was wrong; 2 usage
 set -eu
 . "$(dirname "$0")/common.sh"

@@ -2,12 +2,12 @@
 # iperf3: bytes a second of a few long flows, down (default) or up.
 #
 # usage: iperf3.sh [--seconds 10] [--flows 1] [--up] [--json] HOST[:PORT] | --lab NAME
-#   HOST[:PORT]  where `iperf3 -s` runs; PORT is 5201. To measure through firstack, make that port a service
-#                and run it on every replica. Control and data are connections of their own, each raced:
-#                iperf3 fails when different machines win them, as they may where two are equally near.
-#   --lab NAME   from the client of a laboratory that is up. With a service named `iperf3` that has no web
+#   HOST[:PORT]  where `iperf3 -s` runs; PORT is 5201 by default. To measure through firstack, make that port a
+#                service and run iperf3 on every replica. Control and data are two connections, each raced:
+#                iperf3 fails when different machines win them, as may happen where two are equally near.
+#   --lab NAME   from the client of a running laboratory. With a service named `iperf3` that has no web
 #                server (lab up --topology test/load/iperf3.yaml): through firstack, to servers started on
-#                every machine of it. Without: to the origin's server by plain routing.
+#                every machine of it. Without such a service: to the origin's server by plain routing.
 # exit: iperf3's own; 2 usage; 69 iperf3 is not installed
 set -eu
 . "$(dirname "$0")/common.sh"
@@ -44,7 +44,7 @@ trap stop EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# serve HOST PORT: starts a server there and waits until it listens
+# serve HOST PORT: starts a server on HOST and waits until it listens
 serve() {
   (on "$lab" "$1" iperf3 -s -4 -p "$2") >/dev/null 2>&1 &
   servers="$servers $!"

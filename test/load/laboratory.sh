@@ -1,8 +1,8 @@
 #!/bin/sh
-# One command against the laboratory: brings one up, ramps, prints JSON, draws, takes it down.
+# One command for a laboratory: starts it, ramps the load, prints JSON, draws a plot, removes it.
 #
 # usage: laboratory.sh [--configuration A] [--race origin] [--ramp 10:60:10s,60:60:5s] [--out DIRECTORY]
-#   --out DIRECTORY  load.json and load.svg stand there afterwards (default: firstack-load)
+#   --out DIRECTORY  directory for load.json and load.svg (default: firstack-load)
 # exit: 0; 1 when a request failed or a body was wrong; 2 usage; 77 not root
 set -eu
 . "$(dirname "$0")/common.sh"

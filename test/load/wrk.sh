@@ -1,10 +1,10 @@
 #!/bin/sh
-# wrk: as many requests as a fixed number of connections will carry, each kept open and never idle.
-# One race per connection, so what is measured is the way of decided flows. A closed loop: a server that
-# stalls is asked less often meanwhile, and the latencies do not tell. For those: firstack load.
+# wrk: as many requests as a fixed number of connections can carry, each kept open and never idle.
+# There is one race per connection, so the path of decided flows is measured. The loop is closed: a server that stalls
+# gets fewer requests meanwhile, and the latencies do not show it. For latencies use firstack load.
 #
 # usage: wrk.sh [--seconds 10] [--connections 8] [--threads 2] [--path /] URL | --lab NAME
-#   --lab NAME   from the client of a laboratory that is up, to its first service
+#   --lab NAME   from the client of a running laboratory, to its first service
 #   --path PATH  with --lab
 # exit: wrk's own; 1 when requests failed; 2 usage; 69 wrk is not installed
 set -eu
@@ -43,7 +43,7 @@ else
   printed=$("$@")
 fi
 printf '%s\n' "$printed"
-# wrk ends with 0 whatever it met.
+# wrk ends with status 0 even if requests failed.
 case "$printed" in
   *'Socket errors'* | *'Non-2xx or 3xx responses'*) fail 1 'requests failed, see above' ;;
   *' 0 requests in '*) fail 1 'nothing was answered' ;;

@@ -7,7 +7,7 @@ export const octet = fc.nat(255);
 export const quad = fc.tuple(octet, octet, octet, octet).map((q) => q.join('.'));
 export const port = fc.nat(0xffff);
 const word32 = fc.nat(0xffffffff);
-/** Any sound TCP packet. */
+/** Any well-formed TCP packet. */
 export const anyPacket: fc.Arbitrary<Packet> = fc
   .record({
     src: quad,

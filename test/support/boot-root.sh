@@ -1,12 +1,12 @@
 #!/bin/sh
-# boot-root.sh ROOT NETNS CGROUP HOSTNAME: boots the Debian in ROOT as a machine of its own: its systemd is
-# process 1 of fresh pid, mount, uts, ipc and cgroup namespaces, in a network namespace that is there already.
-# Plain util-linux, so that it works beside any init. systemd-nspawn wants the host's own systemd and its bus for a
-# scope; without (--keep-unit) it boots, but all guests of one caller would share one cgroup (tried).
+# boot-root.sh ROOT NETNS CGROUP HOSTNAME: boots the Debian in ROOT like a separate machine: its systemd is process 1
+# of new pid, mount, uts, ipc and cgroup namespaces, in an existing network namespace. It uses only util-linux, so
+# that it works beside any init. systemd-nspawn needs the host's own systemd and its bus to make a scope; with
+# --keep-unit it boots without them, but then all guests of one caller share one cgroup (tried).
 #
 #   nsenter --net ─ unshare ─ (mounts: /proc /sys /dev /run, a bpffs, a cgroup2) ─ pivot_root ─ systemd
 #
-# Everything is mounted in the new mount namespace: with the last process all of it is gone.
+# All mounts are in the new mount namespace, so they end with its last process.
 set -eu
 if [ "${1:-}" != inside ]; then
   root=$1 namespace=$2 cgroup=$3 name=$4
@@ -24,9 +24,9 @@ cd "$root"
 mount -t proc -o nosuid,nodev,noexec proc proc
 mount -t sysfs -o nosuid,nodev,noexec sysfs sys
 mount -t cgroup2 -o nosuid,nodev,noexec cgroup2 sys/fs/cgroup
-# As systemd mounts it on a machine: for root alone.
+# As systemd mounts it on a machine: accessible to root only.
 mount -t bpf -o nosuid,nodev,noexec,mode=700 bpf sys/fs/bpf
-# What belongs to the machine and not to the namespace is not this guest's to change.
+# The guest must not change settings that belong to the machine and not to a namespace.
 mount --bind proc/sys proc/sys
 mount --bind proc/sys/net proc/sys/net
 mount -o remount,bind,ro proc/sys

@@ -1,4 +1,4 @@
-/** The one builder of packets for tests, and the small world that they live in. */
+/** The builder of packets for all tests, and the small network in which the packets exist. */
 import { gatewayKey, type Packet, type Raw, type TagFields, type Tcp, tagOption } from './naive.js';
 
 export const CLIENT = '10.1.0.7';
@@ -7,7 +7,7 @@ export const SERVICE = '203.0.113.10';
 export const SERVICE_PORT = 80;
 export const ORIGIN = '198.51.100.1';
 export const STRANGER = '192.0.2.66';
-/** Replicas by number; the port differs from the service's at the first. */
+/** Replicas by number; the port of the first differs from the service's. */
 export const REPLICAS = [
   { address: '198.51.100.11', port: 8080 },
   { address: '198.51.100.12', port: 80 },
@@ -38,10 +38,10 @@ export const option = {
   md5: [19, 18, ...new Array<number>(16).fill(0x5a)],
   ao: [29, 16, ...new Array<number>(14).fill(0xa5)],
   mpCapable: [30, 4, 1, 1],
-  /** RFC 6994 Fast Open: another kind, another ExID. */
+  /** TCP Fast Open as an experiment of RFC 6994: another kind, another ExID. */
   fastOpen: [254, 12, 0xf9, 0x89, 1, 2, 3, 4, 5, 6, 7, 8],
 };
-/** What Linux sends: 20 bytes. */
+/** The options that Linux sends: 20 bytes. */
 export const linuxOptions = (mss = 1460): number[] => [
   ...option.mss(mss),
   ...option.sackPermitted,
@@ -88,15 +88,15 @@ export const raw = (protocol: number, bytes: number[]): Raw => ({ kind: 'raw', p
 export const text = (s: string): number[] => [...Buffer.from(s)];
 
 /**
- * `[src→dst][inner]`, as this project writes outer headers: DF, DSCP and ECN copied, TTL 64. A checksum is
- * whole in there, unless it is a super-packet's.
+ * `[src→dst][inner]`, as firstack writes outer headers: DF, DSCP and ECN copied, TTL 64. A checksum inside is
+ * complete, unless the packet is a super-packet.
  */
 export function tunnel(src: string, dst: string, inner: Packet, more: Partial<Packet> = {}): Packet {
   const open = inner.open?.gsoSize === 0 ? undefined : inner.open;
   return ip(src, dst, { ...inner, open }, { ttl: 64, df: inner.df, tos: inner.tos, ...more });
 }
 
-/** The TCP part of a packet, inner or not, with other fields. */
+/** The packet with other fields in its TCP part, inside a tunnel or not. */
 export function withTcp(p: Packet, more: Partial<Tcp>): Packet {
   if (p.body.kind === 'ip') return { ...p, body: withTcp(p.body, more) };
   return { ...p, body: { ...(p.body as Tcp), ...more } };
@@ -132,24 +132,24 @@ export function tagged(
   return withTcp(p, { options: [...t.options, ...tag] });
 }
 
-/** Client → service after the SYN. */
+/** Client → service, after the SYN. */
 export function fromClient(flags: string, more: Partial<Tcp> = {}, packet: Partial<Packet> = {}): Packet {
   const t = tcp(CLIENT_PORT, SERVICE_PORT, flags, { seq: ISN1, ack: SERVER_ISN + 1, ...more });
   return ip(CLIENT, SERVICE, t, packet);
 }
 
-/** Server → client, as the service: `[S→C]`. */
+/** Server → client, with the service's source: `[S→C]`. */
 export function asService(flags: string, more: Partial<Tcp> = {}, packet: Partial<Packet> = {}): Packet {
   const t = tcp(SERVICE_PORT, CLIENT_PORT, flags, { seq: SERVER_ISN, ack: ISN1, ...more });
   return ip(SERVICE, CLIENT, t, packet);
 }
 
-/** The same from a replica's own address: `[R→C]`. */
+/** The same packet with a replica's own source: `[R→C]`. */
 export function asReplica(r: { address: string; port: number }, p: Packet): Packet {
   return withTcp({ ...p, src: r.address }, { sport: r.port });
 }
 
-/** A client's packet addressed to a replica: `[C→R]`. */
+/** A client's packet that is addressed to a replica: `[C→R]`. */
 export function toReplica(r: { address: string; port: number }, p: Packet): Packet {
   return withTcp({ ...p, dst: r.address }, { dport: r.port });
 }
@@ -159,7 +159,7 @@ export function reset(src: string, sport: number, dst: string, dport: number, se
   return ip(src, dst, tcp(sport, dport, 'R', { seq, window: 0 }), { ttl: 64 });
 }
 
-/** An ICMP error that quotes a packet's header and eight bytes more. */
+/** An ICMP error that quotes a packet's header and eight more bytes. */
 export function icmpError(src: string, dst: string, type: number, code: number, quoted: number[]): Packet {
   const bytes = [type, code, 0, 0, 0, 0, 5, 120, ...quoted.slice(0, 28)];
   let s = 0;

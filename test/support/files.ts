@@ -1,4 +1,4 @@
-/** Files of one test file's own, gone when it is done; and what an error has to say. */
+/** Temporary files of one test file, which are deleted at its end; and the text of errors. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { afterAll } from 'vitest';
@@ -16,13 +16,13 @@ export class Files {
     writeFileSync(path, text, { mode });
     return path;
   }
-  /** A path where nothing is yet. */
+  /** A path at which no file exists yet. */
   path(): string {
     return `${this.directory}/f${this.#made++}.yaml`;
   }
 }
 
-/** The problems that a call ends in; fails when it does not. */
+/** The problems with which a call fails; the test fails when it does not. */
 export function problemsOf(call: () => unknown): Problem[] {
   try {
     call();
@@ -33,7 +33,7 @@ export function problemsOf(call: () => unknown): Problem[] {
   throw new Error('nothing was refused');
 }
 
-/** `CODE line:column message`, the file's name left out. */
+/** `CODE line:column message`, without the file's name. */
 export function linesOf(problems: readonly Problem[], file: string): string[] {
   return problems.map((p) => `${p.code} ${p.message.replace(`${file}:`, '')}`);
 }

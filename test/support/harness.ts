@@ -1,4 +1,4 @@
-/** One role's whole pipeline over a device in memory, its clock turned by hand. */
+/** One role's whole pipeline over a device in memory, with a clock that the test sets. */
 import { gatewayMemory } from '../../gateway/race/gauges.js';
 import { createPipeline as createGateway } from '../../gateway/race/pipeline.js';
 import { createPipeline as createOrigin } from '../../origin/race/pipeline.js';
@@ -25,7 +25,7 @@ import {
 export class Harness {
   readonly clock = new ManualClock();
   readonly hold: HoldQueue;
-  /** As large as a gateway needs it; the other roles use a part. */
+  /** The size that a gateway needs; the other roles use a part of it. */
   readonly memory: Memory = Object.fromEntries(
     Object.entries(gatewayMemory(64, 64)).map(([name, bytes]) => [name, new Float64Array(bytes / 8)]),
   );
@@ -83,20 +83,20 @@ export class Harness {
     return new Runner(device, this.batch, this.hold, stages, this.clock, due);
   }
 
-  /** The registry's view changed. */
+  /** Loads a changed view of the registry. */
   change(world: Partial<World>): void {
     this.#world = { ...this.#world, ...world };
     this.#load(this.#world);
   }
 
-  /** Puts frames (virtio header and packet) through the pipeline, as one batch where they fit in one. */
+  /** Puts frames (virtio header and packet) through the pipeline, in one batch where they fit. */
   send(frames: readonly Uint8Array[]): Uint8Array[] {
     this.#inside.queue.push(...frames);
     this.runner.run();
     return this.#outside.queue.splice(0);
   }
 
-  /** Turns the clock; what was due by then comes out. */
+  /** Advances the clock; returns the packets that became due. */
   advance(us: number): Uint8Array[] {
     this.clock.nowUs += us;
     this.runner.release();
@@ -115,7 +115,7 @@ export class Harness {
   }
 }
 
-/** Sums of counters by verdict: the part of the name before the first dot. */
+/** Sums of counters by verdict, which is the part of the name before the first dot. */
 export function sums(counts: Record<string, number>): Record<string, number> {
   const out: Record<string, number> = { pass: 0, drop: 0, hold: 0, emit: 0, release: 0, error: 0, queued: 0 };
   for (const [name, n] of Object.entries(counts)) {

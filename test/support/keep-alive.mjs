@@ -1,6 +1,6 @@
-// One connection for as long as this process lives. For each line of its input, a path, it fetches that path over
-// it and prints a line of JSON: {port, servedBy, bytes, sha256}, or {error}. A second connection would be another
-// port, which the caller sees.
+// Keeps one connection open as long as this process lives. For each line of its input, a path, it fetches that path
+// over the connection and prints a line of JSON: {port, servedBy, bytes, sha256}, or {error}. If a second connection
+// were opened, the caller would see another port.
 import { createHash } from 'node:crypto';
 import { Agent, get } from 'node:http';
 import { createInterface } from 'node:readline';

@@ -1,8 +1,8 @@
 /**
- * Keeps HTTP connections open, one per local port, and asks each of them again on every line of stdin:
- * `kept-connections.mjs ADDRESS PORT FIRST-LOCAL-PORT COUNT`. Prints one JSON array per round, by local port:
- * the name of the server that answered, or `error: …`. On `reset` all are closed by a reset, so that their ports can
- * be used again at once.
+ * Keeps HTTP connections open, one per local port, and sends a request on each of them for every line of stdin:
+ * `kept-connections.mjs ADDRESS PORT FIRST-LOCAL-PORT COUNT`. Prints one JSON array per round, by local port: the
+ * name of the server that answered, or `error: …`. The line `reset` closes all of them by a reset, so that their
+ * ports can be used again at once.
  */
 import { connect } from 'node:net';
 import { createInterface } from 'node:readline';
@@ -49,7 +49,7 @@ for await (const line of createInterface({ input: process.stdin })) {
     continue;
   }
   if (all.length === 0) all = Array.from({ length: count }, (_, n) => open(first + n));
-  // A few at a time: two cores serve them all.
+  // A few at a time, because two cores serve all of them.
   const answers = [];
   for (let n = 0; n < all.length; n += 50)
     answers.push(...(await Promise.all(all.slice(n, n + 50).map(ask))));

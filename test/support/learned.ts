@@ -1,4 +1,4 @@
-/** What a gateway has learned, made by hand for tests: a table, its clock, and races that have been. */
+/** What a gateway has learned, made up for tests: a table, its clock, and past races. */
 import { beforeEach } from 'vitest';
 import { ManualClock } from '../../src/device/clock.js';
 import { MOST_RACED } from '../../src/proximity/candidates.js';
@@ -20,13 +20,13 @@ export const fresh = (entries = 64): Learned =>
   new Learned(new Float64Array(learnedBytes(entries) / 8), clock);
 export const rtt = (learned: Learned, entry: number, candidate: number): number =>
   learned.table[rttOf(entry, candidate)];
-/** What `call` gives at another time. */
+/** The result of `call` at another time. */
 export function at<T>(us: number, call: () => T): T {
   clock.nowUs = us;
   return call();
 }
 
-/** An entry whose candidates have been measured thus, in a full race. */
+/** An entry whose candidates were measured with these round trips, in a full race. */
 export function raced(learned: Learned, rttMs: Record<number, number>, live = ALL, times = 1): number {
   const entry = learned.entry(serviceNumber(0), CLIENT);
   learned.raced(entry, live);
@@ -35,7 +35,7 @@ export function raced(learned: Learned, rttMs: Record<number, number>, live = AL
   return entry;
 }
 
-/** How often each candidate is chosen, over hashes that are spread evenly. */
+/** How often each candidate is chosen, over evenly distributed hashes. */
 export function shares(learned: Learned, entry: number, loads = IDLE, live = ALL): Record<number, number> {
   const counts: Record<number, number> = {};
   const of = 4096;

@@ -1,9 +1,9 @@
-/** The oracle of segmenting and coalescing: packets as objects, every segment built anew. */
+/** A naive reference for segmenting and coalescing: packets as objects, every segment built anew. */
 import { encode, type Packet, type Tcp } from './naive.js';
 
 const DISTANCE = 0x100000000;
 
-/** The segments of a super-packet, bare or in a tunnel, as a kernel would write them. */
+/** The segments of a super-packet, inside a tunnel or not, as a kernel would write them. */
 export function segmentsOf(p: Packet): Packet[] {
   if (p.body.kind === 'ip')
     return segmentsOf(p.body).map((body, k) => ({ ...p, id: p.df ? p.id : (p.id + k) & 0xffff, body }));
@@ -18,14 +18,14 @@ export function segmentsOf(p: Packet): Packet[] {
       seq: (t.seq + k * size) % DISTANCE,
       flags: [...t.flags].filter((letter) => !dropped.includes(letter)).join(''),
       payload: t.payload.slice(k * size, (k + 1) * size),
-      // The error of a sum that was not complemented, in one that was.
+      // The same error, for a checksum field that is complemented instead of uncomplemented.
       spoil: t.spoil === 0 ? 0 : 0xffff - t.spoil,
     };
     return { ...p, id: (p.id + k) & 0xffff, open: undefined, body };
   });
 }
 
-/** Packets by flow and direction, each in its order. An id that means nothing (DF, RFC 6864) is left out. */
+/** Packets by flow and direction, each in its order. An id without meaning (with DF, RFC 6864) is left out. */
 export function byFlow(packets: readonly Packet[]): Map<string, number[][]> {
   const flows = new Map<string, number[][]>();
   for (const p of packets) {

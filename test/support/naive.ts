@@ -1,6 +1,6 @@
 /**
- * A deliberately naive codec, the oracle of the fast one: packets as objects, checksums always summed
- * over everything, one object per header. Imports nothing from src/, so that no mistake is shared.
+ * A deliberately naive codec, the reference for the fast one: packets as objects, checksums always summed over
+ * everything, one object per header. It imports nothing from src/, so that the two share no mistake.
  */
 import { createHmac } from 'node:crypto';
 
@@ -17,7 +17,7 @@ export interface Tcp {
   /** A multiple of four bytes. */
   options: number[];
   payload: number[];
-  /** Added to the right checksum, modulo 0xffff: an error that incremental updates must carry along. */
+  /** Added to the right checksum, modulo 0xffff: an error that incremental updates must preserve. */
   spoil: number;
 }
 
@@ -40,7 +40,7 @@ export interface Packet {
   tos: number;
   ipOptions: number[];
   body: Tcp | Raw | Packet;
-  /** As a super-packet or a local sender's packet comes: checksum left open, segments of this size. */
+  /** The form of a super-packet or of a local sender's packet: checksum left open, segments of this size. */
   open?: { gsoSize: number };
 }
 
@@ -116,8 +116,8 @@ export function encode(p: Packet): number[] {
 }
 
 /**
- * What a TUN with a virtio header hands over: ten bytes, then the packet. A super-packet in a tunnel has the
- * header of what it carries, its offsets counted from the outer header.
+ * The frame that a TUN with a virtio header passes: ten bytes, then the packet. The header of a super-packet in a
+ * tunnel describes the inner packet, with offsets that count from the outer header.
  */
 export function frame(p: Packet): Uint8Array {
   const virtio = new Array<number>(10).fill(0);
@@ -136,11 +136,11 @@ export function frame(p: Packet): Uint8Array {
 
 export interface Parsed {
   packet: Packet;
-  /** Every checksum in it is right: each IP header's, and TCP's and ICMP's where they are whole. */
+  /** Whether every checksum is right: each IP header's, and TCP's and ICMP's where the packets are whole. */
   valid: boolean;
 }
 
-/** Reads a packet without its virtio header; undefined when it is not one whole IPv4 packet. */
+/** Parses a packet without virtio header; undefined when it is not one whole IPv4 packet. */
 export function parse(b: ArrayLike<number>, open = false): Parsed | undefined {
   if (b.length < 20 || b[0] >> 4 !== 4) return undefined;
   const bytes = Array.from(b);
@@ -183,7 +183,7 @@ export function parse(b: ArrayLike<number>, open = false): Parsed | undefined {
   return { packet, valid };
 }
 
-/** Reads a frame: virtio header and packet. */
+/** Parses a frame: virtio header and packet. */
 export function parseFrame(f: Uint8Array): Parsed | undefined {
   return parse(f.subarray(10), (f[0] & 1) !== 0);
 }
@@ -211,7 +211,7 @@ export interface Option {
   bytes: number[];
 }
 
-/** The options up to EOL; undefined when they break off. */
+/** The options up to EOL; undefined when they are malformed. */
 export function parseOptions(b: readonly number[]): Option[] | undefined {
   if (b.length === 0 || b[0] === 0) return [];
   const length = b[0] === 1 ? 1 : b[1];
@@ -273,7 +273,7 @@ export interface TagFields {
   gatewayId: number;
 }
 
-/** The key of a gateway, from the master key (SPEC.md). */
+/** The key of a gateway, derived from the master key (SPEC.md). */
 export function gatewayKey(master: string, gatewayId: number): number[] {
   const mac = createHmac('sha256', Buffer.from(master, 'hex'))
     .update(`firstack gateway ${gatewayId}`)
@@ -281,7 +281,7 @@ export function gatewayKey(master: string, gatewayId: number): number[] {
   return [...mac.subarray(0, 16)];
 }
 
-/** The tag of a SYN, as SPEC.md says. */
+/** The tag of a SYN, as SPEC.md specifies it. */
 export function tagOption(syn: Packet, key: ArrayLike<number>, f: TagFields): number[] {
   const t = syn.body as Tcp;
   const head = [253, 16, 0xfa, 0x57, f.version * 16 + f.flags, f.keyId * 16 + f.epoch, ...word(f.gatewayId)];

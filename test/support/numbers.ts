@@ -1,4 +1,4 @@
-/** Numbers of one kind, for tests that make them up. */
+/** Branded numbers for tests. */
 import type { At, CandidateNumber, FlowEntry, ServiceNumber } from '../../src/flow/numbers.js';
 
 export const serviceNumber = (n: number): ServiceNumber => n as ServiceNumber;

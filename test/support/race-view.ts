@@ -17,7 +17,7 @@ export interface RaceRecords {
   services: readonly RaceService[];
   replicas: readonly ReplicaRecord[];
   gateways: readonly GatewayRecord[];
-  /** Undefined where the registry does not tell of origins. */
+  /** Undefined where the registry has no origins (a file). */
   origins: readonly OriginRecord[] | undefined;
   proximities: readonly ProximityRecord[];
 }

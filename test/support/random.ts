@@ -1,4 +1,4 @@
-/** A small, fast, seeded generator (xorshift32): for loops of millions that must be repeatable. */
+/** A small, fast, seeded generator (xorshift32), for repeatable loops of millions of steps. */
 export class Random {
   #state: number;
   constructor(seed: number) {

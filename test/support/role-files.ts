@@ -1,4 +1,4 @@
-/** Reads role files as the roles do, and hands out what the race is created with. */
+/** Reads role files as the roles do, and returns the configuration with which the race is created. */
 import { schema as gatewaySchema } from '../../gateway/config.js';
 import type { GatewayConfig } from '../../gateway/race/config.js';
 import { program as gatewayRace } from '../../gateway/race/program.js';

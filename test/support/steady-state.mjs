@@ -1,7 +1,7 @@
 /**
- * Drives one role's built pipeline (dist/) with the same packets over and over, on the main thread or in
- * a worker, and prints markers around the measured part: `node --trace-gc` prints its collections between
- * them. Started by test/integration/allocation.test.ts with the path of a {@link Work} file.
+ * Puts the same packets again and again through one role's built pipeline (dist/), on the main thread or in a worker,
+ * and prints markers around the measured part; `node --trace-gc` prints its collections between them. Started by
+ * test/integration/allocation.test.ts with the path of a {@link Work} file.
  *
  * @typedef {{dist: string, role: string, options: object, snapshot: object, packets: number,
  *   learnedBytes?: number, batches: string[][], setup: string[][], allocate: boolean, worker: boolean}} Work
@@ -11,7 +11,7 @@ import { isMainThread, Worker, workerData } from 'node:worker_threads';
 
 const WARM_UP = 3;
 
-/** Typed arrays come through JSON as lists of numbers; so do the snapshots, as the registry's do. */
+/** JSON has typed arrays as lists of numbers; the snapshots contain such lists too, as the registry's records do. */
 const work = isMainThread ? JSON.parse(readFileSync(process.argv[2], 'utf8')) : workerData;
 
 if (isMainThread && work.worker) new Worker(new URL(import.meta.url), { workerData: work });
@@ -59,7 +59,7 @@ async function measure() {
       for (let i = 0; i < n; i++) {
         const frame = frames[next];
         next = next + 1 === frames.length ? 0 : next + 1;
-        // By hand: `set` is quicker for long ones, and these are short.
+        // A loop, because `set` is quicker only for long frames, and these are short.
         for (let b = 0; b < frame.length; b++) arena[at[i] - 10 + b] = frame[b];
         lengths[i] = frame.length - 10;
         if (work.allocate) globalThis.kept = { i };

@@ -1,4 +1,4 @@
-/** The snapshots that control planes would load, for the small world of `builder.ts`. */
+/** The snapshots that control planes would load, for the small network of `builder.ts`. */
 import type { GatewayPipelineOptions, GatewaySnapshot } from '../../gateway/race/state.js';
 import type { OriginSnapshot } from '../../origin/race/state.js';
 import type { ReplicaSnapshot } from '../../replica/race/state.js';
@@ -11,30 +11,30 @@ import { candidateNumber, serviceNumber } from './numbers.js';
 export type RoleName = 'gateway' | 'origin' | 'replica';
 export type Configuration = 'A' | 'B' | 'C';
 
-/** What may differ from row to row. */
+/** The properties that may differ from row to row. */
 export interface World {
   configuration: Configuration;
-  /** The service has live replicas and a live origin. */
+  /** Whether the service has live replicas and a live origin. */
   raced: boolean;
   /** Which replicas may still join races. */
   live: readonly boolean[];
-  /** Candidate numbers of the replicas, as the gateway gave them out. */
+  /** The replicas' candidate numbers, as the gateway assigned them. */
   candidates: readonly number[];
-  /** Who sends the copies: 0 the origin, 1 the gateway, 2 the gateway by what it has learned. */
+  /** Which role sends the copies: 0 the origin, 1 the gateway, 2 the gateway by what it has learned. */
   race: 0 | 1 | 2;
   wanMtu: number;
   maxFlows: number;
-  /** Release schedule: the server's wait and each copy's, µs. */
+  /** Release schedule: the delay of the server's SYN and of each copy, µs. */
   serverDelayUs: number;
   delaysUs: readonly number[];
   holdSlots: number;
   replicable: boolean;
   replicaState: 'up' | 'busy' | 'draining' | 'inactive';
-  /** The origin's server for every connection is the second replica. */
+  /** Whether the origin's server for every connection is the second replica. */
   remoteServer: boolean;
-  /** What a replica's acknowledgement waits under load. */
+  /** By how much a replica delays its acknowledgement under load. */
   penaltyUs: number;
-  /** SYNs that a replica lets in; 0 is no limit. */
+  /** SYNs that a replica accepts per second; 0 is no limit. */
   newPerSecond: number;
 }
 
@@ -60,13 +60,13 @@ export const TUNNEL_MSS = 1440;
 const MODE = { A: 0, B: 1, C: 2 } as const;
 const words = (text: string): Address => parse(text) as Address;
 
-/** A key as the data plane holds it: little-endian words. */
+/** A key in the data plane's form: little-endian words. */
 export function keyWords(bytes: number[]): number[] {
   const view = new DataView(Uint8Array.from(bytes).buffer);
   return [0, 4, 8, 12].map((at) => view.getInt32(at, true));
 }
 
-/** The clients' gateway, and another one with a prefix of its own. */
+/** The clients' gateway, and another gateway with its own prefix. */
 export const GATEWAYS: KeyringGateway[] = [
   [GATEWAY_ID, PREFIX] as const,
   [GATEWAY_ID + 1, '10.2.0.0/16'] as const,
@@ -154,7 +154,7 @@ export function originSnapshot(w: World): OriginSnapshot {
   };
 }
 
-/** Of the first replica. */
+/** The snapshot of the first replica. */
 export function replicaSnapshot(w: World): ReplicaSnapshot {
   return {
     penaltyUs: w.penaltyUs,

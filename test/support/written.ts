@@ -1,4 +1,4 @@
-// Frames written by the addon as one batch, with memory in the place of a TUN.
+// Frames that the addon writes as one batch, to memory instead of a TUN.
 import fc from 'fast-check';
 import { VNET_HEADER } from '../../src/device/device.js';
 import { native } from '../../src/device/native.js';
@@ -8,7 +8,7 @@ import { frame, type Packet } from './naive.js';
 const POISON = 0xa7;
 const GAP = 64;
 
-/** Writes frames as one batch. Nothing may be changed that is no header of a given packet. */
+/** Writes frames as one batch. Only headers of the given packets may be changed. */
 export function write(frames: readonly Uint8Array[], opened: readonly boolean[] = []): Uint8Array[] {
   const arena = new Uint8Array(frames.reduce((n, f) => n + f.length + GAP, GAP)).fill(POISON);
   const at = new Int32Array(frames.length);
@@ -36,7 +36,7 @@ export function write(frames: readonly Uint8Array[], opened: readonly boolean[] 
   });
 }
 let failed: number[] = [];
-/** What the last {@link write} answered for packets that it did not take. */
+/** The results of the last {@link write} for packets that it did not accept. */
 export const refused = (): number[] => failed;
 
 export const EINVAL = -22;

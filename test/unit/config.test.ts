@@ -33,7 +33,7 @@ const lines = (text: string, over = {}): string[] =>
   );
 
 describe('a configuration file', () => {
-  it('is filled in with defaults, and frozen all the way down', () => {
+  it('is filled in with defaults, and frozen at all levels', () => {
     const value = parse(GOOD) as { admin: { listen: string } };
     expect(value).toEqual({ instance: 'edge', registry: 'file:x', count: 7, admin: { listen: 'here' } });
     expect(Object.isFrozen(value)).toBe(true);
@@ -42,7 +42,7 @@ describe('a configuration file', () => {
     }).toThrow(TypeError);
   });
 
-  it('gives way to overrides, key by key, but not to those that are undefined', () => {
+  it('is overridden key by key, but not by undefined values', () => {
     const over = { count: 9, registry: undefined, admin: { listen: 'flag' } };
     expect(parse(`${GOOD}admin: {tls: true}\n`, over)).toMatchObject({
       count: 9,
@@ -80,7 +80,7 @@ describe('a configuration file', () => {
     expect(lines(`${GOOD}${text}\n`)).toEqual([message]);
   });
 
-  it('is told all of its problems at once, with file, line and column', () => {
+  it('has all its problems reported at once, with file, line and column', () => {
     const problems = problemsOf(() => parse('instance: E1\ncuont: 3\nkind: Z\nprefixes: [x]\n'));
     expect(problems.map((p) => `${p.code} ${p.message.split(': ')[0]}`).sort()).toEqual([
       'FSA_CONFIG_MISSING f.yaml:1:1',
@@ -99,19 +99,19 @@ describe('a configuration file', () => {
     expect(lines(text)[0]).toMatch(/^FSA_CONFIG_TYPE 1:1: 'the file' must be object/);
   });
 
-  it('may be empty, and lacks what is required then', () => {
+  it('may be empty, and then lacks required keys', () => {
     expect(lines('# nothing\n').map((l) => l.split(' ')[0])).toEqual([
       'FSA_CONFIG_MISSING',
       'FSA_CONFIG_MISSING',
     ]);
   });
 
-  it('is refused where it is no YAML, or has a key twice', () => {
+  it('is refused where it is not YAML, or has a key twice', () => {
     expect(lines('instance: [1\nregistry: x\n')[0]).toMatch(/^FSA_CONFIG_SYNTAX \d+:\d+: /);
     expect(lines(`${GOOD}instance: again\n`)[0]).toMatch(/^FSA_CONFIG_SYNTAX 3:1: /);
   });
 
-  it('must be there', () => {
+  it('must exist', () => {
     const missing = files.path();
     expect(
       linesOf(
@@ -122,7 +122,7 @@ describe('a configuration file', () => {
     expect(readYaml(files.write(GOOD), SCHEMA).value).toMatchObject({ instance: 'edge' });
   });
 
-  it('knows where each of its values stands', () => {
+  it('gives the place of each of its values', () => {
     const { locate } = parseYaml('f.yaml', `${GOOD}prefixes:\n  - 10.0.0.0/8\n`, SCHEMA);
     expect(locate(['registry'])).toBe('f.yaml:2:1');
     expect(locate(['prefixes', 0])).toBe('f.yaml:4:5');
@@ -132,7 +132,7 @@ describe('a configuration file', () => {
 });
 
 describe('the nearest word', () => {
-  it('is one that may have been meant, or none', () => {
+  it('is one that was probably intended, or none', () => {
     expect(nearest('prefixs', ['prefixes', 'registry'])).toBe('prefixes');
     expect(nearest('LAN', ['lan', 'wan'])).toBe('lan');
     expect(nearest('xyzzy', ['prefixes', 'registry'])).toBeUndefined();
@@ -141,7 +141,7 @@ describe('the nearest word', () => {
 });
 
 describe('validate', () => {
-  it('takes values that come from no file', () => {
+  it('accepts values that come from no file', () => {
     expect(validate({ instance: 'a', registry: 'b' }, SCHEMA, () => 'record')).toEqual([]);
     expect(validate(null, SCHEMA, () => 'record')).toMatchObject([{ code: 'FSA_CONFIG_TYPE' }]);
   });

@@ -16,7 +16,7 @@ describe('errors', () => {
     expect(new FirstackError('FSA_CONFIG_TYPE', '').exitCode).toBe(78);
   });
 
-  it('of one problem are that problem; several travel together', () => {
+  it('of one problem have its code; several problems are in one error', () => {
     const one = new FirstackError('FSA_USAGE', 'no');
     expect(describeError(one)).toEqual(['FSA_USAGE: no']);
     const two = FirstackError.ofProblems([
@@ -27,7 +27,7 @@ describe('errors', () => {
     expect(describeError(two)).toEqual(['FSA_CONFIG_TYPE: a', 'FSA_USAGE: b']);
   });
 
-  it('that nobody foresaw say where they come from', () => {
+  it('that are not in the catalogue show their stack', () => {
     const [line] = describeError(new TypeError('oops'));
     expect(line).toMatch(/^FSA_INTERNAL: TypeError: oops\n\s+at /);
     expect(describeError('text')).toEqual(['FSA_INTERNAL: text']);

@@ -22,26 +22,26 @@ const key = (id: number, secret = MASTER): string => `{id: ${id}, secret: '${sec
 const code = (call: () => unknown): string => problemsOf(call)[0].code;
 
 describe('keys', () => {
-  it("derive a gateway's from the master's, as the specification says", () => {
+  it("derive a gateway's key from the master key, as specified", () => {
     expect([...gatewaySecret(MASTER, GATEWAY_ID)]).toEqual(gatewayKey(MASTER, GATEWAY_ID));
     expect(gatewayKeys(MASTER_FILE, GATEWAY_ID)).toEqual([
       { id: KEY_ID, words: keyWords(gatewayKey(MASTER, GATEWAY_ID)) },
     ]);
   });
 
-  it('are another for every gateway, and for probes', () => {
+  it('differ for every gateway, and for probes', () => {
     const all = [1, 2, 65535].map((id) => String(gatewaySecret(MASTER, id).toString('hex')));
     expect(new Set(all).size).toBe(3);
     expect(keyWords([...gatewaySecret(MASTER, 1)])).not.toEqual([...probeKey(MASTER_FILE)]);
   });
 
-  it('are new each time, 128 bits of them', () => {
+  it('are new each time, with 128 bits', () => {
     const [a, b] = [newMaster(), newMaster()];
     expect(a.keys[0].secret).toMatch(/^[0-9a-f]{32}$/);
     expect(a.keys[0].secret).not.toBe(b.keys[0].secret);
   });
 
-  it('live two at a time, so that masters can be changed', () => {
+  it('may be two at a time, so that the master key can be changed', () => {
     const two = { ...MASTER_FILE, keys: [...MASTER_FILE.keys, { id: 4, secret: 'ab'.repeat(16) }] };
     expect(gatewayKeys(two, 1).map((k) => k.id)).toEqual([KEY_ID, 4]);
     expect(deriveGateway(two, 9)).toMatchObject({
@@ -56,7 +56,7 @@ describe('keys', () => {
 });
 
 describe('a key file', () => {
-  it('reads back what was written, for its owner only, and is never overwritten', () => {
+  it('reads back as it was written, for its owner only, and is never overwritten', () => {
     const path = files.path();
     writeKeyFile(path, deriveGateway(MASTER_FILE, 5));
     expect(statSync(path).mode & 0o777).toBe(0o600);
@@ -68,7 +68,7 @@ describe('a key file', () => {
 
   it.each([0o640, 0o604, 0o644, 0o620])('of mode %o is refused', (mode) => {
     const path = files.write(yaml(key(0)));
-    // Past the umask.
+    // Set with chmod, because of the umask.
     chmod(path, mode);
     expect(problemsOf(() => readKeyFile(path, 'master'))).toMatchObject([
       { code: 'FSA_KEY_INVALID', message: expect.stringContaining('chmod 600') },
@@ -88,7 +88,7 @@ describe('a key file', () => {
     expect(code(() => readKeyFile(path, 'master'))).toBe(expected);
   });
 
-  it('must be there', () => {
+  it('must exist', () => {
     expect(code(() => readKeyFile(files.path(), 'master'))).toBe('FSA_CONFIG_UNREADABLE');
   });
 });

@@ -1,6 +1,6 @@
 /**
- * Which room may import which. Each rule is a function over a tree of files, so that it is shown to fail: a list of
- * violations, planted one at a time into the tree that there is.
+ * Which room may import which. Each rule is a function over a tree of files. To prove that a rule can fail, a list of
+ * violations is planted, one at a time, into the present tree.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -13,7 +13,7 @@ import { programs as replica } from '../../replica/programs.js';
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const ROLES = ['gateway', 'origin', 'replica'];
 const PROGRAMS = [...new Set([...gateway, ...origin, ...replica].map((p) => p.name))];
-/** Rooms of `src/` that know no program, and the files of the host of programs. */
+/** Rooms of `src/` that know no program, and the files that host programs. */
 const GENERIC = ['wire', 'device', 'flow', 'pipeline', 'fastpath', 'steer', 'registry', 'admin', 'health'];
 const HOST = [
   'program',
@@ -35,7 +35,7 @@ interface Import {
   dynamic: boolean;
 }
 
-/** Every import of a text: of modules by relative path, resolved from `from`, and of packages by name. */
+/** Every import in a text: modules by relative path, resolved from `from`, and packages by name. */
 function importsOf(from: string, text: string): Import[] {
   const code = text.replace(/\/\*[\s\S]*?\*\//g, '').replace(/^\s*\/\/.*$/gm, '');
   const resolve = (specifier: string): string =>
@@ -48,7 +48,7 @@ function importsOf(from: string, text: string): Import[] {
   ];
 }
 
-/** What a thread loads is what its modules import when they run: imports of types are gone by then. */
+/** The modules that a thread loads at run time; imports of types do not exist then. */
 const withoutTypes = (text: string): string =>
   text
     .replace(/\b(?:import|export) type\s[^;]*?;/g, '')
@@ -58,12 +58,12 @@ const importsIn = (tree: Tree): Import[] => [...tree].flatMap(([file, text]) => 
 const show = (i: Import): string => `${i.from} → ${i.to}${i.dynamic ? ' (dynamic)' : ''}`;
 const roleOf = (path: string): string | undefined =>
   ROLES.find((r) => path === r || path.startsWith(`${r}/`));
-/** `gateway/race/carry.ts` is in the race. */
+/** Whether a file belongs to a program: `gateway/race/carry.ts` belongs to the race. */
 const programOf = (path: string): string | undefined => {
   const [role, program, file] = path.split('/');
   return ROLES.includes(role) && file !== undefined ? program : undefined;
 };
-/** A folder of `src/`, a program's room, or a file that stands alone in `src/` or in a role. */
+/** A folder of `src/`, a program's room, or a single file in `src/` or in a role. */
 const roomOf = (path: string): string => {
   const parts = path.replace(/\.(js|ts)$/, '').split('/');
   return parts.slice(0, 2).join('/');
@@ -110,7 +110,7 @@ const RULES: Record<string, (tree: Tree) => string[]> = {
   "nothing that a packet passes does I/O, nor loads the registry's client": (tree) => {
     const io =
       /^node:|^(ioredis|msgpackr|fastify|pino|yaml|ajv|commander)$|^src\/(registry\/(redis|file|connect|follow|open)|admin|steer|lab|log|config|keys)\b/;
-    // The addons' faces load them; that is all that they need of node.
+    // The modules that load the addons do no other I/O.
     const faces = /^src\/(device|fastpath)\/native\.js$/;
     const isFace = (from: string, to: string): boolean => faces.test(from) && /^node:(module|url)$/.test(to);
     const seen = new Set<string>();
@@ -165,7 +165,7 @@ const tree: Tree = new Map(
     .map((file) => [file, readFileSync(join(ROOT, file), 'utf8')]),
 );
 
-/** By rule: a file, a line that breaks the rule in it, and what is said. */
+/** By rule: a file, a line in it that breaks the rule, and the reported violation. */
 const PLANTED: [rule: string, file: string, line: string, said: string][] = [
   [
     'src/wire imports nothing but itself',
@@ -242,7 +242,7 @@ const PLANTED: [rule: string, file: string, line: string, said: string][] = [
 ];
 
 describe('layers', () => {
-  it('are read from the files that there are', () => {
+  it('are read from the existing files', () => {
     expect([...tree.keys()]).toContain('src/wire/tag.ts');
     const shown = importsIn(tree).map(show);
     expect(shown).toContain('src/wire/tag.ts → src/wire/checksum.js');
@@ -274,13 +274,13 @@ describe('a planted violation', () => {
   it.each(PLANTED)('of "%s" in %s is found: %s', (rule, file, line, said) => {
     const planted = new Map(tree).set(file, `${line}\n${tree.get(file) ?? ''}`);
     const found = RULES[rule](planted);
-    // A circle is told from where the walk meets it.
+    // The start of a reported circle depends on where the search meets it.
     const turned = (text: string): string => text.split(' → ').slice(0, -1).sort().join();
     if (rule.includes('circle')) expect(found.map(turned)).toContain(turned(said));
     else expect(found).toContain(said);
   });
 
-  it('is there for each rule', () => {
+  it('exists for each rule', () => {
     expect([...new Set(PLANTED.map(([rule]) => rule))].sort()).toEqual(Object.keys(RULES).sort());
   });
 });

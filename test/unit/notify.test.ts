@@ -17,9 +17,9 @@ const codeOf = (socket: string, text = 'READY=1'): string => {
   }
 };
 
-// That the words arrive is for a real manager to say: test/integration/package.test.ts.
+// A real service manager tests that the text arrives: test/integration/package.test.ts.
 describe('notify', () => {
-  it('says why a datagram cannot be sent', () => {
+  it('throws the reason why a datagram cannot be sent', () => {
     expect(codeOf('/nowhere/socket')).toBe('ENOENT');
     expect(codeOf('@firstack-nobody-listens-here')).toBe('ECONNREFUSED');
     expect(codeOf('relative')).toBe('EINVAL');
@@ -27,7 +27,7 @@ describe('notify', () => {
     expect(codeOf(`/${'x'.repeat(200)}`)).toBe('EINVAL');
   });
 
-  it('never stands in the way of a role', () => {
+  it('never fails in a role', () => {
     delete process.env.NOTIFY_SOCKET;
     notifyManager('READY=1');
     process.env.NOTIFY_SOCKET = '/nowhere/socket';

@@ -9,7 +9,7 @@ const claim = (address: string, port: number, protocol: Claim['protocol'] = 'tcp
 });
 
 describe('programs of one host', () => {
-  it('act on disjoint addresses, ports and protocols', () => {
+  it('must claim disjoint addresses, ports and protocols', () => {
     const race = { name: 'race', claims: [claim('203.0.113.10', 80), claim('203.0.113.10', 443)] };
     const routing = {
       name: 'routing',
@@ -22,7 +22,7 @@ describe('programs of one host', () => {
         message: 'programs.routing: 203.0.113.10:443/tcp belongs to program race on this host already',
       },
     ]);
-    // One program may state the same thing twice: two services of C share a replica's port.
+    // One program may claim the same twice: two services in configuration C share a replica's port.
     expect(
       claimedTwice([{ name: 'race', claims: [claim('198.51.100.1', 80), claim('198.51.100.1', 80)] }]),
     ).toEqual([]);
@@ -34,7 +34,7 @@ describe('marks', () => {
     ROLES.map((role) => ({ program, role, ...allocate(program, role) })),
   ).flat();
 
-  it("of the race are what they have always been: a running fleet's rules stand in the kernel", () => {
+  it('of the race never change, because the kernels of a running fleet have rules for them', () => {
     expect(all.slice(0, 3)).toEqual([
       {
         ...{ program: 0, role: 'gateway', mark: 0x01000000, tunnelMark: 0x05000000, pinnedMark: 0x09000000 },
@@ -58,12 +58,12 @@ describe('marks', () => {
     for (const { mark } of marks) expect(marks.filter((m) => (mark & m.mask) === m.mark)).toHaveLength(1);
     for (const { mark, mask } of marks) {
       expect(mark & ~mask).toBe(0);
-      // Adjacent servers of an origin are numbered in the lowest byte.
+      // The adjacent servers of an origin are numbered in the lowest byte.
       expect(mask & 0xff).toBe(0);
     }
   });
 
-  it('come with tables, preferences and names of their own', () => {
+  it('have their own tables, preferences and names', () => {
     const tables = all.flatMap((a) => [a.table, a.tunnelTable]);
     expect(new Set(tables).size).toBe(tables.length);
     expect(new Set(all.map((a) => a.priority)).size).toBe(all.length);
@@ -71,7 +71,7 @@ describe('marks', () => {
     for (const { tun } of all) expect(tun.length).toBeLessThanOrEqual(15);
   });
 
-  it('are not given to a number beyond', () => {
+  it('are not allocated for a number beyond the limit', () => {
     for (const n of [-1, 0.5, MOST_PROGRAMS + 1]) expect(() => allocate(n, 'gateway')).toThrow(RangeError);
   });
 });

@@ -9,7 +9,7 @@ const shares = (table: Int32Array): Map<number, number> => {
   return counts;
 };
 
-/** Slots whose server is another one after a change, by name. */
+/** The number of slots whose server changed, by name. */
 function moved(
   before: { name: string; weight: number }[],
   after: { name: string; weight: number }[],
@@ -19,7 +19,7 @@ function moved(
 }
 
 describe('maglev', () => {
-  it('gives every slot a server, and each its share', () => {
+  it('gives every slot a server, and every server its share', () => {
     const all = shares(maglev(servers(16)));
     expect(all.size).toBe(16);
     for (const share of all.values()) expect(Math.abs(share * 16 - 1)).toBeLessThan(0.01);
@@ -32,7 +32,7 @@ describe('maglev', () => {
     expect(got.has(3)).toBe(false);
   });
 
-  it('moves less than 8 % beyond its share when one of 16 goes or comes', () => {
+  it('moves less than 8 % of the slots beyond its share when one of 16 servers is removed or added', () => {
     const sixteen = servers(16);
     for (let gone = 0; gone < 16; gone++) {
       const rest = sixteen.filter((_, i) => i !== gone);
@@ -41,19 +41,19 @@ describe('maglev', () => {
     }
   });
 
-  it('is the same whatever the order in which servers stand', () => {
+  it('is the same for any order of the servers', () => {
     const [a, b] = [servers(5), servers(5).reverse()];
     const [x, y] = [maglev(a), maglev(b)];
     const same = x.filter((server, slot) => a[server].name === b[y[slot]].name).length;
     expect(same / SLOTS).toBeGreaterThan(0.9);
   });
 
-  it('has nobody where nobody has a weight', () => {
+  it('has no server where no server has a weight', () => {
     expect(new Set(maglev(servers(3, 0)))).toEqual(new Set([-1]));
     expect(new Set(maglev([]))).toEqual(new Set([-1]));
   });
 
-  it('can be filled with as many servers as a mask numbers', () => {
+  it('can have as many servers as a mask can number', () => {
     expect(shares(maglev(servers(255))).size).toBe(255);
   });
 });

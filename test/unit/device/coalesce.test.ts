@@ -1,4 +1,4 @@
-// Coalescing what came out of a tunnel, and segmenting and coalescing after each other.
+// Coalescing packets that were decapsulated, and segmenting followed by coalescing.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { VNET_HEADER } from '../../../src/device/device.js';
@@ -22,7 +22,7 @@ import { byFlow, segmentsOf } from '../../support/naive-segments.js';
 import { Random } from '../../support/random.js';
 import { bytesOf, EINVAL, hex, open, payloadAndSize, refused, words, write } from '../../support/written.js';
 
-describe('packets out of a tunnel', () => {
+describe('decapsulated packets', () => {
   const SIZE = 100;
   const big = (n: number, flags = 'A', more: Partial<Packet> = {}): Packet =>
     asService(
@@ -33,7 +33,7 @@ describe('packets out of a tunnel', () => {
 
   it.each([
     ['whole segments', 300, 'A'],
-    ['a shorter one at the end', 350, 'A'],
+    ['a shorter segment at the end', 350, 'A'],
     ['PSH at the end', 300, 'PA'],
     ['both', 301, 'PA'],
   ])('segments of one flow leave as one super-packet: %s', (_, n, flags) => {
@@ -42,13 +42,13 @@ describe('packets out of a tunnel', () => {
     expect(refused()).toEqual([]);
   });
 
-  it('nothing is coalesced that did not come out of a tunnel just now', () => {
+  it('packets that were not decapsulated are not coalesced', () => {
     const frames = segmentsOf(big(300)).map(frame);
     expect(write(frames)).toEqual(frames);
     expect(write(frames, [false, true, false])).toEqual(frames);
   });
 
-  it('a checksum that a local kernel left open may be among them', () => {
+  it('packets with an open checksum of a local kernel are coalesced too', () => {
     const p = big(300);
     const frames = segmentsOf(p).map((s, k) => frame(k === 1 ? { ...s, open: { gsoSize: 0 } } : s));
     expect(write(frames, [true, true, true]).map(hex)).toEqual([hex(frame(p))]);
@@ -56,19 +56,19 @@ describe('packets out of a tunnel', () => {
 
   const change = (k: number, more: Partial<Tcp>, packet: Partial<Packet> = {}): Packet[] =>
     segmentsOf(big(400)).map((s, n) => (n === k ? withTcp({ ...s, ...packet }, more) : s));
-  /** The packets, and of how many of them each that is written consists. */
+  /** The packets, and the number of packets in each frame that is written. */
   const kept: [string, Packet[], number[]][] = [
     ['PSH ends a run', change(1, { flags: 'PA' }), [2, 2]],
-    ['a first segment with PSH stands alone', change(0, { flags: 'PA' }), [1, 3]],
+    ['a first segment with PSH is written alone', change(0, { flags: 'PA' }), [1, 3]],
     ['a bad checksum stays bad', change(2, { spoil: 5 }), [2, 1, 1]],
-    ['a bad checksum of the first too', change(0, { spoil: 5 }), [1, 3]],
+    ['a bad checksum of the first segment too', change(0, { spoil: 5 }), [1, 3]],
     ['another window', change(2, { window: 9 }), [2, 1, 1]],
     ['another acknowledgement', change(2, { ack: 9 }), [2, 1, 1]],
     ['another timestamp', change(2, { options: [1, 1, ...option.timestamps.slice(0, 9), 7] }), [2, 1, 1]],
     ['fewer options', change(2, { options: [] }), [2, 1, 1]],
     ['another TTL', change(2, {}, { ttl: 5 }), [2, 1, 1]],
-    ['congestion marked on one', change(2, {}, { tos: 3 }), [2, 1, 1]],
-    ['fragmentation allowed for one', change(2, {}, { df: false }), [2, 1, 1]],
+    ['a congestion mark on one segment', change(2, {}, { tos: 3 }), [2, 1, 1]],
+    ['fragmentation allowed for one segment', change(2, {}, { df: false }), [2, 1, 1]],
     ['IP options', change(2, {}, { ipOptions: [1, 1, 1, 0] }), [2, 1, 1]],
     ...[...'FSRUEC'].map((flag): [string, Packet[], number[]] => [
       `the flag ${flag}`,
@@ -78,16 +78,16 @@ describe('packets out of a tunnel', () => {
     ['no ACK flag', change(2, { flags: '' }), [2, 1, 1]],
     ['a pure acknowledgement between', change(2, { payload: [] }), [2, 1, 1]],
     ['a shorter segment ends a run', change(1, { payload: bytesOf(50) }), [2, 2]],
-    ['a longer segment begins one', change(1, { payload: bytesOf(101) }), [1, 1, 2]],
+    ['a longer segment begins a run', change(1, { payload: bytesOf(101) }), [1, 1, 2]],
     ['a gap', segmentsOf(big(500)).filter((_, k) => k !== 2), [2, 2]],
     ['a retransmission', [0, 1, 0, 1, 2].map((k) => segmentsOf(big(300))[k]), [2, 3]],
     ['the wrong order', [1, 0, 2].map((k) => segmentsOf(big(300))[k]), [1, 1, 1]],
     [
-      'identifications, where they matter, in another order than segmentation gives them',
+      'identifications that matter and are not those of segmentation',
       segmentsOf(big(400, 'A', { df: false, id: 0xfffe })).map((s, k) => (k === 2 ? { ...s, id: 7 } : s)),
       [2, 1, 1],
     ],
-    ['identifications that go on', segmentsOf(big(400, 'A', { df: false, id: 0xfffe })), [4]],
+    ['consecutive identifications', segmentsOf(big(400, 'A', { df: false, id: 0xfffe })), [4]],
   ];
   it.each(kept)('%s', (_, packets, counts) => {
     const out = open(packets);
@@ -119,18 +119,18 @@ describe('packets out of a tunnel', () => {
     expect(out.map((f) => f.length - VNET_HEADER)).toEqual([60_040, 30_041]);
   });
 
-  it('no packet of a flow overtakes another: one that was not opened, and a fragment, end a run', () => {
+  it('no packet of a flow overtakes another: a packet that was not decapsulated, or a fragment, ends a run', () => {
     const [a, b, c] = segmentsOf(big(300)).map(frame);
     const fragment = frame(ip(SERVICE, CLIENT, raw(6, bytesOf(40)), { fragmentOffset: 5, df: false }));
     const other = frame(fromClient('A'));
     const order = (frames: Uint8Array[], opened: boolean[]): string[] => write(frames, opened).map(hex);
     expect(order([a, fragment, b], [true, false, true])).toEqual([a, fragment, b].map(hex));
     expect(order([a, b, c], [true, false, true])).toEqual([a, b, c].map(hex));
-    // What goes the other way may.
+    // Packets in the other direction may overtake.
     expect(order([a, other, b, c], [true, false, true, true])).toEqual([hex(other), hex(frame(big(300)))]);
   });
 
-  it('more flows at once than it remembers', () => {
+  it('more flows at the same time than runs', () => {
     const flows = Array.from({ length: 60 }, (_, n) => segmentsOf(withTcp(big(200), { dport: 1000 + n })));
     const mixed = [0, 1].flatMap((k) => flows.map((f) => f[k]));
     const out = open(mixed).flatMap((f) => segmentsOf(superOf(f)));
@@ -138,14 +138,14 @@ describe('packets out of a tunnel', () => {
   });
 });
 
-/** The packet of a frame, as a super-packet where its virtio header says so. */
+/** The packet of a frame; a super-packet where its virtio header says so. */
 function superOf(f: Uint8Array): Packet {
   const parsed = parse(f.subarray(VNET_HEADER), f[1] !== 0)!;
   if (f[1] === 0) return reread(f);
   expect(parsed.valid).toBe(true);
   return { ...parsed.packet, open: { gsoSize: f[4] + 256 * f[5] } };
 }
-/** `spoil` is not read by the naive codec: found by what the checksum should be. */
+/** The naive codec does not read `spoil`, so it is computed from the right checksum. */
 function reread(f: Uint8Array): Packet {
   const { packet } = parse(f.subarray(VNET_HEADER))!;
   const right = frame(packet);
@@ -154,7 +154,7 @@ function reread(f: Uint8Array): Packet {
   return withTcp(packet, { spoil: (check(f) - check(right) + 0xffff) % 0xffff });
 }
 
-/** Segments of several flows, some changed, lost or twice there. */
+/** Segments of several flows; some are changed, lost or duplicated. */
 function traffic(random: Random): Packet[] {
   const flows = Array.from({ length: 1 + random.below(4) }, (_, n) => {
     const size = 1 + random.below(200);
@@ -189,8 +189,8 @@ function traffic(random: Random): Packet[] {
   return out;
 }
 
-describe('both ways', () => {
-  it('what was segmented and opened is, coalesced, what it was', () => {
+describe('segmenting and coalescing', () => {
+  it('a super-packet that was segmented and decapsulated is the same after coalescing', () => {
     fc.assert(
       fc.property(
         payloadAndSize,
@@ -214,14 +214,14 @@ describe('both ways', () => {
             opened.map(() => true),
           );
           const expected = segments.length === 1 ? { ...p, open: undefined } : p;
-          // A run has 128 segments at most, a super-packet of this test 41.
+          // A run has at most 128 segments; a super-packet of this test has at most 41.
           expect(out.map(hex)).toEqual([hex(frame(expected))]);
         },
       ),
     );
   });
 
-  it('whatever comes out of the tunnel, each flow has the same packets in the same order', () => {
+  it('each flow has the same packets in the same order, for any decapsulated packets', () => {
     const random = new Random(7);
     let joined = 0;
     for (let n = 0; n < 1500; n++) {
@@ -233,7 +233,7 @@ describe('both ways', () => {
     expect(joined).toBeGreaterThan(5000);
   });
 
-  it('takes anything, and reads and writes nothing beyond a packet', () => {
+  it('accepts any bytes, and reads and writes nothing beyond a packet', () => {
     const random = new Random(11);
     const telling = [0, 1, 4, 5, 6, 7, 8, 10, 12, 13, 16, 19, 22, 30, 32, 33, 36, 39, 42, 43, 52, 62, 63];
     for (let n = 0; n < 4000; n++) {
@@ -255,7 +255,7 @@ describe('both ways', () => {
     }
   });
 
-  it('refuses what does not lie in the arena', () => {
+  it('refuses packets outside the arena', () => {
     const arena = new Uint8Array(100);
     const lengths = Int32Array.of(10, 91, -3, 0, 2 ** 31 - 1);
     const at = Int32Array.of(9, 10, 20, 20, 20);

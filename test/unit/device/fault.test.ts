@@ -6,7 +6,7 @@ import { memoryPair } from '../../../src/device/memory.js';
 const SLOT = 256;
 const LIMIT = 16;
 
-/** Sends packets of 40 bytes numbered from 0, and reads until nothing more comes. */
+/** Sends packets of 40 bytes numbered from 0, and reads until there are no more. */
 function through(
   faults: Faults,
   count: number,
@@ -39,11 +39,11 @@ const numbers = (packets: readonly Uint8Array[]): number[] => packets.map(number
 const inOrder = (count: number): number[] => Array.from({ length: count }, (_, n) => n);
 
 describe('a device with faults', () => {
-  it('without any hands over what it reads', () => {
+  it('passes all packets when it has no faults', () => {
     expect(numbers(through({ seed: 1 }, 100))).toEqual(inOrder(100));
   });
 
-  it('loses, repeats and reorders by the shares asked for, and nothing else', () => {
+  it('drops, duplicates and reorders the configured shares, and changes nothing else', () => {
     const lost = through({ seed: 2, drop: 0.3 }, 1000);
     expect(lost.length).toBeGreaterThan(620);
     expect(lost.length).toBeLessThan(780);
@@ -69,7 +69,7 @@ describe('a device with faults', () => {
     });
   });
 
-  it('drops, in the place of corrupting it, what the kernel would make good again', () => {
+  it('drops a packet whose damage the kernel would hide, instead of corrupting it', () => {
     const openChecksum = (frame: Uint8Array): void => void (frame[0] = 1);
     expect(through({ seed: 6, corrupt: 1 }, 50, openChecksum)).toEqual([]);
     const superPacket = (frame: Uint8Array): void => void (frame[1] = 1);

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { VNET_HEADER } from '../../../src/device/device.js';
 import { HOLD_HEADROOM, HoldQueue } from '../../../src/device/hold-queue.js';
 
-/** A packet of `length` bytes behind a virtio header, at an offset of one's choice. */
+/** A packet of `length` bytes behind a virtio header, at a given offset. */
 function source(length: number, fill: number, offset: number): { from: Uint8Array; at: number } {
   const from = new Uint8Array(offset + VNET_HEADER + length);
   for (let b = 0; b < VNET_HEADER + length; b++) from[offset + b] = (fill * 31 + b * 7 + 1) & 255;
@@ -78,7 +78,7 @@ describe('HoldQueue', () => {
           }
           expect(q.size).toBe(held.length);
           expect(q.nextDueUs).toBe(Math.min(Infinity, ...held.map((h) => h.due)));
-          // No push may touch a neighbour's bytes, popped ones included.
+          // A push must not change a neighbour's bytes, including those of popped slots.
           for (const h of [...held, ...popped]) expect(bytesOf(q, h.i)).toEqual(h.bytes);
         }
       }),
@@ -97,7 +97,7 @@ describe('HoldQueue', () => {
     expect(indices.map((i) => bytesOf(q, i))).toEqual(before);
   });
 
-  it('refuses to give back a slot twice, or one that is still held', () => {
+  it('refuses to free a slot twice, or a slot that is still held', () => {
     const q = new HoldQueue([{ slotBytes: 64, slots: 2 }]);
     const { from, at } = source(20, 1, 0);
     const i = q.push(from, at, 20, 5, 0);

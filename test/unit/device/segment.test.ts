@@ -1,4 +1,4 @@
-// Segmenting in the addon, through `writeMemory`: the same code as `writeBatch`, with memory in the place of a TUN.
+// Segmenting in the addon, through `writeMemory`: the same code as `writeBatch`, with memory instead of a TUN.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { VNET_HEADER } from '../../../src/device/device.js';
@@ -67,7 +67,7 @@ describe('an encapsulated super-packet', () => {
     expect(out.map(hex)).toEqual(expected.map((s) => hex(frame(s))));
   });
 
-  it('with an ECN mark of the sender (GSO_ECN): the first segment tells of the reduced window', () => {
+  it('with an ECN mark of the sender (GSO_ECN): only the first segment has CWR', () => {
     const p = tunnel(
       CLIENT,
       R1.address,
@@ -86,26 +86,26 @@ describe('an encapsulated super-packet', () => {
   );
   it.each<[string, (f: Uint8Array) => Uint8Array | undefined]>([
     ['a segment size of 0', (f) => void f.fill(0, 4, 6)],
-    ['a whole checksum', (f) => void (f[0] = 0)],
+    ['a complete checksum', (f) => void (f[0] = 0)],
     ['another kind of super-packet', (f) => void (f[1] = 4)],
     ['a checksum that starts elsewhere', (f) => void (f[6] = 20)],
-    ['a checksum that stands elsewhere', (f) => void (f[8] = 6)],
+    ['a checksum field at another offset', (f) => void (f[8] = 6)],
     ['UDP inside', (f) => void (f[10 + 20 + 9] = 17)],
     ['a fragment inside', (f) => void (f[10 + 20 + 6] = 0x20)],
     ['IPv6 inside', (f) => void (f[10 + 20] = 0x65)],
     ['an inner header below 20 bytes', (f) => void (f[10 + 20] = 0x44)],
-    ['an inner header beyond its end', (f) => f.slice(0, 10 + 20 + 20)],
+    ['an inner header beyond the packet', (f) => f.slice(0, 10 + 20 + 20)],
     ['a data offset below 5', (f) => void (f[10 + 40 + 12] = 0x40)],
-    ['a data offset beyond its end', (f) => void (f[10 + 40 + 12] = 0xf0)],
-    ['an inner total length that is not its own', (f) => void f[10 + 20 + 3]--],
+    ['a data offset beyond the packet', (f) => void (f[10 + 40 + 12] = 0xf0)],
+    ['a wrong inner total length', (f) => void f[10 + 20 + 3]--],
     ['nothing behind the outer header', (f) => f.slice(0, 10 + 20)],
-  ])('with %s is not written, and says so', (_, spoil) => {
+  ])('with %s is not written, and reported', (_, spoil) => {
     const f = frame(sound);
     expect(write([spoil(f) ?? f])).toEqual([]);
     expect(refused()).toEqual([EINVAL]);
   });
 
-  it('that is not encapsulated stays one, and what is no super-packet stays as it is', () => {
+  it('that is not encapsulated stays whole, and other packets stay unchanged', () => {
     const others = [
       frame(fromClient('PA', { payload: bytesOf(25) }, { open: { gsoSize: 10 } })),
       frame(tunnel(CLIENT, R1.address, fromClient('PA', { payload: bytesOf(25) }))),

@@ -1,4 +1,4 @@
-// The places of fields in TypeScript are those that clang gave them: read from the compiled objects' BTF.
+// The offsets of fields in TypeScript are those that clang chose: read from the compiled objects' BTF.
 import { execFileSync } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
 import {
@@ -31,7 +31,7 @@ const { types } = JSON.parse(
   execFileSync('bpftool', ['-j', 'btf', 'dump', 'file', hookObject('race')], { encoding: 'utf8' }),
 ) as { types: BtfType[] };
 
-/** Offsets in bytes by name; a field of an unnamed struct or union inside stands for itself. */
+/** Offsets in bytes by name; the fields of an unnamed inner struct or union count as the outer struct's. */
 function places(type: BtfType, base = 0): Record<string, number> {
   const out: Record<string, number> = {};
   for (const m of type.members ?? []) {
@@ -58,7 +58,7 @@ const TABLE: [name: string, layout: Layout<Record<string, number>>, more?: strin
 ];
 
 describe("the kernel's layout", () => {
-  it.each(TABLE)('of struct %s is that of TypeScript', (name, layout, more = []) => {
+  it.each(TABLE)('of struct %s is the same in TypeScript', (name, layout, more = []) => {
     const { stride, ...fields } = layout;
     const found = places(struct(name));
     const expected = Object.fromEntries(Object.entries(fields).map(([field, at]) => [inC(field), at]));

@@ -10,7 +10,7 @@ interface ChainText {
   rules?: number;
 }
 
-/** A host with these chains, each with so many rules. */
+/** A host with these chains, each with the given number of rules. */
 function host(...chains: ChainText[]): Host {
   const named = chains.map((c, n) => ({
     family: 'ip',
@@ -40,7 +40,7 @@ function host(...chains: ChainText[]): Host {
 }
 
 describe('rules that redirected packets bypass', () => {
-  it('are those of chains that forwarded packets meet', () => {
+  it('are those of chains that forwarded packets pass', () => {
     const h = host(
       { rules: 1 },
       { rules: 0 },
@@ -70,7 +70,7 @@ describe('--fastpath', () => {
     expect(describeFastpath(choice)).toBe('fastpath off: as asked');
   });
 
-  it('is off on a host that masquerades its clients, or an error where it was asked for', async () => {
+  it('is off on a host that masquerades its clients, or an error where the operator requires it', async () => {
     expect(await chooseFastpath('auto', host(), AGAINST, 'race')).toMatchObject({
       how: 'off',
       why: expect.stringContaining('translates sources'),

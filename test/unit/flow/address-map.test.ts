@@ -8,7 +8,7 @@ const address = fc.oneof(
   fc.tuple(word, word, word, word),
   word.map((w): Address => [0, 0, 0xffff, w]),
 ) as fc.Arbitrary<Address>;
-// Ports of tunnels lie beyond 16 bits (`gateway/race/machines.ts`).
+// Ports of tunnels are above 16 bits (`gateway/race/machines.ts`).
 const entry = fc.record({
   address,
   port: fc.nat(0x10010),
@@ -17,7 +17,7 @@ const entry = fc.record({
 });
 
 describe('AddressMap', () => {
-  it('agrees with a Map; the later entry of a key wins; a load replaces the last', () => {
+  it('agrees with a Map; the later entry of a key wins; a load replaces the former content', () => {
     fc.assert(
       fc.property(
         fc.array(entry, { maxLength: 40 }),
@@ -38,7 +38,7 @@ describe('AddressMap', () => {
     );
   });
 
-  it('has IPv4 addresses as v4-mapped ones', () => {
+  it('contains IPv4 addresses as v4-mapped ones', () => {
     const map = new AddressMap();
     map.load([{ address: [0, 0, 0xffff, 5], port: 80, value: 3 }]);
     expect(map.getV4(5, 80)).toBe(3);

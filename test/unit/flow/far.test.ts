@@ -15,7 +15,7 @@ const pair: fc.Arbitrary<Pair> = fc.record({
   port: fc.constantFrom(0, 1, 80, 65535),
 });
 
-/** One packet in the second place of the columns, so that offsets count. */
+/** One packet at index 1 of the columns, so that offsets matter. */
 function packet(from: Pair, to: Pair, protocol: number): Tuples {
   return {
     saddr: Int32Array.of(9, 9, 9, 9, ...from.address),
@@ -35,7 +35,7 @@ function write(t: FlowTable, e: FlowEntry, source: Pair, target: Pair): void {
 }
 
 describe('a key', () => {
-  it('of a packet is the same from both sides, and differs by every part of the tuple', () => {
+  it('of a packet is the same in both directions, and differs by every part of the tuple', () => {
     fc.assert(
       fc.property(pair, pair, fc.constantFrom(TCP, UDP), (client, service, protocol) => {
         const t = new FlowTable(8, SEED);
@@ -57,7 +57,7 @@ describe('a key', () => {
     );
   });
 
-  it('of TCP is what it was before there were other protocols', () => {
+  it('of TCP is the same as before there were other protocols', () => {
     const t = new FlowTable(8, SEED);
     t.keyV4(0x0a000001, 40_000, 0x01020304, 80);
     const before = [...t.key];
@@ -114,7 +114,7 @@ describe('the far index', () => {
     );
   });
 
-  it('takes no memory where a program has none', () => {
+  it('takes no memory where a program does not use it', () => {
     const t = new FlowTable(1000, SEED);
     expect([t.source.length, t.sourcePort.length]).toEqual([0, 0]);
     t.keyV4(1, 2, 3, 4);
@@ -124,7 +124,7 @@ describe('the far index', () => {
     expect(t.size).toBe(0);
   });
 
-  it('does not compile with another kind of number', () => {
+  it('another kind of number does not compile', () => {
     const t = new FlowTable(8, SEED);
     // @ts-expect-error an offset is no entry
     expect(() => t.keyWord(0, 0) && t.unlink(offset(3))).not.toThrow();

@@ -48,7 +48,7 @@ describe('the life of a flow', () => {
     expect(walk(OPENING, [ACK, SERVER])).toEqual({ state: OPENING, marks: 0, expires: 17 });
   });
 
-  it('closes when both have sent FIN, in whichever order', () => {
+  it('closes when both have sent FIN, in any order', () => {
     expect(walk(ESTABLISHED, [FIN | ACK, CLIENT])).toEqual({
       state: ESTABLISHED,
       marks: CLIENT_FIN,
@@ -71,7 +71,7 @@ describe('the life of a flow', () => {
     expect(walk(ESTABLISHED, [FIN, CLIENT], [FIN, CLIENT]).state).toBe(ESTABLISHED);
   });
 
-  it('closes with a RST of either, and stays so', () => {
+  it('closes with a RST from either side, and stays closing', () => {
     expect(walk(ESTABLISHED, [RST, SERVER]).state).toBe(CLOSING);
     expect(walk(OPENING, [RST | ACK, CLIENT]).state).toBe(CLOSING);
     expect(walk(ESTABLISHED, [RST, CLIENT], [ACK, CLIENT], [ACK, SERVER])).toMatchObject({
@@ -80,7 +80,7 @@ describe('the life of a flow', () => {
     });
   });
 
-  it('keeps racing while nobody has answered', () => {
+  it('stays undecided while no machine has answered', () => {
     expect(walk(UNDECIDED, [ACK, CLIENT]).state).toBe(UNDECIDED);
   });
 });

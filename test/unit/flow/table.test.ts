@@ -19,7 +19,7 @@ describe('FlowTable', () => {
   it('agrees with a Map under any operations, full tables and deletions included', () => {
     let filled = 0;
     fc.assert(
-      // Few slots, many keys: long probe sequences, so that deletion must shift.
+      // Few slots and many keys: long probe sequences, so that deletions must shift entries.
       fc.property(
         fc.array(step, { minLength: 60, maxLength: 150 }),
         fc.integer(),
@@ -50,7 +50,7 @@ describe('FlowTable', () => {
                 ]);
                 expect([t.targetPort[e], ...t.target.subarray(e * 4, e * 4 + 4)]).toEqual([0, 0, 0, 0, 0]);
                 t.expiresAt[e] = n % 37;
-                // What the next owner of the entry must not see.
+                // Values that the next owner of the entry must not see.
                 [t.winner[e], t.refused[e], t.record[e], t.marks[e]] = [5 as CandidateNumber, 6, 7, 8];
                 [t.targetPort[e], t.target[e * 4], t.target[e * 4 + 3]] = [9, 9, 9];
                 oracle.set(s.key, { e, until: n % 37 });
@@ -95,7 +95,7 @@ describe('FlowTable', () => {
     const imul = Math.imul;
     let last = 0;
     beforeEach(() => {
-      // The hash is private; its last multiplication is seen here.
+      // The hash is private; the test observes its last multiplication.
       Math.imul = (x, y) => (last = imul(x, y));
     });
     afterEach(() => {
@@ -107,7 +107,7 @@ describe('FlowTable', () => {
       return last ^ (last >>> 16);
     };
 
-    it('depends on the seed: keys that collide under one spread under another', () => {
+    it('depends on the seed: keys that collide with one seed do not with another', () => {
       const a = new FlowTable(4, SEED);
       const colliding = Array.from({ length: 50_000 }, (_, n) => n).filter((n) => (hashIn(a, n) & 255) === 0);
       expect(colliding.length).toBeGreaterThan(100);
@@ -120,13 +120,13 @@ describe('FlowTable', () => {
       }
     });
 
-    it('has a seed of its own in every table that asks the operating system', () => {
+    it('has another seed in every table with a seed from the operating system', () => {
       const fresh = (): FlowTable => new FlowTable(4, FlowTable.randomSeed());
       expect(hashIn(fresh(), 1)).not.toBe(hashIn(fresh(), 1));
     });
   });
 
-  it('lets go nobody in a flood of ten times its size (MIDDLEBOX 40)', () => {
+  it('keeps all flows in a flood of ten times its size (rule 40 of test/conformance)', () => {
     const t = new FlowTable(1000, SEED);
     const random = new Random(6);
     const established = Array.from({ length: 400 }, (_, n) => n);
@@ -150,7 +150,7 @@ describe('FlowTable', () => {
     expect(t.size).toBe(1000);
     expect(refused).toBe(9400);
     expect(established.map(entryOf)).toEqual(entries);
-    // Once the flood has expired there is room again, and nobody established went.
+    // Once the flood has expired there is room again, and no established flow was removed.
     expect(t.sweep(101, 1000)).toBe(600);
     expect(established.map(entryOf)).toEqual(entries);
   });

@@ -18,7 +18,7 @@ async function listen(server: Server): Promise<number> {
   return (server.address() as AddressInfo).port;
 }
 
-/** The first verdict. */
+/** The result of the first check. */
 async function first(config: Partial<HealthConfig>): Promise<Health> {
   const health = new Health({ ...OFTEN, ...config }, () => {});
   checks.push(health);
@@ -27,7 +27,7 @@ async function first(config: Partial<HealthConfig>): Promise<Health> {
 }
 
 describe('a health check', () => {
-  it('by HTTP: 2xx and 3xx are health', async () => {
+  it('by HTTP: 2xx and 3xx are healthy', async () => {
     for (const [code, reason] of [
       [204, ''],
       [302, ''],
@@ -39,20 +39,20 @@ describe('a health check', () => {
     }
   });
 
-  it('by HTTP: silence is not', async () => {
+  it('by HTTP: no answer is unhealthy', async () => {
     const port = await listen(createServer(() => {}));
     const { reason } = await first({ http: `http://127.0.0.1:${port}/`, timeoutMs: 60 });
     expect(reason).toBe('health check: no answer in 60 ms');
   });
 
-  it('by TCP: an accepted connection is health', async () => {
+  it('by TCP: an accepted connection is healthy', async () => {
     const port = await listen(createTcp());
     expect((await first({ tcp: `127.0.0.1:${port}` })).healthy).toBe(true);
     await new Promise((resolve) => servers.splice(0)[0].close(resolve));
     expect((await first({ tcp: `127.0.0.1:${port}` })).reason).toMatch(/ECONNREFUSED/);
   });
 
-  it('by command: exit code 0 is health; what it says is the reason', async () => {
+  it('by command: exit code 0 is healthy; its output is the reason', async () => {
     expect((await first({ command: ['true'] })).reason).toBe('');
     expect((await first({ command: ['sh', '-c', 'echo disk full >&2; exit 3'] })).reason).toBe(
       'health check: sh ended with 3: disk full',
@@ -65,7 +65,7 @@ describe('a health check', () => {
     );
   });
 
-  it('rises after so many successes in a row, and falls after so many failures', async () => {
+  it('becomes healthy after `rise` consecutive successes, and unhealthy after `fall` failures', async () => {
     const answers = [500, 200, 200, 200, 500, 200, 500, 500, 500];
     let asked = 0;
     let changes: string[] = [];
@@ -81,13 +81,13 @@ describe('a health check', () => {
     checks.push(health);
     await health.start();
     while (asked < answers.length + 1) await new Promise((resolve) => setTimeout(resolve, 20));
-    // As it stood when each question came: up with the third 200, down with the second 500 in a row.
+    // The state when each request came: up after the third 200, down after the second 500 in a row.
     changes = changes.slice(0, answers.length);
     expect(changes).toEqual(['down', 'down', 'down', 'down', 'up', 'up', 'up', 'up', 'down']);
     expect(told).toEqual([true, false]);
   });
 
-  it('is one of three', () => {
+  it('has exactly one of three kinds', () => {
     expect(healthProblem({ ...OFTEN })).not.toBe('');
     expect(healthProblem({ ...OFTEN, tcp: 'a:1', command: ['x'] })).not.toBe('');
     expect(healthProblem({ ...OFTEN, command: ['x'] })).toBe('');

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { count, noSamples, requirePerf, type Samples } from '../../../src/lab/bench/perf.js';
 import { type Compared, page, table } from '../../../src/lab/bench/profile-report.js';
 
-// What `perf script -F comm,ip,sym` prints: a command, its stack from the innermost on, an empty line.
+// The output of `perf script -F comm,ip,sym`: a command, its stack from the innermost function on, an empty line.
 const SCRIPT = `load 
 \tffffffff81e42d78 _copy_to_iter
 \tffffffff81e42d00 __sys_recvfrom
@@ -32,7 +32,7 @@ afterEach(() => {
 const object = (m: Map<string, number>): Record<string, number> => Object.fromEntries(m);
 
 describe('samples', () => {
-  it('are counted by the function that ran, and once by each on the stack', async () => {
+  it('are counted for the function that ran, and once for each function on the stack', async () => {
     writeFileSync(join(home, 'perf'), `#!/bin/sh\ncat <<'END'\n${SCRIPT}\nEND\n`);
     chmodSync(join(home, 'perf'), 0o755);
     process.env.PATH = `${home}:${path}`;
@@ -49,7 +49,7 @@ describe('samples', () => {
     expect(samples.inclusive.get('v8::Function::Call')).toBe(2);
   });
 
-  it('need perf, and say so', async () => {
+  it('need perf, or fail with an error', async () => {
     process.env.PATH = home;
     await expect(requirePerf()).rejects.toMatchObject({ code: 'FSA_TOOL_MISSING' });
   });
@@ -79,7 +79,7 @@ describe('a comparison', () => {
     },
   };
 
-  it('is in nanoseconds of each side, the largest difference first', () => {
+  it('is in nanoseconds of each arm, the largest difference first', () => {
     expect(table(compared)).toMatchObject({
       arms: [
         { arm: 'ours', perSecond: 1000, nanoseconds: 120 },

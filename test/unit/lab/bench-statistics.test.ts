@@ -16,7 +16,7 @@ const least = (value: number): Target => ({ kind: 'least', value });
 const most = (value: number): Target => ({ kind: 'most', value });
 
 describe('quantile', () => {
-  it('stands between its neighbours', () => {
+  it('lies between its neighbours', () => {
     expect(quantile([4, 1, 3, 2], 0.5)).toBe(2.5);
     expect(quantile([4, 1, 3, 2], 0)).toBe(1);
     expect(quantile([4, 1, 3, 2], 1)).toBe(4);
@@ -26,7 +26,7 @@ describe('quantile', () => {
 });
 
 describe('bootstrap', () => {
-  it('is the same for the same seed, and holds the median', () => {
+  it('is the same for the same seed, and contains the median', () => {
     const values = [1.02, 0.97, 1.1, 0.99, 1.05, 1.01, 0.93, 1.04, 1];
     const a = bootstrap(values, generator(1));
     expect(a).toEqual(bootstrap(values, generator(1)));
@@ -53,7 +53,7 @@ describe('bootstrap', () => {
     expect(width(200)).toBeLessThan(width(9));
   });
 
-  it('holds the true median 95 times in a hundred, or nearly', () => {
+  it('contains the true median in about 95 of a hundred runs', () => {
     const random = generator(3);
     const held = Array.from({ length: 300 }, () => {
       const { low, high } = bootstrap(
@@ -82,7 +82,7 @@ describe('judge', () => {
     expect(judge({ value: (low + high) / 2, low, high }, target)).toBe(met);
   });
 
-  it('says what the target is', () => {
+  it('describes the target', () => {
     expect([least(0.95), most(100), undefined].map(describeTarget)).toEqual([
       '>= 0.95',
       '<= 100',
@@ -113,7 +113,7 @@ describe('rounds', () => {
     return rounds;
   };
 
-  it('takes quotients round by round, over the best of the others', async () => {
+  it('takes quotients round by round, divided by the best of the others', async () => {
     const f = (await run()).ratio('ours/others', 'ours', ['slow', 'fast'], least(1), {
       note: 'ours, that is',
     });
@@ -127,14 +127,14 @@ describe('rounds', () => {
     expect(f.arms[0]).toMatchObject({ note: 'ours, that is', cpuSecondsPerGb: expect.any(Number) });
   });
 
-  it('credits what it is told to', async () => {
+  it('multiplies a quotient by its credit', async () => {
     expect((await run()).ratio('x', 'ours', ['fast'], undefined, { credit: 2 })).toMatchObject({
       value: 4,
       met: 'reported',
     });
   });
 
-  it('meets every arm once a round, and not always in the same order', async () => {
+  it('measures every arm once a round, not always in the same order', async () => {
     const order: string[] = [];
     const names = ['a', 'b', 'c', 'd'];
     const rounds = new Rounds(generator(2), '');
@@ -149,7 +149,7 @@ describe('rounds', () => {
   });
 });
 
-describe('what is drawn and written', () => {
+describe('the output of a bench', () => {
   const arms: ArmReport[] = [
     {
       arm: 'pinned-a:down',

@@ -21,7 +21,7 @@ function record(candidates: RaceRecord['candidates']): RaceRecord {
 }
 
 describe('drawRace', () => {
-  it('draws who answered when, the earliest first', () => {
+  it('draws when each candidate answered, the earliest first', () => {
     const lines = drawRace(
       record([
         { id: 'origin', sentUs: 0, replyUs: 190_200, verdict: 'reset', reason: '' },

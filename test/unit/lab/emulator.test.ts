@@ -18,7 +18,7 @@ function plan(paths: WanPlan['paths']): WanPlan {
   return { generation: 0, seed: 7, hosts, paths };
 }
 
-/** Virtio header and IPv4 packet, recognisable by `mark` in both. */
+/** Virtio header and IPv4 packet, both recognizable by `mark`. */
 function packet(daddr: string, mark: number, length = 40): Uint8Array {
   const bytes = new Uint8Array(VNET_HEADER + length);
   const view = new DataView(bytes.buffer);
@@ -37,7 +37,7 @@ const markOf = (bytes: Uint8Array) =>
 class Bench {
   readonly clock = new ManualClock(1_000_000);
   readonly emulator: Emulator;
-  /** What the "kernel" of each host's device got back, with the time. */
+  /** The packets written back to each host's device, with the time. */
   readonly got: { host: string; mark: number; atUs: number; bytes: Uint8Array }[] = [];
   readonly #kernels: Record<string, MemoryDevice> = {};
 
@@ -57,7 +57,7 @@ class Bench {
     this.#collect();
   }
 
-  /** Turns the clock from one due time to the next until nothing is held. */
+  /** Advances the clock from one due time to the next until no packet is held. */
   drain(): void {
     while (this.emulator.nextDueUs !== Infinity) {
       this.clock.nowUs = Math.max(this.clock.nowUs, this.emulator.nextDueUs);
@@ -76,7 +76,7 @@ class Bench {
 }
 
 describe('Emulator', () => {
-  it('holds a packet for the delay of its path and gives it back unchanged, where it came from', () => {
+  it('holds a packet for the delay of its path and writes it back unchanged to the device that it came from', () => {
     const b = new Bench({ 'gateway>r1': { delayMs: 15 }, 'r1>gateway': { delayMs: 20 } });
     const bytes = packet(ADDRESS.r1, 1);
     b.send('gateway', bytes.slice());
@@ -103,7 +103,7 @@ describe('Emulator', () => {
     ]);
   });
 
-  it('knows a path by where the packet came in, whatever its source address', () => {
+  it('finds a path by the ingress device, for any source address', () => {
     const b = new Bench({ 'r1>gateway': { delayMs: 5 }, 'origin>gateway': { delayMs: 50 } });
     const spoofed = packet(ADDRESS.gateway, 1);
     spoofed.set([203, 0, 113, 10], VNET_HEADER + 12);
@@ -112,7 +112,7 @@ describe('Emulator', () => {
     expect(b.got[0].atUs).toBe(1_005_000);
   });
 
-  it('hands an unknown destination straight back, and drops what is not IPv4', () => {
+  it('writes packets to unknown destinations back at once, and drops packets that are not IPv4', () => {
     const b = new Bench({ 'gateway>origin': { delayMs: 10 } });
     b.send('gateway', packet('10.1.1.1', 1));
     const six = packet('10.1.1.1', 2);
@@ -123,7 +123,7 @@ describe('Emulator', () => {
     expect(b.emulator.statistics()).toMatchObject({ packets: 2, released: 1, unroutable: 1 });
   });
 
-  it('releases in order of due time across paths, and keeps the order of a path under jitter', () => {
+  it('releases in order of due time across paths, and keeps the order within a path despite jitter', () => {
     const sending = fc.array(
       fc.record({
         from: fc.constantFrom('gateway', 'origin', 'r1'),
@@ -160,7 +160,7 @@ describe('Emulator', () => {
     );
   });
 
-  it('reorders where a path says so', () => {
+  it('reorders where a path has `reorder`', () => {
     const b = new Bench({ 'gateway>r1': { delayMs: 1, jitterMs: 50, reorder: true } });
     for (let n = 0; n < 50; n++) b.send('gateway', packet(ADDRESS.r1, n));
     b.drain();
@@ -169,8 +169,8 @@ describe('Emulator', () => {
     expect(marks).not.toEqual([...marks].sort((x, y) => x - y));
   });
 
-  it('sends no faster than the rate, and drops what would wait too long', () => {
-    // 1000 bytes at 8 Mbit/s are 1 ms; the queue holds 3 ms, so the fifth packet finds 4 ms before it.
+  it('sends no faster than the rate, and drops packets that would wait too long', () => {
+    // 1000 bytes at 8 Mbit/s take 1 ms; the queue holds 3 ms, so the fifth packet finds 4 ms queued before it.
     const b = new Bench({ 'gateway>r1': { delayMs: 10, rateMbit: 8, queueMs: 3 } });
     for (let n = 0; n < 6; n++) b.send('gateway', packet(ADDRESS.r1, n, 1000));
     b.drain();
@@ -178,7 +178,7 @@ describe('Emulator', () => {
     expect(b.emulator.statistics()).toMatchObject({ released: 4, queueFull: 2 });
   });
 
-  it('loses its share, the same for the same seed', () => {
+  it('loses the configured share, the same packets for the same seed', () => {
     const lose = () => {
       const b = new Bench({ 'gateway>r1': { delayMs: 0, lossPct: 30 } });
       for (let n = 0; n < 2000; n++) {
@@ -193,7 +193,7 @@ describe('Emulator', () => {
     expect(lose()).toEqual(first);
   });
 
-  it('drops, and says so, when it can hold no more', () => {
+  it('drops and counts packets when it cannot hold more', () => {
     const b = new Bench({ 'gateway>r1': { delayMs: 10 } }, [{ slotBytes: 2048, slots: 2 }]);
     for (let n = 0; n < 3; n++) b.send('gateway', packet(ADDRESS.r1, n));
     b.drain();
@@ -201,7 +201,7 @@ describe('Emulator', () => {
     expect(b.emulator.statistics()).toMatchObject({ packets: 3, released: 2, holdFull: 1, held: 0 });
   });
 
-  it('takes a changed plan for what comes next', () => {
+  it('uses a changed plan for later packets', () => {
     const b = new Bench({ 'gateway>r1': { delayMs: 80 } });
     b.send('gateway', packet(ADDRESS.r1, 1));
     b.emulator.apply(plan({ 'gateway>r1': { delayMs: 5 } }));
@@ -213,7 +213,7 @@ describe('Emulator', () => {
     ]);
   });
 
-  it('says how late it was', () => {
+  it('reports how late packets were', () => {
     const b = new Bench({ 'gateway>r1': { delayMs: 1 } });
     b.send('gateway', packet(ADDRESS.r1, 1));
     b.clock.nowUs += 1_730;

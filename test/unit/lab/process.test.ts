@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { endAll, identify, isAlive, run, signal } from '../../../src/lab/process.js';
 
 describe('processes by pid and start time', () => {
-  it('knows a living one, and knows when it is gone', async () => {
+  it('are alive until they end', async () => {
     const child = spawn('sleep', ['60']);
     const id = identify(child.pid as number);
     expect(id && isAlive(id)).toBe(true);
@@ -14,7 +14,7 @@ describe('processes by pid and start time', () => {
     expect(id && isAlive(id)).toBe(false);
   });
 
-  it('leaves a pid alone that belongs to somebody else by now', async () => {
+  it('are not signalled when their pid belongs to another process now', async () => {
     const child = spawn('sleep', ['60']);
     const now = identify(child.pid as number);
     const earlier = { pid: child.pid as number, startTime: '1' };
@@ -27,7 +27,7 @@ describe('processes by pid and start time', () => {
     await gone;
   });
 
-  it('ends one that ignores SIGTERM, and one that is stopped', async () => {
+  it('are ended even if they ignore SIGTERM, or are stopped', async () => {
     const deaf = spawn('sh', ['-c', 'trap "" TERM; echo on; while :; do sleep 0.05; done']);
     await once(deaf.stdout, 'data');
     const stopped = spawn('sleep', ['60']);
@@ -38,7 +38,7 @@ describe('processes by pid and start time', () => {
     expect(ids.map(isAlive)).toEqual([false, false]);
   });
 
-  it('gives the status of a command, and 127 for one that is not there', async () => {
+  it('return their exit status, and 127 for a command that does not exist', async () => {
     expect(await run(['sh', '-c', 'cat; exit 3'], { input: 'in' })).toMatchObject({
       status: 3,
       stdout: 'in',

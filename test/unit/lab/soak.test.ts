@@ -9,12 +9,12 @@ const schedule = (seed: number, more = {}) =>
   scheduleOf({ replicas: REPLICAS, seconds: 1200, seed, everyS: 5, leastInService: 2, ...more });
 
 describe('the schedule of a soak', () => {
-  it('is the same for the same seed, and another for another', () => {
+  it('is the same for the same seed, and differs for another seed', () => {
     expect(schedule(7)).toEqual(schedule(7));
     expect(schedule(7)).not.toEqual(schedule(8));
   });
 
-  it('leaves at least so many replicas in service, never takes one that is out, and ends in time', () => {
+  it('leaves the least number of replicas in service, never takes out a replica twice, and ends in time', () => {
     const options = fc.record({
       seed: fc.nat(),
       seconds: fc.integer({ min: 20, max: 1500 }),
@@ -68,8 +68,8 @@ const blow = (more: Partial<Blow> = {}): Blow => ({
 const kindOf = (c: Partial<Unwell>, b: Partial<Blow> = {}, pinned = true) =>
   judge(unwell(c), [blow(b)], pinned).kind;
 
-describe('what became of a connection', () => {
-  it('is a cut when the web server that carried it was killed while it ran, by header or by race record', () => {
+describe('the verdict on a failed connection', () => {
+  it('is "cut" when the web server that carried it was killed meanwhile, by header or by race record', () => {
     expect(kindOf({})).toBe('cut');
     expect(kindOf({ servedBy: '', bodyBytes: 0 })).toBe('cut');
     expect(kindOf({ servedBy: '', bodyBytes: 0, connectedAt: null })).toBe('cut');
@@ -82,8 +82,8 @@ describe('what became of a connection', () => {
 
   it.each([
     ['another machine carried it', { servedBy: 'r2' }, {}],
-    ['the race record names another', { servedBy: '', winner: 'r2' }, {}],
-    ['nobody knows who carried it', { servedBy: '', winner: null }, {}],
+    ['the race record names another machine', { servedBy: '', winner: 'r2' }, {}],
+    ['the machine that carried it is unknown', { servedBy: '', winner: null }, {}],
     ['it began after the kill', { startedAt: 1060 }, {}],
     ['it had ended before the kill', { endedAt: 1040 }, {}],
     ['it was never established', { connectedAt: null, error: 'ETIMEDOUT' }, {}],
@@ -95,18 +95,22 @@ describe('what became of a connection', () => {
       { startedAt: 1060 },
       { what: 'role-stopped', fromMs: 1050, toMs: 1500 },
     ],
-    ['the role was stopped, which is no part of A', { configuration: 'A' }, { what: 'role-stopped' }],
+    [
+      'the role was stopped, which in configuration A carries no connection',
+      { configuration: 'A' },
+      { what: 'role-stopped' },
+    ],
   ] as const)('is a failure when %s', (_why, c, b) => {
     expect(kindOf(c, b)).toBe('failed');
   });
 
-  it('is a cut when the role that carried it was stopped, or killed with nothing pinned', () => {
+  it('is "cut" when the role that carried it was stopped, or killed while no flow was pinned', () => {
     expect(kindOf({}, { what: 'role-stopped' })).toBe('cut');
     expect(kindOf({}, { what: 'role-killed' }, false)).toBe('cut');
     expect(kindOf({ configuration: 'A' }, { what: 'role-killed' }, false)).toBe('failed');
   });
 
-  it('is a mismatch whatever else happened', () => {
+  it('is "mismatch" for a wrong hash, whatever else happened', () => {
     expect(kindOf({ error: 'hash-mismatch' })).toBe('mismatch');
   });
 
@@ -123,7 +127,7 @@ describe('memory', () => {
     expect(driftOf([10, 10, 99, 5, 5, 5, 11, 11])).toEqual({ first: 10, last: 11, ratio: 1.1 });
   });
 
-  it('of roles that are started again is the plateau of each life, a while after its start', () => {
+  it('of restarted roles is the plateau of each process, a while after its start', () => {
     const at = (s: number, pid: number, rss: number): Sample => ({
       atMs: s * 1000,
       memory: { r1: { pid, rss, own: rss }, gateway: { pid: 1, rss: 7, own: 7 } },

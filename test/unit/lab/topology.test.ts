@@ -26,7 +26,7 @@ function refusal(yaml: string): FirstackError {
 const HOSTS = 'hosts: {gateway: {}, origin: {}, r2: {}, r10: {limits: {connections: 5}}, r1: {}}\n';
 
 describe('the topology file', () => {
-  it('takes the opposite direction for one that is missing, and 0 for a pair that is', () => {
+  it('uses the opposite direction for a missing direction, and 0 for a missing pair', () => {
     const t = load(`${HOSTS}delaysMs: {gateway: {r1: 5, origin: 7}, origin: {gateway: 9}}\n`);
     expect(t.delaysMs.r1.gateway).toBe(5);
     expect(t.delaysMs.gateway.origin).toBe(7);
@@ -45,7 +45,7 @@ describe('the topology file', () => {
     expect(t.services).toEqual([{ name: 'web', address: '203.0.113.10', ports: [80], raceWindowMs: 500 }]);
   });
 
-  it("takes a configuration of a service's own", () => {
+  it("accepts a service's own configuration", () => {
     const t = load(
       `${HOSTS}delaysMs: {}\nservices: [{name: web, address: 203.0.113.10, configuration: B}]\n`,
     );
@@ -66,13 +66,17 @@ describe('the topology file', () => {
   });
 
   it.each([
-    ['a host that is not there', 'delaysMs: {gateway: {r3: 1}}', "'r3' is not among the hosts"],
+    ['an unknown host', 'delaysMs: {gateway: {r3: 1}}', "'r3' is not among the hosts"],
     [
-      'no web server to ask for health',
+      'no web server for the health check',
       'delaysMs: {}\nservices: [{name: a, address: 203.0.113.10, webServer: false}]',
       'the first service needs a web server',
     ],
-    ['a path to nowhere', 'delaysMs: {}\npaths: {"r1>r4": {lossPct: 1}}', "'r4' is not among the hosts"],
+    [
+      'a path to an unknown host',
+      'delaysMs: {}\npaths: {"r1>r4": {lossPct: 1}}',
+      "'r4' is not among the hosts",
+    ],
     [
       'one port for two services',
       'delaysMs: {}\nservices: [{name: a, address: 203.0.113.10}, {name: b, address: 203.0.113.11}]',
@@ -82,16 +86,16 @@ describe('the topology file', () => {
     expect(refusal(HOSTS + yaml).message).toContain(message);
   });
 
-  it('names the topologies there are when one is unknown', () => {
+  it('lists the known topologies when a name is unknown', () => {
     expect(() => loadTopology('no-such')).toThrow(/known: asymmetric, origin-nearest, replica-nearest/);
   });
 });
 
-describe('the topologies that come along', () => {
+describe('the built-in topologies', () => {
   const by = (n: number[]) => n.sort((a, b) => a - b);
 
   it.each(knownTopologies())(
-    '%s has margins of 25 ms, by delay and in the race of either release',
+    '%s has margins of 25 ms, by delay and in the race with either release',
     (name) => {
       const t = loadTopology(name);
       const back = by(['origin', ...t.replicas].map((id) => t.delaysMs[id].gateway));
@@ -122,7 +126,7 @@ describe('the topologies that come along', () => {
 });
 
 describe('arrivals', () => {
-  it('lets a replica beyond the race window be late by its excess', () => {
+  it('makes a replica beyond the race window late by its excess', () => {
     const t = load(
       `hosts: {gateway: {}, origin: {}, r1: {}, r2: {}}
 delaysMs: {gateway: {origin: 50, r1: 10, r2: 10}, origin: {r1: 40, r2: 130}}

@@ -1,5 +1,5 @@
-// The generator against real servers in this process. Nothing is asserted of how fast they are: only
-// bounds that a stall of known length forces.
+// Tests the generator against real servers in this process. No test asserts a speed; tests only assert bounds that
+// follow from a stall of known length.
 import { createHash } from 'node:crypto';
 import { createServer, type RequestListener, type Server, type ServerResponse } from 'node:http';
 import { type AddressInfo, createServer as createTcpServer, type Server as TcpServer } from 'node:net';
@@ -27,7 +27,7 @@ async function listening(server: Server | TcpServer): Promise<number> {
 }
 const serving = (listener: RequestListener): Promise<number> => listening(createServer(listener));
 
-/** Looks at the recording now and then, while the test runs. */
+/** Looks at the recording while the test runs. */
 const every =
   (look: (recording: Recording) => void) =>
   (recording: Recording): void => {
@@ -78,7 +78,7 @@ async function run(
 }
 
 describe('the open loop', () => {
-  it('opens a connection per arrival, and asks for the path of the host', async () => {
+  it('opens a connection per arrival, and requests the path with the Host header', async () => {
     const ports = new Set<number | undefined>();
     const asked = new Set<string>();
     const port = await serving((request, response) => {
@@ -97,8 +97,8 @@ describe('the open loop', () => {
     expect(report.bodyBytes).toBe(20 * BODY.length);
   });
 
-  it('goes on sending while the server stalls, and counts the stall into every latency', async () => {
-    // The first request stops the server for a second; all are due within 0.4 s. A closed loop of one
+  it('continues to send while the server stalls, and counts the stall into every latency', async () => {
+    // The first request stops the server for a second; all requests are due within 0.4 s. A closed loop with one
     // connection would count one slow request and nineteen fast ones.
     const STALL_MS = 1000;
     let until = 0;
@@ -111,13 +111,13 @@ describe('the open loop', () => {
     });
     const report = await run(targetOf(port));
     expect(report).toMatchObject({ started: 20, ok: 20 });
-    // The last is due 380 ms after the first. Timers may be a millisecond early.
+    // The last request is due 380 ms after the first. A timer may fire a millisecond early.
     expect(report.latencyMs.total!.p50).toBeGreaterThan(STALL_MS - 200 - 5);
     expect(report.latencyMs.total!.max).toBeGreaterThan(STALL_MS - 5);
     expect(seen).toHaveLength(20);
   });
 
-  it('counts its own lateness into the latencies, and admits it', async () => {
+  it('counts its own lateness in the latencies, and reports it', async () => {
     const port = await serving((_, response) => response.end(BODY));
     const BLOCK_MS = 300;
     const block = () => {
@@ -139,12 +139,12 @@ describe('the open loop', () => {
     const report = reportOf({ ...setting, durationS: 1 }, recording);
     expect(report.ok).toBe(3);
     expect(report.generator.late).toBe(true);
-    // It begins 20 ms before: the last is due 50 ms after that.
+    // The run begins 20 ms before; the last request is due 50 ms after that.
     expect(report.generator.lagMs!.p50).toBeGreaterThan(BLOCK_MS - 60);
     expect(report.latencyMs.total!.p50).toBeGreaterThan(BLOCK_MS - 60);
   });
 
-  it('misses what comes when too many are open, and does not send it later', async () => {
+  it('misses arrivals while too many connections are open, and does not send them later', async () => {
     const held: ServerResponse[] = [];
     const port = await serving((_, response) => held.push(response));
     const answerAll = (recording: Recording) => {
@@ -156,7 +156,7 @@ describe('the open loop', () => {
     expect(report.timeline.map((s) => s.missed)).toEqual([17]);
   });
 
-  it('stops when told to, and waits for what is open', async () => {
+  it('stops on request, and waits for open connections', async () => {
     const held: ServerResponse[] = [];
     const port = await serving((_, response) => held.push(response));
     const stop = new AbortController();
@@ -173,7 +173,7 @@ describe('the open loop', () => {
   });
 });
 
-describe('what goes wrong', () => {
+describe('failures', () => {
   it.each([
     ['another body', 'the wrong body\n'],
     ['a body of the same length', BODY.replace('right', 'night')],
@@ -196,7 +196,7 @@ describe('what goes wrong', () => {
     expect(report.latencyMs.total).toBeNull();
   });
 
-  it('a port where nobody listens is ECONNREFUSED, in both modes', async () => {
+  it('a port without a listener is ECONNREFUSED, in both modes', async () => {
     const server = createTcpServer();
     const port = await listening(server);
     await new Promise((resolve) => server.close(resolve));
@@ -215,7 +215,7 @@ describe('what goes wrong', () => {
     expect(report.latencyMs.connect).not.toBeNull();
   });
 
-  it('a body that is cut short is ECONNRESET, not a mismatch', async () => {
+  it('a truncated body is ECONNRESET, not a mismatch', async () => {
     const port = await serving((_, response) => {
       response.writeHead(200, { 'content-length': 1000 });
       response.write(BODY);
@@ -225,13 +225,13 @@ describe('what goes wrong', () => {
     expect(report).toMatchObject({ failed: 5, errors: { ECONNRESET: 5 }, noResponse: 0 });
   });
 
-  it('silence is a timeout', async () => {
+  it('no answer is a timeout', async () => {
     const port = await listening(createTcpServer(() => {}));
     const report = await run(targetOf(port, { timeoutMs: 100 }), { lastsS: 0.1 });
     expect(report).toMatchObject({ failed: 5, errors: { timeout: 5 }, noResponse: 5 });
   });
 
-  it('what is not HTTP has the code of the parser', async () => {
+  it("an answer that is not HTTP has the parser's error code", async () => {
     const port = await listening(createTcpServer((socket) => socket.on('error', () => {}).end('hello\r\n')));
     const report = await run(targetOf(port), { lastsS: 0.1 });
     expect(report.failed).toBe(5);

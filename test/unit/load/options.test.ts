@@ -32,7 +32,7 @@ describe('options of load', () => {
     });
   });
 
-  it('are refused together, each with its reason', () => {
+  it('are all refused in one error, each with its reason', () => {
     const options = {
       rate: 'fast',
       arrivals: 'bursty',
@@ -62,7 +62,7 @@ describe('options of load', () => {
     expect(problems[0]).toMatch(text);
   });
 
-  it('are the same when they are written out and read again', () => {
+  it('are the same after they are written as arguments and read again', () => {
     const options: LoadOptions = {
       ramp: '1:2:3s',
       seed: '9',

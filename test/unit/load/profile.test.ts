@@ -21,7 +21,7 @@ const stage = fc.record({
 });
 
 describe('a profile', () => {
-  it('is read from text, or not at all', () => {
+  it('is parsed from text, or refused', () => {
     expect(['500ms', '30s', '2m', '1h', '4', '1.5s'].map(parseDuration)).toEqual([
       0.5, 30, 120, 3600, 4, 1.5,
     ]);
@@ -44,19 +44,19 @@ describe('a profile', () => {
 });
 
 describe('uniform arrivals', () => {
-  it('at a constant rate stand evenly, half a gap from either end', () => {
+  it('at a constant rate are evenly spaced, half a gap from either end', () => {
     expect([...dueTimes(constant(4, 1), 'uniform', 1)]).toEqual([125, 375, 625, 875]);
     expect(dueTimes(constant(200, 10), 'uniform', 1)).toHaveLength(2000);
   });
 
-  it('follow a ramp: a quarter of them in the first half of one from nothing', () => {
+  it('follow a ramp: a quarter of them in the first half of a ramp from 0', () => {
     const due = dueTimes([{ fromPerS: 0, toPerS: 100, lastsS: 10 }], 'uniform', 1);
     expect(due).toHaveLength(500);
     expect(between(due, 0, 5000)).toBe(125);
     expect(between(due, 5000, 10_000)).toBe(375);
   });
 
-  it('are as many as the area under the rate, ascending, whatever the stages', () => {
+  it('are as many as the area under the rate, ascending, for any stages', () => {
     fc.assert(
       fc.property(fc.array(stage, { minLength: 1, maxLength: 4 }), (stages) => {
         const due = dueTimes(stages, 'uniform', 1);
@@ -76,14 +76,14 @@ describe('uniform arrivals', () => {
 });
 
 describe('Poisson arrivals', () => {
-  it('are those of their seed', () => {
+  it('depend on the seed only', () => {
     const of = (seed: number) => [...dueTimes(constant(100, 5), 'poisson', seed)];
     expect(of(7)).toEqual(of(7));
     expect(of(7)).not.toEqual(of(8));
   });
 
-  it('come as often as asked, and as irregularly', () => {
-    // Sums of independent seeds: 40,000 expected, of standard deviation 200.
+  it('have the requested rate and the expected irregularity', () => {
+    // Sums over independent seeds: 40,000 expected, with a standard deviation of 200.
     const runs = Array.from({ length: 20 }, (_, seed) => dueTimes(constant(200, 10), 'poisson', seed));
     const total = runs.reduce((sum, due) => sum + due.length, 0);
     expect(Math.abs(total - 40_000)).toBeLessThan(1000);
@@ -104,7 +104,7 @@ describe('Poisson arrivals', () => {
     const due = dueTimes(stages, 'poisson', 3);
     expect(between(due, 10_000, 15_000)).toBe(0);
     expect(Math.max(...due)).toBeLessThan(16_000);
-    // 500 and 1500 expected: five standard deviations.
+    // 500 and 1500 expected, plus or minus five standard deviations.
     expect(Math.abs(between(due, 0, 5000) - 500)).toBeLessThan(112);
     expect(Math.abs(between(due, 5000, 10_000) - 1500)).toBeLessThan(194);
   });

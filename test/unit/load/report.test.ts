@@ -16,7 +16,7 @@ const setting = {
   verified: true,
 } as const;
 
-/** Six arrivals: two from a, one wrong from b, one refused, one missed, one not sent. */
+/** Six arrivals: two successes from a, one mismatch from b, one refused, one missed, one not sent. */
 function recorded(): Report {
   const r = new Recording(Float64Array.of(100, 300, 600, 900, 1100, 1400));
   const sent = { startedAt: 5101, localPort: 40_000 };
@@ -42,7 +42,7 @@ describe('percentiles', () => {
     expect(percentiles([3, Number.NaN, 1])).toMatchObject({ p50: 1, max: 3 });
   });
 
-  it('leave that share of the values at or below them, and not with one value fewer', () => {
+  it('have that share of the values at or below them, and the next smaller value has not', () => {
     fc.assert(
       fc.property(fc.array(fc.integer({ min: 0, max: 50 }), { minLength: 1, maxLength: 300 }), (values) => {
         const p = percentiles(values)!;
@@ -83,7 +83,7 @@ describe('a report', () => {
     expect(r.bodyBytes).toBe(30);
   });
 
-  it('counts from the due time, and puts an arrival into the second it was due in', () => {
+  it('counts from the due time, and counts an arrival in the second in which it was due', () => {
     const r = recorded();
     expect(r.latencyMs.connect).toMatchObject({ p50: 10, max: 10 });
     expect(r.latencyMs.total).toMatchObject({ p50: 30, max: 50 });
@@ -95,7 +95,7 @@ describe('a report', () => {
     ]);
   });
 
-  it('says when the generator fell behind', () => {
+  it('reports when the generator fell behind', () => {
     const r = new Recording(Float64Array.of(0));
     r.begin(0, 40);
     const report = reportOf(setting, r);
@@ -104,7 +104,7 @@ describe('a report', () => {
     expect(table(recorded()).join('\n')).not.toMatch(/fell behind/);
   });
 
-  it('is a table for a person', () => {
+  it('is printed as a table', () => {
     const text = table(recorded()).join('\n');
     expect(text).toMatch(/6 arrivals: 4 sent, 1 missed, 1 not sent \(interrupted\)/);
     expect(text).toMatch(/4 sent: 2 ok, 2 failed \(ECONNREFUSED 1, hash-mismatch 1\)/);
@@ -112,7 +112,7 @@ describe('a report', () => {
     expect(text).toMatch(/^no response: 1$/m);
   });
 
-  it('is a plot with a title, a line per quantity, and gaps where nothing ended well', () => {
+  it('is a plot with a title, a line per quantity, and gaps in seconds without a success', () => {
     const svg = plot(recorded());
     expect(svg).toMatch(
       /<title>firstack load: GET http:\/\/192\.0\.2\.1\/\?a=&lt;b&gt;&amp;c, per second<\/title>/,
@@ -123,7 +123,7 @@ describe('a report', () => {
     expect(svg).not.toMatch(/NaN|undefined|null|Infinity/);
   });
 
-  it('of many names keeps few: a server that invents names fills no memory', () => {
+  it('keeps only some of many names, so that a server that invents names fills no memory', () => {
     const n = 6000;
     const r = new Recording(new Float64Array(n));
     const moments = { startedAt: 1, connectedAt: 1, firstByteAt: 1, endedAt: 1 };

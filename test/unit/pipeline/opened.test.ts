@@ -1,4 +1,4 @@
-// What came out of a tunnel is marked for the device, which may join it; nothing else is.
+// Decapsulated packets are marked for the device, which may coalesce them; no other packets are.
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import type { Row } from '../../contract/row.js';
 import { answerOnWan, synAck } from '../../contract/row.js';
@@ -16,7 +16,7 @@ import {
 import { Harness } from '../../support/harness.js';
 import { frame, type Packet } from '../../support/naive.js';
 
-// Tags carry the wall clock's epoch.
+// Tags contain the wall clock's epoch.
 beforeAll(() => {
   vi.useFakeTimers({ toFake: ['Date'], now: NOW_SECONDS * 1000 });
 });
@@ -24,7 +24,7 @@ afterAll(() => {
   vi.useRealTimers();
 });
 
-/** What the device is told of each packet that is written. */
+/** The `opened` flag of each packet that is written to the device. */
 function told(role: Row['role'], setup: Packet[][], batch: Packet[]): number[] {
   const h = new Harness(role, { configuration: 'C' });
   for (const packets of setup) h.send(packets.map(frame));
@@ -46,7 +46,7 @@ it('at the gateway', () => {
   expect(told('gateway', setup, [fromClient('A'), data, fromClient('A'), data, data])).toEqual([
     0, 1, 0, 1, 1,
   ]);
-  // Dropped ones take no place.
+  // Dropped packets have no entry.
   const late = asService('PA', { payload: [1] });
   expect(told('gateway', setup, [late, data, fromClient('A')])).toEqual([1, 0]);
 });

@@ -13,7 +13,7 @@ function waits(patience: Patience, chances: number): number {
 }
 
 describe('patience', () => {
-  it('goes on waiting for as long as packets come', () => {
+  it('continues to wait as long as packets come', () => {
     const patience = new Patience();
     for (let n = 0; n < 100; n++) {
       expect(patience.next(Number.POSITIVE_INFINITY)).toBeGreaterThan(0);
@@ -21,14 +21,14 @@ describe('patience', () => {
     }
   });
 
-  it('is lost where nothing comes: one wait in 1024 chances at last', () => {
+  it('decreases while no packet comes, down to one wait in 1024 chances', () => {
     const patience = new Patience();
-    // 1, 2, 4 … chances apart.
+    // Waits are 1, 2, 4 … chances apart.
     expect(waits(patience, 2 ** 11 - 1)).toBe(11);
     expect(waits(patience, 10_240)).toBe(10);
   });
 
-  it('is back with the first packet that a wait brings', () => {
+  it('is restored by the first packet during a wait', () => {
     const patience = new Patience();
     waits(patience, 10_240);
     while (patience.next(Number.POSITIVE_INFINITY) === 0);
@@ -36,7 +36,7 @@ describe('patience', () => {
     expect(patience.next(Number.POSITIVE_INFINITY)).toBeGreaterThan(0);
   });
 
-  it('is lost at once where others run meanwhile, whatever came', () => {
+  it('is lost at once when other threads ran meanwhile, even if packets came', () => {
     const patience = new Patience();
     let waited = 0;
     for (let k = 0; k < 2 ** 11 - 1; k++)
@@ -47,7 +47,7 @@ describe('patience', () => {
     expect(waited).toBe(2);
   });
 
-  it('leaves no time to wait where something else is due', () => {
+  it('does not wait when other work is due', () => {
     const patience = new Patience();
     const wait = patience.next(1000);
     expect(patience.next(wait)).toBe(wait);

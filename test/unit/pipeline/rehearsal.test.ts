@@ -1,4 +1,4 @@
-// Each role's rehearsal reaches the work that its first connections need, under every configuration.
+// Each role's rehearsal runs the code that its first connections need, in every configuration.
 import { describe, expect, it } from 'vitest';
 import * as gateway from '../../../gateway/race/pipeline.js';
 import * as origin from '../../../origin/race/pipeline.js';
@@ -26,7 +26,7 @@ function counts<O, S>(module: Module<O, S>, options: O): Record<string, number> 
 }
 
 describe('a rehearsal', () => {
-  it("of a gateway's opens, decides, carries and resets", () => {
+  it('of a gateway begins, decides, carries and resets flows', () => {
     const c = counts(gateway, gatewayOptions(WORLD));
     for (const name of ['pass.syn-tagged', 'pass.syn-raced', 'pass.won-by-replica', 'drop.loser'])
       expect(c[name], name).toBeGreaterThanOrEqual(1200);
@@ -35,13 +35,13 @@ describe('a rehearsal', () => {
     expect(Object.keys(c).filter((k) => k.startsWith('drop.'))).toEqual(['drop.loser']);
   });
 
-  it("of an origin's copies, at once and held", () => {
+  it('of an origin copies SYNs, at once and held', () => {
     const c = counts(origin, originOptions(WORLD));
     expect(c).toMatchObject({ 'tag.genuine': 800, 'pass.syn-to-server': 400, 'hold.syn-for-server': 400 });
     expect(c['emit.copy'] + c['queued.copy']).toBe(2400);
   });
 
-  it("of a replica's cracks, delivers and answers", () => {
+  it('of a replica decapsulates, delivers and answers', () => {
     const c = counts(replica, replicaOptions(WORLD));
     expect(c).toEqual({
       'pass.syn-cracked': 1200,

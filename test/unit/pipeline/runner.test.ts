@@ -25,7 +25,7 @@ function runner(stage: Stage, device?: Device) {
 }
 
 describe('the runner', () => {
-  it('passes what no stage decided, and counts it', () => {
+  it('passes packets that no stage decided, and counts them', () => {
     const { inside, run, batch, out } = runner(() => {});
     inside.queue.push(packet(1), packet(2));
     expect(run.run()).toBe(2);
@@ -33,7 +33,7 @@ describe('the runner', () => {
     expect(batch.counters[common.passDefault]).toBe(2);
   });
 
-  it('reads in batches, so often at most that timers are not starved', () => {
+  it('reads a limited number of batches, so that timers are not starved', () => {
     const sizes: number[] = [];
     const { inside, run, out } = runner((b) => void sizes.push(b.count));
     for (let n = 0; n < BATCH * 9; n++) inside.queue.push(packet(n));
@@ -44,7 +44,7 @@ describe('the runner', () => {
     expect(run.run()).toBe(0);
   });
 
-  it('writes extras behind the batch, and makes room when there is none left', () => {
+  it('writes extra packets behind the batch, and flushes them when there is no room', () => {
     const many = EXTRAS + 10;
     const { inside, run, batch, out } = runner((b) => {
       for (let n = 0; n < many; n++) {
@@ -59,7 +59,7 @@ describe('the runner', () => {
     expect(batch.counters[common.release]).toBe(many);
   });
 
-  it('writes a packet where its stages moved it to', () => {
+  it('writes a packet from the offset to which its stages moved it', () => {
     const { inside, run, out } = runner((b) => {
       b.at[0] = offset(b.at[0] - 20);
       b.length[0] = 2;
@@ -68,13 +68,13 @@ describe('the runner', () => {
     inside.queue.push(packet(5));
     run.run();
     expect(out()).toEqual([77]);
-    // And reads the next one in its place again.
+    // The next packet is read at the original place again.
     inside.queue.push(packet(6));
     run.run();
     expect(out()).toEqual([77]);
   });
 
-  it('releases what is due, in order, and says when the next is', () => {
+  it('releases packets that are due, in order, and returns when the next one is', () => {
     const { run, hold, clock, batch, out } = runner(() => {});
     const at = clock.nowUs;
     hold.push(packet(3), 10, 2, at + 30, 0);
@@ -90,7 +90,7 @@ describe('the runner', () => {
     expect(batch.counters[common.release]).toBe(3);
   });
 
-  /** A runner, and how long each read of a run waits when so many packets come. */
+  /** A runner, and how long each of its reads waits when so many packets come. */
   const waiting = () => {
     const waited: number[] = [];
     const given: number[] = [];
@@ -115,19 +115,19 @@ describe('the runner', () => {
     return { ...made, reads };
   };
 
-  it('looks for more for a moment before it ends', () => {
+  it('polls for more packets for a moment before it ends', () => {
     const { reads } = waiting();
     const wait = reads(1, 1, 0)[1];
     expect(wait).toBeGreaterThan(0);
-    // In vain: not the next time, but the time after that.
+    // In vain: the next chance is skipped, and the one after that is used.
     expect(reads(1)).toEqual([0]);
     expect(reads(1, 1, 1, 0)).toEqual([0, wait, wait, wait]);
     expect(reads(1)).toEqual([0]);
-    // A full batch is followed by the next at once.
+    // After a full batch it reads the next one at once.
     expect(reads(BATCH, 1, 0)).toEqual([0, 0, wait]);
   });
 
-  it('does not look for more when something held is due by then', () => {
+  it('does not poll when a held packet is due before the end of the wait', () => {
     const wait = waiting().reads(1, 1, 0)[1];
     for (const dueIn of [wait, wait - 1]) {
       const { reads, hold, clock } = waiting();
@@ -136,7 +136,7 @@ describe('the runner', () => {
     }
   });
 
-  it('counts what the device refuses, and ends with a device that is gone', () => {
+  it('counts packets that the device refuses, and ends when the device no longer exists', () => {
     let gone = false;
     const broken: Device = {
       name: 'broken',
@@ -158,7 +158,7 @@ describe('the runner', () => {
 });
 
 describe('reasons', () => {
-  it('are numbered alike in every role where they are common', () => {
+  it('that are common have the same number in every role', () => {
     for (const role of [gateway, origin, replica])
       for (const key of Object.keys(COMMON) as (keyof typeof COMMON)[]) expect(role[key]).toBe(common[key]);
   });
@@ -167,7 +167,7 @@ describe('reasons', () => {
     ['gateway', gateway],
     ['origin', origin],
     ['replica', replica],
-  ])('of the %s have names of their own, with a verdict that sums add up by, and room', (_, role) => {
+  ])('of the %s have unique names that begin with a verdict, and fit into shared memory', (_, role) => {
     expect(new Set(role.names).size).toBe(role.names.length);
     expect(role.names.length).toBeLessThanOrEqual(MAX_REASONS);
     for (const name of role.names)

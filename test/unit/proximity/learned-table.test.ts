@@ -5,7 +5,7 @@ import { readLearned } from '../../../src/proximity/learned.js';
 import { ALL, at, CLIENT, clock, fresh, IDLE, NOW, raced, rtt } from '../../support/learned.js';
 import { candidateNumber, serviceNumber } from '../../support/numbers.js';
 
-describe('what others of the site have told', () => {
+describe('times from other gateways of the site', () => {
   const seed = (service: number, candidate: number, rttMs: number) => ({
     service: serviceNumber(service),
     candidate: candidateNumber(candidate),
@@ -13,7 +13,7 @@ describe('what others of the site have told', () => {
     variationUs: 500,
   });
 
-  it('is believed for a prefix never seen, without a race', () => {
+  it('are used for a new prefix, without a race', () => {
     const learned = fresh();
     learned.seeds = [seed(0, 0, 120), seed(0, 1, 30), seed(0, 2, 60), seed(1, 2, 1)];
     const entry = learned.entry(serviceNumber(0), CLIENT);
@@ -21,13 +21,13 @@ describe('what others of the site have told', () => {
     expect(rtt(learned, entry, 1)).toBe(30_000);
   });
 
-  it('does not stand for somebody it does not name', () => {
+  it('are not used when a candidate is missing in them', () => {
     const learned = fresh();
     learned.seeds = [seed(0, 1, 30)];
     expect(learned.choose(learned.entry(serviceNumber(0), CLIENT), ALL, IDLE, 1)).toBe(-1);
   });
 
-  it('changes nothing that was measured here', () => {
+  it('change nothing that was measured here', () => {
     const learned = fresh();
     raced(learned, { 0: 10, 1: 30, 2: 60 });
     learned.seeds = [seed(0, 2, 1), seed(0, MOST_RACED, 1)];
@@ -37,18 +37,18 @@ describe('what others of the site have told', () => {
 });
 
 describe('the table', () => {
-  it('is bounded: the prefix unused for longest makes room in its bucket', () => {
-    // One bucket of four.
+  it('is bounded: the prefix that was unused for longest is replaced in its bucket', () => {
+    // Four prefixes of the same bucket.
     const learned = fresh(4);
     const client = (n: number): number => (10 << 24) | (n << 8);
     for (let n = 0; n < 4; n++)
       at(NOW + n, () => learned.note(learned.entry(serviceNumber(0), client(n)), 1, 1000 * (n + 1)));
-    // The first is used again, so the second is the oldest.
+    // The first prefix is used again, so the second is the oldest.
     at(NOW + 10, () => learned.entry(serviceNumber(0), client(0)));
     at(NOW + 11, () => learned.entry(serviceNumber(0), client(9)));
     const known = readLearned(learned.table).map((e) => (e.prefix >>> 8) & 0xff);
     expect(known.sort()).toEqual([0, 2, 3, 9]);
-    // And the newcomer has nothing of the one that it replaced.
+    // The new prefix has nothing of the prefix that it replaced.
     expect(
       learned.best(
         at(NOW + 12, () => learned.entry(serviceNumber(0), client(9))),
@@ -77,7 +77,7 @@ describe('the table', () => {
     fc.record({ what: fc.constant('raced' as const), ...where, live }),
   );
 
-  it('chooses only who is live, was asked in the last race and has been measured', () => {
+  it('chooses only candidates that are live, were asked in the last race and have been measured', () => {
     fc.assert(
       fc.property(
         fc.array(step, { maxLength: 60 }),

@@ -5,8 +5,8 @@ import { COMPARE, Learned, learnedBytes, readLearned } from '../../../src/proxim
 import { ALL, at, bits, CLIENT, fresh, IDLE, NOW, raced, rtt, shares } from '../../support/learned.js';
 import { serviceNumber } from '../../support/numbers.js';
 
-describe('what was learned', () => {
-  it('is nothing at first: race', () => {
+describe('the learned times', () => {
+  it('are empty at first: race', () => {
     const learned = fresh();
     const entry = learned.entry(serviceNumber(0), CLIENT);
     expect(learned.choose(entry, ALL, IDLE, 1)).toBe(-1);
@@ -14,30 +14,31 @@ describe('what was learned', () => {
     expect(learned.choose(entry, ALL, IDLE, 1)).toBe(-1);
   });
 
-  it('is who acknowledged soonest, alone, after a race', () => {
+  it('let the first to acknowledge be asked alone after a race', () => {
     const learned = fresh();
     const entry = raced(learned, { 0: 120, 1: 30, 2: 90 });
     expect(shares(learned, entry)).toEqual({ 1: 1 });
   });
 
-  it('follows the smoothed round trip, one surprise a little, a lasting change all the way', () => {
+  it('follow the smoothed round trip: a single late answer a little, a lasting change fully', () => {
     const learned = fresh();
     const entry = raced(learned, { 1: 40 });
     expect(rtt(learned, entry, 1)).toBe(40_000);
-    // The error is clipped at three variations (of 0.5 ms at first) and 0.5 ms; the first few count alike.
+    // The error is clipped at three variations (of 0.5 ms at first) and 0.5 ms; the first few samples have equal
+    // weight.
     learned.note(entry, 1, 48_000);
     expect(rtt(learned, entry, 1)).toBe(41_000);
     expect(learned.samples(entry, 1)).toBe(2);
     for (let n = 0; n < 100; n++) learned.note(entry, 1, 40_000);
     expect(rtt(learned, entry, 1)).toBeCloseTo(40_000, 0);
-    // Later ones by an eighth.
+    // Later samples have a weight of an eighth.
     learned.note(entry, 1, 40_400);
     expect(rtt(learned, entry, 1)).toBeCloseTo(40_050, 0);
     for (let n = 0; n < 200; n++) learned.note(entry, 1, 80_000);
     expect(rtt(learned, entry, 1)).toBeCloseTo(80_000, 0);
   });
 
-  it('races again for one that stayed silent, ever more rarely, until it is heard', () => {
+  it('make an unanswered race be repeated, at doubling intervals, until the candidate answers', () => {
     const clock = new ManualClock(1e6);
     const learned = new Learned(new Float64Array(learnedBytes(8) / 8), clock);
     const entry = learned.entry(serviceNumber(0), 0x0a000001);
@@ -57,22 +58,22 @@ describe('what was learned', () => {
     expect(learned.choose(entry, 0b110, IDLE, 1)).toBe(2);
   });
 
-  it('gives way to another that became nearer', () => {
+  it('change the choice when another candidate becomes nearer', () => {
     const learned = fresh();
     const entry = raced(learned, { 1: 30, 2: 40 });
     for (let n = 0; n < 100; n++) learned.note(entry, 1, 90_000);
-    // The variation has settled as well.
+    // The variation has settled too.
     expect(shares(learned, entry)).toEqual({ 2: 1 });
   });
 
-  it('does not choose one that is not live, and is worth nothing when none is', () => {
+  it('are not used for a candidate that is not live; without a live candidate there is a race', () => {
     const learned = fresh();
     const entry = raced(learned, { 0: 120, 1: 30 });
     expect(learned.choose(entry, bits(0, 2), IDLE, 1)).toBe(0);
     expect(learned.choose(entry, bits(2), IDLE, 1)).toBe(-1);
   });
 
-  it('forgets one that failed, until it has proved itself', () => {
+  it('forget a candidate that failed, until it is measured again', () => {
     const learned = fresh();
     const entry = raced(learned, { 0: 120, 1: 30 });
     learned.forget(entry, 1);
@@ -81,13 +82,13 @@ describe('what was learned', () => {
     expect(learned.choose(entry, ALL, IDLE, 1)).toBe(-1);
     learned.note(entry, 1, 31_000);
     expect(learned.choose(entry, ALL, IDLE, 1)).toBe(1);
-    // The first measurement after that counts in full.
+    // The first measurement after that has full weight.
     expect(rtt(learned, entry, 1)).toBe(31_000);
   });
 
-  it('goes stale', () => {
+  it('become stale', () => {
     const learned = fresh();
-    // Everybody has been heard, so that nothing but age asks for a race.
+    // All candidates have been measured, so only age can cause a race.
     const only = bits(1);
     const entry = raced(learned, { 1: 30 }, only);
     expect(at(NOW + 600e6, () => learned.choose(entry, only, IDLE, 1))).toBe(1);
@@ -96,7 +97,7 @@ describe('what was learned', () => {
     expect(at(NOW + 700e6, () => learned.choose(entry, only, IDLE, 1))).toBe(1);
   });
 
-  it('makes room for somebody new: that one has not been heard yet', () => {
+  it('cause a race when there is a new, unmeasured candidate', () => {
     const learned = fresh();
     const entry = raced(learned, { 1: 30 }, bits(0, 1));
     expect(learned.choose(entry, bits(0, 1), IDLE, 1)).toBe(1);
@@ -105,7 +106,7 @@ describe('what was learned', () => {
     expect(learned.choose(entry, bits(0, 1, 31), IDLE, 1)).toBe(1);
   });
 
-  it('hedges after a multiple of the expected time, within bounds', () => {
+  it('give a hedge after a multiple of the expected time, within bounds', () => {
     const learned = fresh();
     const entry = raced(learned, { 1: 40, 2: 0.1, 3: 5000 });
     const hedge = learned.hedgeUs(entry, 1);
@@ -113,12 +114,12 @@ describe('what was learned', () => {
     expect(hedge).toBeLessThan(40_000 * 2);
     expect(learned.hedgeUs(entry, 2)).toBe(10_000);
     expect(learned.hedgeUs(entry, 3)).toBe(2_000_000);
-    // A path that varies is waited for longer.
+    // The hedge for a path that varies waits longer.
     for (const ms of [20, 60, 20, 60, 40]) learned.note(entry, 1, ms * 1000);
     expect(learned.hedgeUs(entry, 1)).toBeGreaterThan(hedge);
   });
 
-  it('is of one service and one prefix', () => {
+  it('belong to one service and one prefix', () => {
     const learned = fresh();
     raced(learned, { 1: 30 });
     const same = learned.entry(serviceNumber(0), CLIENT ^ 0xff);
@@ -127,7 +128,7 @@ describe('what was learned', () => {
     expect(learned.best(learned.entry(serviceNumber(0), CLIENT ^ 0x100), ALL)).toBe(-1);
   });
 
-  it('is what the control plane reads', () => {
+  it('can be read by the control plane', () => {
     const learned = fresh();
     const entry = raced(learned, { 0: 120, 2: 30 });
     learned.won(entry, 2);
@@ -144,7 +145,7 @@ describe('what was learned', () => {
     ]);
   });
 
-  it('is nowhere without a table: everything races', () => {
+  it('do not exist without a table: every connection is raced', () => {
     const learned = fresh(0);
     const entry = learned.entry(serviceNumber(0), CLIENT);
     expect(entry).toBe(-1);
@@ -156,7 +157,7 @@ describe('what was learned', () => {
     expect(readLearned(learned.table)).toEqual([]);
   });
 
-  it('does not tell candidates beyond those that are recorded', () => {
+  it('ignore candidates beyond the recorded ones', () => {
     const learned = fresh();
     const entry = raced(learned, { 1: 30 });
     const before = [...learned.table];
@@ -183,7 +184,7 @@ describe('candidates too close to call', () => {
     expect(s[1]).toBeCloseTo(0.5, 2);
   });
 
-  it('share by what they have left: one at 90 % load gets a quarter at most', () => {
+  it('share by free capacity: a candidate at 90 % load gets a quarter at most', () => {
     const learned = fresh();
     const entry = raced(learned, near, ALL, 5);
     const s = shares(learned, entry, loads(0, 0.9, 0.2));
@@ -191,7 +192,7 @@ describe('candidates too close to call', () => {
     expect(s[1]).toBeGreaterThan(0);
   });
 
-  it('are chosen alike for every SYN of a flow', () => {
+  it('are chosen in the same way for every SYN of a flow', () => {
     const learned = fresh();
     const entry = raced(learned, near, ALL, 5);
     for (const hash of [0, 1, 0x7fffffff, 0x80000000, 0xffffffff]) {
@@ -201,25 +202,25 @@ describe('candidates too close to call', () => {
     }
   });
 
-  it('do not share with one that is far, busy as they are', () => {
+  it('do not share with a distant candidate, however busy they are', () => {
     const learned = fresh();
     const entry = raced(learned, near, ALL, 5);
     expect(shares(learned, entry, loads(0, 1, 1))[0]).toBeUndefined();
   });
 
-  it('are told apart by what was measured, after some samples', () => {
+  it('are told apart by measurements, after some samples', () => {
     const learned = fresh();
     expect(shares(learned, raced(learned, { 0: 90, 1: 30, 2: 33 }, ALL, 3))).toEqual({ [COMPARE]: 1 });
     expect(learned.compare(learned.entry(serviceNumber(0), CLIENT), ALL)).toBe(bits(1, 2));
     expect(shares(learned, raced(learned, { 1: 30, 2: 33 }, ALL))).toEqual({ 1: 1 });
   });
 
-  it('are told apart at once where a first sample cannot be that wrong', () => {
+  it('are told apart at once when the difference exceeds the error of a first sample', () => {
     const learned = fresh();
     expect(shares(learned, raced(learned, { 1: 30, 2: 36 }))).toEqual({ 1: 1 });
   });
 
-  it('are not raced for ever when one of them answers no more', () => {
+  it('are not raced for ever when one of them no longer answers', () => {
     const learned = fresh();
     const entry = raced(learned, { 1: 30, 2: 33 });
     for (let n = 0; n < 7; n++) {
@@ -229,7 +230,7 @@ describe('candidates too close to call', () => {
     expect(shares(learned, entry)).toEqual({ 1: 1 });
   });
 
-  it('are clear only when ahead by three times what varies', () => {
+  it('are clear only when ahead by three times the variation', () => {
     const clear = (ms: number): boolean => {
       const learned = fresh();
       return learned.isClear(raced(learned, { 0: 90, 1: 30, 2: 30 + ms }, ALL, 8), ALL, 1);
@@ -238,7 +239,7 @@ describe('candidates too close to call', () => {
     expect(clear(4)).toBe(true);
   });
 
-  it('are clear of one that never answers after four races, not before', () => {
+  it('are clear of a candidate that never answers after four races, not before', () => {
     const learned = fresh();
     const entry = raced(learned, { 1: 30, 2: 60 }, ALL, 8);
     const clear: boolean[] = [];
@@ -251,7 +252,7 @@ describe('candidates too close to call', () => {
     expect(learned.isClear(entry, ALL | 8, 1)).toBe(false);
   });
 
-  it('are near where their paths vary by more', () => {
+  it("are near when their paths' variation exceeds the difference", () => {
     const learned = fresh();
     const entry = raced(learned, {}, ALL);
     for (let n = 0; n < 100; n++)

@@ -31,7 +31,7 @@ const replica = (id: string, n: number): ReplicaRecord => ({
 });
 const view = (more: Partial<RaceRecords> = {}): View =>
   raceView({ services: [service('web', 10)], replicas: [replica('r1', 11), replica('r2', 12)], ...more });
-/** Two gateways that met the replicas in another order: their numbers differ, names do not. */
+/** Two gateways that saw the replicas in a different order: their numbers differ, the names do not. */
 function fleets(): [Fleet, Fleet] {
   const [a, b] = [new Fleet('learned'), new Fleet('learned')];
   a.update(view(), undefined);
@@ -46,7 +46,7 @@ function learnedBy(...notes: [client: number, candidate: number, us: number, tim
 }
 
 describe('gateways of a site', () => {
-  it('tell what was measured most often, by name', () => {
+  it('publish the measurement with the most samples, by name', () => {
     const [a] = fleets();
     const table = learnedBy(
       [0x0a010000, 1, 30_000, 5],
@@ -62,7 +62,7 @@ describe('gateways of a site', () => {
     expect(validate(structuredClone(record), proximityKind.schemaOf(record), () => '')).toEqual([]);
   });
 
-  it('tell nothing of what failed, or of services that they do not know', () => {
+  it('publish nothing about failed candidates, or unknown services', () => {
     const [a] = fleets();
     const learned = new Learned(new Float64Array(learnedBytes(64) / 8), new ManualClock());
     const entry = learned.entry(serviceNumber(0), 0x0a010000);
@@ -73,7 +73,7 @@ describe('gateways of a site', () => {
     expect(proximityRecord(7, 'zurich', learned.table, a).entries).toEqual([]);
   });
 
-  it('take it over in their own numbers, for every port of the service', () => {
+  it('take records over in their own numbers, for every port of the service', () => {
     const [a, b] = fleets();
     b.update(view({ services: [service('web', 10, [80, 443]), service('api', 11)] }), undefined);
     const record = proximityRecord(7, 'zurich', learnedBy([0x0a010000, 2, 30_000, 3]), a);
@@ -86,7 +86,7 @@ describe('gateways of a site', () => {
     ]);
   });
 
-  it('do not listen to themselves, or to another site, or to anybody where they have no site', () => {
+  it('ignore their own record, records of other sites, and all records when they have no site', () => {
     const [a] = fleets();
     const record = proximityRecord(7, 'zurich', learnedBy([0x0a010000, 1, 30_000, 3]), a);
     const told = view({ proximities: [record] });

@@ -33,7 +33,7 @@ const race = (more: Partial<RaceRecord> = {}): RaceRecord => ({
 const atOrigin = (...ids: [string, number][]): RaceRecord =>
   race({ candidates: ids.map(([id, ms]) => candidate(id, null, { sentUs: ms * 1000 })), winner: null });
 
-describe("both ends' accounts", () => {
+describe('the records of gateway and origin', () => {
   it('agree', () => {
     const e = join(race(), atOrigin(['origin', 40], ['r1', 10], ['r2', 0]), []);
     expect(e.disagreements).toEqual([]);
@@ -42,7 +42,7 @@ describe("both ends' accounts", () => {
     expect(text.some((l) => l.includes('DISAGREEMENT'))).toBe(false);
   });
 
-  it('disagree, and it is said: each way once', () => {
+  it('that disagree are reported, each difference once', () => {
     const e = join(race(), atOrigin(['origin', 40], ['r3', 5]), []);
     expect(e.disagreements).toEqual([
       'r1 answered, but the origin sent it no copy',
@@ -52,7 +52,7 @@ describe("both ends' accounts", () => {
     expect(describeRace(e).filter((l) => l.startsWith('DISAGREEMENT: '))).toHaveLength(3);
   });
 
-  it('are not compared where there is one only', () => {
+  it('are not compared where there is only one', () => {
     const e = join(race(), undefined, [{ id: 'r9', why: 'busy' }]);
     expect(e.disagreements).toEqual([]);
     const text = describeRace(e);
@@ -65,7 +65,7 @@ describe('a race in words', () => {
   const words = (more: Partial<RaceRecord> = {}): string =>
     describeRace(join(race(more), undefined, [])).join('\n');
 
-  it('says who won by which rule, and how old the view was', () => {
+  it('names the winner, the rule, and the age of the view', () => {
     expect(words()).toContain('192.0.2.7:40000 → web: configuration A, race origin, synchronized release');
     expect(words()).toContain('decided: r1: the first acknowledgement wins');
     expect(words()).toContain("the registry's view was 120 ms old");
@@ -77,7 +77,7 @@ describe('a race in words', () => {
     expect(words({ release: null })).toContain('race origin\n');
   });
 
-  it('holds the margin against the measured jitter', () => {
+  it('compares the margin with the measured jitter', () => {
     expect(words()).toContain('margin: 15.3 ms, jitter not measured');
     expect(words({ jitterUs: 2000 })).toMatch(/margin: 15\.3 ms, measured jitter 2\.0 ms$/m);
     expect(words({ jitterUs: 16_000 })).toMatch(/measured jitter 16\.0 ms: too close to call$/m);

@@ -24,7 +24,7 @@ describe('the distance to a replica', () => {
     expect(w.silenceUs(3500)).toBe(500);
   });
 
-  it('forgets what is older than its window', () => {
+  it('forgets answers that are older than its window', () => {
     const w = new DistanceWindow();
     for (let i = 0; i < 15; i++) w.add(10_000, i);
     for (let i = 0; i < 7; i++) w.add(20, 100 + i);
@@ -33,7 +33,7 @@ describe('the distance to a replica', () => {
     expect(w.distanceUs).toBe(10);
   });
 
-  it('is the way there by two clocks, where both are known to be right', () => {
+  it('is the one-way time by two clocks, where both are synchronized', () => {
     const w = new DistanceWindow();
     w.add(100, 1, 70);
     w.add(100, 2, 90);
@@ -41,7 +41,7 @@ describe('the distance to a replica', () => {
     w.add(400, 3, 71);
     expect(w.oneWayUs).toBe(71);
     expect(w.distanceUs).toBe(50);
-    // It forgets as the other measure does, and clocks that are a little off make no time negative.
+    // It forgets answers as the other measure does; clocks that are slightly off give no negative time.
     for (let i = 0; i < 15; i++) w.add(100, 10 + i, -3);
     expect(w.oneWayUs).toBe(0);
     expect(w.distanceUs).toBe(50);
@@ -54,7 +54,7 @@ describe('the distance to a replica', () => {
 });
 
 describe('the release schedule', () => {
-  it('immediate: everything at once, as published', () => {
+  it('immediate: every copy at once, as in the published method', () => {
     expect(schedule('immediate', [10, 30], 500)).toEqual({
       serverDelayUs: 0,
       delayUs: [0, 0],
@@ -62,7 +62,7 @@ describe('the release schedule', () => {
     });
   });
 
-  it('synchronized: every copy arrives at t0 + Dmax, and so does that of the server', () => {
+  it("synchronized: every copy arrives at t0 + Dmax, and so does the server's SYN", () => {
     const distances = [10_000, 30_000, 0, 25_500];
     const s = schedule('synchronized', distances, 500_000);
     expect(s.serverDelayUs).toBe(30_000);

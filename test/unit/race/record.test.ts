@@ -21,7 +21,7 @@ const NAMES = {
 };
 const CLIENT = Int32Array.of(0, 0, 0xffff, 0x0a010007, 99);
 
-/** A ring, whose writer is told the time with each note. */
+/** A ring, and a writer whose clock the test sets with each note. */
 function ring(races = 4) {
   const words = new Float64Array(ringBytes(races) / 8);
   const clock = new ManualClock();
@@ -51,13 +51,14 @@ describe('a round trip', () => {
     expect(at(1_060_000).roundTripUs(n, MOST_RACED)).toBe(-1);
   });
 
-  // N4: comparing and repeating were one number, and races that compare taught nothing.
+  // In an earlier version, comparing and repeating had the same number, and nothing was learned from races that
+  // compare.
   it.each([
     ['all at once', RACED],
     ['one alone', ALONE],
     ['one, then the others', HEDGED],
-    ['those too near to be told apart', COMPARED],
-  ])('is told of candidates that were asked %s, until the SYN was sent again', (_, manner) => {
+    ['those that are too near to be told apart', COMPARED],
+  ])('is measured for candidates that were asked %s, until the SYN was retransmitted', (_, manner) => {
     const { at, begin, read } = ring();
     const n = begin(1_000_000, 40_000, 5, 0b110);
     at(1_000_000).asked(n, 0b110, manner);
@@ -66,11 +67,11 @@ describe('a round trip', () => {
     const { rule } = read()[0];
     at(1_040_000).repeated(n);
     expect(at(1_050_000).roundTripUs(n, 2)).toBe(-1);
-    // What decided is told of the race as it was asked; a repetition has a rule of its own.
+    // The rule of the record is that of the race as it was asked; a repetition has its own rule.
     expect(read()[0].rule === rule).toBe(manner === RACED);
   });
 
-  it('is not told once the SYN was sent again, whichever candidate is asked then (Karn)', () => {
+  it('is not measured after a retransmission of the SYN, for any candidate (Karn)', () => {
     const { at, begin } = ring();
     const n = begin(1_000_000, 40_000, 5, 0b10);
     at(2_000_000).repeated(n);
@@ -81,7 +82,7 @@ describe('a round trip', () => {
 });
 
 describe('race records', () => {
-  it('tell who answered when, who won, and by how much', () => {
+  it('contain when each candidate answered, the winner, and the margin', () => {
     const { at, begin, read } = ring();
     const n = begin(1_000_000, 40_000, 5, 0b1111);
     at(1_004_000).won(n, 2);
@@ -116,7 +117,7 @@ describe('race records', () => {
     });
   });
 
-  it('are undecided until someone answers, and keep the first answer of each', () => {
+  it('are undecided until a candidate answers, and keep the first answer of each', () => {
     const { at, begin, read } = ring();
     const n = begin(0, 1, 5, 1);
     expect(read()[0]).toMatchObject({
@@ -129,7 +130,7 @@ describe('race records', () => {
     expect(read()[0].candidates[0]).toMatchObject({ id: 'r1', replyUs: 70 });
   });
 
-  it('of an overwritten race are left alone, as is a race that was never recorded', () => {
+  it('that were overwritten or never made are not changed', () => {
     const { at, begin, read } = ring(2);
     const first = begin(0, 1, 5, 1);
     begin(10, 2, 5, 1);
@@ -143,16 +144,16 @@ describe('race records', () => {
     expect(read(1).map((r) => r.conn)).toEqual([2]);
   });
 
-  it('leave out candidates beyond those that they tell apart', () => {
+  it('leave out candidates beyond those that a record can name', () => {
     const { at, begin, read } = ring();
     const n = begin(0, 1, 6, 1);
     at(50).reset(n, MOST_RACED);
     expect(read()[0].candidates.map((c) => c.id)).toEqual(['origin']);
-    // A service that is gone has no name any more.
+    // A service that has left the registry has no name any more.
     expect(read()[0]).toMatchObject({ service: '', configuration: '', release: null });
   });
 
-  it('are cleared when their place is used again', () => {
+  it('are cleared when their place in the ring is used again', () => {
     const { at, begin, read } = ring(1);
     at(5).won(begin(0, 1, 5, 3), 1);
     begin(100, 2, 5, 3);

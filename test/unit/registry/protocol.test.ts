@@ -38,7 +38,7 @@ const proximity: ProximityRecord = {
 };
 
 describe('news', () => {
-  it('is what was never told, and whatever others act upon', () => {
+  it('is every new record, and every change on which other roles act', () => {
     expect(newsOf(replicaKind, undefined, replica)).toBe('now');
     for (const change of [
       { state: 'busy' },
@@ -53,7 +53,7 @@ describe('news', () => {
     ).toBe('now');
   });
 
-  it('is not what flickers; a load has steps, and can wait', () => {
+  it('is no small fluctuation; a load has steps, and can wait', () => {
     expect(newsOf(replicaKind, replica, { ...replica, connections: 99, reason: 'x', load: 0.35 })).toBe(
       'none',
     );
@@ -62,7 +62,7 @@ describe('news', () => {
     expect(newsOf(originKind, origin, { ...origin, distancesMs: { r1: 9, r2: 1 } })).toBe('none');
   });
 
-  it('of a site is a machine that was measured at last; what it measures again can wait', () => {
+  it('of a site is a newly measured machine; later measurements can wait', () => {
     const [entry] = proximity.entries;
     expect(newsOf(proximityKind, proximity, { ...proximity, entries: [{ ...entry, rttUs: 1 }] })).toBe(
       'later',
@@ -89,7 +89,7 @@ describe('keys', () => {
   });
 });
 
-describe('what is known', () => {
+describe('the known records', () => {
   const key = keyOf('replica', 'r1');
   const said: unknown[] = [];
   const make = (): Known =>
@@ -103,7 +103,7 @@ describe('what is known', () => {
     ];
   };
 
-  it('is a view that is replaced when something changed, and only then', () => {
+  it('make a view that is replaced when a record changed, and only then', () => {
     const known = make();
     known.take(key, pack(replica), 1, 0);
     expect(known.rebuild()).toBe(true);
@@ -114,11 +114,11 @@ describe('what is known', () => {
     known.take(key, pack({ ...replica, state: 'busy' }), 3, 0);
     expect(known.rebuild()).toBe(true);
     expect(known.view.of(replicaKind)[0].state).toBe('busy');
-    // Lists that nothing happened to stay the same ones.
+    // The lists of kinds without a change stay the same objects.
     expect(known.view.of(serviceKind)).toBe(view.of(serviceKind));
   });
 
-  it('forgets a replica at once, but nobody in a time of grace, and a gateway after one', () => {
+  it('lose a replica at once, but none in the time of grace, and a gateway after it', () => {
     const known = make();
     taken(known, key, pack(replica), 1);
     expect(taken(known, key, null, 2, 100)).toEqual(['r1']);
@@ -133,14 +133,14 @@ describe('what is known', () => {
     expect(known.missing).toEqual([]);
   });
 
-  it('leaves out what does not fit, or stands under a name that is not its own', () => {
+  it("leave out a record that does not match its schema, or is under another record's key", () => {
     const known = make();
     for (const bad of [Buffer.from([0xc1]), pack({ id: 'r1' }), pack({ ...replica, id: 'r2' })])
       expect(taken(known, key, bad, 1)).toEqual([]);
     expect(said.length).toBe(3);
   });
 
-  it('drops kinds that are not followed', () => {
+  it('lose kinds that are not followed', () => {
     const known = make();
     taken(known, key, pack(replica), 1);
     known.take(key, null, 2, 100);
@@ -171,7 +171,7 @@ describe('connections', () => {
       expect(() => sentinelOptions(bad), bad).toThrow(FirstackError);
   });
 
-  it('are shown without their password, and fail with a code that says why', () => {
+  it('are shown without their password, and fail with a code for the reason', () => {
     expect(shown('redis://u:secret@h:1')).toBe('redis://u:***@h:1');
     const code = (message: string, c?: string): string =>
       startError('redis://h', Object.assign(new Error(message), { code: c })).code;
@@ -183,7 +183,7 @@ describe('connections', () => {
 });
 
 describe("this host's clock", () => {
-  it("is compared with the registry's, and told beyond half an epoch, once", async () => {
+  it("is compared with the registry's, and an offset beyond half an epoch is logged once", async () => {
     const said: string[] = [];
     const say = (...args: unknown[]): void => void said.push(String(args.at(-1)));
     const check = new ClockCheck({ warn: say, info: say } as never);
@@ -205,7 +205,7 @@ describe("this host's clock", () => {
 });
 
 describe('the skimmer of the bench', () => {
-  it('frames replies, wherever they are cut', () => {
+  it('finds the ends of replies, in pieces of any size', () => {
     const stream = '*1\r\n*2\r\n$4\r\nname\r\n*1\r\n*2\r\n$3\r\n1-0\r\n*2\r\n$2\r\nid\r\n$2\r\nr1\r\n';
     const big = `$70\r\n${'x'.repeat(70)}\r\n`;
     const wire = `+OK\r\n${stream}*3\r\n${big}$-1\r\n$0\r\n\r\n:7\r\n*-1\r\n*0\r\n`;

@@ -83,7 +83,7 @@ describe('records', () => {
   });
 
   it.each(KINDS)(
-    'of a %s are refused with a key more, one less, another version, or as no record at all',
+    'of a %s are refused with an extra key, a missing key, another version, or as no object',
     (kind) => {
       expect(fits(kind, { ...RECORDS[kind], extra: 1 })).toBe(false);
       expect(fits(kind, { ...RECORDS[kind], v: 2 })).toBe(false);
@@ -156,20 +156,20 @@ describe('the record of a service', () => {
     expect(raceServices(raceView({ services: [web] }))).toEqual([web]);
   });
 
-  it("of the race is written in the first form, which the last version's roles read", () => {
+  it('of the race is written in the first form, which roles of the last version read', () => {
     expect(serviceKind.write!(second)).toEqual(RECORDS.service);
     const echo = { ...second, program: 'echo', protocol: 'udp' as const, race: undefined };
     expect(serviceKind.write!(echo)).toBe(echo);
   });
 
-  it("is refused where a program's part is not as that program has it", () => {
+  it("is refused where a program's part does not match that program's schema", () => {
     expect(fits('service', { ...second, race: { ...web, configuration: 'D' } })).toBe(false);
     expect(fits('service', { ...second, race: undefined })).toBe(false);
     expect(fits('service', { ...second, extra: 1 })).toBe(false);
     expect(fits('service', { ...second, protocol: 'sctp' })).toBe(false);
   });
 
-  it('of a program that is not here is known by its address, and no race', () => {
+  it('of another program keeps its address, and is not raced', () => {
     const echo = { v: 2, name: 'e', address: '203.0.113.20', ports: [7], protocol: 'udp', program: 'echo' };
     expect(fits('service', { ...echo, echo: { anything: 1 } })).toBe(true);
     expect(fits('service', { ...echo, address: 'x' })).toBe(false);
@@ -201,7 +201,7 @@ describe("a replica's address and port", () => {
     });
   const other = replica('r1', '198.51.100.11', ['web']);
 
-  it.each(['A', 'B'] as const)('belong to one service under %s', (c) => {
+  it.each(['A', 'B'] as const)('belong to one service in configuration %s', (c) => {
     expect(endpointConflict(view(c, other), replica('r2', '198.51.100.11', ['api']))).toBe(
       '198.51.100.11:80 for service api is already taken by web (replica r1)',
     );
@@ -216,14 +216,14 @@ describe("a replica's address and port", () => {
     expect(endpointConflict(view('A', other), replica('r1', '198.51.100.11', ['api']))).toBeUndefined();
   });
 
-  it('may be shared under C, and by services that nobody published', () => {
+  it('may be shared in configuration C, and by services that are not published', () => {
     expect(
       endpointConflict(view('C', other), replica('r2', '198.51.100.11', ['web'], ['api'])),
     ).toBeUndefined();
     expect(endpointConflict(view('A', other), replica('r2', '198.51.100.11', ['unknown']))).toBeUndefined();
   });
 
-  it("are the service's own port where nothing else is said", () => {
+  it("are the service's own port by default", () => {
     expect(replicaPort({ name: 'web' }, 443)).toBe(443);
     expect(replicaPort({ name: 'web', port: 8443 }, 443)).toBe(8443);
   });

@@ -36,8 +36,8 @@ const chain = (type: string, hook: string, policy: string) => ({
   policy,
 });
 
-describe('the questions of --check', () => {
-  it('find nothing wrong with a plain router', () => {
+describe('the checks of --check', () => {
+  it('find no problem on a plain router', () => {
     expect([
       ...checkInterfaces(HOST, ['eth0'], 'lan'),
       ...checkForwarding(HOST),
@@ -47,14 +47,14 @@ describe('the questions of --check', () => {
     ]).toEqual([]);
   });
 
-  it('name each missing interface, and what there is', () => {
+  it('name each missing interface, and the existing ones', () => {
     expect(checkInterfaces(HOST, ['eth0', 'eth7', 'eth8'], 'wan')).toEqual([
       { code: 'FSA_INTERFACE_MISSING', message: "wan: there is no interface 'eth7' (there are: eth0, eth1)" },
       { code: 'FSA_INTERFACE_MISSING', message: "wan: there is no interface 'eth8' (there are: eth0, eth1)" },
     ]);
   });
 
-  it('tell what is off, and how it is mended', () => {
+  it('report each problem, and how to correct it', () => {
     expect(checkForwarding({ ...HOST, forwarding: false })).toMatchObject([
       { code: 'FSA_FORWARDING_OFF', message: expect.stringContaining('sysctl -w net.ipv4.ip_forward=1') },
     ]);
@@ -63,13 +63,13 @@ describe('the questions of --check', () => {
     ]);
   });
 
-  it('tell a server that is on none of the networks given', () => {
+  it('report a server that is on none of the given networks', () => {
     const [near] = HOST.interfaces[0].addresses;
     expect(checkAdjacent(HOST, ['eth0'], near.replace(/\d+$/, '77'))).toEqual([]);
     expect(checkAdjacent(HOST, ['eth0'], '9.9.9.9')).toMatchObject([{ code: 'FSA_SERVER_NOT_ADJACENT' }]);
   });
 
-  it('tell a chain that drops once, however many legs it stands in the way of', () => {
+  it('report a chain that drops only once, for any number of legs', () => {
     const host = { ...HOST, ruleset: { chains: [chain('filter', 'forward', 'drop')], rules: [] } };
     const legs = [
       { iif: 'eth0', oif: 'tun' },
@@ -91,19 +91,19 @@ describe('the questions of --check', () => {
   it.each<[string, unknown, string, boolean]>([
     ["Docker's own prefix", { prefix: { addr: '172.17.0.0', len: 16 } }, '192.0.2.0/24', false],
     ["Docker's prefix, which holds them", { prefix: { addr: '172.17.0.0', len: 16 } }, '172.17.1.0/24', true],
-    ['a prefix inside theirs', { prefix: { addr: '192.0.2.128', len: 25 } }, '192.0.2.0/24', true],
-    ['one address of another', '198.51.100.4', '192.0.2.0/24', false],
-    ['one address of theirs', '192.0.2.4', '192.0.2.0/24', true],
+    ['a prefix inside a client prefix', { prefix: { addr: '192.0.2.128', len: 25 } }, '192.0.2.0/24', true],
+    ['one address of another host', '198.51.100.4', '192.0.2.0/24', false],
+    ['one address of a client', '192.0.2.4', '192.0.2.0/24', true],
     [
-      'a list without theirs',
+      'a list without client addresses',
       { set: ['10.0.0.1', { prefix: { addr: '172.17.0.0', len: 16 } }] },
       '192.0.2.0/24',
       false,
     ],
-    ['a list with theirs', { set: ['10.0.0.1', '192.0.2.9'] }, '192.0.2.0/24', true],
+    ["a list with a client's address", { set: ['10.0.0.1', '192.0.2.9'] }, '192.0.2.0/24', true],
     ['a named set', '@inside', '192.0.2.0/24', true],
     ['a range', { range: ['10.0.0.1', '10.0.0.9'] }, '192.0.2.0/24', true],
-  ])('ask whose sources are masqueraded: %s', (_, right, ours, problem) => {
+  ])('check which sources are masqueraded: %s', (_, right, ours, problem) => {
     const source = { payload: { protocol: 'ip', field: 'saddr' } };
     const expr = [{ match: { op: '==', left: source, right } }, { masquerade: null }];
     const rules = [{ family: 'inet', table: 't', chain: 'c', expr }];
@@ -120,7 +120,7 @@ describe('the questions of --check', () => {
 });
 
 describe('a process', () => {
-  it('is known by its start time too: a recycled pid is another', () => {
+  it('is known by its start time too: a reused pid is another process', () => {
     const started = startTime(process.pid);
     expect(started).toMatch(/^\d+$/);
     expect(isAlive(process.pid, started)).toBe(true);

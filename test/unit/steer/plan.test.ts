@@ -43,7 +43,7 @@ describe('steering as text', () => {
     expect(plan.set('two', 'ipv4_addr', ['1.1.1.1'])).not.toContain('interval');
   });
 
-  it('looks before connection tracking does', () => {
+  it('has chains before connection tracking', () => {
     expect(plan.chain('prerouting', 'prerouting', 'filter', ['a', 'b'])).toBe(
       '  chain prerouting {\n    type filter hook prerouting priority raw; policy accept;\n    a\n    b\n  }\n',
     );
@@ -62,7 +62,7 @@ describe('steering as text', () => {
     expect(plan.interfaces(['eth0', 'br.5'])).toBe('{ "eth0", "br.5" }');
   });
 
-  it('asks for a rule on each masked mark', () => {
+  it('plans a rule for each masked mark', () => {
     expect(plan.ruleArguments(STEERING).map((r) => r.join(' '))).toEqual([
       'pref 7411 fwmark 0x1000000/0xf000000 lookup 7411',
       'pref 7411 fwmark 0x5000000/0xf000000 lookup 8411',
@@ -70,7 +70,7 @@ describe('steering as text', () => {
     expect(plan.steerIntoTunnel(STEERING)).toBe('meta mark set meta mark & 0xf0ffffff | 0x05000000');
   });
 
-  it('locks the MTU of what is to be encapsulated, and of nothing else [rule 9]', () => {
+  it('locks the MTU of the route for packets that will be encapsulated, and of no other', () => {
     const routes = (s: plan.Steering): string[] => plan.routeArguments(s).map((r) => r.join(' '));
     expect(routes(STEERING)).toEqual(['default dev fsgw0 table 7411', 'default dev fsgw0 table 8411']);
     expect(routes({ ...STEERING, tunnelMtu: 1480 })).toEqual([
@@ -79,7 +79,7 @@ describe('steering as text', () => {
     ]);
   });
 
-  it('describes everything for --check, the local rule only where it moves', () => {
+  it("describes everything for --check, the local table's rule only where it moves", () => {
     const text = plan.describe({
       ...STEERING,
       sysctls: [{ key: 'net.ipv4.conf.eth0.arp_ignore', value: '1' }],

@@ -54,7 +54,7 @@ const DROP = { policy: 'drop' };
 const POLICY = ['ip filter FORWARD: its policy is drop'];
 
 describe('the forward chains of this host', () => {
-  it('let everything pass where there are none', () => {
+  it('let every packet pass where there are none', () => {
     expect(forwardDrops(parsed([]), LEG)).toEqual([]);
     expect(drops([])).toEqual([]);
   });
@@ -66,10 +66,10 @@ describe('the forward chains of this host', () => {
 
   it.each<[string, Expr[]]>([
     ['anything', [accept]],
-    ['our way in', [meta('iifname', 'eth1'), accept]],
+    ['our ingress interface', [meta('iifname', 'eth1'), accept]],
     ['a pattern of names', [meta('iifname', 'eth*'), meta('oifname', 'fsgw0'), counter, accept]],
-    ['one of a set', [meta('oifname', { set: ['eth0', 'fsgw0'] }), accept]],
-    ['every way but another', [meta('iif', 'lo', '!='), accept]],
+    ['an interface of a set', [meta('oifname', { set: ['eth0', 'fsgw0'] }), accept]],
+    ['every interface but another one', [meta('iif', 'lo', '!='), accept]],
     ['TCP', [meta('l4proto', 'tcp'), accept]],
     ['TCP among others', [meta('l4proto', { set: ['tcp', 'udp'] }), accept]],
     ['IPv4', [meta('nfproto', 'ipv4'), accept]],
@@ -81,16 +81,16 @@ describe('the forward chains of this host', () => {
   });
 
   it.each<[string, Expr[]]>([
-    ['another way in', [meta('iifname', 'eth0'), accept]],
-    ['another way out', [meta('oifname', { set: ['eth0', 'eth2'] }), accept]],
-    ['every way but ours', [meta('iifname', 'eth1', '!='), accept]],
+    ['another ingress interface', [meta('iifname', 'eth0'), accept]],
+    ['other egress interfaces', [meta('oifname', { set: ['eth0', 'eth2'] }), accept]],
+    ['every interface but ours', [meta('iifname', 'eth1', '!='), accept]],
     ['UDP', [meta('l4proto', 'udp'), accept]],
-    ['what is tracked', [ctState(['established', 'related']), accept]],
-    ['what cannot be told', [payload('tcp', 'dport', 80), accept]],
-    ['so many a second', [{ limit: { rate: 1, burst: 5, per: 'second' } }, accept]],
+    ['tracked packets', [ctState(['established', 'related']), accept]],
+    ['packets by an unknown match', [payload('tcp', 'dport', 80), accept]],
+    ['packets up to a rate', [{ limit: { rate: 1, burst: 5, per: 'second' } }, accept]],
     ['a mark', [meta('mark', 5), accept]],
     ['a state map without untracked', [vmap(['invalid', drop], ['established', accept])]],
-  ])('are shut by policy where a rule accepts only %s', (_, expr) => {
+  ])('drop by policy where a rule accepts only %s', (_, expr) => {
     expect(drops([expr], DROP)).toEqual(POLICY);
   });
 
@@ -102,23 +102,23 @@ describe('the forward chains of this host', () => {
       'a rule in FORWARD drops everything from eth1 to fsgw0',
     ],
     [
-      'a drop of every other way out',
+      'a drop for all other egress interfaces',
       [meta('oifname', 'eth0', '!='), drop],
       'a rule in FORWARD drops everything from eth1 to fsgw0',
     ],
     ['a state map', [vmap(['untracked', drop])], 'untracked packets are dropped'],
-  ])('are shut by %s', (_, expr, why) => {
+  ])('drop because of %s', (_, expr, why) => {
     expect(drops([expr])).toEqual([`ip filter FORWARD: ${why}`]);
-    // An earlier accept opens them.
+    // An earlier accept makes the packet pass.
     expect(drops([[accept], expr])).toEqual([]);
   });
 
-  it('are not convicted by what cannot be told', () => {
+  it('are not reported because of an unknown match', () => {
     expect(drops([[payload('tcp', 'flags', 'syn'), drop]])).toEqual([]);
     expect(drops([[ctState('invalid'), drop]])).toEqual([]);
   });
 
-  describe('as Docker makes them', () => {
+  describe("with Docker's rules", () => {
     const docker = (user: Expr[][]): Table => ({
       policy: 'drop',
       chains: {
@@ -132,26 +132,26 @@ describe('the forward chains of this host', () => {
       [counter, jump('DOCKER-FORWARD')],
     ];
 
-    it('drop what is not of a container', () => {
+    it('drop packets that belong to no container', () => {
       expect(drops(forward, docker([[counter, { return: null }]]))).toEqual(POLICY);
     });
 
-    it('are opened in DOCKER-USER', () => {
+    it('let packets pass by a rule in DOCKER-USER', () => {
       expect(drops(forward, docker([[meta('iifname', 'eth1'), accept], [{ return: null }]]))).toEqual([]);
     });
 
-    it('come back from a jump, and not from a goto', () => {
+    it('continue after a jump, and not after a goto', () => {
       const chains = { other: [[meta('iifname', 'eth9'), accept]] };
       expect(drops([[jump('other')], [accept]], { policy: 'drop', chains })).toEqual([]);
       expect(drops([[goTo('other')], [accept]], { policy: 'drop', chains })).toEqual(POLICY);
     });
 
-    it('end, however they jump', () => {
+    it('are evaluated to an end, for any jumps', () => {
       expect(drops([[jump('FORWARD')]], DROP)).toEqual(POLICY);
     });
   });
 
-  it('count only for IPv4, on the forward hook, as filters; each that drops is told', () => {
+  it('count only for IPv4, on the forward hook, as filters; each chain that drops is reported', () => {
     expect(drops([], { ...DROP, family: 'ip6' })).toEqual([]);
     expect(drops([], { ...DROP, hook: 'input' })).toEqual([]);
     expect(drops([], { ...DROP, type: 'route' })).toEqual([]);
@@ -170,10 +170,10 @@ describe('masquerading', () => {
   it.each<[string, Expr[]]>([
     ['of everything', [masquerade]],
     ['on this interface', [meta('oifname', 'eth1'), masquerade]],
-    ['on every other than another', [meta('oifname', 'docker0', '!='), counter, masquerade]],
+    ['on every interface but another one', [meta('oifname', 'docker0', '!='), counter, masquerade]],
     ['to one address', [{ snat: { addr: '1.2.3.4' } }]],
     [
-      'of some, at random',
+      'of random packets',
       [payload('ip', 'saddr', { prefix: { addr: '10.0.0.0', len: 8 } }), { masquerade: { flags: 'random' } }],
     ],
   ])('is found %s', (_, expr) => {

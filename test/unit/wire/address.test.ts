@@ -47,7 +47,7 @@ describe('addresses', () => {
     expect(address.parse(text)).toBeUndefined();
   });
 
-  it('prints any address so that it reads as itself, the longest run of zeros short (RFC 5952)', () => {
+  it('prints any address so that it is parsed to the same address, with the longest run of zeros shortened (RFC 5952)', () => {
     const word = fc.oneof(fc.constant(0), fc.integer());
     fc.assert(
       fc.property(fc.tuple(word, word, word, word), (words) => {
@@ -74,7 +74,7 @@ describe('addresses', () => {
 });
 
 describe('prefixes', () => {
-  it('clears host bits and prints what it read', () => {
+  it('clears host bits and prints what it parsed', () => {
     expect(address.formatPrefix(address.parsePrefix('10.1.2.3/16')!)).toBe('10.1.0.0/16');
     expect(address.formatPrefix(address.parsePrefix('2001:db8:ffff::/33')!)).toBe('2001:db8:8000::/33');
     expect(address.formatPrefix(address.parsePrefix('0.0.0.0/0')!)).toBe('0.0.0.0/0');
@@ -87,7 +87,7 @@ describe('prefixes', () => {
     },
   );
 
-  it('contain by their leading bits', () => {
+  it('contain addresses by their leading bits', () => {
     const bit = (a: address.Address, i: number): number => (a[i >> 5] >>> (31 - (i & 31))) & 1;
     const near = fc.record({
       words: fc.tuple(fc.integer(), fc.integer(), fc.integer(), fc.integer()),

@@ -41,7 +41,7 @@ describe('sum and fold', () => {
 });
 
 describe('the incremental update (RFC 1624)', () => {
-  // MIDDLEBOX 28. Plain loops and one comparison at the end: ten million calls of `expect` take minutes.
+  // Plain loops and one comparison at the end, because ten million calls of `expect` take minutes.
   it('equals full recomputation over ten million edits, 0x0000 and 0xFFFF included', () => {
     const random = new Random(2);
     const w = new Int32Array(WORDS);
@@ -54,7 +54,7 @@ describe('the incremental update (RFC 1624)', () => {
       const i = random.below(WORDS);
       const from = w[i];
       let to = (n & 7) === 0 ? EDGES[random.below(EDGES.length)] : random.below(0x10000);
-      // Every so often the value that makes the checksum 0x0000 (a sum of 0xFFFF), the corner of eqn. 2.
+      // Now and then the value that makes the checksum 0x0000 (a sum of 0xFFFF), for which eqn. 2 is wrong.
       if ((n & 15) === 1) to = checksum.fold(from + check);
       if ((i & 1) === 0 && (n & 3) === 0) {
         // A 32-bit field: this word and the next.
@@ -64,7 +64,7 @@ describe('the incremental update (RFC 1624)', () => {
       } else check = checksum.update16(check, from, to);
       w[i] = to;
       const full = ~sumOf(w) & 0xffff;
-      // All words zero is the one message whose sum has no other form; TCP and IPv4 never send it.
+      // For a message of zeros the sum has only one form; such a message is not sent in TCP or IPv4.
       if (check !== full && sumOf(w) !== 0) wrong++;
       if (full === 0) zeroResults++;
       if (to === 0xffff) allOnesFields++;
@@ -74,7 +74,7 @@ describe('the incremental update (RFC 1624)', () => {
     expect(allOnesFields).toBeGreaterThan(100_000);
   });
 
-  it('keeps an error as it is: a bad checksum never becomes valid (MIDDLEBOX 29)', () => {
+  it('keeps an error as it is: a bad checksum never becomes valid (rule 29 of test/conformance)', () => {
     const random = new Random(3);
     let mended = 0;
     for (let n = 0; n < 500_000; n++) {
@@ -93,7 +93,7 @@ describe('the incremental update (RFC 1624)', () => {
     expect(mended).toBe(0);
   });
 
-  it('has twins of the other sign for an uncomplemented pseudo-header sum (NEEDS_CSUM)', () => {
+  it('has twins for an uncomplemented pseudo-header sum (NEEDS_CSUM)', () => {
     const random = new Random(4);
     let wrong = 0;
     for (let n = 0; n < 500_000; n++) {
@@ -109,7 +109,7 @@ describe('the incremental update (RFC 1624)', () => {
         w[i + 1] = 0xabcd;
       }
       w[i] = to;
-      // 0x0000 and 0xFFFF are one number here: what completes the checksum adds something that is not 0.
+      // 0x0000 and 0xFFFF mean the same here, because a term other than 0 is added when the checksum is completed.
       if (partial % 0xffff !== sumOf(w) % 0xffff) wrong++;
     }
     expect(wrong).toBe(0);

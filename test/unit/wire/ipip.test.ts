@@ -41,7 +41,7 @@ describe('IP-in-IP (RFC 2003)', () => {
     expect(now(outer)).toEqual(frame(tunnel('10.1.0.7', '198.51.100.11', p)));
   });
 
-  it('leaves a super-packet one: its virtio header in front, offsets counted from there', () => {
+  it('keeps a super-packet whole: its virtio header in front, offsets counted from there', () => {
     fc.assert(
       fc.property(anyPacket, fc.integer({ min: 1, max: 0xffff }), (p, gsoSize) => {
         const open = { ...p, open: { gsoSize } };
@@ -50,13 +50,13 @@ describe('IP-in-IP (RFC 2003)', () => {
         expect(ipip.segments(view, at, l4)).toBe(segmentsOf(open).length);
         const outer = ipip.encapsulate(view, at, OUTER_SOURCE, OUTER_DESTINATION, 3);
         expect(now(outer)).toEqual(frame(tunnel('10.1.0.7', '198.51.100.11', open, { id: p.df ? 0 : 3 })));
-        // What is no super-packet is one segment, whatever its virtio header says besides.
+        // A packet that is no super-packet is one segment, whatever else its virtio header contains.
         expect(ipip.segments(place(frame(p)).view, at, l4)).toBe(1);
       }),
     );
   });
 
-  it('opens what it closed, byte for byte', () => {
+  it('decapsulates what it encapsulated, byte for byte', () => {
     fc.assert(
       fc.property(anyPacket, (p) => {
         const ecnSafe = { ...p, tos: p.tos & 0xfc };
@@ -69,10 +69,11 @@ describe('IP-in-IP (RFC 2003)', () => {
     );
   });
 
-  it('moves a checksum that is open inside to where the inner header now is', () => {
+  it("moves the offset of an open inner checksum to the inner header's new place", () => {
     const p: Packet = fromClient('PA', { payload: [9, 9] });
     const f = frame(tunnel('1.2.3.4', '5.6.7.8', p));
-    // As a local kernel hands over a tunnelled packet of its own: start counted from the outer header.
+    // The form in which a local kernel passes a packet that it tunnelled itself: csum_start counts from the outer
+    // header.
     const open = frame({ ...p, open: { gsoSize: 0 } });
     f.set(open.subarray(10), 30);
     f.set([1, 0, 0, 0, 0, 0, 40, 0, 16, 0]);
@@ -80,7 +81,7 @@ describe('IP-in-IP (RFC 2003)', () => {
     expect(now(ipip.decapsulate(view, at))).toEqual(open);
   });
 
-  it('opens an outer header with options', () => {
+  it('decapsulates behind an outer header with options', () => {
     const p = fromClient('A');
     const { view, at, now } = place(frame(tunnel('1.2.3.4', '5.6.7.8', p, { ipOptions: [1, 1, 1, 1] })));
     expect(ipip.innerAt(view, at)).toBe(at + 24);

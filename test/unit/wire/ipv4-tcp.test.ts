@@ -66,7 +66,7 @@ describe('IPv4 and TCP headers', () => {
     expect(whole).toBeGreaterThan(300);
   });
 
-  it('rewrite addresses and ports as if the packet had been made so', () => {
+  it('rewrite addresses and ports to the bytes of a packet that was made with them', () => {
     fc.assert(
       fc.property(anyPacket, quad, port, fc.boolean(), (p, to, toPort, source) => {
         const view = viewOf(encode(p));
@@ -94,7 +94,7 @@ describe('IPv4 and TCP headers', () => {
     expect(ipv4.checkChecksum(view, 2)).toBe(false);
   });
 
-  it('write headers that the naive codec would have written', () => {
+  it('write the same headers as the naive codec', () => {
     const p = ip('10.1.0.7', '203.0.113.10', segment(1, 65535, 'R', { seq: 0xffffffff, window: 0 }), {
       ttl: 64,
       tos: 3,
@@ -106,7 +106,7 @@ describe('IPv4 and TCP headers', () => {
     expect(bytesOf(view)).toEqual(encode(p));
   });
 
-  it('know a start packet from all others [204]', () => {
+  it('tell a SYN without ACK from all other packets', () => {
     const flagsOf = (p: Packet): number => encode(p)[33];
     expect(tcp.isSyn(flagsOf(syn()))).toBe(true);
     expect(tcp.isSyn(flagsOf(syn({ flags: 'SEC' })))).toBe(true);

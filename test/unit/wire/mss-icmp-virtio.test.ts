@@ -30,11 +30,11 @@ describe('MSS clamping', () => {
   });
 
   it.each([
-    ['a smaller one', option.mss(536)],
-    ['one that is just right', option.mss(1440)],
+    ['a smaller option', option.mss(536)],
+    ['an option of exactly the limit', option.mss(1440)],
     ['none', []],
-    ['one of the wrong length', [2, 8, 5, 0xb4, 0, 0, 0, 0]],
-    ['one behind EOL', [0, 0, 0, 0, ...option.mss(1460)]],
+    ['an option of the wrong length', [2, 8, 5, 0xb4, 0, 0, 0, 0]],
+    ['an option behind EOL', [0, 0, 0, 0, ...option.mss(1460)]],
   ])('leaves %s alone', (_, options) => {
     const { view, l4, bytes } = place(syn({ options }));
     expect(mss.clamp(view, l4, 1440, false)).toBe(false);
@@ -76,7 +76,7 @@ describe('ICMP errors', () => {
     expect([icmp.type(view, at), icmp.code(view, at)]).toEqual([type, 4]);
   });
 
-  it('quote a header and eight bytes, or nothing that can be used', () => {
+  it('quote a header and eight bytes, or are not used', () => {
     const quote = (quoted: number[]): number => {
       const [view, length] = error(3, quoted);
       return icmp.quotedAt(view, at, length);
@@ -106,7 +106,7 @@ describe('the virtio header', () => {
     expect(big.bytes[10]).toBe(0x45);
   });
 
-  it('is sound when what it points at lies in the packet', () => {
+  it('is sound when its offsets lie in the packet', () => {
     const { view, at, bytes } = place(fromClient('A'));
     const sound = (...header: number[]): boolean => {
       bytes.set(header);
@@ -126,7 +126,7 @@ describe('the virtio header', () => {
     expect([...bytes.subarray(16, 26)]).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
   });
 
-  it('completes an open checksum to the one that a full sum gives', () => {
+  it('completes an open checksum to the value of a full sum', () => {
     for (const payload of [[], [7], [7, 8, 9, 10]]) {
       const { view, at, bytes } = place(fromClient('PA', { payload }, { open: { gsoSize: 0 } }));
       virtio.complete(view, at, 40 + payload.length);

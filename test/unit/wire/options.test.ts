@@ -4,7 +4,7 @@ import * as options from '../../../src/wire/options.js';
 import { linuxOptions, option } from '../../support/builder.js';
 import { parseOptions } from '../../support/naive.js';
 
-/** A TCP header's place with these options, 0xEE before and behind. */
+/** The offset of a TCP header with these options; the bytes around it are 0xEE. */
 function at(bytes: readonly number[]): [DataView, number, number] {
   const all = new Uint8Array(8 + 20 + bytes.length + 8).fill(0xee);
   all.set(bytes, 28);
@@ -33,7 +33,7 @@ describe('finding an option', () => {
     expect(find([253, 3, 0xfa, 0x57], 253, 0xfa57)).not.toBe(0);
   });
 
-  it('takes the first of repeated ones', () => {
+  it('finds the first of repeated options', () => {
     expect(find([2, 4, 1, 1, 2, 4, 2, 2], options.MSS)).toBe(0);
   });
 
@@ -67,7 +67,7 @@ describe('finding an option', () => {
         const parsed = parseOptions(bytes);
         const whole = parsed?.reduce((n, o) => n + o.bytes.length, 0);
         expect(end(bytes)).toBe(whole ?? options.MALFORMED);
-        // What stands before a break is found all the same.
+        // An option before a malformed one is found.
         let offset = 0;
         let expected = parsed === undefined ? options.MALFORMED : options.NOT_FOUND;
         for (let rest = bytes; rest.length > 0 && rest[0] !== 0; ) {

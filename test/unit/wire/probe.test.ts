@@ -7,13 +7,13 @@ const REQUEST: probe.Probe = { kind: probe.REQUEST, seq: 65535, sentUs: 1.5e15, 
 const REPLY: probe.Probe = { ...REQUEST, kind: probe.REPLY, receivedUs: 17.25, repliedUs: -1 };
 
 describe('the distance probe', () => {
-  it.each([REQUEST, REPLY])('reads what it wrote, request and reply of one size', (p) => {
+  it.each([REQUEST, REPLY])('decodes what it encoded, request and reply with the same size', (p) => {
     const bytes = probe.encode(p, KEY);
     expect(bytes.length).toBe(probe.LENGTH);
     expect(probe.decode(bytes, KEY)).toEqual(p);
   });
 
-  it('reads nothing with one bit wrong, anywhere', () => {
+  it('refuses a message with any one bit wrong', () => {
     const bytes = probe.encode(REPLY, KEY);
     for (let i = 0; i < bytes.length * 8; i++) {
       const wrong = bytes.slice();
@@ -22,7 +22,7 @@ describe('the distance probe', () => {
     }
   });
 
-  it('reads nothing of another length, kind or fleet', () => {
+  it('refuses a message of another length, kind or fleet', () => {
     const bytes = probe.encode(REQUEST, KEY);
     expect(probe.decode(bytes.subarray(0, 39), KEY)).toBeUndefined();
     expect(probe.decode(Uint8Array.from([...bytes, 0]), KEY)).toBeUndefined();

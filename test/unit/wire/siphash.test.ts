@@ -10,7 +10,7 @@ function fast(key: Uint8Array, message: Uint8Array, at = 0, length = message.len
 }
 
 describe('SipHash-2-4', () => {
-  // Key 00…0f, message 00…: the vectors of the paper (appendix A) and of the reference implementation.
+  // Key 00…0f, message 00…: the test vectors of the paper (appendix A) and of the reference implementation.
   it.each([
     [0, 0x726fdb47dd0e0e31n],
     [1, 0x74f839c593dc67fdn],
@@ -18,13 +18,13 @@ describe('SipHash-2-4', () => {
     [8, 0x93f5f5799a932462n],
     [15, 0xa129ca6149be45e5n],
     [63, 0x958a324ceb064572n],
-  ])('of %i bytes is the published one', (length, expected) => {
+  ])('of %i bytes is the published value', (length, expected) => {
     const message = Uint8Array.from({ length }, (_, i) => i);
     expect(siphash(KEY, message)).toBe(expected);
     expect(fast(KEY, message)).toBe(expected);
   });
 
-  it('agrees with the naive one for any key, message and place', () => {
+  it('agrees with the naive codec for any key, message and offset', () => {
     const random = new Random(5);
     for (let n = 0; n < 3000; n++) {
       const key = random.bytes(16);

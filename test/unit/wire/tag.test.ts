@@ -22,7 +22,7 @@ import { frame, gatewayKey, type Packet, parseFrame } from '../../support/naive.
 const KEY = keyFromBytes(Uint8Array.from(gatewayKey(MASTER, GATEWAY_ID)));
 const HEADROOM = 32;
 
-/** A packet in an arena with headroom; what lies around it is 0xEE. */
+/** A packet in an arena with headroom; the bytes around it are 0xEE. */
 class Place {
   readonly bytes: Uint8Array;
   readonly view: DataView;
@@ -73,7 +73,7 @@ const layout = fc
     const fit: number[] = [];
     for (const p of pieces) if (fit.length + p.length <= 24) fit.push(...p);
     const padding = (4 - (fit.length % 4)) % 4;
-    // RFC 9293: padding is zeros behind an EOL; what stands there is not ours to judge.
+    // RFC 9293: padding is zeros behind an EOL; the receiver ignores these bytes.
     return [...fit, ...(padding === 0 ? [] : [0, ...new Array<number>(padding - 1).fill(0x5a)])];
   });
 const anySyn: fc.Arbitrary<Packet> = fc
@@ -88,7 +88,7 @@ const anySyn: fc.Arbitrary<Packet> = fc
   .map(({ open, ipOptions, ...t }) => syn(t, { ipOptions, ...(open ? { open: { gsoSize: 0 } } : {}) }));
 
 describe('the tag', () => {
-  it('inserted and stripped leaves every byte as it was, whatever the options', () => {
+  it('leaves every byte unchanged when it is inserted and stripped, with any options', () => {
     const offsets = new Set<number>();
     fc.assert(
       fc.property(anySyn, (p) => {
@@ -99,7 +99,7 @@ describe('the tag', () => {
         place.strip();
         expect(place.at).toBe(HEADROOM + 10);
         expect(place.now).toEqual(before);
-        // Nothing behind the packet was touched.
+        // No byte behind the packet was changed.
         expect([...place.bytes.subarray(HEADROOM + before.length)]).toEqual(new Array(32).fill(0xee));
       }),
       { numRuns: 1000 },
@@ -126,7 +126,7 @@ describe('the tag', () => {
     );
   });
 
-  it('is the one that the specification says, bit by bit', () => {
+  it('is as specified, bit by bit', () => {
     const place = new Place(frame(syn()));
     place.insert();
     expect(place.now).toEqual(frame(tagged(syn())));
@@ -150,7 +150,7 @@ describe('the tag', () => {
   it('is not authentic once any covered bit is flipped', () => {
     const original = frame(tagged(syn()));
     const start = 10 + 20 + 20 + linuxOptions().length;
-    // Addresses, ports, sequence number, and the tag itself behind its kind, length and ExID.
+    // Addresses, ports, sequence number, and the tag's bytes behind kind, length and ExID.
     const covered = [
       ...Array.from({ length: 8 }, (_, i) => 10 + 12 + i),
       ...Array.from({ length: 8 }, (_, i) => 10 + 20 + i),

@@ -8,7 +8,7 @@ const word = fc.integer();
 const port = fc.nat(65535);
 const bytes = fc.uint8Array({ maxLength: 60 });
 
-/** A datagram with a whole checksum (RFC 768), as a sender makes it. */
+/** A datagram with a complete checksum (RFC 768), as a sender makes it. */
 function datagram(src: number, dst: number, sport: number, dport: number, payload: Uint8Array): DataView {
   const view = new DataView(new ArrayBuffer(3 + udp.HEADER + payload.length));
   const length = udp.HEADER + payload.length;
@@ -17,7 +17,7 @@ function datagram(src: number, dst: number, sport: number, dport: number, payloa
   udp.setCheck(view, 3, checksum(view, src, dst, length));
   return view;
 }
-/** The oracle: summed again from the bytes. */
+/** The reference: summed again over all bytes. */
 function checksum(view: DataView, src: number, dst: number, length: number): number {
   const copy = new DataView(view.buffer.slice(0));
   udp.setCheck(copy, 3, 0);
@@ -26,7 +26,7 @@ function checksum(view: DataView, src: number, dst: number, length: number): num
 }
 
 describe('a UDP header', () => {
-  it('that is rewritten has the checksum that a sender would give it', () => {
+  it('has, after a rewrite, the checksum that a sender would compute', () => {
     fc.assert(
       fc.property(
         word,
@@ -42,7 +42,7 @@ describe('a UDP header', () => {
           udp.updateForAddress(view, 3, dst, to, false);
           udp.setDport(view, 3, toPort, false);
           expect(udp.dport(view, 3)).toBe(toPort);
-          // 0 and 0xffff are one value in ones' complement; 0 would say that there is no checksum.
+          // 0 and 0xffff are the same in one's complement; 0 would mean that there is no checksum.
           expect(udp.check(view, 3)).not.toBe(0);
           expect(udp.check(view, 3) % 0xffff).toBe(checksum(view, src, to, length) % 0xffff);
           udp.updateForAddress(view, 3, src, dst, false);
@@ -53,7 +53,7 @@ describe('a UDP header', () => {
     );
   });
 
-  it('without a checksum keeps none', () => {
+  it('without a checksum stays without one', () => {
     const view = datagram(1, 2, 3, 4, Uint8Array.of(5));
     udp.setCheck(view, 3, 0);
     udp.updateForAddress(view, 3, 2, 9, false);
@@ -62,7 +62,7 @@ describe('a UDP header', () => {
     expect([udp.check(view, 3), udp.sport(view, 3), udp.dport(view, 3)]).toEqual([0, 77, 78]);
   });
 
-  it('whose checksum is open holds the pseudo header only: ports do not count', () => {
+  it("with an open checksum has the pseudo header's sum only, which ports do not change", () => {
     const view = datagram(1, 2, 3, 4, Uint8Array.of(5, 6));
     const length = udp.HEADER + 2;
     udp.setCheck(view, 3, fold(pseudoHeader(1, 2, PROTOCOL, length)));
@@ -71,7 +71,7 @@ describe('a UDP header', () => {
     expect(udp.check(view, 3)).toBe(fold(pseudoHeader(1, 900, PROTOCOL, length)));
   });
 
-  it('lies in its packet, with all that its length promises, or is refused', () => {
+  it('lies in its packet with as many bytes as its length says, or is refused', () => {
     const view = datagram(1, 2, 3, 4, Uint8Array.of(5, 6, 7));
     expect(udp.length(view, 3)).toBe(11);
     expect(udp.checkLength(view, 3, 11)).toBe(true);

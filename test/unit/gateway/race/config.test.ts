@@ -23,7 +23,7 @@ afterEach(() => {
 });
 
 describe("the gateway's file", () => {
-  it('needs little, and gets the published defaults', () => {
+  it('needs few keys, and gets the documented defaults', () => {
     expect(read(FILE)).toMatchObject({
       instance: 'edge',
       tun: { name: 'fsgw0', queueLength: 4096 },
@@ -35,7 +35,7 @@ describe("the gateway's file", () => {
     });
   });
 
-  it('gives way to the environment, and that to flags', () => {
+  it('is overridden by the environment, and both by flags', () => {
     vi.stubEnv('FIRSTACK_REGISTRY', 'file:env');
     vi.stubEnv('FIRSTACK_CONFIGURATION', 'B');
     vi.stubEnv('FIRSTACK_INSTANCE', 'named');
@@ -56,7 +56,7 @@ describe("the gateway's file", () => {
     expect(lines(FILE)[0]).toMatch(/^FSA_CONFIG_VALUE 1:1: 'race' must be one of /);
   });
 
-  it('is told all of its problems at once', () => {
+  it('has all its problems reported at once', () => {
     const codes = lines(
       'instance: E\nlan: []\nwann: [eth1]\nregistry: 5\ntag: {gatewayId: 70000}\nprefixes: [x]\n',
     ).map((l) => l.split(' ')[0]);
@@ -71,7 +71,7 @@ describe("the gateway's file", () => {
     ]);
   });
 
-  it('has a LAN, or is the client itself', () => {
+  it('has a LAN, or the gateway is the client itself', () => {
     const none = FILE.replace(/lan: .*\n/, '');
     expect(lines(none)).toEqual([
       "FSA_CONFIG_MISSING 1:1: 'lan' is needed, or 'local: true' where this host is the client",
@@ -79,7 +79,7 @@ describe("the gateway's file", () => {
     expect(read(`${none}local: true\n`)).toMatchObject({ lan: [], local: true });
   });
 
-  it('has prefixes that do not overlap, each pair told with its place', () => {
+  it('has prefixes that do not overlap, each overlapping pair is reported with its place', () => {
     expect(
       lines(
         FILE.replace('[10.1.0.0/16]', '\n  - 10.1.0.0/16\n  - 10.1.2.0/24\n  - 10.2.0.0/16\n  - 10.0.0.0/8'),

@@ -60,18 +60,22 @@ describe('the fleet', () => {
     ['its replica is busy', { replicas: [replica('r1', 11, { state: 'busy' })] }, false],
     ['its replica is draining', { replicas: [replica('r1', 11, { state: 'draining' })] }, false],
     ['its replica is inactive', { replicas: [replica('r1', 11, { state: 'inactive' })] }, false],
-    ['there is none', { replicas: [] }, false],
-    ['the replica serves others', { replicas: [replica('r1', 11, { services: [{ name: 'api' }] })] }, false],
+    ['there is no replica', { replicas: [] }, false],
+    [
+      'the replica carries another service',
+      { replicas: [replica('r1', 11, { services: [{ name: 'api' }] })] },
+      false,
+    ],
     ['it is not replicable', { services: [service({ replicable: false })] }, false],
-    ['its origin is gone', { origins: [] }, false],
-    ['nobody tells of origins: a file', { origins: undefined }, true],
+    ['its origin is not in the registry', { origins: [] }, false],
+    ['the registry has no origins (a file)', { origins: undefined }, true],
   ])('races a service when %s', (_, more, raced) => {
     const fleet = new Fleet();
     fleet.update(view(more), undefined);
     expect(fleet.snapshot(1500, 1440).services.map((s) => s.raced)).toEqual([raced]);
   });
 
-  it('finishes the flows of what has left: it stays known, its numbers too', () => {
+  it('keeps machines that have left, and their numbers, so that their flows can finish', () => {
     const fleet = new Fleet();
     fleet.update(view(), undefined);
     fleet.update(
@@ -97,7 +101,7 @@ describe('the fleet', () => {
     ).toEqual([0, 1]);
   });
 
-  it('lets a live claim on an address go before a remembered one', () => {
+  it('prefers a live endpoint to a remembered one with the same address', () => {
     const fleet = new Fleet();
     fleet.update(view(), undefined);
     fleet.update(view({ replicas: [replica('r9', 11)] }), undefined);
@@ -108,7 +112,7 @@ describe('the fleet', () => {
     ]);
   });
 
-  it('takes no replica whose address and port are another service’s', () => {
+  it('leaves out a replica whose address and port belong to another service', () => {
     const fleet = new Fleet();
     const clash = replica('r2', 11, { services: [{ name: 'api', port: 8080 }] });
     fleet.update(
@@ -121,7 +125,7 @@ describe('the fleet', () => {
     expect(fleet.snapshot(1500, 1440).services.map((s) => s.raced)).toEqual([false, false]);
   });
 
-  it('leaves services of another configuration alone', () => {
+  it('leaves out services of another configuration', () => {
     const fleet = new Fleet();
     fleet.update(
       view({ services: [service(), service({ name: 'tun', address: '203.0.113.12', configuration: 'C' })] }),
@@ -131,7 +135,7 @@ describe('the fleet', () => {
     expect(fleet.usesTunnel()).toBe(true);
   });
 
-  it('says what is to be steered', () => {
+  it('lists the addresses and ports to steer', () => {
     const fleet = new Fleet();
     const of = (c: 'A' | 'B' | 'C', n: number): RaceService =>
       service({ name: c.toLowerCase(), address: `203.0.113.${n}`, configuration: c, ports: [80, 443] });
@@ -144,7 +148,7 @@ describe('the fleet', () => {
       undefined,
     );
     const { services, endpoints, tunnels } = fleet.steered();
-    // Which set a service is in decides the route's MTU; that each is in one matters here.
+    // The set of a service decides the route's MTU; this test checks that each service is in one.
     expect(services).toContain('203.0.113.1 . 80');
     expect(services).toContain('203.0.113.2 . 443');
     expect(endpoints.sort()).toEqual([

@@ -1,4 +1,4 @@
-/** Numbers that must not run out: each is taken past what it could reach before, and connections go on. */
+/** Numbers that must not run out: each is taken beyond a former limit, and connections still work. */
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { Fleet } from '../../../../gateway/race/fleet.js';
 import { RaceFlows } from '../../../../gateway/race/flows.js';
@@ -44,7 +44,7 @@ const replica = (id: string, n: number, services = ['s1']): ReplicaRecord => ({
 const many = (count: number, prefix: string, from = 0): ReplicaRecord[] =>
   Array.from({ length: count }, (_, n) => replica(`${prefix}${n}`, from + n));
 
-/** A fleet whose data plane has no flows: walks go by as the test says. */
+/** A fleet whose data plane has no flows; the test sets the number of finished walks. */
 function fleetWith(race: 'origin' | 'gateway' | 'learned' = 'learned') {
   const usage = new Float64Array(usageBytes / 8);
   const flows = new RaceFlows(4, [1, 2]);
@@ -62,7 +62,7 @@ function fleetWith(race: 'origin' | 'gateway' | 'learned' = 'learned') {
 }
 
 describe('endpoints', () => {
-  it('beyond 32,767 are found, each by its own number (N1)', () => {
+  it('beyond 32,767 are found, each by its own number', () => {
     const { fleet, update } = fleetWith('origin');
     const ports = [80, 81, 82, 83];
     update(raceView({ services: [service(1, ports)], replicas: many(10_000, 'r') }));
@@ -79,7 +79,7 @@ describe('endpoints', () => {
     }
   });
 
-  it('of strangers fill no place of those that were there, are left out beyond the cap, and go again', () => {
+  it('of other machines take no place of known ones, are left out beyond the limit, and are removed again', () => {
     const { fleet, update, walk } = fleetWith();
     const own = { services: [service(1, [80, 81])], replicas: [replica('own', 1)] };
     update(raceView(own));
@@ -98,7 +98,7 @@ describe('endpoints', () => {
     expect(fleet.candidates.size).toBe(2);
   });
 
-  it('of a machine that is gone stay known while flows have it for their winner', () => {
+  it('of a machine that has left stay known while flows have it as their winner', () => {
     const { fleet, flows, update, walk } = fleetWith();
     const services = [service(1)];
     update(raceView({ services, replicas: [replica('a', 1)] }));
@@ -118,7 +118,7 @@ describe('endpoints', () => {
 });
 
 describe('candidates', () => {
-  it('are given out again: 500 identities one after another are all raced (N2)', () => {
+  it('are assigned again: 500 machines one after another are all raced', () => {
     const { fleet, update, walk } = fleetWith();
     const services = [service(1)];
     let asked = 0;
@@ -133,7 +133,7 @@ describe('candidates', () => {
     expect(fleet.endpointCount).toBeLessThan(6);
   });
 
-  it('beyond those that a race can name are said, and asked once a number is free', () => {
+  it('beyond those that a race can name are reported, and asked once a number is free', () => {
     const { fleet, update, walk } = fleetWith();
     const services = [service(1)];
     const all = many(40, 'r');
@@ -149,7 +149,7 @@ describe('candidates', () => {
     expect(fleet.candidates.idOf(1)).toBe('r31');
   });
 
-  it('mean in old races what they meant then', () => {
+  it('keep their former meaning in old races', () => {
     const c = new Candidates();
     let race = 0;
     c.nextRace = () => race;
@@ -164,7 +164,7 @@ describe('candidates', () => {
     expect(c.find('a')).toBeUndefined();
   });
 
-  it('are unused only when two whole walks have not met them', () => {
+  it('are unused only after two whole walks that did not meet them', () => {
     const { flows, usage, walk } = fleetWith();
     const one = candidateNumber(1);
     flows.keyV4(1, 2, 3, 4);
@@ -183,7 +183,7 @@ describe('candidates', () => {
 });
 
 describe('races', () => {
-  it.each([0, 1, 2] as const)('beyond 2^31 are recorded, won and learned from, in race %i (N3)', (race) => {
+  it.each([0, 1, 2] as const)('beyond 2^31 are recorded, won and learned from, in race %i', (race) => {
     const h = new Harness('gateway', { configuration: 'A', race });
     const { races, learned } = h.memory;
     races[0] = 2 ** 31 - 3;

@@ -6,7 +6,7 @@ import { candidateNumber } from '../../../support/numbers.js';
 
 const SERVICE = [0, 1, 2, 3].map(candidateNumber);
 
-/** Feeds a second at a time: each candidate's count, and the mean time of its first bytes. */
+/** One second per call: each candidate's number and mean time of first bytes. */
 class World {
   readonly outliers = new Outliers();
   readonly totals = new Map<CandidateNumber, FirstBytes>();
@@ -33,7 +33,7 @@ class World {
 }
 
 describe('a machine that serves slowly', () => {
-  it('is taken out', () => {
+  it('is ejected', () => {
     const w = new World();
     expect(w.second({ 0: 20, 1: 25, 2: 400, 3: 30 })).toEqual([2]);
     expect(w.ejected()).toEqual([2]);
@@ -41,11 +41,11 @@ describe('a machine that serves slowly', () => {
 
   it.each<[string, Record<number, number>]>([
     ['is the origin', { 0: 900, 1: 20, 2: 20 }],
-    ['is slow as everybody is', { 0: 400, 1: 420, 2: 500, 3: 380 }],
+    ['is as slow as all others', { 0: 400, 1: 420, 2: 500, 3: 380 }],
     ['is slower by a factor, but not by much', { 0: 5, 1: 5, 2: 60, 3: 5 }],
-    ['is slower by much, but by no factor', { 0: 300, 1: 300, 2: 500, 3: 300 }],
-    ['has nobody to be compared with', { 2: 900 }],
-  ])('is not, when it %s', (_, ms) => {
+    ['is slower by much, but not by a factor', { 0: 300, 1: 300, 2: 500, 3: 300 }],
+    ['has no machine to be compared with', { 2: 900 }],
+  ])('is not ejected when it %s', (_, ms) => {
     const w = new World();
     for (let n = 0; n < 10; n++) expect(w.second(ms)).toEqual([]);
   });
@@ -58,26 +58,26 @@ describe('a machine that serves slowly', () => {
     expect(w.second({ 2: 900 }, 1)).toEqual([2]);
   });
 
-  it('is not judged by others with too few', () => {
+  it('is not compared with others that have too few samples', () => {
     const w = new World();
     w.second({ 0: 20, 1: 20, 3: 20 }, 4);
     expect(w.second({ 2: 900 }, 50)).toEqual([]);
   });
 
-  it('is never more than a third of a service', () => {
+  it("is never ejected beyond a third of a service's machines", () => {
     const w = new World();
     const slow = { 0: 20, 1: 20, 2: 900, 3: 950, 4: 20, 5: 20 };
-    // Four machines: one.
+    // One of four machines.
     expect(w.second(slow)).toEqual([3]);
     for (let n = 0; n < 5; n++) expect(w.second(slow)).toEqual([]);
     expect(w.ejected()).toEqual([3]);
-    // Six: two.
+    // Two of six.
     expect(w.second(slow, 5, [0, 1, 2, 3, 4, 5].map(candidateNumber))).toEqual([2]);
-    // Two: none.
+    // None of two.
     expect(new World().second({ 0: 20, 1: 900 }, 50, [0, 1].map(candidateNumber))).toEqual([]);
   });
 
-  it('comes back after a time, longer each time, and is judged anew', () => {
+  it('is raced again after some time, longer each time, and is judged anew', () => {
     const w = new World();
     const slow = { 0: 20, 1: 20, 2: 900, 3: 20 };
     for (let time = 1; time <= 12; time++) {
@@ -91,7 +91,7 @@ describe('a machine that serves slowly', () => {
     }
   });
 
-  it('stays when it has mended', () => {
+  it('is not ejected again when it has become fast', () => {
     const w = new World();
     w.second({ 0: 20, 1: 20, 2: 900, 3: 20 });
     w.nowMs += 30_000;
@@ -99,7 +99,7 @@ describe('a machine that serves slowly', () => {
     expect(w.outliers.meanMs(candidateNumber(2))).toBeCloseTo(22);
   });
 
-  it('whatever is measured: the origin never, a third at most', () => {
+  it('is never the origin, and never more than a third, for any measurements', () => {
     const seconds = fc.array(fc.dictionary(fc.nat(8).map(String), fc.nat(5000)), { maxLength: 30 });
     fc.assert(
       fc.property(seconds, fc.integer({ min: 1, max: 9 }), (list, size) => {
@@ -117,14 +117,14 @@ describe('a machine that serves slowly', () => {
     );
   });
 
-  it('is a suspect while it carries everything, until another is known', () => {
+  it('is a suspect while it carries everything, until another machine is measured', () => {
     const w = new World();
     const suspects = () => w.outliers.suspects(SERVICE, w.nowMs);
     w.second({ 2: 400 }, 4);
     expect(suspects()).toEqual([]);
     w.second({ 2: 400 });
     expect(suspects()).toEqual([2]);
-    // Far is not slow.
+    // A distant machine is not a slow one.
     expect(w.outliers.suspects(SERVICE, w.nowMs, () => 1e6)).toEqual([]);
     w.second({ 2: 400, 1: 30 }, 5);
     expect(suspects()).toEqual([]);
@@ -135,7 +135,7 @@ describe('a machine that serves slowly', () => {
     ['it is quick', { 2: 40 }],
     ['it is the origin', { 0: 900 }],
     ['others are as slow', { 1: 400, 2: 410 }],
-  ])('is none when %s', (_, ms) => {
+  ])('is no suspect when %s', (_, ms) => {
     const w = new World();
     w.second(ms, 20);
     expect(w.outliers.suspects(SERVICE, w.nowMs)).toEqual([]);

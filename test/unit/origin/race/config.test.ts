@@ -23,7 +23,7 @@ const lines = (text: string, flags = {}): string[] => {
 const more = (...services: string[]): string => FILE + services.map((s) => `  - {${s}}\n`).join('');
 
 describe("the origin's file", () => {
-  it('needs little', () => {
+  it('needs few keys', () => {
     expect(read(FILE)).toMatchObject({
       release: 'synchronized',
       race: 'origin',
@@ -45,7 +45,7 @@ describe("the origin's file", () => {
     ]);
   });
 
-  it('has each service, and each address and port, once', () => {
+  it('may list each service, and each address and port, only once', () => {
     expect(
       lines(
         more(
@@ -59,7 +59,7 @@ describe("the origin's file", () => {
     ]);
   });
 
-  it('has servers that make sense, each problem told', () => {
+  it('has its servers checked, and each problem reported', () => {
     const service = (servers: string): string[] =>
       lines(more(`name: w, address: 203.0.113.12, ports: [80], configuration: B, servers: ${servers}`)).map(
         (l) => l.replace(/^.*?: /, ''),
@@ -86,7 +86,7 @@ describe("the origin's file", () => {
     ]);
   });
 
-  it('is told all of its problems at once', () => {
+  it('has all its problems reported at once', () => {
     expect(
       lines(`${more('name: W, address: 1.2.3, prots: [80]')}release: soon\n`)
         .map((l) => l.split(' ')[0])

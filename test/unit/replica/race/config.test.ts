@@ -21,7 +21,7 @@ const lines = (text: string): string[] => {
 };
 
 describe("the replica's file", () => {
-  it('needs little', () => {
+  it('needs few keys', () => {
     const config = read(FILE);
     expect(config).toMatchObject({
       lan: [],
@@ -33,7 +33,7 @@ describe("the replica's file", () => {
     expect(config.health).toBeUndefined();
   });
 
-  it('stands before the local table, wherever its rule goes', () => {
+  it("has its rule before the local table's", () => {
     expect(lines(`${FILE}steering: {priority: 10}\n`)).toEqual([
       "FSA_CONFIG_INVALID 8:12: 'steering.priority' must be <= 9",
     ]);
@@ -58,7 +58,7 @@ describe("the replica's file", () => {
     ]);
   });
 
-  it('is told all of its problems at once', () => {
+  it('has all its problems reported at once', () => {
     expect(
       lines(`${FILE}limits: {conections: 5, cpuPct: 200}\nid2: x\n`)
         .map((l) => l.split(' ').slice(0, 2).join(' '))

@@ -12,7 +12,7 @@ afterEach(() => {
   }
 });
 
-/** A server with `count` connections that both sides have made. */
+/** A server with `count` established connections. */
 async function serving(host: string, count: number): Promise<{ port: number; sockets: Socket[] }> {
   const sockets: Socket[] = [];
   const server = createServer((s) => sockets.push(s.on('error', () => {})));
@@ -29,7 +29,7 @@ describe.each([
   ['asked of the kernel', countConnections],
   ['read from its list', countListed],
 ])('connections, %s', (_, count) => {
-  it('are those of the ports that were asked for, IPv4 and IPv6', async () => {
+  it('are counted on the given ports, IPv4 and IPv6', async () => {
     const [four, six] = [await serving('127.0.0.1', 3), await serving('::1', 2)];
     expect(count(new Set([four.port]))).toBe(3);
     expect(count(new Set([six.port]))).toBe(2);
@@ -38,7 +38,7 @@ describe.each([
     expect(count(new Set())).toBe(0);
   });
 
-  it('are no longer counted when they have ended, though the kernel remembers them', async () => {
+  it('are no longer counted after their end, although the kernel remembers them', async () => {
     const { port, sockets } = await serving('127.0.0.1', 4);
     for (const s of sockets) s.end();
     expect(await waitUntil(() => count(new Set([port])) === 0, 2000)).toBe(true);

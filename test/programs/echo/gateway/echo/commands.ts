@@ -1,4 +1,4 @@
-/** `firstack echoes`: what a role has echoed. */
+/** `firstack echoes`: the number of datagrams that a role has echoed. */
 import { askAdmin } from '../../src/admin/client.js';
 import type { CommandLine } from '../../src/program.js';
 

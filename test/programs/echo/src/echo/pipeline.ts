@@ -1,4 +1,4 @@
-/** The data half: a datagram for the address and port is turned round. */
+/** The data half: sends a datagram for the address and port back to its sender. */
 import { AddressMap } from '../flow/address-map.js';
 import type { Stage } from '../pipeline/batch.js';
 import { OPEN } from '../pipeline/batch.js';

@@ -1,4 +1,7 @@
-/** Echo: a role sends UDP datagrams for its address and port back to their sender. The control half, for all roles. */
+/**
+ * Echo: a role sends UDP datagrams for its address and port back to their sender. This is the control half, for all
+ * roles.
+ */
 import { type HookSet, settingsMap } from '../fastpath/maps.js';
 import { ARRAY } from '../fastpath/native.js';
 import type { Program } from '../program.js';
@@ -62,7 +65,7 @@ export const program: Program<EchoConfig> = {
         tunMtu: 1500,
         steering: {
           ...{ instance, tun: tun.name, ...steering, tunnelMtu: undefined, sysctls: [] },
-          // A replica's own address is local: its rule stands before the local table's.
+          // A replica's address is local, so its rule must stand before the local table's.
           ...(role === 'replica' ? { beforeLocal: true, priority: 6 } : { beforeLocal: false }),
           body: chain('prerouting', 'prerouting', 'filter', [
             `iifname "${tun.name}" notrack accept`,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: (MIT OR GPL-2.0-only)
 //
-// Counts UDP packets that come by, and leaves them alone.
+// Counts the UDP packets that pass, and leaves them unchanged.
 #include "../../fastpath/native/packet.h"
 
 struct {
