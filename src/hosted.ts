@@ -9,10 +9,7 @@ import type { RoleFile } from './role-file.js';
 import type { Host } from './steer/host.js';
 import type { RoleName } from './steer/marks.js';
 
-/**
- * How long a failed program rests before it is started again. The rest doubles with each failure, at most so many
- * times.
- */
+/** How long a failed program rests before it is started again. The rest doubles with each failure, up to a limit. */
 const RESTART_MS = 1000;
 const MOST_DOUBLINGS = 5;
 /** After running for this long, a program that fails has the shortest rest again. */

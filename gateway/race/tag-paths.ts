@@ -1,6 +1,6 @@
 /**
- * Which paths to an origin drop tagged SYNs, judged by connections: so many in a row were opened only by an untagged
- * SYN. SYNs on such a path are not tagged for a while, and then tags are tried again.
+ * Which paths to an origin drop tagged SYNs. The evidence is a number of consecutive connections that were opened only
+ * by an untagged SYN. SYNs on such a path are not tagged for a while, and then tags are tried again.
  */
 import type { ServiceNumber } from '../../src/flow/numbers.js';
 

@@ -67,7 +67,7 @@ export interface PinEvents {
   firstByte(e: FlowEntry, us: number): void;
 }
 
-/** The stage that writes a batch's pins to the kernel, before its packets leave. */
+/** The stage that writes a batch's pins to the kernel, before its packets leave. Reads and sets no column. */
 export const writePins =
   (pins: Pins): Stage =>
   () =>

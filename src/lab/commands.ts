@@ -102,7 +102,7 @@ function summary(results: LabRunResult[]): string[] {
       .map(([name, count]) => `${name} ${count}`)
       .join(', ');
     return (
-      `${r.configuration}: ${r.ok}/${r.requests} ok, served by ${served || 'nobody'} (expected ${r.expected}), ` +
+      `${r.configuration}: ${r.ok}/${r.requests} ok, served by ${served || 'no machine'} (expected ${r.expected}), ` +
       `connect p50 ${r.connectMs.p50} ms, p95 ${r.connectMs.p95} ms, ${r.losersReset} losers reset`
     );
   });

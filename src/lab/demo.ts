@@ -92,7 +92,7 @@ async function showConfiguration(
   const m = await measure(lab, { release: 'synchronized', requests, concurrency: 4 });
   const served = Object.entries(m.servedBy).map(([name, count]) => `${name} ${count}`);
   say(
-    `${m.ok}/${m.requests} requests answered; served by ${served.join(', ') || 'nobody'} (expected ${m.expected}); ` +
+    `${m.ok}/${m.requests} requests answered; served by ${served.join(', ') || 'no machine'} (expected ${m.expected}); ` +
       `connect p50 ${m.connectMs.p50} ms; ${m.losersReset} losers reset.`,
   );
   wrong.push(...m.complaints);

@@ -97,7 +97,7 @@ function packets(world: World, aim: Aim, flows: number): Arm {
 async function comparisons(bed: Testbed): Promise<Comparison[]> {
   const world = (name: string): World => bed.world(name);
   const bulk = (ours: string, other: string, direction: 'up' | 'down'): Comparison => ({
-    title: `${ours}:${direction} beside ${other}:${direction}`,
+    title: `${ours}:${direction} compared with ${other}:${direction}`,
     unit: 'super-packet of 40 segments and its acknowledgements',
     ours: stream(world(ours), direction),
     other: stream(world(other), direction),

@@ -34,7 +34,7 @@ export async function onHosts(lab: Lab): Promise<Belongings> {
         if (line.trim() !== '') all.add(`${host} ${what}: ${line.trim()}`);
     }
   const pins = existsSync(lab.state.bpfDirectory) ? readdirSync(lab.state.bpfDirectory) : [];
-  // Every bpffs has two pins of the kernel, whose names end so.
+  // Every bpffs has two pins of the kernel, whose names end with `.debug`.
   for (const pin of pins) if (!pin.endsWith('.debug')) all.add(`pinned: ${pin}`);
   for (const instance of instancesOf(lab.name)) all.add(`instance: ${instance}`);
   return all;

@@ -146,7 +146,7 @@ export function markdown(figures: readonly Figure[], svg: string | undefined): s
     '',
   ];
   for (const line of unstable(figures)) lines.push(`**${line}.**`, '');
-  lines.push('[What limits those that are not reached](performance-limits.md).', '');
+  lines.push('[What limits the figures that miss their targets](performance-limits.md).', '');
   if (svg !== undefined) lines.push(`![quotients with their intervals and targets](${basename(svg)})`, '');
   for (const c of CHAPTERS) {
     const own = figures.filter((f) => c.ids.some((id) => f.id.startsWith(id)));
