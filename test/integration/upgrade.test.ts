@@ -216,8 +216,7 @@ it.each([
       expect(readlinkSync(`/proc/${lab.roles.pid(host)}/exe`)).toBe(`${before}/bin/node`);
     const long = await openLong(lab);
     const load = new Load(lab);
-    // In configuration A a replica's role does nothing after the race, and the flows that the origin serves are
-    // pinned on no replica.
+    // In configuration A a replica's role does nothing after the race. Flows that the origin serves are not pinned.
     const carries = (host: string): number =>
       long
         .filter((l) => host === 'gateway' || l.service.configuration !== 'A')
