@@ -6,12 +6,16 @@ import { defineConfig } from 'vitest/config';
  */
 const WAITING = [
   'bad-input',
-  'drain',
+  'faults',
   'forged',
+  'kernel-numbers',
+  'kernel-table',
   'lab-life',
+  'lab-network',
   'leftovers',
+  'numbers',
   'outliers',
-  'registry',
+  'programs',
   'registry-failover',
   'registry-faults',
   'registry-refusals',
@@ -19,6 +23,7 @@ const WAITING = [
   'setup',
   'steering-text',
   'stops',
+  'wire-table',
 ].map((name) => `test/integration/${name}.test.ts`);
 
 const integration = { testTimeout: 180_000, hookTimeout: 120_000 };

@@ -5,7 +5,7 @@ import { ENDPOINT_KEY, ENDPOINT_VALUE } from '../../src/fastpath/layout.js';
 import { bpf } from '../../src/fastpath/native.js';
 import { Pins } from '../../src/fastpath/pins.js';
 import { FlowTable } from '../../src/flow/table.js';
-import { OPENINGS } from '../../src/race/kernel-layout.js';
+import { OPENINGS, opening } from '../../src/race/kernel-layout.js';
 import { type OpeningHandles, Openings } from '../../src/race/openings.js';
 import { fromV4, parse } from '../../src/wire/address.js';
 import { CLIENT, R1, SERVICE, SERVICE_PORT, syn } from '../support/builder.js';
@@ -21,7 +21,13 @@ describe('tickets of openings', () => {
     const words = Uint32Array.of(begin, 0, begin, 0);
     const { tickets } = kernel.path.handles(0);
     bpf.update(tickets, new Uint8Array(4), 4, new Uint8Array(words.buffer), words.byteLength, 1);
-    const openings = new Openings(kernel.path.handles(0) as unknown as OpeningHandles);
+    const handles = kernel.path.handles(0) as unknown as OpeningHandles;
+    // Every slot has been used once in 2^32 tickets.
+    const { buffer, byteOffset } = bpf.map(handles.openings, OPENINGS * opening.stride);
+    const slots = new Int32Array(buffer, byteOffset);
+    for (let slot = 0; slot < OPENINGS; slot++)
+      slots[(slot * opening.stride + opening.ticket) / 4] = begin - OPENINGS;
+    const openings = new Openings(handles);
     expect(openings.read).toBe(begin);
     const word = (text: string): number => parse(text)![3];
     let opened = 0;
