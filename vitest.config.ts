@@ -23,7 +23,6 @@ const WAITING = [
   'setup',
   'steering-text',
   'stops',
-  'wire-table',
 ].map((name) => `test/integration/${name}.test.ts`);
 
 const integration = { testTimeout: 180_000, hookTimeout: 120_000 };
