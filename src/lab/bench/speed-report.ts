@@ -94,8 +94,9 @@ plain routing.`,
     title: 'Connections that are pinned late or outlive a gateway',
     ids: ['pin-midflow', 'killed'],
     text: `\`pin-midflow\`: transfers in both directions at the same time, pinned after a few packets went through the TUN;
-their content is checked by position: bytes lost or wrong, resets, and segments that arrived out of order. \`killed\`: the gateway is killed
-(SIGKILL) while a thousand transfers run; half of them end before its successor starts, the others after.`,
+their content is checked by position: bytes lost or wrong, resets, and segments that arrived out of order.
+\`killed\`: the gateway is killed (SIGKILL) while a thousand transfers run; half of them end before its successor
+starts, the others after.`,
   },
 ];
 
