@@ -7,7 +7,7 @@ import { MAX_ENDPOINTS } from '../../src/fastpath/maps.js';
 import type { CandidateNumber, ServiceNumber } from '../../src/flow/numbers.js';
 import { Candidates, MOST_RACED, ORIGIN } from '../../src/proximity/candidates.js';
 import type { Seed } from '../../src/proximity/site.js';
-import { isUnused, walksOf } from '../../src/proximity/usage.js';
+import { isServiceUnused, isUnused, MOST_SERVICES, walksOf } from '../../src/proximity/usage.js';
 import { MODES } from '../../src/race/modes.js';
 import {
   type Configuration,
@@ -35,6 +35,10 @@ interface KnownService {
   configuration: Configuration;
   release: Release | null;
   raced: boolean;
+  /** The first race in which the number means this service. */
+  since: number;
+  /** The number of finished walks when it left the registry; undefined while it is in it. */
+  goneSince: number | undefined;
 }
 
 interface KnownEndpoint {
@@ -67,8 +71,6 @@ function offersByService(view: View): Map<string, Offer[]> {
 
 /** Loads are rounded to steps, so that small changes do not reload the data plane. */
 const LOAD_STEP = 0.05;
-/** The most services, and the most endpoints: the kernel's map has room for no more. */
-const MOST_SERVICES = 4096;
 
 /** Services and machines that exceed a limit: the ids of the machines, or the names of the services. */
 export interface LeftOut {
@@ -85,6 +87,10 @@ export class Fleet {
   readonly candidates = new Candidates();
 
   readonly #services: KnownService[] = [];
+  /** Once all numbers are assigned: those of services that have left and have no flow. */
+  #freeServices: ServiceNumber[] = [];
+  /** The number of finished walks when numbers of services became short: the data plane counts their flows since. */
+  #shortSince: number | undefined;
   /** By `service/candidate`. */
   readonly #endpoints = new Map<string, KnownEndpoint>();
   /**
@@ -97,7 +103,7 @@ export class Fleet {
   #ejected: (candidate: CandidateNumber) => boolean = () => false;
 
   /**
-   * @param usage which candidates flows still have as winners (`src/proximity/usage.ts`); without it no candidate is
+   * @param usage which candidates and services flows still have (`src/proximity/usage.ts`); without it none is
    * forgotten
    */
   constructor(
@@ -119,6 +125,7 @@ export class Fleet {
     const offers = offersByService(view);
     this.#noteGone(new Set(services.flatMap((s) => (offers.get(s.name) ?? []).map((o) => o.replica.id))));
     this.#forgetUnused();
+    this.#noteGoneServices(services);
     const numbered = services.flatMap((service) => this.#numberAll(service));
     // The origins' endpoints come first: at the limit, a service without replicas is then still served.
     for (const { n, service, port } of numbered)
@@ -168,9 +175,32 @@ export class Fleet {
       if (candidate !== ORIGIN && unused.has(id)) this.#endpoints.delete(key);
   }
 
-  /** Whether machines may be forgotten soon: then the caller should {@link update} again after a while. */
+  /** A service's number is free once no record names the service and its flows have ended. */
+  #noteGoneServices(services: readonly RaceService[]): void {
+    const { usage } = this;
+    if (usage === undefined) return;
+    const named = new Set(services.flatMap((s) => s.ports.map((port) => `${s.address} ${port}`)));
+    const now = walksOf(usage);
+    for (const s of this.#services)
+      s.goneSince = named.has(`${s.address} ${s.port}`) ? undefined : (s.goneSince ?? now);
+    if (this.#services.length < MOST_SERVICES) return;
+    this.#shortSince ??= now;
+    // One walk more: the data plane learns of the shortage a moment later.
+    const counted = this.#shortSince + 1;
+    const numbers = this.#services.map((_, n) => n as ServiceNumber);
+    this.#freeServices = numbers.filter((n) => {
+      const { goneSince } = this.#services[n];
+      return goneSince !== undefined && isServiceUnused(usage, n, Math.max(goneSince, counted));
+    });
+  }
+
+  /**
+   * Whether numbers of machines, or of services that are needed for others, may become free soon: then the caller
+   * should {@link update} again after a while.
+   */
   get isForgetting(): boolean {
-    return this.#goneSince.size > 0;
+    const isShort = this.#leftOut.services.size > 0;
+    return this.#goneSince.size > 0 || (isShort && this.#services.some((s) => s.goneSince !== undefined));
   }
 
   /** Adds the replicas of a service. @returns whether one of them takes part in races */
@@ -201,16 +231,22 @@ export class Fleet {
   }
 
   #number({ name, address, configuration }: RaceService, port: number): ServiceNumber | undefined {
-    let n = this.#services.findIndex((s) => s.address === address && s.port === port);
-    if (n < 0 && this.#services.length >= MOST_SERVICES) {
+    const known = this.#services.findIndex((s) => s.address === address && s.port === port);
+    if (known >= 0) {
+      Object.assign(this.#services[known], { name, configuration });
+      return known as ServiceNumber;
+    }
+    const isNew = this.#services.length < MOST_SERVICES;
+    const n = isNew ? (this.#services.length as ServiceNumber) : this.#freeServices.pop();
+    if (n === undefined) {
       this.#leftOut.services.add(name);
       return undefined;
     }
-    if (n < 0)
-      n = this.#services.push({ name, address, port, configuration, release: null, raced: false }) - 1;
-    this.#services[n].name = name;
-    this.#services[n].configuration = configuration;
-    return n as ServiceNumber;
+    if (!isNew) for (const [key, e] of this.#endpoints) if (e.service === n) this.#endpoints.delete(key);
+    const since = isNew ? 0 : this.candidates.nextRace();
+    const rest = { release: null, raced: false, since, goneSince: undefined };
+    this.#services[n] = { name, address, port, configuration, ...rest };
+    return n;
   }
 
   /** @returns false when there is no room for another endpoint */
@@ -232,8 +268,10 @@ export class Fleet {
     return true;
   }
 
-  service(n: number): KnownService | undefined {
-    return this.#services[n];
+  /** The service that a number means now, or meant in this race. */
+  service(n: number, race = Number.POSITIVE_INFINITY): KnownService | undefined {
+    const service = this.#services[n];
+    return service !== undefined && service.since <= race ? service : undefined;
   }
   get services(): readonly KnownService[] {
     return this.#services;

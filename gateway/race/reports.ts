@@ -16,7 +16,7 @@ export function raceReport(
 ): RaceRecord[] {
   return readRaces(memory.races, count, {
     candidate: (slot, conn) => fleet.candidates.idOf(slot, conn),
-    service: (n) => fleet.service(n),
+    service: (n, conn) => fleet.service(n, conn),
     race,
     viewAgeMs: Math.round(viewAgeMs),
     jitterUs: (service, client, a, b) => jitterUs(memory.learned, service, client, a, b),

@@ -5,14 +5,20 @@
 import type { Clock } from '../../src/device/clock.js';
 import type { HoldQueue } from '../../src/device/hold-queue.js';
 import { wallMs } from '../../src/device/wall-clock.js';
-import type { CandidateNumber, EndpointNumber, FlowEntry, ServiceNumber } from '../../src/flow/numbers.js';
+import {
+  type CandidateNumber,
+  type EndpointNumber,
+  type FlowEntry,
+  NO_SERVICE,
+  type ServiceNumber,
+} from '../../src/flow/numbers.js';
 import { idleTicks, OPENING } from '../../src/flow/states.js';
 import { FlowTable, TICK_US, tickOf } from '../../src/flow/table.js';
 import type { PipelineContext } from '../../src/pipeline/pipeline.js';
 import { TunnelIds } from '../../src/pipeline/tunnel.js';
 import { Learned } from '../../src/proximity/learned.js';
 import type { Seed } from '../../src/proximity/site.js';
-import { UsageWriter, walksOf } from '../../src/proximity/usage.js';
+import { MOST_SERVICES, UsageWriter, walksOf } from '../../src/proximity/usage.js';
 import { RaceWriter } from '../../src/race/record.js';
 import type { SipKey } from '../../src/wire/siphash.js';
 import * as tag from '../../src/wire/tag.js';
@@ -112,7 +118,7 @@ export class GatewayState {
     this.clock = context.clock;
     this.races = new RaceWriter(memory.races, context.clock);
     this.learned = new Learned(memory.learned, context.clock);
-    this.#usage = new UsageWriter(memory.usage, this.flows);
+    this.#usage = new UsageWriter(memory.usage, this.flows, (e) => this.#serviceOf(e));
     this.hold = context.hold;
     this.gatewayId = gatewayId;
     this.keyId = keyId;
@@ -138,6 +144,7 @@ export class GatewayState {
     this.tunnelMss = s.tunnelMss;
     this.wanMtu = s.wanMtu;
     this.#forgetFormerHolders(s.generations);
+    this.#forgetFormerServices(s.services);
     const haveChanged = this.machines.load(s.services, s.endpoints);
     this.learned.seeds = s.seeds;
     this.pinning?.load(s.endpoints, haveChanged, walksOf(this.#memory.usage) > 0);
@@ -152,6 +159,24 @@ export class GatewayState {
     });
     this.#generations = generations;
   }
+
+  /** Forgets what was learned of a service number when the number means another service. */
+  #forgetFormerServices(services: readonly GatewayService[]): void {
+    this.machines.serviceList.forEach((before, n) => {
+      const { address, port } = services[n];
+      if (port === before.port && address.every((word, w) => word === before.address[w])) return;
+      this.learned.forgetService(n as ServiceNumber);
+    });
+  }
+
+  /** The service of a flow, while numbers of services are short; else -1, to save the search. */
+  #serviceOf(e: FlowEntry): ServiceNumber {
+    const { machines, flows } = this;
+    if (machines.serviceList.length < MOST_SERVICES) return NO_SERVICE;
+    const port = flows.serviceOf(e, this.#serviceAddress);
+    return machines.services.ofWords(this.#serviceAddress, 0, port);
+  }
+  readonly #serviceAddress = new Int32Array(4);
 
   /** Stores the winner and its address in the entry. */
   decide(e: FlowEntry, endpoint: EndpointNumber, candidate: CandidateNumber): void {

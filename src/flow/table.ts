@@ -206,6 +206,12 @@ export class FlowTable {
     return this.#keys[entry * KEY_WORDS + word];
   }
 
+  /** Copies the four words of an entry's service address to `to`. @returns the service's port */
+  serviceOf(entry: FlowEntry, to: Int32Array): number {
+    for (let w = 0; w < 4; w++) to[w] = this.keyWord(entry, 4 + w);
+    return this.keyWord(entry, PORTS) & 0xffff;
+  }
+
   /** The entry of {@link key}, or -1. */
   find(): FlowEntry {
     const hash = this.#hash();

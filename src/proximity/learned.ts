@@ -205,6 +205,16 @@ export class Learned {
     }
   }
 
+  /** Forgets all entries of a service number, because it means another service from now on. */
+  forgetService(service: ServiceNumber): void {
+    const { table } = this;
+    for (let base = 0; base + STRIDE <= table.length; base += STRIDE) {
+      if (table[base + SERVICE] !== service) continue;
+      table.fill(0, base, base + STRIDE);
+      table[base + SERVICE] = -1;
+    }
+  }
+
   /** Notes that every candidate in `live` is being asked now. */
   raced(entry: number, live: number): void {
     if (entry < 0) return;

@@ -1,25 +1,32 @@
 /**
- * Which candidates flows still have as their winner. The data plane walks its flow table, a part at each tick, and
- * writes to shared memory in which walk it last met each candidate. The control plane gives a number to another
- * machine only after whole walks that did not meet it.
+ * Which candidates flows still have as their winner, and which services flows belong to. The data plane walks its flow
+ * table, a part at each tick, and writes to shared memory in which walk it last met each of them. The control plane
+ * gives a number to another machine or service only after whole walks that did not meet it.
  */
-import { type CandidateNumber, type Column, type FlowEntry, NO_CANDIDATE } from '../flow/numbers.js';
+import {
+  type CandidateNumber,
+  type Column,
+  type FlowEntry,
+  NO_CANDIDATE,
+  type ServiceNumber,
+} from '../flow/numbers.js';
 import type { FlowTable } from '../flow/table.js';
 import { layoutOf } from '../layout.js';
 
 /** The number of candidates that can be told apart. */
 export const MOST_CANDIDATES = 65_536;
+/** The number of services that can be told apart. */
+export const MOST_SERVICES = 4096;
 /** Layout in doubles. */
 const words = layoutOf({
   /** The number of finished walks. */
   walks: 1,
   /** By candidate: one more than the number of the last walk that met a flow of it; 0 for never. */
   met: MOST_CANDIDATES,
+  /** By service, the same. */
+  metService: MOST_SERVICES,
 });
-/**
- * Walks that must pass without meeting a candidate: the walk in progress may have begun before the candidate's last
- * flow.
- */
+/** Walks that must pass without meeting a number: the walk in progress may have begun before its last flow. */
 const WALKS_WITHOUT = 2;
 
 export const usageBytes = words.stride * 8;
@@ -28,21 +35,28 @@ export const usageBytes = words.stride * 8;
 export class UsageWriter {
   #hand = 0;
 
-  /** @param table empty where the program does not use it */
+  /**
+   * @param table empty where the program does not use it
+   * @param serviceOf the service of a flow; -1 where that is not needed
+   */
   constructor(
     readonly table: Float64Array,
     readonly flows: FlowTable & { readonly winner: Column<CandidateNumber> },
+    readonly serviceOf: (e: FlowEntry) => ServiceNumber,
   ) {}
 
   /** Continues the walk by this many entries. */
   walk(budget: number): void {
     const { table, flows } = this;
     if (table.length === 0) return;
+    const present = table[words.walks] + 1;
     for (let k = 0; k < budget; k++) {
       const e = this.#hand as FlowEntry;
       if (flows.state[e] !== 0) {
         const c = flows.winner[e];
-        if (c !== NO_CANDIDATE && c < MOST_CANDIDATES) table[words.met + c] = table[words.walks] + 1;
+        if (c !== NO_CANDIDATE && c < MOST_CANDIDATES) table[words.met + c] = present;
+        const s = this.serviceOf(e);
+        if (s >= 0 && s < MOST_SERVICES) table[words.metService + s] = present;
       }
       if (++this.#hand < flows.capacity) continue;
       this.#hand = 0;
@@ -60,7 +74,18 @@ export const walksOf = (table: Float64Array): number => table[words.walks];
  * @param goneSince the number of finished walks when it last was a candidate that could win
  */
 export function isUnused(table: Float64Array, candidate: CandidateNumber, goneSince: number): boolean {
+  return candidate < MOST_CANDIDATES && isUnmet(table, words.met + candidate, goneSince);
+}
+
+/**
+ * Whether no flow belongs to this service.
+ * @param goneSince the number of finished walks when it was last in the registry
+ */
+export function isServiceUnused(table: Float64Array, service: ServiceNumber, goneSince: number): boolean {
+  return isUnmet(table, words.metService + service, goneSince);
+}
+
+function isUnmet(table: Float64Array, word: number, goneSince: number): boolean {
   const walks = table[words.walks];
-  if (candidate >= MOST_CANDIDATES || walks < goneSince + WALKS_WITHOUT) return false;
-  return table[words.met + candidate] <= walks - WALKS_WITHOUT;
+  return walks >= goneSince + WALKS_WITHOUT && table[word] <= walks - WALKS_WITHOUT;
 }

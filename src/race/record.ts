@@ -276,7 +276,11 @@ export class RaceWriter {
 export interface RaceNames {
   /** The machine that had this candidate number in race `conn`. */
   candidate(slot: number, conn: number): string;
-  service(slot: number): { name: string; configuration: string; release: Release | null } | undefined;
+  /** The service that had this number in race `conn`, if it is known. */
+  service(
+    slot: number,
+    conn: number,
+  ): { name: string; configuration: string; release: Release | null } | undefined;
   race: string;
   viewAgeMs: number;
   /** Measured jitter between two candidates for a client, µs; null while it is not measured. */
@@ -298,7 +302,7 @@ export function readRaces(ring: Float64Array, count: number, names: RaceNames): 
 }
 
 function decode(words: Float64Array, conn: number, names: RaceNames): RaceRecord {
-  const service = names.service(words[SERVICE]);
+  const service = names.service(words[SERVICE], conn);
   const winner = words[WINNER];
   const candidates: (RaceCandidate & { slot: number })[] = [];
   for (let c = 0; c < MOST_RACED; c++) {

@@ -16,6 +16,8 @@ export interface World {
   configuration: Configuration;
   /** Whether the service has live replicas and a live origin. */
   raced: boolean;
+  /** The port of the gateway's only service. */
+  servicePort: number;
   /** Which replicas may still join races. */
   live: readonly boolean[];
   /** The replicas' candidate numbers, as the gateway assigned them. */
@@ -41,6 +43,7 @@ export interface World {
 export const WORLD: World = {
   configuration: 'A',
   raced: true,
+  servicePort: SERVICE_PORT,
   live: [true, true],
   candidates: [1, 2],
   race: 0,
@@ -99,13 +102,13 @@ export function gatewaySnapshot(w: World): GatewaySnapshot {
     suspects: 0,
     generations: [],
     race: w.race,
-    services: [{ address: words(SERVICE), port: SERVICE_PORT, mode: MODE[w.configuration], raced: w.raced }],
+    services: [{ address: words(SERVICE), port: w.servicePort, mode: MODE[w.configuration], raced: w.raced }],
     endpoints: [
       {
         service: serviceNumber(0),
         candidate: candidateNumber(0),
         address: words(SERVICE),
-        port: SERVICE_PORT,
+        port: w.servicePort,
         live: true,
         load: 0,
       },

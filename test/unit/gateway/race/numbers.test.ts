@@ -5,7 +5,14 @@ import { RaceFlows } from '../../../../gateway/race/flows.js';
 import { Machines } from '../../../../gateway/race/machines.js';
 import { MAX_ENDPOINTS } from '../../../../src/fastpath/maps.js';
 import { Candidates, MOST_RACED } from '../../../../src/proximity/candidates.js';
-import { isUnused, UsageWriter, usageBytes, walksOf } from '../../../../src/proximity/usage.js';
+import { readLearned } from '../../../../src/proximity/learned.js';
+import {
+  isUnused,
+  MOST_SERVICES,
+  UsageWriter,
+  usageBytes,
+  walksOf,
+} from '../../../../src/proximity/usage.js';
 import { readRaces } from '../../../../src/race/record.js';
 import type { RaceService, ReplicaRecord } from '../../../../src/race/records.js';
 import type { View } from '../../../../src/registry/kinds.js';
@@ -48,7 +55,12 @@ const many = (count: number, prefix: string, from = 0): ReplicaRecord[] =>
 function fleetWith(race: 'origin' | 'gateway' | 'learned' = 'learned') {
   const usage = new Float64Array(usageBytes / 8);
   const flows = new RaceFlows(4, [1, 2]);
-  const writer = new UsageWriter(usage, flows);
+  const machines = new Machines();
+  const address = new Int32Array(4);
+  const writer = new UsageWriter(usage, flows, (e) => {
+    const port = flows.serviceOf(e, address);
+    return machines.services.ofWords(address, 0, port);
+  });
   const fleet = new Fleet(race, usage);
   return {
     fleet,
@@ -57,7 +69,11 @@ function fleetWith(race: 'origin' | 'gateway' | 'learned' = 'learned') {
     walk: (times: number): void => {
       for (let n = 0; n < times; n++) writer.walk(4);
     },
-    update: (view: View): void => fleet.update(view, undefined),
+    update: (view: View): void => {
+      fleet.update(view, undefined);
+      const { services, endpoints } = fleet.snapshot(1500, 1440);
+      machines.load(services, endpoints);
+    },
   };
 }
 
@@ -179,6 +195,54 @@ describe('candidates', () => {
     walk(1);
     expect(isUnused(usage, one, 0)).toBe(true);
     expect(isUnused(usage, one, 4)).toBe(false);
+  });
+});
+
+describe('services', () => {
+  const named = (from: number, count: number): RaceService[] =>
+    Array.from({ length: count }, (_, n) => service(from + n));
+
+  it('that have left give their numbers to others, except where a flow goes on', () => {
+    const { fleet, flows, update, walk } = fleetWith();
+    let race = 0;
+    fleet.candidates.nextRace = () => race;
+    const replicas = [replica('a', 1, ['s1', 's5000'])];
+    update(raceView({ services: named(0, MOST_SERVICES), replicas }));
+    expect([fleet.leftOut.services.size, fleet.isForgetting]).toEqual([0, false]);
+    flows.keyV4(1, 2, (203 << 24) | (113 << 8) | 2, 80);
+    const flow = flows.insert();
+    // Services 0 to 9 leave, and ten others come.
+    const now = { services: [...named(10, MOST_SERVICES - 10), ...named(5000, 10)], replicas };
+    race = 100;
+    update(raceView(now));
+    expect([fleet.leftOut.services.size, fleet.isForgetting]).toEqual([10, true]);
+    walk(2);
+    update(raceView(now));
+    expect(fleet.leftOut.services.size).toBe(10);
+    walk(1);
+    update(raceView(now));
+    expect([...fleet.leftOut.services]).toEqual(['s5009']);
+    expect([fleet.service(2)?.name, fleet.service(1)?.address]).toEqual(['s2', named(5007, 1)[0].address]);
+    expect([fleet.service(1, 99), fleet.service(1, 100)?.name]).toEqual([undefined, 's5007']);
+    flows.remove(flow);
+    walk(2);
+    update(raceView(now));
+    expect([fleet.leftOut.services.size, fleet.isForgetting]).toEqual([0, false]);
+    expect(fleet.service(2)?.name).toBe('s5009');
+    expect(fleet.endpointCount).toBe(MOST_SERVICES + 1);
+    expect(fleet.services.find((s) => s.name === 's5000')?.raced).toBe(true);
+  });
+
+  it('whose number means another service now have left no learned times', () => {
+    const h = new Harness('gateway', { configuration: 'A', race: 2 });
+    h.send([frame(syn({}))]);
+    h.clock.nowUs += 20_000;
+    h.send([frame(asReplica(R1, asService('SA', {})))]);
+    expect(readLearned(h.memory.learned)).toHaveLength(1);
+    h.change({ replicable: true });
+    expect(readLearned(h.memory.learned)).toHaveLength(1);
+    h.change({ servicePort: 8080 });
+    expect(readLearned(h.memory.learned)).toEqual([]);
   });
 });
 
