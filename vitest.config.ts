@@ -6,6 +6,7 @@ import { defineConfig } from 'vitest/config';
  */
 const WAITING = [
   'bad-input',
+  'bench-race',
   'faults',
   'forged',
   'kernel-numbers',
