@@ -162,7 +162,7 @@ async function showImmediate(lab: Lab, calibration: Calibration): Promise<string
 
 const RACE_MEANING: Record<Race, string> = {
   origin: 'the origin copies the SYN, in time',
-  gateway: 'the gateway itself asks every candidate',
+  gateway: 'the gateway asks every candidate',
   learned: 'the gateway asks the learned winner',
 };
 
