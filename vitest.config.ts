@@ -1,7 +1,7 @@
 import { defineConfig } from 'vitest/config';
 
 /**
- * Files that measure no time, and in which few races or none must have one certain winner: two of them run at once.
+ * Files that assert no time, and in which few races or none must have one certain winner: two of them run at once.
  * Each has laboratories of its own, whose names hold the number of its process.
  */
 const WAITING = [
