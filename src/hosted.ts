@@ -35,8 +35,8 @@ export class Hosted {
   }
 
   #create(): Inner {
-    const { program, config, role, instance, log } = this.options;
-    const run = program.create(config, { role, instance, log });
+    const { program, config, role, instance, log, events } = this.options;
+    const run = program.create(config, { role, instance, log, events });
     return new Inner({ ...this.options, run, onApplied: () => this.#onApplied() });
   }
 

@@ -7,6 +7,7 @@
  */
 
 import { Duties } from './duties.js';
+import type { Events } from './events/events.js';
 import { chooseFastpath, describeFastpath } from './fastpath/choose.js';
 import type { KernelMode } from './fastpath/modes.js';
 import { type KernelSide, openKernelPath } from './fastpath/open.js';
@@ -27,6 +28,7 @@ export interface InnerOptions {
   instance: string;
   registry: Registry;
   log: Logger;
+  events: Events;
   /** Called after each duty that was performed. */
   onApplied?: () => void;
 }

@@ -11,6 +11,7 @@ import type { Command } from 'commander';
 import type { Metric } from './admin/metrics.js';
 import type { Locate, Schema } from './config.js';
 import type { Problem } from './errors.js';
+import type { Events } from './events/events.js';
 import type { Attachment, HookSet } from './fastpath/maps.js';
 import type { KernelMode } from './fastpath/modes.js';
 import type { Logger } from './log.js';
@@ -74,6 +75,8 @@ export interface Site {
   /** The inner instance's name: the role's name for the race, `ROLE-PROGRAM` for every other program. */
   instance: string;
   log: Logger;
+  /** Says what changes here: in the log, in `/v1/events`, on disk. */
+  events: Events;
 }
 
 /** The state that the data plane and the kernel should have now. */

@@ -9,6 +9,7 @@
  */
 import { type Admin, createAdmin } from './admin/server.js';
 import { FirstackError } from './errors.js';
+import { Events } from './events/events.js';
 import { unpin } from './fastpath/kernel.js';
 import { Hosted } from './hosted.js';
 import { createLog, type Logger } from './log.js';
@@ -50,10 +51,12 @@ export async function runRole(role: Role, flags: RoleFlags): Promise<number> {
   if (early.length > 0) throw FirstackError.ofProblems(early);
   if (flags.unpin === true) return unpinAll(file);
   const registry = openRegistry(url, log, kindsOf(programs), registryTls);
+  // `--check` changes nothing, on the disk either.
+  const events = new Events(file.role.instance, log, flags.check === true ? null : undefined);
   const hosted = file.programs.map(({ program, config }) => {
     const instance = innerInstance(file.role.instance, program.name);
     const own = file.programs.length > 1 ? log.child({ program: program.name }) : log;
-    return new Hosted({ program, config, instance, registry, log: own, role: role.name });
+    return new Hosted({ program, config, instance, registry, log: own, events, role: role.name });
   });
   await registry.start();
   try {
@@ -70,7 +73,7 @@ export async function runRole(role: Role, flags: RoleFlags): Promise<number> {
     }
     for (const { inner } of hosted) await inner.claim();
     await registry.follow([...new Set(hosted.flatMap((h) => h.inner.run.topics))]);
-    return await serve({ role, file, read, host, registry, hosted, log });
+    return await serve({ role, file, read, host, registry, hosted, log, events });
   } finally {
     await registry.stop();
   }
@@ -121,6 +124,7 @@ interface Serving {
   registry: Registry;
   hosted: readonly Hosted[];
   log: Logger;
+  events: Events;
 }
 
 /** Runs the programs until the process is told to stop, or one that is alone fails. @returns the exit code */
@@ -166,7 +170,7 @@ async function serve(serving: Serving): Promise<number> {
   }
 }
 
-function adminOf({ role, file, registry, hosted }: Serving, isReady: () => boolean): Admin {
+function adminOf({ role, file, registry, hosted, events }: Serving, isReady: () => boolean): Admin {
   return createAdmin({
     programs: hosted.map((h) => h.source),
     ready: () => ({
@@ -181,6 +185,7 @@ function adminOf({ role, file, registry, hosted }: Serving, isReady: () => boole
       ],
     }),
     clockOffsetMs: () => registry.clockOffsetMs,
+    events: (sinceMs) => events.since(sinceMs),
     head: () => ({
       role: role.name,
       instance: file.role.instance,

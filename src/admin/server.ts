@@ -31,6 +31,8 @@ export interface AdminSource {
   ready(): { ready: boolean; reasons: string[] };
   /** This host's wall clock less the registry's; undefined where the registry has no clock. */
   clockOffsetMs(): number | undefined;
+  /** Events of this time (ms since 1970) or later. */
+  events(sinceMs: number): readonly unknown[];
   /** The properties of the status besides the programs. */
   head(): Record<string, unknown>;
 }
@@ -59,6 +61,12 @@ export function createAdmin(source: AdminSource): Admin {
     reply.type('text/plain; version=0.0.4').send(metrics(source)),
   );
   app.get('/v1/status', async () => status(source));
+  const since = { since: { type: 'integer', minimum: 0, default: 0 } };
+  app.get<{ Querystring: { since: number } }>(
+    '/v1/events',
+    { schema: { querystring: { type: 'object', additionalProperties: false, properties: since } } },
+    async (request) => ({ events: source.events(request.query.since) }),
+  );
   for (const program of source.programs) {
     for (const [name, { query = {}, answer }] of Object.entries(program.reads)) {
       const querystring = { type: 'object', additionalProperties: false, properties: query };

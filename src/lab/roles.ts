@@ -147,6 +147,7 @@ export class Roles {
       'env',
       `FIRSTACK_CLOCK_OFFSET_MS=${offset}`,
       `FIRSTACK_BPF_DIR=${this.state.bpfDirectory}`,
+      `FIRSTACK_STATE_DIR=${this.#directory}/events`,
       'nice',
       '-n',
       String(niceness),

@@ -14,7 +14,18 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const ROLES = ['gateway', 'origin', 'replica'];
 const PROGRAMS = [...new Set([...gateway, ...origin, ...replica].map((p) => p.name))];
 /** Rooms of `src/` that know no program, and the files that host programs. */
-const GENERIC = ['wire', 'device', 'flow', 'pipeline', 'fastpath', 'steer', 'registry', 'admin', 'health'];
+const GENERIC = [
+  'wire',
+  'device',
+  'flow',
+  'pipeline',
+  'fastpath',
+  'steer',
+  'registry',
+  'admin',
+  'health',
+  'events',
+];
 const HOST = [
   'program',
   'role',
