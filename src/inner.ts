@@ -149,6 +149,7 @@ export class Inner {
     await this.#steerer.apply(duty.steering);
     if (!this.#attached) await this.#attach();
     this.applied = duty.names ?? {};
+    run.performed?.();
     this.#onApplied();
   }
 

@@ -168,6 +168,8 @@ export interface Run {
    * @param kernel how pinned flows are carried now
    */
   duty?(host: Host, view: View, kernel: KernelMode): Duty;
+  /** Called after each {@link duty} was performed: the data plane uses its snapshot now. */
+  performed?(): void;
   /** Called after the data plane is up: publishes its records, starts its probes and health checks. */
   start?(context: RunContext): Promise<void>;
   /**

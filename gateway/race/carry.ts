@@ -5,11 +5,11 @@
  *
  * reads: verdict, flow, side, service, endpoint, tcpFlags. Sets: verdict; addresses and ports, or an outer header.
  */
-import { ANSWERED, advance, REQUESTED, UNDECIDED } from '../../src/flow/states.js';
+import { ANSWERED, advance, CLOSING, REQUESTED, UNDECIDED } from '../../src/flow/states.js';
 import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
 import { dnat } from '../../src/pipeline/translate.js';
 import { intoTunnel } from '../../src/pipeline/tunnel.js';
-import { MOST_RACED, ORIGIN } from '../../src/proximity/candidates.js';
+import { ORIGIN } from '../../src/proximity/candidates.js';
 import * as mss from '../../src/wire/mss.js';
 import * as tcp from '../../src/wire/tcp.js';
 import * as virtio from '../../src/wire/virtio.js';
@@ -41,10 +41,11 @@ function fromClient(state: GatewayState, batch: Batch, i: number): void {
   // The winner answers a SYN on a decided flow; the SYN changes nothing here.
   const syn = tcp.isSyn(batch.tcpFlags[i]);
   if (!syn) advance(flows, e, batch.tcpFlags[i], true, state.nowTick, state.idle);
-  if ((flows.marks[e] & REQUESTED) === 0 && carriesData(batch, i)) {
-    flows.marks[e] |= REQUESTED;
-    state.races.requested(flows.record[e]);
-  }
+  if ((flows.marks[e] & REQUESTED) === 0) {
+    if (carriesData(batch, i)) state.requests.begin(e, state.nowTick);
+  } else if ((flows.marks[e] & ANSWERED) === 0 && acknowledgesData(state, batch, i))
+    state.requests.answered(e);
+  if (flows.state[e] === CLOSING) state.requests.ended(e);
   if (flows.winner[e] === ORIGIN) return batch.pass(i, reasons.passToOrigin);
   const target = flows.target[e * 4 + 3];
   if (machines.serviceMode[batch.service[i]] !== TUNNEL) {
@@ -69,14 +70,25 @@ function fromServer(state: GatewayState, batch: Batch, i: number): void {
     winner !== ORIGIN &&
     (batch.tcpFlags[i] & tcp.RST) === 0;
   if (candidate !== winner && !spoofed) return batch.drop(i, reasons.dropNotWinner);
+  if ((batch.tcpFlags[i] & tcp.RST) !== 0) state.requests.resetByServer(e);
   advance(flows, e, batch.tcpFlags[i], false, state.nowTick, state.idle);
-  if ((flows.marks[e] & (REQUESTED | ANSWERED)) === REQUESTED && carriesData(batch, i)) {
-    flows.marks[e] |= ANSWERED;
-    if (winner >= 0 && winner < MOST_RACED) state.answered(e, winner);
+  if ((flows.marks[e] & ANSWERED) === 0) {
+    if (carriesData(batch, i)) state.requests.answered(e);
+    else if (flows.state[e] === CLOSING) state.requests.ended(e);
   }
   if (candidate === ORIGIN && !spoofed) return batch.pass(i, reasons.passFromOrigin);
   if (!spoofed) asService(state, batch, i);
   batch.pass(i, reasons.passFromReplica);
+}
+
+/**
+ * Whether the client acknowledges data of its server, which itself does not pass here: in configuration B without the
+ * fast path, and from the origin. The number after the SYN-ACK's may be the server's FIN, so one byte is no proof.
+ */
+function acknowledgesData({ flows }: GatewayState, batch: Batch, i: number): boolean {
+  const irs = flows.irs[batch.flow[i]];
+  if (irs === 0 || (batch.tcpFlags[i] & tcp.ACK) === 0) return false;
+  return ((tcp.ackSeq(batch.view, batch.l4[i]) - irs) | 0) > 2;
 }
 
 function carriesData(batch: Batch, i: number): boolean {

@@ -5,6 +5,7 @@ import { RACES, type Race } from '../../src/race/release.js';
 import { type ProgramConfig, programProperties, type RoleFlags } from '../../src/role-config.js';
 import type { Allocation } from '../../src/steer/marks.js';
 import type { GatewaySite } from '../config.js';
+import type { Pace } from './ejections.js';
 
 export interface GatewayConfig extends ProgramConfig, GatewaySite {
   configuration?: Configuration;
@@ -12,6 +13,8 @@ export interface GatewayConfig extends ProgramConfig, GatewaySite {
   /** `openings`: with `--race learned` the kernel may open connections with a learned winner by itself. */
   fastpath: ProgramConfig['fastpath'] & { openings: boolean };
   race: Race;
+  /** How soon and how rarely a machine that fails or serves slowly is tried again. */
+  judge: Pace;
   /** Gateways of one site share what they learn. */
   site?: string;
 }
@@ -37,6 +40,15 @@ export function schema(allocation: Allocation): { properties: Record<string, Sch
         properties: { ...fastpath, openings: { type: 'boolean', default: true } },
       },
       race: { enum: [...RACES], default: 'learned' },
+      judge: {
+        type: 'object',
+        additionalProperties: false,
+        default: {},
+        properties: {
+          trialMs: { type: 'integer', minimum: 1000, maximum: 3_600_000, default: 30_000 },
+          mostTrialMs: { type: 'integer', minimum: 1000, maximum: 86_400_000, default: 300_000 },
+        },
+      },
       site: { type: 'string', pattern: '^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$' },
     },
     required: ['tag'],

@@ -48,9 +48,21 @@ interface KnownEndpoint {
   id: string;
   address: string;
   port: number;
+  /** Whether the machine says that it takes connections. */
+  up: boolean;
+  /** Whether it is raced: up and not ejected. */
   live: boolean;
   load: number;
+  /** How many trials were ordered, while it is up and ejected. */
+  trials: number;
 }
+
+/** What the judge says about the machines of a service (`judge.ts`). */
+export interface Judged {
+  trialsOf(service: ServiceNumber, candidate: CandidateNumber): number | undefined;
+  suspectsOf(service: ServiceNumber): number;
+}
+const NOT_JUDGED: Judged = { trialsOf: () => undefined, suspectsOf: () => 0 };
 
 /** A service that a replica offers. */
 interface Offer {
@@ -100,7 +112,7 @@ export class Fleet {
   readonly #goneSince = new Map<string, number>();
   #leftOut: LeftOut = nothingLeftOut();
 
-  #ejected: (candidate: CandidateNumber) => boolean = () => false;
+  #judged: Judged = NOT_JUDGED;
 
   /**
    * @param usage which candidates and services flows still have (`src/proximity/usage.ts`); without it none is
@@ -112,15 +124,11 @@ export class Fleet {
   ) {}
 
   /** Takes over the registry's present view. `told` is the configuration of the command-line flag. */
-  update(
-    view: View,
-    told: Configuration | undefined,
-    ejected: (candidate: CandidateNumber) => boolean = () => false,
-  ): void {
-    this.#ejected = ejected;
+  update(view: View, told: Configuration | undefined, judged: Judged = NOT_JUDGED): void {
+    this.#judged = judged;
     this.#leftOut = nothingLeftOut();
     for (const s of this.#services) s.raced = false;
-    for (const e of this.#endpoints.values()) e.live = false;
+    for (const e of this.#endpoints.values()) Object.assign(e, { up: false, live: false, trials: 0 });
     const services = raceServices(view).filter((s) => told === undefined || s.configuration === told);
     const offers = offersByService(view);
     this.#noteGone(new Set(services.flatMap((s) => (offers.get(s.name) ?? []).map((o) => o.replica.id))));
@@ -129,7 +137,7 @@ export class Fleet {
     const numbered = services.flatMap((service) => this.#numberAll(service));
     // The origins' endpoints come first: at the limit, a service without replicas is then still served.
     for (const { n, service, port } of numbered)
-      this.#know(n, ORIGIN, 'origin', service.address, port, true, 0);
+      this.#know(n, ORIGIN, 'origin', service.address, port, { up: true, live: true, trials: 0, load: 0 });
     const origins = view.of(originKind);
     for (const { n, service, port } of numbered) {
       const origin = origins.find((o) => o.services.includes(service.name));
@@ -209,10 +217,13 @@ export class Fleet {
     for (const { replica, offer } of offers) {
       if (endpointConflict(view, replica) !== undefined) continue;
       const candidate = this.#candidateOf(replica.id);
-      const live = replica.state === 'up' && !this.#ejected(candidate);
+      const up = replica.state === 'up';
+      const ordered = this.#judged.trialsOf(n, candidate);
+      const live = up && ordered === undefined;
       const load = Math.round(Math.min(1, replica.load) / LOAD_STEP) * LOAD_STEP;
       const place = replicaPort(offer, port);
-      if (!this.#know(n, candidate, replica.id, replica.address, place, live, load)) continue;
+      const state = { up, live, load, trials: up ? (ordered ?? 0) : 0 };
+      if (!this.#know(n, candidate, replica.id, replica.address, place, state)) continue;
       any ||= live;
       if (live && candidate >= MOST_RACED) this.#leftOut.replicas.add(replica.id);
     }
@@ -256,15 +267,14 @@ export class Fleet {
     id: string,
     address: string,
     port: number,
-    live: boolean,
-    load: number,
+    state: Pick<KnownEndpoint, 'up' | 'live' | 'load' | 'trials'>,
   ): boolean {
     const key = `${service}/${candidate}`;
     if (!this.#endpoints.has(key) && this.#endpoints.size >= MAX_ENDPOINTS) {
       this.#leftOut.machines.add(id);
       return false;
     }
-    this.#endpoints.set(key, { service, candidate, id, address, port, live, load });
+    this.#endpoints.set(key, { service, candidate, id, address, port, ...state });
     return true;
   }
 
@@ -284,10 +294,10 @@ export class Fleet {
     return this.#endpoints.size;
   }
 
-  /** The machines of each service, including the origin. */
+  /** The machines of each service that are up: the origin, and ejected ones too. */
   candidatesByService(): CandidateNumber[][] {
     const lists: CandidateNumber[][] = this.#services.map(() => []);
-    for (const e of this.#endpoints.values()) lists[e.service].push(e.candidate);
+    for (const e of this.#endpoints.values()) if (e.up) lists[e.service].push(e.candidate);
     return lists;
   }
 
@@ -295,10 +305,9 @@ export class Fleet {
     return this.#services.some((s) => s.configuration === 'C');
   }
 
-  /** @param suspects one bit for each candidate that some connections avoid (`outliers.ts`) */
-  snapshot(wanMtu: number, tunnelMss: number, suspects = 0, seeds: Seed[] = []): GatewaySnapshot {
+  snapshot(wanMtu: number, tunnelMss: number, seeds: Seed[] = []): GatewaySnapshot {
     const words = (text: string): Address => parse(text) as Address;
-    const endpoints: Endpoint[] = [...this.#endpoints.values()].map(({ id: _id, ...e }) => ({
+    const endpoints: Endpoint[] = [...this.#endpoints.values()].map(({ id: _id, up: _up, ...e }) => ({
       ...e,
       address: words(e.address),
     }));
@@ -306,13 +315,13 @@ export class Fleet {
     endpoints.sort((a, b) => Number(a.live) - Number(b.live));
     return {
       seeds,
-      suspects,
       race: RACE_NUMBERS[this.race],
-      services: this.#services.map((s) => ({
+      services: this.#services.map((s, n) => ({
         address: words(s.address),
         port: s.port,
         mode: MODES[s.configuration],
         raced: s.raced,
+        suspects: this.#judged.suspectsOf(n as ServiceNumber),
       })),
       endpoints,
       generations: Array.from({ length: MOST_RACED }, (_, c) => this.candidates.generationOf(c)),

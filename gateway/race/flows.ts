@@ -9,4 +9,8 @@ export class RaceFlows extends SynFlows {
   readonly refused = this.column<number>(Int32Array, 0);
   /** Number of the flow's race record (`src/race/record.ts`), or -1. */
   readonly record = this.column<number>(Int32Array, -1);
+  /** The sequence number of the winner's SYN-ACK; 0 where it is not known. */
+  readonly irs = this.column<number>(Int32Array, 0);
+  /** The ejected candidate that is tried with this connection; 0 for none. */
+  readonly trial = this.column<number>(Uint8Array, 0);
 }

@@ -78,6 +78,7 @@ export class Following {
     races.began(record, sentUs);
     races.asked(record, 1 << candidate, ALONE);
     flows.record[e] = record;
+    state.evidence.asked(service, 1 << candidate);
     this.#entry[slot] = e;
     this.#record[slot] = record;
     this.#dueUs[slot] = sentUs + learned.hedgeUs(learned.entry(service, key[3]), candidate);
@@ -111,7 +112,7 @@ export class Following {
     // No round trip is learned from this answer, because the kernel's times do not include the TUN, as all others do.
     // A candidate that is asked alone would look nearer than others at the same distance.
     learned.won(learned.entry(service, flows.keyWord(e, 3)), candidate);
-    state.decide(e, machines.endpointOf(service, candidate), candidate);
+    state.decide(e, service, machines.endpointOf(service, candidate), candidate);
     if ((flows.marks[e] & PINNED) === 0) state.pinning?.pins.pin(e, TRANSLATE);
   }
 

@@ -1,72 +1,218 @@
-/** Decides once a second which machines serve slowly, from the data plane's sums (`outliers.ts` has the rules). */
-import type { CandidateNumber } from '../../src/flow/numbers.js';
-import type { Logger } from '../../src/log.js';
-import { MOST_RACED } from '../../src/proximity/candidates.js';
+/**
+ * Decides twice a second which machines are not raced, for each service, from what the data plane has seen them do
+ * (`service-judge.ts` has the rules), and says each change with its figures.
+ */
+import type { Metric } from '../../src/admin/metrics.js';
+import type { Events, Level } from '../../src/events/events.js';
+import type { CandidateNumber, ServiceNumber } from '../../src/flow/numbers.js';
+import { MOST_RACED, ORIGIN } from '../../src/proximity/candidates.js';
 import { readLearned } from '../../src/proximity/learned.js';
+import type { Pace } from './ejections.js';
+import { evidence, rowOf, SHOWN } from './evidence.js';
+import type { Failing } from './failures.js';
 import type { Fleet } from './fleet.js';
-import { firstByte } from './gauges.js';
-import { type FirstBytes, Outliers } from './outliers.js';
+import { total } from './outcomes.js';
+import type { Slow } from './outliers.js';
+import { ServiceJudge, type Verdict } from './service-judge.js';
+
+/** An event that is said once the data plane acts by it. */
+type Saying = Parameters<Events['say']>;
+
+interface Known {
+  judge: ServiceJudge;
+  /** Address and port: a number that means another service has no history. */
+  identity: string;
+}
 
 export class Judge {
-  readonly #outliers = new Outliers();
+  readonly #known: Known[] = [];
   readonly #generations: number[] = [];
-  #ejected: CandidateNumber[] = [];
-  #suspects: CandidateNumber[] = [];
+  #unsaid: Saying[] = [];
 
   constructor(
     readonly fleet: Fleet,
-    readonly log: Pick<Logger, 'warn'>,
+    readonly events: Pick<Events, 'say'>,
+    readonly pace: Pace,
+    /** Wall clock, ms; the judge itself goes by the monotonic one. */
+    readonly wallMs: () => number = Date.now,
   ) {}
 
-  isEjected(candidate: CandidateNumber, nowMs: number): boolean {
-    return this.#outliers.isEjected(candidate, nowMs);
+  /** How many trials were ordered for a machine that is ejected from a service's races; undefined while it is raced. */
+  trialsOf(service: ServiceNumber, candidate: CandidateNumber): number | undefined {
+    return this.#known[service]?.judge.ejections.get(candidate)?.ordered;
   }
 
-  /** Ids of the machines that are not raced for some time. */
+  /** One bit for each candidate that some connections of a service avoid. */
+  suspectsOf(service: ServiceNumber): number {
+    return this.#known[service]?.judge.suspects.reduce((bits, c) => bits | (1 << c), 0) ?? 0;
+  }
+
+  /** Ids of the machines that are not raced for one service at least. */
   get ejectedIds(): string[] {
-    return this.#ejected.map((c) => this.fleet.candidates.idOf(c));
-  }
-
-  /** One bit for each candidate that some connections avoid. */
-  get suspectBits(): number {
-    return this.#suspects.reduce((bits, c) => bits | (1 << c), 0);
+    const all = this.#known.flatMap(({ judge }) => judge.ejections.all);
+    return [...new Set(all)].map((c) => this.fleet.candidates.idOf(c));
   }
 
   /**
-   * @param firstBytes the sums in shared memory
-   * @returns whether the ejected machines or the suspects have changed
+   * @param table the data plane's counters
+   * @returns whether what the data plane should do has changed
    */
-  look(firstBytes: Float64Array, learned: Float64Array): boolean {
-    const { fleet } = this;
-    const totals = new Map<CandidateNumber, FirstBytes>();
-    for (let c = 0 as CandidateNumber; c < MOST_RACED; c++) {
-      this.#followHolder(c);
-      const at = c * firstByte.stride;
-      const count = firstBytes[at + firstByte.count];
-      if (count > 0) totals.set(c, { count, sumUs: firstBytes[at + firstByte.sumUs] });
-    }
-    const now = performance.now();
-    const before = `${this.#ejected}/${this.#suspects}`;
-    const lists = fleet.candidatesByService().map((list) => list.filter((c) => c < MOST_RACED));
-    for (const list of lists)
-      for (const c of this.#outliers.judge(totals, list, now))
-        this.log.warn(
-          { replica: fleet.candidates.idOf(c), firstByteMs: this.#outliers.meanMs(c) },
-          'serves slowly: not raced for some time',
-        );
-    this.#ejected = [...totals.keys()].filter((c) => this.#outliers.isEjected(c, now));
-    const rtts = leastRoundTrips(learned);
-    const rttUs = (c: CandidateNumber): number => rtts.get(c) ?? 0;
-    this.#suspects = lists.flatMap((list) => this.#outliers.suspects(list, now, rttUs));
-    return `${this.#ejected}/${this.#suspects}` !== before;
+  look(table: Float64Array, learned: Float64Array, nowMs: number): boolean {
+    const before = this.#orders();
+    const lists = this.fleet.candidatesByService();
+    const row = (n: number, c: CandidateNumber): Float64Array =>
+      table.subarray(rowOf(n, c), rowOf(n, c) + evidence.stride);
+    this.#followServices((n, c) => row(n, c));
+    const rtts = lists.length === 0 ? new Map() : leastRoundTrips(learned);
+    lists.forEach((list, n) => {
+      const raced = list.filter((c) => c < MOST_RACED);
+      const { judge } = this.#known[n];
+      const verdicts = judge.look(
+        (c) => row(n, c),
+        raced,
+        nowMs,
+        (c) => rtts.get(c) ?? 0,
+      );
+      for (const v of verdicts) this.#say(n, judge, v, nowMs);
+    });
+    return this.#orders() !== before;
   }
 
-  /** A number that now belongs to another machine has no history. */
-  #followHolder(c: CandidateNumber): void {
-    const generation = this.fleet.candidates.generationOf(c);
-    if ((this.#generations[c] ?? 0) !== generation) this.#outliers.forget(c);
-    this.#generations[c] = generation;
+  /** Says what has changed, now that the data plane acts by it. */
+  performed(): void {
+    for (const saying of this.#unsaid.splice(0)) this.events.say(...saying);
   }
+
+  #orders(): string {
+    return this.#known
+      .map(
+        ({ judge }) =>
+          `${judge.suspects};${judge.ejections.all.map((c) => `${c}:${judge.ejections.get(c)!.ordered}`)}`,
+      )
+      .join('/');
+  }
+
+  /** A number that now belongs to another service or machine has no history. */
+  #followServices(row: (n: number, c: CandidateNumber) => Float64Array): void {
+    this.fleet.services.forEach(({ address, port }, n) => {
+      const identity = `${address} ${port}`;
+      if (this.#known[n]?.identity === identity) return;
+      const isNew = this.#known[n] === undefined;
+      const judge = new ServiceJudge(this.pace);
+      this.#known[n] = { judge, identity };
+      if (isNew) return;
+      for (let c = 0 as CandidateNumber; c < MOST_RACED; c++) judge.forget(c, row(n, c));
+    });
+    for (let c = 0 as CandidateNumber; c < MOST_RACED; c++) {
+      const generation = this.fleet.candidates.generationOf(c);
+      if ((this.#generations[c] ?? 0) !== generation)
+        for (const [n, { judge }] of this.#known.entries()) judge.forget(c, row(n, c));
+      this.#generations[c] = generation;
+    }
+  }
+
+  #say(n: number, judge: ServiceJudge, v: Verdict, nowMs: number): void {
+    const service = this.fleet.service(n)?.name ?? '';
+    const id = this.fleet.candidates.idOf(v.candidate);
+    const say = (level: Level, kind: string, message: string, figures?: Record<string, unknown>): void => {
+      this.#unsaid.push([level, kind, `${service}/${id}`, message, figures]);
+    };
+    if (v.what === 'back') say('info', 'back', `${id} is raced again for ${service}: its trials succeeded`);
+    // Trials that follow a good one quickly are not said.
+    else if (v.what === 'trial' && judge.ejections.get(v.candidate)?.goodTrials === 0)
+      say('info', 'trial', `${id} is given one connection of ${service}, as a trial`);
+    else if (v.what === 'fails' || v.what === 'slow') {
+      const [message, figures] = v.what === 'fails' ? wordsOfFailing(v.failing) : wordsOfSlow(v.slow);
+      const nextTrialMs = v.nextMs - nowMs;
+      say('warn', 'ejected', `${id} is not raced for ${service}: ${message}`, { ...figures, nextTrialMs });
+    }
+  }
+
+  /** For `/v1/status`: each machine of each service, its counters and its state. */
+  report(table: Float64Array, nowMs: number): Record<string, unknown>[] {
+    return this.#machines().map(({ service, port, id, n, c, judge }) => {
+      const e = judge?.ejections.get(c);
+      const row = rowOf(n, c);
+      const counters = Object.fromEntries(SHOWN.map((what) => [what, table[row + evidence[what]]]));
+      const sumUs = table[row + evidence.sumUs];
+      const state = e === undefined ? (judge?.suspects.includes(c) === true ? 'suspect' : 'live') : 'ejected';
+      return {
+        ...{ service, port, id, state },
+        ...(e === undefined
+          ? {}
+          : {
+              why: e.why,
+              since: new Date(this.wallMs() - (nowMs - e.sinceMs)).toISOString(),
+              nextTrialMs: Math.max(0, Math.round(e.nextMs - nowMs)),
+              goodTrials: e.goodTrials,
+            }),
+        ...counters,
+        silent: Math.max(0, counters.asked - counters.answered - counters.refused),
+        firstByteMs: counters.firstBytes === 0 ? null : Math.round(sumUs / counters.firstBytes / 100) / 10,
+      };
+    });
+  }
+
+  /** Summed over the ports of a service. */
+  metrics(table: Float64Array): Metric[] {
+    const sums = new Map<string, Metric['samples'][number]>();
+    const add = (to: typeof sums, labels: Record<string, string>, value: number): void => {
+      const key = JSON.stringify(labels);
+      to.set(key, { labels, value: (to.get(key)?.value ?? 0) + value });
+    };
+    const ejected: typeof sums = new Map();
+    for (const { service, id: machine, n, c, judge } of this.#machines()) {
+      for (const what of SHOWN) add(sums, { service, machine, what }, table[rowOf(n, c) + evidence[what]]);
+      if (c !== ORIGIN) add(ejected, { service, machine }, judge?.ejections.get(c) === undefined ? 0 : 1);
+    }
+    return [
+      {
+        name: 'firstack_machine_total',
+        help: 'Connections by machine and by what happened: asked, answered, refused, won, requested, firstBytes, noFirstByte, reset, trials.',
+        type: 'counter',
+        samples: [...sums.values()],
+      },
+      {
+        name: 'firstack_machine_ejected',
+        help: 'On how many ports of the service the machine is not raced, because it fails or serves slowly.',
+        type: 'gauge',
+        samples: [...ejected.values()],
+      },
+    ];
+  }
+
+  #machines(): {
+    service: string;
+    port: number;
+    id: string;
+    n: number;
+    c: CandidateNumber;
+    judge?: ServiceJudge;
+  }[] {
+    return this.fleet.candidatesByService().flatMap((list, n) => {
+      const { name: service, port } = this.fleet.services[n];
+      return list
+        .filter((c) => c < MOST_RACED)
+        .map((c) => ({
+          ...{ service, port, n, c, id: this.fleet.candidates.idOf(c) },
+          judge: this.#known[n]?.judge,
+        }));
+    });
+  }
+}
+
+function wordsOfFailing({
+  own,
+  others,
+  groups,
+}: Failing): [message: string, figures: Record<string, unknown>] {
+  const message = `${own.bad} of ${total(own)} requests had no first byte (others: ${others.bad} of ${total(others)})`;
+  return [message, { own, others, clientGroups: groups }];
+}
+
+function wordsOfSlow({ meanUs, typicalUs }: Slow): [message: string, figures: Record<string, unknown>] {
+  const [firstByteMs, othersMs] = [meanUs, typicalUs].map((us) => Math.round(us / 1000));
+  return [`its first byte takes ${firstByteMs} ms (others: ${othersMs} ms)`, { firstByteMs, othersMs }];
 }
 
 /** The least learned round trip of each candidate, µs. */

@@ -14,6 +14,7 @@ import * as mss from '../../src/wire/mss.js';
 import { add } from '../../src/wire/sequence.js';
 import * as tcp from '../../src/wire/tcp.js';
 import * as virtio from '../../src/wire/virtio.js';
+import { evidence } from './evidence.js';
 import { reasons } from './reasons.js';
 import { emitReset } from './reset.js';
 import { sendAgain } from './send-syn.js';
@@ -56,6 +57,8 @@ function onSynAck(state: GatewayState, batch: Batch, i: number): void {
   }
   measure(state, batch, i, e, candidate);
   if (racing) return onFirst(state, batch, i, e, candidate);
+  if (!state.races.hasReplied(flows.record[e], candidate))
+    state.evidence.add(batch.service[i], candidate, evidence.answered);
   state.races.reset(flows.record[e], candidate);
   emitReset(state, batch, i, batch.at[i], reasons.emitLoserReset);
   batch.drop(i, reasons.dropLoser);
@@ -88,7 +91,8 @@ function onFirst(
   candidate: CandidateNumber,
 ): void {
   const { flows } = state;
-  state.decide(e, batch.endpoint[i], candidate);
+  state.decide(e, batch.service[i], batch.endpoint[i], candidate);
+  flows.irs[e] = tcp.seq(batch.view, batch.l4[i]);
   // If a replica answers, the path did not drop the tag, even if the answer came late.
   const untagged = candidate === ORIGIN && (flows.marks[e] & UNTAGGED) !== 0;
   state.tagPaths.judge(batch.service[i], untagged, state.nowTick);
@@ -112,6 +116,9 @@ function onRefusal(state: GatewayState, batch: Batch, i: number): void {
   const candidate = machines.endpointCandidate[batch.endpoint[i]];
   if (tcp.ackSeq(batch.view, batch.l4[i]) !== add(flows.isn[e], 1))
     return batch.drop(i, reasons.dropAckOutside);
+  if (((flows.refused[e] >>> candidate) & 1) === 0)
+    state.evidence.add(batch.service[i], candidate, evidence.refused);
+  if (flows.trial[e] === candidate) state.requests.trialLost(e, batch.service[i]);
   // Candidates without a bit in the word are not waited for either (`serviceLive`).
   if (candidate < MOST_RACED) flows.refused[e] |= 1 << candidate;
   state.races.refused(flows.record[e], candidate);

@@ -19,6 +19,8 @@ export interface GatewayService {
   mode: Mode;
   /** Whether SYNs are tagged: the origin is up and the service has replicas. */
   raced: boolean;
+  /** One bit for each candidate that some connections avoid, so that it can be compared with others. */
+  suspects: number;
 }
 
 /** One address and port at which a machine answers for a service. The origin's endpoint has the service's own. */
@@ -31,6 +33,8 @@ export interface Endpoint {
   live: boolean;
   /** 0 … 1. */
   load: number;
+  /** How many trials were ordered for the machine, while it is ejected from this service's races. */
+  trials: number;
 }
 
 /** The port in the key of a (replica, service) pair's tunnel endpoint: above all real ports. */
@@ -49,6 +53,8 @@ export class Machines {
   servicePort = new Uint16Array(0);
   serviceMode: Column<Mode> = columnOf<Mode>(new Uint8Array(0));
   serviceRaced = new Uint8Array(0);
+  /** One bit for each suspect. */
+  serviceSuspects = new Int32Array(0);
   /** One bit for each candidate that may be asked; bit 0 is the origin. */
   serviceLive = new Int32Array(0);
 
@@ -81,6 +87,7 @@ export class Machines {
     this.servicePort = Uint16Array.from(services, (s) => s.port);
     this.serviceMode = columnOf<Mode>(Uint8Array.from(services, (s) => s.mode));
     this.serviceRaced = Uint8Array.from(services, (s) => (s.raced ? 1 : 0));
+    this.serviceSuspects = Int32Array.from(services, (s) => s.suspects);
   }
 
   #loadEndpoints(endpoints: readonly Endpoint[]): void {

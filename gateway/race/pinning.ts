@@ -4,21 +4,16 @@
  */
 import type { Clock } from '../../src/device/clock.js';
 import { Pins } from '../../src/fastpath/pins.js';
-import {
-  type CandidateNumber,
-  type FlowEntry,
-  NO_CANDIDATE,
-  type ServiceNumber,
-} from '../../src/flow/numbers.js';
+import type { CandidateNumber, FlowEntry, ServiceNumber } from '../../src/flow/numbers.js';
 import { ESTABLISHED, PINNED } from '../../src/flow/states.js';
 import type { KernelHandles } from '../../src/pipeline/pipeline.js';
-import { MOST_RACED, ORIGIN } from '../../src/proximity/candidates.js';
+import { ORIGIN } from '../../src/proximity/candidates.js';
 import { PREFIX_BITS } from '../../src/proximity/learned.js';
 import { TRANSLATE, TUNNEL } from '../../src/race/modes.js';
 import { type OpeningHandles, Openings } from '../../src/race/openings.js';
 import type { RaceFlows } from './flows.js';
-import { firstByte } from './gauges.js';
 import { type Endpoint, type Machines, tunnelPort } from './machines.js';
+import type { Requests } from './requests.js';
 
 const PREFIX_MASK = -1 << (32 - PREFIX_BITS);
 
@@ -28,7 +23,7 @@ export class Pinning {
   readonly openings: Openings | undefined;
 
   /**
-   * @param firstBytes sums in shared memory, by candidate
+   * @param requests is told what the hooks noted of a flow's first request
    * @param how mayLease: whether the kernel may open connections by itself
    */
   constructor(
@@ -37,12 +32,14 @@ export class Pinning {
     readonly machines: Machines,
     idle: Int32Array,
     readonly clock: Clock,
-    readonly firstBytes: Float64Array,
+    requests: Requests,
     readonly how: { learns: boolean; mayLease: boolean },
   ) {
     this.pins = new Pins(handles as KernelHandles & Pins['fds'], flows, idle, clock, {
       adopted: (e) => this.#adopt(e),
-      firstByte: (e, us) => this.#firstByte(e, us),
+      requested: (e) => requests.requested(e),
+      firstByte: (e, us) => requests.firstByte(e, us),
+      failed: (e, byServer) => requests.failed(e, byServer),
     });
     if (how.learns) this.openings = new Openings(handles as KernelHandles & OpeningHandles);
   }
@@ -79,14 +76,6 @@ export class Pinning {
     const tunnelled = !own && machines.serviceMode[service] === TUNNEL;
     const endpoint = machines.endpoints.getV4(address, tunnelled ? tunnelPort(service) : port);
     if (endpoint >= 0) flows.winner[e] = machines.endpointCandidate[endpoint];
-  }
-
-  #firstByte(e: FlowEntry, us: number): void {
-    const winner = this.flows.winner[e];
-    if (winner === NO_CANDIDATE || winner >= MOST_RACED) return;
-    const at = winner * firstByte.stride;
-    this.firstBytes[at + firstByte.count] += 1;
-    this.firstBytes[at + firstByte.sumUs] += us;
   }
 
   /** Called for one more packet of a flow through the TUN. */

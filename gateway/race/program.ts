@@ -54,8 +54,10 @@ const RACES_KEPT = 4096;
 const LEARNED_ENTRIES = 8192;
 /** The most SYNs that wait for their hedge: one slot per SYN whose hedge has not fired yet. */
 const HEDGES = 16384;
-/** How often learned times are published and slow machines are looked for. */
-const LOOK_MS = 1000;
+/** How often machines are judged. */
+const LOOK_MS = 500;
+/** Learned times are published once in this many looks. */
+const PUBLISHED = 2;
 
 export const program: Program<GatewayConfig> = {
   name: 'race',
@@ -85,13 +87,14 @@ class GatewayRace implements Run {
   /** Messages that were logged once. */
   readonly #said = new Set<string>();
   #timer: NodeJS.Timeout | undefined;
+  #looks = 0;
 
   constructor(config: GatewayConfig, site: Site) {
     this.#config = config;
     this.#site = site;
     this.#clients = config.prefixes.map((p) => parsePrefix(p) as Prefix);
     this.#fleet = new Fleet(config.race);
-    this.#judge = new Judge(this.#fleet, site.log);
+    this.#judge = new Judge(this.#fleet, site.events, config.judge);
     const shared = config.site === undefined ? [] : [proximityTopic(config.site)];
     this.topics = ['service', 'replica', 'gateway', 'origin', ...shared];
     this.plane = {
@@ -204,8 +207,7 @@ class GatewayRace implements Run {
   duty(host: Host, view: View, kernel: KernelMode): Duty {
     const config = this.#config;
     const fleet = this.#fleet;
-    const now = performance.now();
-    fleet.update(view, config.configuration, (candidate) => this.#judge.isEjected(candidate, now));
+    fleet.update(view, config.configuration, this.#judge);
     this.#sayMismatches(view);
     this.#sayLeftOut(fleet.leftOut);
     const wanMtu = config.tun.mtu ?? leastMtu(host, config.wan);
@@ -219,7 +221,6 @@ class GatewayRace implements Run {
       snapshot: fleet.snapshot(
         wanMtu,
         inside - ipv4.MIN_HEADER - tcp.MIN_HEADER,
-        this.#judge.suspectBits,
         seedsOf(view, config.tag.gatewayId, config.site, fleet),
       ),
       tunMtu: wanMtu,
@@ -263,23 +264,25 @@ class GatewayRace implements Run {
     });
   }
 
+  /** The data plane acts by the last duty. */
+  performed(): void {
+    this.#judge.performed();
+  }
+
   async stop(): Promise<void> {
     clearInterval(this.#timer);
   }
 
-  /**
-   * Runs once a second: publishes learned times, looks for machines that serve slowly, forgets machines that have
-   * left.
-   */
+  /** Runs twice a second: judges the machines, forgets those that have left, publishes learned times. */
   #look(): void {
     const { registry, refresh } = this.#context!;
-    const { races, learned, firstBytes } = this.#memory!;
+    const { races, learned, evidence } = this.#memory!;
     const { site, race, tag } = this.#config;
     this.#fleet.candidates.forgetBefore(races[0] - RACES_KEPT);
     const isForgetting = this.#fleet.isForgetting;
-    const haveChanged = race !== 'origin' && this.#judge.look(firstBytes, learned);
+    const haveChanged = race !== 'origin' && this.#judge.look(evidence, learned, performance.now());
     if (haveChanged || isForgetting) refresh();
-    if (race !== 'origin' && site !== undefined)
+    if (this.#looks++ % PUBLISHED === 0 && race !== 'origin' && site !== undefined)
       registry.publish(proximityKind, proximityRecord(tag.gatewayId, site, learned, this.#fleet));
   }
 
@@ -301,6 +304,8 @@ class GatewayRace implements Run {
         this.#context?.registry.view
           .of(replicaKind)
           .map((r) => this.#describeReplica(r.id, describeReplica(r))) ?? [],
+      machines:
+        this.#memory === undefined ? [] : this.#judge.report(this.#memory.evidence, performance.now()),
       leftOut: Object.fromEntries(Object.entries(this.#fleet.leftOut).map(([what, ids]) => [what, ids.size])),
     };
   }
@@ -328,6 +333,7 @@ class GatewayRace implements Run {
         type: 'gauge',
         samples: [{ labels: {}, value: this.#fleet.endpointCount }],
       },
+      ...(this.#memory === undefined ? [] : this.#judge.metrics(this.#memory.evidence)),
     ];
   }
 

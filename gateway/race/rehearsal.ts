@@ -24,7 +24,7 @@ export function rehearse(
   options: GatewayPipelineOptions,
 ): void {
   const flows = { ...options.flows, max: 8 * REHEARSED };
-  const r = new Rehearsal(create, { ...options, flows }, gatewayMemory(64, 64));
+  const r = new Rehearsal(create, { ...options, flows }, gatewayMemory(64, 64, 1));
   let port = 1024;
   for (const race of [RACE_ORIGIN, RACE_LEARNED] as const)
     for (const mode of MODES) {
@@ -63,14 +63,21 @@ function snapshot(race: Race, mode: (typeof MODES)[number]): GatewaySnapshot {
   const address = fromV4(SERVICE);
   const service = 0 as ServiceNumber;
   return {
-    suspects: 0,
     generations: [],
     seeds: [],
     race,
-    services: [{ address, port: PORT, mode, raced: true }],
+    services: [{ address, port: PORT, mode, raced: true, suspects: 0 }],
     endpoints: [
-      { service, candidate: ORIGIN, address, port: PORT, live: true, load: 0 },
-      { service, candidate: 1 as CandidateNumber, address: fromV4(REPLICA), port: PORT, live: true, load: 0 },
+      { service, candidate: ORIGIN, address, port: PORT, live: true, load: 0, trials: 0 },
+      {
+        service,
+        candidate: 1 as CandidateNumber,
+        address: fromV4(REPLICA),
+        port: PORT,
+        live: true,
+        load: 0,
+        trials: 0,
+      },
     ],
     tunnelMss: 1440,
     wanMtu: 1500,

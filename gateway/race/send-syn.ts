@@ -51,6 +51,9 @@ export function sendSyn(
       last = endpoints[k];
     } else copyTo(state, batch, i, endpoints[k]);
   }
+  // An ejected machine on trial is not among the endpoints that may be asked.
+  if (last < 0 && candidates !== 0)
+    last = machines.endpointOf(batch.service[i], (31 - Math.clz32(candidates)) as CandidateNumber);
   if (last >= 0) address(state, batch, i, last);
   batch.pass(i, reason);
 }
@@ -101,15 +104,17 @@ export function choose(state: GatewayState, batch: Batch, i: number, e: FlowEntr
   const service = batch.service[i];
   const live = machines.serviceLive[service];
   const entry = learned.entry(service, batch.saddrV4(i));
+  if (state.trials[service] !== 0) return tryEjected(state, batch, i, e, entry);
   // Random per connection, and the same for every SYN of it.
   const hash = mix(state.flows.isn[e]);
   // A suspect must be compared with another machine, so one connection in four avoids it. The origin's data does not
   // pass here, so the origin cannot be the other machine.
-  const others = live & ~state.suspects;
-  const spares = state.suspects !== 0 && (hash >>> 24) % 4 === 0 && (others & ~(1 << ORIGIN)) !== 0;
+  const suspects = machines.serviceSuspects[service];
+  const others = live & ~suspects;
+  const spares = suspects !== 0 && (hash >>> 24) % 4 === 0 && (others & ~(1 << ORIGIN)) !== 0;
   if (state.race === RACE_GATEWAY) return spares ? others : live;
   let one = racesAgain(hash) ? RACE : learned.choose(entry, live, machines.loads, mix(hash));
-  if (one >= 0 && spares && ((state.suspects >>> one) & 1) !== 0)
+  if (one >= 0 && spares && ((suspects >>> one) & 1) !== 0)
     one = learned.best(entry, others & ~(1 << ORIGIN));
   if (one !== RACE) {
     const waitUs = learned.hedgeUs(entry, one >= 0 ? one : learned.best(entry, live));
@@ -117,17 +122,30 @@ export function choose(state: GatewayState, batch: Batch, i: number, e: FlowEntr
       batch.counters[reasons.queuedHedge]++;
       if (one === COMPARE) return learned.compare(entry, live);
       // The kernel may send the next SYNs of this prefix to the winner by itself.
-      if (
-        state.suspects === 0 &&
-        machines.serviceMode[service] === TRANSLATE &&
-        learned.isClear(entry, live, one)
-      )
+      if (suspects === 0 && machines.serviceMode[service] === TRANSLATE && learned.isClear(entry, live, one))
         state.pinning?.lease(service, batch.saddrV4(i), one as CandidateNumber);
       return 1 << one;
     }
   }
   learned.raced(entry, live);
   return live;
+}
+
+/** The hedge of a trial whose machine's round trip is not known here, µs. */
+const TRIAL_HEDGE_US = 500_000;
+
+/**
+ * Asks an ejected machine alone, to see whether it serves again. The others are asked when it is late, or when the
+ * client repeats its SYN.
+ */
+function tryEjected(state: GatewayState, batch: Batch, i: number, e: FlowEntry, entry: number): number {
+  const { learned, hold } = state;
+  const candidate = state.takeTrial(e, batch.service[i]);
+  const isKnown = entry >= 0 && learned.samples(entry, candidate) > 0;
+  const waitUs = isKnown ? learned.hedgeUs(entry, candidate) : TRIAL_HEDGE_US;
+  if (hold.pushIn(batch.arena, batch.at[i], batch.length[i], batch.clock, waitUs, e) >= 0)
+    batch.counters[reasons.queuedHedge]++;
+  return 1 << candidate;
 }
 
 /** Whether a connection is raced again, by lot. The hooks' function `races_again` gives the same result. */
@@ -207,5 +225,6 @@ export function askOthers(state: GatewayState, batch: Batch, i: number, e: FlowE
     if (((asked >>> c) & 1) !== 0) state.forget(service, client, c as CandidateNumber);
   learned.raced(entry, live);
   races.asked(record, live, HEDGED);
+  state.evidence.asked(service, live & ~asked);
   return live & ~asked;
 }

@@ -16,16 +16,19 @@ import { idleTicks, OPENING } from '../../src/flow/states.js';
 import { FlowTable, TICK_US, tickOf } from '../../src/flow/table.js';
 import type { PipelineContext } from '../../src/pipeline/pipeline.js';
 import { TunnelIds } from '../../src/pipeline/tunnel.js';
+import { MOST_RACED } from '../../src/proximity/candidates.js';
 import { Learned } from '../../src/proximity/learned.js';
 import type { Seed } from '../../src/proximity/site.js';
 import { MOST_SERVICES, UsageWriter, walksOf } from '../../src/proximity/usage.js';
 import { RaceWriter } from '../../src/race/record.js';
 import type { SipKey } from '../../src/wire/siphash.js';
 import * as tag from '../../src/wire/tag.js';
+import { EvidenceWriter, evidence } from './evidence.js';
 import { RaceFlows } from './flows.js';
-import { firstByte, gauges } from './gauges.js';
+import { gauges } from './gauges.js';
 import { type Endpoint, type GatewayService, Machines } from './machines.js';
 import { Pinning } from './pinning.js';
+import { Requests } from './requests.js';
 import { TagPaths } from './tag-paths.js';
 
 export { SPOOF, TRANSLATE, TUNNEL } from '../../src/race/modes.js';
@@ -41,8 +44,6 @@ export const CLIENT = 1;
 export const SERVER = 2;
 
 export interface GatewaySnapshot {
-  /** One bit for each candidate that some connections avoid, so that it can be compared with others. */
-  suspects: number;
   seeds: Seed[];
   race: Race;
   /** By service number. */
@@ -71,8 +72,8 @@ export interface GatewayMemory {
   races: Float64Array;
   /** `src/proximity/learned.ts`; empty for a race that learns nothing. */
   learned: Float64Array;
-  /** `gauges.ts` */
-  firstBytes: Float64Array;
+  /** `evidence.ts` */
+  evidence: Float64Array;
   /** `src/proximity/usage.ts` */
   usage: Float64Array;
 }
@@ -86,6 +87,8 @@ export class GatewayState {
   readonly machines = new Machines();
   readonly races: RaceWriter;
   readonly learned: Learned;
+  readonly evidence: EvidenceWriter;
+  readonly requests: Requests;
   readonly tagPaths = new TagPaths();
   readonly hold: HoldQueue;
   readonly clock: Clock;
@@ -99,7 +102,8 @@ export class GatewayState {
   epoch = 0;
   lateResets = 0;
   race: Race = RACE_ORIGIN;
-  suspects = 0;
+  /** By service: one bit for each ejected candidate that the next connection is to try. */
+  trials = new Int32Array(0);
   tunnelMss = 1440;
   wanMtu = 1500;
   readonly #memory: GatewayMemory;
@@ -118,6 +122,8 @@ export class GatewayState {
     this.clock = context.clock;
     this.races = new RaceWriter(memory.races, context.clock);
     this.learned = new Learned(memory.learned, context.clock);
+    this.evidence = new EvidenceWriter(memory.evidence);
+    this.requests = new Requests(this.flows, this.machines, this.races, this.evidence);
     this.#usage = new UsageWriter(memory.usage, this.flows, (e) => this.#serviceOf(e));
     this.hold = context.hold;
     this.gatewayId = gatewayId;
@@ -130,9 +136,10 @@ export class GatewayState {
         this.machines,
         this.idle,
         context.clock,
-        memory.firstBytes,
+        this.requests,
         { learns: memory.learned.length > 0, mayLease: openings },
       );
+    this.requests.pinning = this.pinning;
     // Sweeps the whole table once in five seconds.
     this.#sweepBudget = Math.ceil(flows.max / 50);
     this.tick(context.clock.nowUs);
@@ -140,13 +147,13 @@ export class GatewayState {
 
   load(s: GatewaySnapshot): void {
     this.race = s.race;
-    this.suspects = s.suspects;
     this.tunnelMss = s.tunnelMss;
     this.wanMtu = s.wanMtu;
     this.#forgetFormerHolders(s.generations);
     this.#forgetFormerServices(s.services);
     const haveChanged = this.machines.load(s.services, s.endpoints);
     this.learned.seeds = s.seeds;
+    this.#armTrials(s);
     this.pinning?.load(s.endpoints, haveChanged, walksOf(this.#memory.usage) > 0);
   }
 
@@ -155,7 +162,7 @@ export class GatewayState {
     generations.forEach((generation, c) => {
       if (generation === (this.#generations[c] ?? 0)) return;
       this.learned.forgetEverywhere(c);
-      this.#memory.firstBytes.fill(0, c * firstByte.stride, (c + 1) * firstByte.stride);
+      this.evidence.forgetMachine(c);
     });
     this.#generations = generations;
   }
@@ -166,7 +173,29 @@ export class GatewayState {
       const { address, port } = services[n];
       if (port === before.port && address.every((word, w) => word === before.address[w])) return;
       this.learned.forgetService(n as ServiceNumber);
+      this.evidence.forgetService(n as ServiceNumber);
     });
+  }
+
+  /** A trial that was ordered and not given yet is given to the next connection of its service. */
+  #armTrials({ services, endpoints }: GatewaySnapshot): void {
+    this.trials = new Int32Array(services.length);
+    for (const { service, candidate, trials } of endpoints)
+      if (candidate < MOST_RACED && trials > this.evidence.trials(service, candidate))
+        this.trials[service] |= 1 << candidate;
+  }
+
+  /**
+   * Takes the service's next trial for this flow; only where {@link trials} says that there is one.
+   * @returns the ejected candidate that is asked alone
+   */
+  takeTrial(e: FlowEntry, service: ServiceNumber): CandidateNumber {
+    const bits = this.trials[service];
+    const candidate = (31 - Math.clz32(bits & -bits)) as CandidateNumber;
+    this.trials[service] &= ~(1 << candidate);
+    this.evidence.add(service, candidate, evidence.trials);
+    this.flows.trial[e] = candidate;
+    return candidate;
   }
 
   /** The service of a flow, while numbers of services are short; else -1, to save the search. */
@@ -178,10 +207,13 @@ export class GatewayState {
   }
   readonly #serviceAddress = new Int32Array(4);
 
-  /** Stores the winner and its address in the entry. */
-  decide(e: FlowEntry, endpoint: EndpointNumber, candidate: CandidateNumber): void {
+  /** Stores the winner and its address in the entry, and counts who won. */
+  decide(e: FlowEntry, service: ServiceNumber, endpoint: EndpointNumber, candidate: CandidateNumber): void {
     const { flows, machines } = this;
     flows.winner[e] = candidate;
+    this.evidence.add(service, candidate, evidence.answered);
+    this.evidence.add(service, candidate, evidence.won);
+    if (flows.trial[e] !== candidate) this.requests.trialLost(e, service);
     if (endpoint >= 0) {
       for (let w = 0; w < 4; w++) flows.target[4 * e + w] = machines.endpointWords[4 * endpoint + w];
       flows.targetPort[e] = machines.endpointPort[endpoint];
@@ -195,11 +227,6 @@ export class GatewayState {
     this.pinning?.endLease(service, client);
   }
 
-  /** Notes that the first data of a connection came back through the TUN. */
-  answered(e: FlowEntry, winner: CandidateNumber): void {
-    this.races.answered(this.flows.record[e], this.#memory.firstBytes, winner * firstByte.stride);
-  }
-
   tick(nowUs: number): void {
     this.nowTick = tickOf(nowUs);
     this.epoch = tag.epochOf(wallMs() / 1000);
@@ -208,6 +235,7 @@ export class GatewayState {
     this.flows.sweep(this.nowTick, this.#sweepBudget, pins?.outlives);
     this.#usage.walk(this.#sweepBudget);
     this.#gauges[gauges.flows] = this.flows.size;
+    this.requests.tick(this.nowTick);
     if (pins === undefined) return;
     pins.tick();
     this.#gauges[gauges.pinned] = pins.live;

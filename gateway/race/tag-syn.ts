@@ -9,7 +9,7 @@
 import type { FlowEntry } from '../../src/flow/numbers.js';
 import { CLOSING, RETRANSMITTED, UNDECIDED, UNTAGGED } from '../../src/flow/states.js';
 import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
-import { ALONE, COMPARED } from '../../src/race/record.js';
+import { ALONE, COMPARED, TRIED } from '../../src/race/record.js';
 import * as mss from '../../src/wire/mss.js';
 import * as options from '../../src/wire/options.js';
 import * as tag from '../../src/wire/tag.js';
@@ -121,8 +121,10 @@ function begin(state: GatewayState, batch: Batch, i: number): void {
     putTag(state, batch, i);
     return batch.pass(i, reasons.passSynTagged);
   }
+  state.evidence.asked(service, candidates);
   state.races.keepSyn(flows.record[e], batch.arena, batch.at[i], batch.length[i]);
-  if (state.race === RACE_LEARNED && candidates !== state.machines.serviceLive[service])
+  if (flows.trial[e] !== 0) state.races.asked(flows.record[e], candidates, TRIED);
+  else if (state.race === RACE_LEARNED && candidates !== state.machines.serviceLive[service])
     state.races.asked(flows.record[e], candidates, (candidates & (candidates - 1)) === 0 ? ALONE : COMPARED);
   sendSyn(state, batch, i, candidates, reasons.passSynRaced);
 }

@@ -94,7 +94,9 @@ export class ReplicaFlows {
         context.clock,
         {
           adopted: nothing,
+          requested: nothing,
           firstByte: nothing,
+          failed: nothing,
         },
       );
     this.tick(context.clock.nowUs);

@@ -42,8 +42,11 @@ export const SEEN_CLIENT_FIN = 1;
 export const SEEN_SERVER_FIN = 2;
 export const SEEN_RST = 4;
 export const SEEN_CLIENT_ACK = 8;
+export const SEEN_SERVER_DATA = 16;
 /** A hook sent the SYN, and it is not answered: `firstByteUs` then has another meaning. */
 export const WAITING = 32;
+/** With {@link SEEN_RST}: the server sent it. A flow that an older version pinned may have no such bit. */
+export const SEEN_SERVER_RST = 64;
 
 /** The hooks' counters: the 64-bit words of one value per processor. */
 export const TOTALS = [
@@ -97,6 +100,12 @@ export const seen = (view: DataView, at: number): number => view.getUint8(at + f
 /** µs from the client's first data to the server's, plus one; 0 while it is not known. */
 export const firstByteUs = (view: DataView, at: number): number =>
   view.getUint32(at + flowValue.firstByteUs, true);
+/** Whether a hook has seen the client's first data. */
+export const wasAsked = (view: DataView, at: number): boolean =>
+  view.getInt32(at + flowValue.askedUs, true) !== 0;
+/** µs since the client's first data, at a time of the monotonic clock; the count wraps after 71 minutes. */
+export const sinceAskedUs = (view: DataView, at: number, nowUs: number): number =>
+  ((nowUs % 2 ** 32) - view.getUint32(at + flowValue.askedUs, true) + 2 ** 32) % 2 ** 32;
 /** Exact to 2^53. */
 export const packets = (view: DataView, at: number): number => word64(view, at + flowValue.packets);
 export const bytes = (view: DataView, at: number): number => word64(view, at + flowValue.bytes);

@@ -10,9 +10,12 @@ import {
   CLIENT_FIN,
   CLOSING,
   ESTABLISHED,
+  FAILED,
   OPENING,
   PINNED,
+  REQUESTED,
   SERVER_FIN,
+  STANDS_US,
   UNDECIDED,
 } from '../flow/states.js';
 import { type FlowTable, tickOf } from '../flow/table.js';
@@ -29,11 +32,15 @@ import {
   SEEN_CLIENT_ACK,
   SEEN_CLIENT_FIN,
   SEEN_RST,
+  SEEN_SERVER_DATA,
   SEEN_SERVER_FIN,
+  SEEN_SERVER_RST,
   seen,
+  sinceAskedUs,
   targetPort,
   targetWord,
   WAITING,
+  wasAsked,
   writeEndpoint,
   writeFlow,
   writeFlowKey,
@@ -63,8 +70,12 @@ const UNFOLLOWED_US = 5e6;
 export interface PinEvents {
   /** A flow that the kernel carries and this process does not know: a predecessor's. Fills in the program's columns. */
   adopted(e: FlowEntry): void;
+  /** The client's first data passed. */
+  requested(e: FlowEntry): void;
   /** The server's first data passed, this long after the client's. */
   firstByte(e: FlowEntry, us: number): void;
+  /** The client's first data was not answered in time or before the connection's end, or the server reset it. */
+  failed(e: FlowEntry, byServer: boolean): void;
 }
 
 /** The stage that writes a batch's pins to the kernel, before its packets leave. Reads and sets no column. */
@@ -245,7 +256,8 @@ export class Pins {
       flows.state[e] = OPENING;
       for (let w = 0; w < 4; w++) flows.target[e * 4 + w] = targetWord(this.#scanValueView, value, w);
       flows.targetPort[e] = targetPort(this.#scanValueView, value);
-      flows.marks[e] |= PINNED;
+      // The predecessor counted what became of its first request.
+      flows.marks[e] |= PINNED | REQUESTED | ANSWERED;
       this.events.adopted(e);
     }
     // A race that began meanwhile has removed the flow from the kernel, or is about to.
@@ -265,10 +277,31 @@ export class Pins {
     else if (state === OPENING && (bits & SEEN_CLIENT_ACK) !== 0) state = ESTABLISHED;
     flows.state[e] = state;
     flows.expiresAt[e] = tickOf(this.clock.nowUs - idleUs(view, at, this.clock.nowUs)) + this.idle[state];
-    const first = firstByteUs(view, at);
-    if (first === 0 || (flows.marks[e] & ANSWERED) !== 0) return;
-    flows.marks[e] |= ANSWERED;
-    this.events.firstByte(e, first - 1);
+    if ((flows.marks[e] & ANSWERED) === 0) this.#judge(e, view, at, bits);
+  }
+
+  /** Tells what became of the client's first data. */
+  #judge(e: FlowEntry, view: DataView, at: number, bits: number): void {
+    const { marks, state } = this.#flows;
+    const asked = wasAsked(view, at);
+    if (asked && (marks[e] & REQUESTED) === 0) {
+      marks[e] |= REQUESTED;
+      this.events.requested(e);
+    }
+    if ((bits & SEEN_SERVER_DATA) !== 0) {
+      marks[e] |= ANSWERED;
+      // The time is not known when the client's first data went another way, or the server spoke first.
+      const first = firstByteUs(view, at);
+      if (first !== 0) this.events.firstByte(e, first - 1);
+      return;
+    }
+    if ((marks[e] & FAILED) !== 0) return;
+    const byServer = (bits & SEEN_SERVER_RST) !== 0;
+    const hasEnded = (marks[e] & REQUESTED) !== 0 && state[e] === CLOSING;
+    const stands = asked && sinceAskedUs(view, at, this.clock.nowUs) >= STANDS_US;
+    if (!byServer && !hasEnded && !stands) return;
+    marks[e] |= FAILED;
+    this.events.failed(e, byServer);
   }
 
   /**

@@ -24,6 +24,11 @@ export const REQUESTED = 16;
 export const ANSWERED = 32;
 /** The kernel carries the flow (`src/fastpath/`). */
 export const PINNED = 64;
+/** The machine that carries the flow has failed to answer the client's first data. */
+export const FAILED = 128;
+
+/** A client's first data that is not answered for this long has failed, in µs. */
+export const STANDS_US = 3e6;
 
 export interface FlowTimeouts {
   /** RFC 7857: transitory while opening. */

@@ -94,6 +94,8 @@ export const HEDGED = 2;
 export const COMPARED = 3;
 /** The client has retransmitted its SYN: the times of this race are no measurements. */
 const REPEATED = 4;
+/** An ejected candidate was asked alone, as a trial. */
+export const TRIED = 5;
 
 /**
  * A race's number as an entry of the flow table stores it. It wraps after 2^31 races, long after any record was
@@ -103,6 +105,8 @@ const keptNumber = (n: number): number => n % 2 ** 31;
 
 const REFUSED = 1;
 const RESET = 2;
+/** The longest time that is told: a whole number of 31 bits is never boxed. */
+const MOST_US = 2 ** 30;
 
 /**
  * Bytes of shared memory for a ring of `races` records. It must be a power of two, so that indices stay consecutive
@@ -174,12 +178,17 @@ export class RaceWriter {
     if (base >= 0) this.ring[base + REQUESTED_AT] = this.clock.nowUs;
   }
 
-  /** Notes that the first data from the server passes: adds 1 and the time to the two words at `at`. */
-  answered(n: number, totals: Float64Array, at: number): void {
+  /** Whole µs since the client's first data; -1 when that is not known. */
+  sinceRequestUs(n: number): number {
     const base = this.#find(n);
-    if (base < 0 || this.ring[base + REQUESTED_AT] === 0) return;
-    totals[at] += 1;
-    totals[at + 1] += this.clock.nowUs - this.ring[base + REQUESTED_AT];
+    if (base < 0 || this.ring[base + REQUESTED_AT] === 0) return -1;
+    return Math.min(MOST_US, this.clock.nowUs - this.ring[base + REQUESTED_AT]) | 0;
+  }
+
+  /** Whether a candidate's answer is in the record already; false when the record was overwritten. */
+  hasReplied(n: number, candidate: number): boolean {
+    const base = this.#find(n);
+    return base >= 0 && candidate < MOST_RACED && this.ring[base + REPLIES + candidate] !== 0;
   }
 
   /** Stores the SYN with its virtio header, so that it can be sent again. `at` is its first IP byte. */
@@ -352,6 +361,7 @@ const PREFACES: Record<number, string> = {
 function ruleOf(words: Float64Array, margin: number | null, jitter: number | null): string {
   if (words[WINNER] < 0) return 'undecided: no acknowledgement yet';
   if (words[MANNER] === ALONE) return 'asked alone, as the learned winner';
+  if (words[MANNER] === TRIED) return 'asked alone, as a trial: it is ejected';
   const first = PREFACES[words[MANNER]] ?? '';
   const close = margin !== null && jitter !== null && margin < jitter ? '; too close to call' : '';
   return `${first}the first acknowledgement wins${close}`;

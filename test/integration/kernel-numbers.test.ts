@@ -67,7 +67,8 @@ describe('endpoints in the kernel', () => {
     };
     const pins = (): Pins => {
       const flows = new FlowTable(4, [1, 2]);
-      const events = { adopted: () => {}, firstByte: () => {} };
+      const nothing = () => {};
+      const events = { adopted: nothing, requested: nothing, firstByte: nothing, failed: nothing };
       return new Pins(fds, flows, new Int32Array(8), new MonotonicClock(), events);
     };
     pins().endpoints([1, 2, 3].map(endpoint), false);

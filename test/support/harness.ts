@@ -27,7 +27,7 @@ export class Harness {
   readonly hold: HoldQueue;
   /** The size that a gateway needs; the other roles use a part of it. */
   readonly memory: Memory = Object.fromEntries(
-    Object.entries(gatewayMemory(64, 64)).map(([name, bytes]) => [name, new Float64Array(bytes / 8)]),
+    Object.entries(gatewayMemory(64, 64, 4)).map(([name, bytes]) => [name, new Float64Array(bytes / 8)]),
   );
   readonly gauges = new Float64Array(MAX_GAUGES);
   readonly batch = new Batch(this.clock, new Float64Array(MAX_REASONS));

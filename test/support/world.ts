@@ -20,6 +20,10 @@ export interface World {
   servicePort: number;
   /** Which replicas may still join races. */
   live: readonly boolean[];
+  /** Trials that were ordered for each replica. */
+  trials: readonly number[];
+  /** One bit for each candidate that some connections avoid. */
+  suspects: number;
   /** The replicas' candidate numbers, as the gateway assigned them. */
   candidates: readonly number[];
   /** Which role sends the copies: 0 the origin, 1 the gateway, 2 the gateway by what it has learned. */
@@ -45,6 +49,8 @@ export const WORLD: World = {
   raced: true,
   servicePort: SERVICE_PORT,
   live: [true, true],
+  trials: [0, 0],
+  suspects: 0,
   candidates: [1, 2],
   race: 0,
   wanMtu: 1500,
@@ -99,10 +105,17 @@ export const replicaOptions = (w: World) => ({
 export function gatewaySnapshot(w: World): GatewaySnapshot {
   return {
     seeds: [],
-    suspects: 0,
     generations: [],
     race: w.race,
-    services: [{ address: words(SERVICE), port: w.servicePort, mode: MODE[w.configuration], raced: w.raced }],
+    services: [
+      {
+        address: words(SERVICE),
+        port: w.servicePort,
+        mode: MODE[w.configuration],
+        raced: w.raced,
+        suspects: w.suspects,
+      },
+    ],
     endpoints: [
       {
         service: serviceNumber(0),
@@ -111,6 +124,7 @@ export function gatewaySnapshot(w: World): GatewaySnapshot {
         port: w.servicePort,
         live: true,
         load: 0,
+        trials: 0,
       },
       ...REPLICAS.map((r, i) => ({
         service: serviceNumber(0),
@@ -119,6 +133,7 @@ export function gatewaySnapshot(w: World): GatewaySnapshot {
         port: r.port,
         live: w.live[i],
         load: 0,
+        trials: w.trials[i],
       })),
     ],
     tunnelMss: TUNNEL_MSS,

@@ -29,7 +29,8 @@ enum { FIN = 1, SYN = 2, RST = 4, ACK = 16 };
 // Bits of `flow.seen`.
 // WAITING: a hook opened the flow, and it is not answered; `first_byte_us` then belongs to the program whose hook
 // opened it.
-enum { CLIENT_FIN = 1, SERVER_FIN = 2, ANY_RST = 4, CLIENT_ACK = 8, SERVER_DATA = 16, WAITING = 32 };
+// SERVER_RST: with ANY_RST, the server sent it.
+enum { CLIENT_FIN = 1, SERVER_FIN = 2, ANY_RST = 4, CLIENT_ACK = 8, SERVER_DATA = 16, WAITING = 32, SERVER_RST = 64 };
 
 struct address { __u32 word[4]; };
 

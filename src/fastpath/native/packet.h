@@ -103,7 +103,7 @@ static __always_inline void note(struct __sk_buff *skb, struct flow *f, const st
   if (f->last != now) f->last = now;
   __u8 seen = f->seen;
   if (p->flags & FIN) seen |= client ? CLIENT_FIN : SERVER_FIN;
-  if (p->flags & RST) seen |= ANY_RST;
+  if (p->flags & RST) seen |= client ? ANY_RST : seen & ANY_RST ? 0 : ANY_RST | SERVER_RST;
   if (client && (p->flags & ACK)) seen |= CLIENT_ACK;
   bool data = p->total > p->header;
   if (data && client && !f->asked_us) f->asked_us = (__u32)(bpf_ktime_get_ns() / 1000) | 1;
