@@ -20,6 +20,8 @@ export interface World {
   servicePort: number;
   /** Which replicas may still join races. */
   live: readonly boolean[];
+  /** How many machines have had each candidate number before. */
+  generations: readonly number[];
   /** Trials that were ordered for each replica. */
   trials: readonly number[];
   /** One bit for each candidate that some connections avoid. */
@@ -49,6 +51,7 @@ export const WORLD: World = {
   raced: true,
   servicePort: SERVICE_PORT,
   live: [true, true],
+  generations: [],
   trials: [0, 0],
   suspects: 0,
   candidates: [1, 2],
@@ -105,7 +108,7 @@ export const replicaOptions = (w: World) => ({
 export function gatewaySnapshot(w: World): GatewaySnapshot {
   return {
     seeds: [],
-    generations: [],
+    generations: [...w.generations],
     race: w.race,
     services: [
       {
