@@ -9,6 +9,8 @@ const WAITING = [
   'bench-race',
   'faults',
   'forged',
+  'judged',
+  'kernel-evidence',
   'kernel-numbers',
   'kernel-table',
   'lab-life',

@@ -64,11 +64,15 @@ export class Requests {
 
   /** The machine's first data passes the TUN, or the client acknowledges it there. */
   answered(e: FlowEntry): void {
-    const { flows } = this;
+    const { flows, pinning } = this;
+    const isPinned = (flows.marks[e] & PINNED) !== 0 && pinning !== undefined;
+    // A hook may have carried the request, and even the first byte.
+    if (isPinned) pinning.pins.refresh(e);
     const was = flows.marks[e];
     flows.marks[e] |= ANSWERED;
     if ((was & (REQUESTED | ANSWERED)) !== REQUESTED) return;
-    const us = this.races.sinceRequestUs(flows.record[e]);
+    let us = this.races.sinceRequestUs(flows.record[e]);
+    if (us < 0 && isPinned) us = pinning.pins.refreshedUs();
     if (us >= 0) this.firstByte(e, us);
   }
 

@@ -103,9 +103,12 @@ export const firstByteUs = (view: DataView, at: number): number =>
 /** Whether a hook has seen the client's first data. */
 export const wasAsked = (view: DataView, at: number): boolean =>
   view.getInt32(at + flowValue.askedUs, true) !== 0;
-/** µs since the client's first data, at a time of the monotonic clock; the count wraps after 71 minutes. */
+/**
+ * µs since the client's first data, at a time of the monotonic clock; it wraps after 71 minutes. Negative for data that
+ * the hook saw after that time, and from the 36th minute on.
+ */
 export const sinceAskedUs = (view: DataView, at: number, nowUs: number): number =>
-  ((nowUs % 2 ** 32) - view.getUint32(at + flowValue.askedUs, true) + 2 ** 32) % 2 ** 32;
+  (Math.floor(nowUs % 2 ** 32) - view.getUint32(at + flowValue.askedUs, true)) | 0;
 /** Exact to 2^53. */
 export const packets = (view: DataView, at: number): number => word64(view, at + flowValue.packets);
 export const bytes = (view: DataView, at: number): number => word64(view, at + flowValue.bytes);

@@ -197,6 +197,12 @@ export class Pins {
     this.#follow(e, this.#viewOne, 0);
   }
 
+  /** µs since a hook saw the client's first data, as of the last {@link refresh}; -1 when none did. */
+  refreshedUs(): number {
+    const view = this.#viewOne;
+    return wasAsked(view, 0) ? Math.max(0, sinceAskedUs(view, 0, this.clock.nowUs)) : -1;
+  }
+
   /** Whether the kernel has seen later packets of an expired entry; if not, its kernel entry is removed too. */
   readonly outlives = (e: FlowEntry): boolean => {
     if ((this.#flows.marks[e] & PINNED) === 0) return false;
