@@ -18,7 +18,7 @@ const ENOUGH = 5;
 const LEAST_RATE = 0.2;
 /** A window holds one to two of these times: the short one notices a sudden failure, the long one a rare one. */
 const SHORT_MS = 1000;
-const LONG_MS = 15_000;
+export const LONG_MS = 15_000;
 
 /** A machine that fails, and the figures by which it was judged. */
 export interface Failing {
@@ -45,10 +45,10 @@ export class Failures {
   /** Takes over what was seen since the last call. */
   take(seen: ReadonlyMap<CandidateNumber, Seen>, nowMs: number): void {
     for (const s of [this.#short, this.#long]) {
-      if (nowMs - s.turnedMs >= s.paneMs) {
-        for (const w of s.of.values()) w.turn();
-        s.turnedMs = nowMs;
-      }
+      // After a long pause both panes are past.
+      const panes = Math.min(2, Math.floor((nowMs - s.turnedMs) / s.paneMs));
+      for (let n = 0; n < panes; n++) for (const w of s.of.values()) w.turn();
+      if (panes > 0) s.turnedMs = nowMs;
       for (const [c, what] of seen) {
         const w = s.of.get(c) ?? new Window();
         s.of.set(c, w);

@@ -62,17 +62,16 @@ export class Judge {
     const lists = this.fleet.candidatesByService();
     const row = (n: number, c: CandidateNumber): Float64Array =>
       table.subarray(rowOf(n, c), rowOf(n, c) + evidence.stride);
-    this.#followServices((n, c) => row(n, c));
-    const rtts = lists.length === 0 ? new Map() : leastRoundTrips(learned);
+    this.#followServices(row);
+    let rtts: Map<number, number> | undefined;
+    const rttUs = (c: CandidateNumber): number => {
+      rtts ??= leastRoundTrips(learned);
+      return rtts.get(c) ?? 0;
+    };
     lists.forEach((list, n) => {
       const raced = list.filter((c) => c < MOST_RACED);
       const { judge } = this.#known[n];
-      const verdicts = judge.look(
-        (c) => row(n, c),
-        raced,
-        nowMs,
-        (c) => rtts.get(c) ?? 0,
-      );
+      const verdicts = judge.look(raced, nowMs, rttUs);
       for (const v of verdicts) this.#say(n, judge, v, nowMs);
     });
     return this.#orders() !== before;
@@ -98,15 +97,14 @@ export class Judge {
       const identity = `${address} ${port}`;
       if (this.#known[n]?.identity === identity) return;
       const isNew = this.#known[n] === undefined;
-      const judge = new ServiceJudge(this.pace);
+      const judge = new ServiceJudge(this.pace, (c) => row(n, c));
       this.#known[n] = { judge, identity };
       if (isNew) return;
-      for (let c = 0 as CandidateNumber; c < MOST_RACED; c++) judge.forget(c, row(n, c));
+      for (let c = 0 as CandidateNumber; c < MOST_RACED; c++) judge.forget(c);
     });
     for (let c = 0 as CandidateNumber; c < MOST_RACED; c++) {
       const generation = this.fleet.candidates.generationOf(c);
-      if ((this.#generations[c] ?? 0) !== generation)
-        for (const [n, { judge }] of this.#known.entries()) judge.forget(c, row(n, c));
+      if ((this.#generations[c] ?? 0) !== generation) for (const { judge } of this.#known) judge.forget(c);
       this.#generations[c] = generation;
     }
   }
@@ -162,6 +160,8 @@ export class Judge {
     };
     const ejected: typeof sums = new Map();
     for (const { service, id: machine, n, c, judge } of this.#machines()) {
+      // A gateway may know very many machines that no client of its own has used.
+      if (SHOWN.every((what) => table[rowOf(n, c) + evidence[what]] === 0)) continue;
       for (const what of SHOWN) add(sums, { service, machine, what }, table[rowOf(n, c) + evidence[what]]);
       if (c !== ORIGIN) add(ejected, { service, machine }, judge?.ejections.get(c) === undefined ? 0 : 1);
     }

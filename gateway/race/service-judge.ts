@@ -5,7 +5,7 @@
 import type { CandidateNumber } from '../../src/flow/numbers.js';
 import { Ejections, type Pace, type Trials } from './ejections.js';
 import { evidence, GROUPS, groupOf } from './evidence.js';
-import { type Failing, Failures } from './failures.js';
+import { type Failing, Failures, LONG_MS } from './failures.js';
 import type { Seen } from './outcomes.js';
 import { type FirstBytes, Outliers, type Slow } from './outliers.js';
 
@@ -25,27 +25,39 @@ export class ServiceJudge {
   readonly #outliers = new Outliers();
   /** By candidate: its counters at the last look. */
   readonly #before = new Map<CandidateNumber, Float64Array>();
+  readonly #rows = new Map<CandidateNumber, Float64Array>();
   #slowMs = Number.NEGATIVE_INFINITY;
+  /** When a counter last rose. */
+  #risenMs = Number.NEGATIVE_INFINITY;
   suspects: CandidateNumber[] = [];
 
-  constructor(pace: Pace) {
+  /** @param rowOf a machine's counters, in the memory that the data plane writes */
+  constructor(
+    pace: Pace,
+    readonly rowOf: (c: CandidateNumber) => Float64Array,
+  ) {
     this.ejections = new Ejections(pace);
   }
 
   /**
-   * @param rowOf a machine's counters now
    * @param candidates the machines of the service that are up, ejected ones and the origin included
    * @param rttUs a machine's least round trip, 0 where it is not known
    */
   look(
-    rowOf: (c: CandidateNumber) => Float64Array,
     candidates: readonly CandidateNumber[],
     nowMs: number,
     rttUs: (c: CandidateNumber) => number = () => 0,
   ): Verdict[] {
     const { ejections } = this;
-    const rows = new Map(candidates.map((c) => [c, rowOf(c)]));
-    this.#failures.take(this.#seen(rows), nowMs);
+    const seen = this.#seen(candidates);
+    if (seen.size > 0) this.#risenMs = nowMs;
+    // Most services of a gateway are quiet: all that was seen of them is past.
+    if (ejections.all.length === 0 && nowMs - this.#risenMs > 2 * LONG_MS) {
+      this.suspects = [];
+      return [];
+    }
+    this.#failures.take(seen, nowMs);
+    const rows = new Map(candidates.map((c) => [c, this.#row(c)]));
     const verdicts = candidates.flatMap((c): Verdict[] => {
       const what = ejections.follow(c, trialsOf(rows.get(c)!), nowMs);
       return what === undefined ? [] : [{ candidate: c, what }];
@@ -75,10 +87,11 @@ export class ServiceJudge {
   }
 
   /**
-   * Forgets a number that means another machine from now on.
-   * @param row its counters now, which are not the new machine's
+   * Forgets a number that means another machine from now on. Its counters are not the new machine's, until the data
+   * plane clears them.
    */
-  forget(c: CandidateNumber, row: Float64Array): void {
+  forget(c: CandidateNumber): void {
+    const row = this.#row(c);
     this.#restart(c, row);
     this.ejections.forget(c);
     this.#before.set(c, row.slice());
@@ -109,27 +122,37 @@ export class ServiceJudge {
     );
   }
 
+  #row(c: CandidateNumber): Float64Array {
+    const row = this.#rows.get(c) ?? this.rowOf(c);
+    this.#rows.set(c, row);
+    return row;
+  }
+
   /** What has been added to each machine's counters since the last look; nothing while it is ejected. */
-  #seen(rows: ReadonlyMap<CandidateNumber, Float64Array>): Map<CandidateNumber, Seen> {
+  #seen(candidates: readonly CandidateNumber[]): Map<CandidateNumber, Seen> {
     const seen = new Map<CandidateNumber, Seen>();
-    for (const [c, row] of rows) {
-      const now = row.slice();
+    for (const c of candidates) {
+      const row = this.#row(c);
       const before = this.#before.get(c);
+      if (RISING.every((w) => row[w] === (before?.[w] ?? 0))) continue;
+      const now = row.slice();
       this.#before.set(c, now);
       // The data plane has cleared the counters since: another machine has the number.
-      const isNew = before === undefined || now.some((word, w) => w !== evidence.trialUs && word < before[w]);
+      const isNew = before === undefined || RISING.some((w) => now[w] < before[w]);
       if (this.ejections.get(c) !== undefined) continue;
       const added = (w: number): number => now[w] - (isNew ? 0 : before[w]);
       const ofGroups = (w: number): number[] =>
         Array.from({ length: GROUPS }, (_, g) => added(evidence.groups + g * groupOf.stride + w));
       const requested = added(evidence.requested);
       const [good, bad] = [ofGroups(groupOf.firstBytes), ofGroups(groupOf.failed)];
-      if (requested === 0 && good.every((n) => n === 0) && bad.every((n) => n === 0)) continue;
       seen.set(c, { requested, good, sumUs: ofGroups(groupOf.sumUs), bad });
     }
     return seen;
   }
 }
+
+/** The counters by which a machine is judged. */
+const RISING = [evidence.requested, evidence.firstBytes, evidence.noFirstByte, evidence.reset] as const;
 
 const firstBytesOf = (row: Float64Array): FirstBytes => ({
   count: row[evidence.firstBytes],

@@ -22,7 +22,8 @@ type Answers = number | 'never';
 class World {
   readonly table = new Float64Array(evidenceBytes(1) / 8);
   readonly writer = new EvidenceWriter(this.table);
-  readonly judge = new ServiceJudge({ trialMs: 30_000, mostTrialMs: 300_000 });
+  readonly row = (c: CandidateNumber) => this.table.subarray(rowOf(S, c), rowOf(S, c) + evidence.stride);
+  readonly judge = new ServiceJudge({ trialMs: 30_000, mostTrialMs: 300_000 }, this.row);
   nowMs = 1_000_000;
   readonly said: (Verdict & { atMs: number })[] = [];
   #due: { atMs: number; happens: () => void }[] = [];
@@ -55,9 +56,7 @@ class World {
     for (const c of this.candidates) this.request(c, how(c));
   }
   look(): void {
-    const row = (c: CandidateNumber) => this.table.subarray(rowOf(S, c), rowOf(S, c) + evidence.stride);
-    for (const v of this.judge.look(row, this.candidates, this.nowMs))
-      this.said.push({ ...v, atMs: this.nowMs });
+    for (const v of this.judge.look(this.candidates, this.nowMs)) this.said.push({ ...v, atMs: this.nowMs });
   }
   isEjected(c: CandidateNumber): boolean {
     return this.judge.ejections.get(c) !== undefined;
@@ -320,8 +319,8 @@ describe('an ejected machine', () => {
 
   it('has no history once its number means another machine', () => {
     const w = ejected();
-    const row = w.table.subarray(rowOf(S, R2), rowOf(S, R2) + evidence.stride);
-    w.judge.forget(R2, row);
+    const row = w.row(R2);
+    w.judge.forget(R2);
     expect(w.isEjected(R2)).toBe(false);
     // The data plane clears the counters a moment later.
     w.run(1000, () => w.request(R1, 20));
