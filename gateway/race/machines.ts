@@ -72,12 +72,15 @@ export class Machines {
   /** By candidate. */
   readonly loads = new Float64Array(MOST_RACED);
 
-  /** Replaces everything. @returns whether the set of candidates that may be asked has changed */
+  /** Replaces everything. @returns whether the set of candidates that may be asked, or that of suspects, has changed */
   load(services: readonly GatewayService[], endpoints: readonly Endpoint[]): boolean {
-    const liveBefore = this.serviceLive;
+    const [liveBefore, suspectsBefore] = [this.serviceLive, this.serviceSuspects];
     this.#loadServices(services);
     this.#loadEndpoints(endpoints);
-    return this.serviceLive.some((bits, n) => bits !== liveBefore[n]);
+    return (
+      this.serviceLive.some((bits, n) => bits !== liveBefore[n]) ||
+      this.serviceSuspects.some((bits, n) => bits !== (suspectsBefore[n] ?? 0))
+    );
   }
 
   #loadServices(services: readonly GatewayService[]): void {

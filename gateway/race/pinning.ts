@@ -46,7 +46,7 @@ export class Pinning {
 
   /**
    * Takes over newly loaded machines.
-   * @param haveChanged whether the set of candidates that may be asked has changed
+   * @param haveChanged whether the set of candidates that may be asked, or that of suspects, has changed
    * @param hasWalked whether every flow of a predecessor has been met: then its machines are loaded, or not used by a
    * flow
    */

@@ -107,8 +107,8 @@ export function choose(state: GatewayState, batch: Batch, i: number, e: FlowEntr
   if (state.trials[service] !== 0) return tryEjected(state, batch, i, e, entry);
   // Random per connection, and the same for every SYN of it.
   const hash = mix(state.flows.isn[e]);
-  // A suspect must be compared with another machine, so one connection in four avoids it. The origin's data does not
-  // pass here, so the origin cannot be the other machine.
+  // A suspect must be compared with another machine, so one connection in four avoids it. Not where the origin alone
+  // is left: of two machines none is ejected.
   const suspects = machines.serviceSuspects[service];
   const others = live & ~suspects;
   const spares = suspects !== 0 && (hash >>> 24) % 4 === 0 && (others & ~(1 << ORIGIN)) !== 0;

@@ -16,7 +16,7 @@ export interface RoleStatus {
     replicas: string[];
     replicasUp: string[];
     gateways: number[];
-    /** On a gateway: the replicas that serve slowly. */
+    /** On a gateway: the replicas that are ejected from a service's races. */
     ejected?: string[];
   };
   registry: { connected: boolean; viewAgeMs: number; clockOffsetMs: number | null };

@@ -121,7 +121,7 @@ export class Openings {
     bpf.remove(this.fds.winners, this.#key, FLOW_KEY, 1);
   }
 
-  /** Ends all leases, because the set of live candidates has changed. */
+  /** Ends all leases, because the set of live candidates or that of suspects has changed. */
   endAll(): void {
     const keys = new Uint8Array(WINNERS_SCANNED * FLOW_KEY);
     const values = new Uint8Array(WINNERS_SCANNED * winner.stride);
