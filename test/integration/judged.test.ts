@@ -13,8 +13,12 @@ import type { Race } from '../../src/race/release.js';
 import { withLab } from './lab-support.js';
 
 const BROKEN = `table inet broken {
-  chain forward { type filter hook forward priority 0; iifname "to-r2" meta length > 100 drop }
-}`;
+  chain forward {
+    type filter hook forward priority 0;
+    iifname "to-r2" meta length > 100 drop
+  }
+}
+`;
 /** Rare enough that no trial falls into the hundred requests. */
 const TRIAL_MS = 15_000;
 const LOAD = ['load', 'http://203.0.113.10/', '--rate', '40', '--duration', '100s', '--timeout', '8s'];
@@ -48,7 +52,7 @@ it.each<[Configuration, Race, Fastpath]>([
       lab.spawnIn('client', [process.execPath, cliScript, ...LOAD], { stdio: 'ignore' });
       const wins = async () => Number((await machine(lab, 'r2')).firstBytes) > 50;
       expect(await waitUntil(wins, 20_000)).toBe(true);
-      await lab.exec('wan', ['nft', '-f', '-'], { input: BROKEN });
+      expect((await lab.exec('wan', ['nft', '-f', '-'], { input: BROKEN })).stderr).toBe('');
       const brokenMs = Date.now();
       expect(await waitUntil(async () => (await eventsOf(lab, 'ejected')).length > 0, 15_000, 50)).toBe(true);
       const [event] = await eventsOf(lab, 'ejected');
