@@ -9,9 +9,10 @@ export const EXIT = {
   /** The process ran, but an expectation was not met. */
   expectation: 1,
   usage: 2,
-  /** The registry or a peer is unavailable. */
+  /** Something outside the role's own file is missing or in the way, and may pass by itself: tried again. */
   unavailable: 69,
   permission: 77,
+  /** Only a person can mend it, in the role's own file or by installing something: not tried again. */
   configuration: 78,
 } as const;
 
@@ -33,15 +34,19 @@ const CATALOGUE = {
   FSA_CONFIG_MISSING: EXIT.configuration,
   FSA_PREFIX_OVERLAP: EXIT.configuration,
   FSA_CONFIGURATION_MISMATCH: EXIT.configuration,
-  FSA_FORWARDING_OFF: EXIT.configuration,
-  FSA_FORWARD_DROPS: EXIT.configuration,
-  FSA_MASQUERADE: EXIT.configuration,
-  FSA_INTERFACE_MISSING: EXIT.configuration,
-  FSA_INTERFACE_TAKEN: EXIT.configuration,
-  FSA_ADDRESS_NOT_LOCAL: EXIT.configuration,
-  FSA_SERVER_NOT_ADJACENT: EXIT.configuration,
+  FSA_FORWARDING_OFF: EXIT.unavailable,
+  FSA_FORWARD_DROPS: EXIT.unavailable,
+  FSA_MASQUERADE: EXIT.unavailable,
+  FSA_INTERFACE_MISSING: EXIT.unavailable,
+  FSA_INTERFACE_DOWN: EXIT.unavailable,
+  FSA_INTERFACE_TAKEN: EXIT.unavailable,
+  FSA_ADDRESS_NOT_LOCAL: EXIT.unavailable,
+  FSA_SERVER_NOT_ADJACENT: EXIT.unavailable,
   FSA_FASTPATH_UNAVAILABLE: EXIT.configuration,
-  FSA_INSTANCE_RUNNING: EXIT.configuration,
+  FSA_INSTANCE_RUNNING: EXIT.unavailable,
+  FSA_STEERING_TAKEN: EXIT.configuration,
+  FSA_IDENTITY_TAKEN: EXIT.unavailable,
+  FSA_ENDPOINT_TAKEN: EXIT.unavailable,
   FSA_TOOL_MISSING: EXIT.configuration,
   FSA_KEY_INVALID: EXIT.configuration,
   FSA_ADMIN_UNAVAILABLE: EXIT.unavailable,

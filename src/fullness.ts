@@ -1,12 +1,14 @@
 /**
- * Says in the log that something is full: once when its counter begins to rise, and again only after it has been quiet for a
- * while. The counter itself stands in status and metrics.
+ * Says, as an event, that something is full or fails again and again: once when its counter begins to rise, and again
+ * only after it has been quiet for a while. The counter itself stands in status and metrics.
  */
-import type { Logger } from './log.js';
+import type { Events } from './events/events.js';
 
 /** How often counters are looked at, and how long one must not have risen to be told anew. */
 export const LOOK_MS = 1000;
 const QUIET_MS = 60_000;
+/** How long a counter counts as rising after it rose. */
+const PRESENT_MS = 15_000;
 
 export class Fullness {
   readonly #seen = new Map<string, { count: number; roseAt: number }>();
@@ -14,7 +16,7 @@ export class Fullness {
   /** @param sentences by counter */
   constructor(
     readonly sentences: Readonly<Record<string, string>>,
-    readonly log: Pick<Logger, 'warn'>,
+    readonly events: Pick<Events, 'say'>,
   ) {}
 
   look(counters: Readonly<Record<string, number>>, nowMs: number): void {
@@ -22,8 +24,17 @@ export class Fullness {
       const count = counters[counter] ?? 0;
       const before = this.#seen.get(counter) ?? { count: 0, roseAt: Number.NEGATIVE_INFINITY };
       if (count <= before.count) continue;
-      if (nowMs - before.roseAt > QUIET_MS) this.log.warn({ counter, count }, sentence);
+      if (nowMs - before.roseAt > QUIET_MS) this.events.say('warn', 'counter', counter, sentence, { count });
       this.#seen.set(counter, { count, roseAt: nowMs });
     }
+  }
+
+  /** The sentences of the counters that rose a moment ago, for `/v1/status`. */
+  present(nowMs: number): string[] {
+    return Object.entries(this.sentences)
+      .filter(
+        ([counter]) => nowMs - (this.#seen.get(counter)?.roseAt ?? Number.NEGATIVE_INFINITY) < PRESENT_MS,
+      )
+      .map(([, sentence]) => sentence);
   }
 }

@@ -2,18 +2,23 @@
  * A program as its role hosts it. Where several programs run, a program whose data plane fails is started again by
  * itself. Where it is the only program, its failure ends the process, which the service manager starts again.
  */
+import type { Metric } from './admin/metrics.js';
 import type { AdminProgram } from './admin/server.js';
 import { describeError } from './errors.js';
+import type { KernelMode } from './fastpath/modes.js';
 import { Inner, type InnerOptions } from './inner.js';
 import type { RoleFile } from './role-file.js';
 import type { Host } from './steer/host.js';
 import type { RoleName } from './steer/marks.js';
+import { SET_KINDS } from './steer/standing.js';
+import type { Look } from './watch/host-watch.js';
 
 /** How long a failed program rests before it is started again. The rest doubles with each failure, up to a limit. */
 const RESTART_MS = 1000;
 const MOST_DOUBLINGS = 5;
 /** After running for this long, a program that fails has the shortest rest again. */
 const STEADY_MS = 60_000;
+const MODES: readonly KernelMode[] = ['on', 'stack', 'off'];
 
 export interface HostedOptions extends Omit<InnerOptions, 'run' | 'onApplied'> {
   role: RoleName;
@@ -81,6 +86,25 @@ export class Hosted {
     }
   }
 
+  /** Whether the program's thread is stuck; said once. Call it at the period of `watch/heartbeat.ts`. */
+  isStuck(): boolean {
+    const stuck = this.problem === undefined && !this.inner.isAlive();
+    if (stuck !== this.#stuck) {
+      const { events, instance } = this.options;
+      if (stuck)
+        events.say('error', 'stuck', instance, "the data plane's thread has not run for some seconds");
+      else events.say('info', 'runs-again', instance, "the data plane's thread runs again");
+    }
+    this.#stuck = stuck;
+    return stuck;
+  }
+  #stuck = false;
+
+  /** Passes on a look at the host. */
+  observe(look: Look): void {
+    if (this.problem === undefined) this.inner.observe(look);
+  }
+
   /** The program's state, in a few words. */
   get summary(): string {
     if (this.problem !== undefined) return this.problem;
@@ -99,7 +123,11 @@ export class Hosted {
       counters: () => this.inner.counters(),
       carried: () => this.inner.carried(),
       status: () => this.inner.status(),
-      metrics: () => this.inner.run.metrics?.() ?? [],
+      metrics: () => [
+        repairsMetric(this.inner.repairs),
+        modeMetric(this.inner.how),
+        ...(this.inner.run.metrics?.() ?? []),
+      ],
       reads: Object.fromEntries(
         Object.entries(reads).map(([name, { query }]) => [
           name,
@@ -133,3 +161,19 @@ export class Hosted {
     await this.inner.stop();
   }
 }
+
+const repairsMetric = (repairs: Readonly<Record<string, number>>): Metric => ({
+  name: 'firstack_repairs_total',
+  help: 'What this role put back because another program had removed or changed it, by kind.',
+  type: 'counter',
+  // A counter that first appears with a 1 has no increase for Prometheus.
+  samples: SET_KINDS.map((what) => ({ labels: { what }, value: repairs[what] ?? 0 })),
+});
+
+/** @param how undefined for a program that pins no flows */
+const modeMetric = (how: KernelMode | undefined): Metric => ({
+  name: 'firstack_fastpath_mode',
+  help: 'How decided flows are carried: 1 for the present mode, 0 for the others.',
+  type: 'gauge',
+  samples: how === undefined ? [] : MODES.map((mode) => ({ labels: { mode }, value: mode === how ? 1 : 0 })),
+});

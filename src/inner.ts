@@ -7,8 +7,10 @@
  */
 
 import { Duties } from './duties.js';
+import { FirstackError, type Problem } from './errors.js';
 import type { Events } from './events/events.js';
-import { chooseFastpath, describeFastpath } from './fastpath/choose.js';
+import { chooseFastpath, decideFastpath, describeFastpath, type FastpathChoice } from './fastpath/choose.js';
+import type { KernelSettings } from './fastpath/kernel.js';
 import type { KernelMode } from './fastpath/modes.js';
 import { type KernelSide, openKernelPath } from './fastpath/open.js';
 import { Fullness, LOOK_MS } from './fullness.js';
@@ -18,8 +20,12 @@ import type { Duty, Program, Run } from './program.js';
 import type { Registry } from './registry/registry.js';
 import type { ProgramConfig } from './role-config.js';
 import { Steerer } from './steer/apply.js';
-import type { Host } from './steer/host.js';
+import { conflicts } from './steer/conflicts.js';
+import { checkInterfaces, checkInterfacesUp, type Host, isOfHost } from './steer/host.js';
 import { describe } from './steer/plan.js';
+import { Heartbeat } from './watch/heartbeat.js';
+import type { Look } from './watch/host-watch.js';
+import { Reconciler } from './watch/reconciler.js';
 
 export interface InnerOptions {
   program: Program;
@@ -47,12 +53,20 @@ export class Inner {
   readonly #steerer: Steerer;
   readonly #duties: Duties;
   readonly #onApplied: () => void;
+  readonly #reconciler: Reconciler;
+  readonly #heartbeat = new Heartbeat();
+  readonly #events: Events;
   #host: Host | undefined;
   #plane: DataPlane | undefined;
   #kernel: KernelSide | undefined;
   #loaded = '';
   #looking: NodeJS.Timeout | undefined;
   #attached = false;
+  /** The last look at the host that was not acted on yet. */
+  #look: Look | undefined;
+  readonly #fullness: Fullness;
+  #problems: readonly Problem[] = [];
+  #bypassed = '';
   /** Names of the services and machines that the data plane and the kernel use now. */
   applied: NonNullable<Duty['names']> = {};
 
@@ -63,6 +77,9 @@ export class Inner {
     this.#config = options.config;
     this.#registry = options.registry;
     this.#log = options.log;
+    this.#events = options.events;
+    this.#reconciler = new Reconciler(options.events);
+    this.#fullness = new Fullness(options.run.fullness ?? {}, options.events);
     this.#onApplied = options.onApplied ?? (() => {});
     this.#steerer = new Steerer(options.instance);
     this.#duties = new Duties(() => this.#perform(), options.log);
@@ -88,9 +105,19 @@ export class Inner {
         host,
         run.kernel.whyNot?.(host) ?? '',
         run.kernel.hooks.object,
+        run.kernel.translated,
       ));
     const text = describe(run.duty(host, this.#registry.view, choice?.how ?? 'off').steering);
     return choice === undefined ? text : `${text}# ${describeFastpath(choice)}\n`;
+  }
+
+  /** Problems that prevent the program from starting here. Changes nothing. */
+  async check(host: Host): Promise<Problem[]> {
+    const { run } = this;
+    const problems = run.check(host, this.#registry.view);
+    // A duty needs a host and a registry without problems.
+    if (problems.length > 0 || run.duty === undefined) return problems;
+    return conflicts(run.duty(host, this.#registry.view, 'off').steering);
   }
 
   /**
@@ -115,6 +142,7 @@ export class Inner {
           asked: this.#config.fastpath.mode,
           against: run.kernel.whyNot?.(host) ?? '',
           hooks: run.kernel.hooks,
+          translated: run.kernel.translated ?? [],
           pref: this.#config.steering.priority,
         },
         host,
@@ -129,8 +157,7 @@ export class Inner {
       });
     await this.#perform();
     await run.start?.({ registry: this.#registry, plane: this.#plane, refresh: this.refresh });
-    const fullness = new Fullness(run.fullness ?? {}, this.#log);
-    this.#looking = setInterval(() => fullness.look(this.counters(), performance.now()), LOOK_MS);
+    this.#looking = setInterval(() => this.#fullness.look(this.counters(), performance.now()), LOOK_MS);
     this.refresh();
   }
 
@@ -140,7 +167,8 @@ export class Inner {
   async #perform(): Promise<void> {
     const { run } = this;
     if (run.duty === undefined) return;
-    const duty = run.duty(this.#host!, this.#registry.view, this.#kernel?.how ?? 'off');
+    const { view } = this.#registry;
+    const duty = run.duty(this.#host!, view, this.#kernel?.carries ?? 'off');
     const text = JSON.stringify([duty.snapshot, duty.tunMtu]);
     if (text !== this.#loaded) {
       await this.#plane?.load(duty.snapshot, duty.tunMtu);
@@ -148,24 +176,111 @@ export class Inner {
     }
     await this.#steerer.apply(duty.steering);
     if (!this.#attached) await this.#attach();
+    await this.#reconcile();
     this.applied = duty.names ?? {};
-    run.performed?.();
+    run.performed?.(view);
     this.#onApplied();
   }
 
   async #attach(): Promise<void> {
     const { kernel } = this.run;
+    const path = this.#kernel?.path;
+    if (path === undefined || kernel === undefined) return;
+    await path.attach(kernel.attachments(this.#host!), this.#kernelSettings());
+    this.#attached = true;
+  }
+
+  #kernelSettings(): KernelSettings {
+    const { mask, pinnedMark: mark } = this.#config.steering;
+    const { how, carries } = this.#kernel!;
+    // Where nothing may be pinned any more, the hooks carry the flows that they have, and no client is theirs.
+    const clients = how === 'off' ? [] : (this.run.kernel!.clients ?? []);
+    return { stack: carries === 'stack', mark, mask, tun: this.#config.tun.name, clients };
+  }
+
+  /** Acts on a look at the host: new problems are said, the fast path is chosen again, what was changed is put back. */
+  observe(look: Look): void {
+    this.#host = look.host;
+    if (look.rulesetChanged) this.#steerer.suspectTables();
+    this.#look = { ...look, by: look.by ?? this.#look?.by };
+    this.refresh();
+  }
+
+  async #reconcile(): Promise<void> {
+    const look = this.#look;
+    if (look === undefined) return;
+    this.#look = undefined;
+    this.#sayProblems(this.#check(look.host));
+    await this.#chooseAgain(look.host);
+    const path = this.#attached ? this.#kernel?.path : undefined;
+    const found = [...(await this.#steerer.deviations()), ...((await path?.deviations()) ?? [])];
+    const by = look.by === undefined ? '' : ` by ${look.by.name} (process ${look.by.pid})`;
+    await this.#reconciler.reconcile(found, by, performance.now());
+  }
+
+  #check(host: Host): Problem[] {
+    const { lan, wan } = this.#config;
+    const missing = [...checkInterfaces(host, wan, 'wan'), ...checkInterfaces(host, lan, 'lan')];
+    const down = [...checkInterfacesUp(host, wan, 'wan'), ...checkInterfacesUp(host, lan, 'lan')];
+    return [...missing, ...down, ...this.run.check(host, this.#registry.view)];
+  }
+
+  /** Each problem is said once when it comes, and once when it has gone. */
+  #sayProblems(now: readonly Problem[]): void {
+    const has = (list: readonly Problem[], p: Problem): boolean => list.some((x) => x.message === p.message);
+    for (const p of now)
+      if (!has(this.#problems, p))
+        this.#events.say('error', 'problem', this.instance, `${p.code}: ${p.message}`);
+    for (const p of this.#problems)
+      if (!has(now, p)) this.#events.say('info', 'mended', this.instance, `no longer: ${p.message}`);
+    this.#problems = now;
+  }
+
+  /** Chooses the fast path again for the host as it is now. */
+  async #chooseAgain(host: Host): Promise<void> {
+    const { kernel } = this.run;
     const side = this.#kernel;
     if (side?.path === undefined || kernel === undefined) return;
-    const { mask, pinnedMark: mark } = this.#config.steering;
-    await side.path.attach(kernel.attachments(this.#host!), {
-      stack: side.how === 'stack',
-      mark,
-      mask,
-      tun: this.#config.tun.name,
-      clients: kernel.clients ?? [],
-    });
-    this.#attached = true;
+    const { mode } = this.#config.fastpath;
+    let choice: FastpathChoice;
+    try {
+      choice = decideFastpath(mode, host, kernel.whyNot?.(host) ?? '', '', kernel.translated);
+    } catch (error) {
+      if (!(error instanceof FirstackError)) throw error;
+      // The operator's own choice is no longer possible: nothing is pinned until it is.
+      choice = { how: 'off', why: error.message, skipped: [] };
+    }
+    const bypassed = choice.skipped.join();
+    if (choice.how !== side.how || bypassed !== this.#bypassed)
+      this.#events.say('warn', 'fastpath', this.instance, describeFastpath(choice), { before: side.how });
+    this.#bypassed = bypassed;
+    if (choice.how === side.how) return;
+    side.how = choice.how;
+    side.why = choice.why;
+    if (choice.how !== 'off') side.carries = choice.how;
+    this.#plane?.allowPinning(choice.how !== 'off');
+    await side.path.configure(this.#kernelSettings());
+    this.refresh();
+  }
+
+  /** What is wrong on this host, for `/readyz`. */
+  get reasons(): string[] {
+    return [...this.#problems.map((p) => `${p.code}: ${p.message}`), ...this.#reconciler.reasons];
+  }
+
+  /** Whether something on this host keeps the program from working. */
+  get isImpaired(): boolean {
+    return this.#problems.some((p) => isOfHost(p.code)) || this.#reconciler.reasons.length > 0;
+  }
+
+  /** What was put back so far, by kind. */
+  get repairs(): Readonly<Record<string, number>> {
+    return this.#reconciler.counts;
+  }
+
+  /** Whether the data plane's thread runs. Call it at the period of `watch/heartbeat.ts`. */
+  isAlive(): boolean {
+    return this.#plane === undefined || this.#heartbeat.look(this.#plane.beats);
   }
 
   counters(): Record<string, number> {
@@ -183,8 +298,17 @@ export class Inner {
     return {
       counters: this.counters(),
       applied: this.applied,
-      fastpath: this.#kernel && { how: this.#kernel.how, why: this.#kernel.why, ...this.carried() },
+      fastpath: this.#kernel && {
+        asked: this.#config.fastpath.mode,
+        how: this.#kernel.how,
+        why: this.#kernel.why,
+        bypasses: this.#bypassed,
+        ...this.carried(),
+      },
       flows: this.#plane?.gauge(FLOWS) ?? 0,
+      repairs: this.repairs,
+      problems: this.reasons,
+      full: this.#fullness.present(performance.now()),
       ...this.run.status(),
     };
   }

@@ -23,6 +23,7 @@ import type { ProgramConfig, RoleFlags } from './role-config.js';
 import type { Host } from './steer/host.js';
 import type { Allocation, RoleName } from './steer/marks.js';
 import type { Steering } from './steer/plan.js';
+import type { Leg } from './steer/ruleset.js';
 import type { Prefix } from './wire/address.js';
 
 /** A line of `ROLE/programs.ts`. A program's modules are loaded only when they are needed. */
@@ -123,6 +124,8 @@ export interface KernelHalf {
   attachments(host: Host): Attachment[];
   /** Prefixes of the clients whose connections the hooks may redirect to the TUN. */
   clients?: readonly Prefix[];
+  /** The crossings of the forward hook by packets that hooks translated and left to the stack. */
+  translated?: readonly Leg[];
   /** The reason why hooks cannot carry this program's flows here; '' when they can. */
   whyNot?(host: Host): string;
 }
@@ -142,7 +145,7 @@ export interface PlaneHalf {
 export interface Read {
   /** Query parameters, by schema. */
   query?: Record<string, Schema>;
-  answer(query: Record<string, unknown>): Record<string, unknown>;
+  answer(query: Record<string, unknown>): Record<string, unknown> | Promise<Record<string, unknown>>;
 }
 
 export interface RunContext {
@@ -168,8 +171,8 @@ export interface Run {
    * @param kernel how pinned flows are carried now
    */
   duty?(host: Host, view: View, kernel: KernelMode): Duty;
-  /** Called after each {@link duty} was performed: the data plane uses its snapshot now. */
-  performed?(): void;
+  /** Called when a duty for this view is performed: the data plane and the kernel act on it now. */
+  performed?(view: View): void;
   /** Called after the data plane is up: publishes its records, starts its probes and health checks. */
   start?(context: RunContext): Promise<void>;
   /**

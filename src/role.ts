@@ -7,8 +7,10 @@
  *
  * It knows no program: each role passes its list (`ROLE/programs.ts`).
  */
+import { resolve } from 'node:path';
+import { roleMetrics } from './admin/role-metrics.js';
 import { type Admin, createAdmin } from './admin/server.js';
-import { FirstackError } from './errors.js';
+import { EXIT, FirstackError } from './errors.js';
 import { Events } from './events/events.js';
 import { unpin } from './fastpath/kernel.js';
 import { Hosted } from './hosted.js';
@@ -16,6 +18,8 @@ import { createLog, type Logger } from './log.js';
 import { notifyManager } from './notify.js';
 import { claimedTwice, type Program, type ProgramEntry } from './program.js';
 import { clockProblem } from './registry/clock-check.js';
+import { shown } from './registry/connect.js';
+import { digestOf } from './registry/digest.js';
 import type { RecordKind } from './registry/kinds.js';
 import { openRegistry } from './registry/open.js';
 import type { Registry } from './registry/registry.js';
@@ -25,6 +29,10 @@ import { DEFAULT_PROGRAM, type RoleFile, readRoleFile } from './role-file.js';
 import { Steerer } from './steer/apply.js';
 import { checkInterfaces, type Host, inspectHost } from './steer/host.js';
 import type { RoleName } from './steer/marks.js';
+import { VERSION } from './version.js';
+import { Contests } from './watch/contests.js';
+import { LOOK_MS } from './watch/heartbeat.js';
+import { HostWatch } from './watch/host-watch.js';
 
 /** A role: its name, its own keys, its programs. */
 export interface Role {
@@ -43,14 +51,15 @@ export async function runRole(role: Role, flags: RoleFlags): Promise<number> {
   checkNumbers(available);
   const read = (): RoleFile => readRoleFile(flags, role.name, role.schema, available);
   const file = read();
+  const path = resolve(flags.configFile);
   const programs = file.programs.map((p) => p.program);
-  const log = createLog(`firstack-${role.name}`, file.role.log);
+  const log = createLog(`firstack-${role.name}`, file.role.log, file.role.instance);
   const host = await inspectHost();
   const { lan, wan, registry: url, registryTls } = file.role;
   const early = [...checkInterfaces(host, wan, 'wan'), ...checkInterfaces(host, lan, 'lan')];
   if (early.length > 0) throw FirstackError.ofProblems(early);
   if (flags.unpin === true) return unpinAll(file);
-  const registry = openRegistry(url, log, kindsOf(programs), registryTls);
+  const registry = openRegistry(url, log, kindsOf(programs), registryTls, file.role.instance);
   // `--check` changes nothing, on the disk either.
   const events = new Events(file.role.instance, log, flags.check === true ? null : undefined);
   const hosted = file.programs.map(({ program, config }) => {
@@ -61,7 +70,7 @@ export async function runRole(role: Role, flags: RoleFlags): Promise<number> {
   await registry.start();
   try {
     const problems = [
-      ...hosted.flatMap((h) => h.inner.run.check(host, registry.view)),
+      ...(await Promise.all(hosted.map((h) => h.inner.check(host)))).flat(),
       ...claimedTwice(
         hosted.map(({ inner }) => ({ name: inner.name, claims: inner.run.claims?.(registry.view) ?? [] })),
       ),
@@ -73,7 +82,7 @@ export async function runRole(role: Role, flags: RoleFlags): Promise<number> {
     }
     for (const { inner } of hosted) await inner.claim();
     await registry.follow([...new Set(hosted.flatMap((h) => h.inner.run.topics))]);
-    return await serve({ role, file, read, host, registry, hosted, log, events });
+    return await serve({ role, file, path, read, host, registry, hosted, log, events });
   } finally {
     await registry.stop();
   }
@@ -118,6 +127,8 @@ async function unpinAll(file: RoleFile): Promise<number> {
 interface Serving {
   role: Role;
   file: RoleFile;
+  /** Of the role file. */
+  path: string;
   /** Reads the role file again. */
   read: () => RoleFile;
   host: Host;
@@ -126,6 +137,9 @@ interface Serving {
   log: Logger;
   events: Events;
 }
+
+/** A heartbeat that is later than this was held up: the process, or its machine, was stopped. */
+const HELD_UP_MS = 2500;
 
 /** Runs the programs until the process is told to stop, or one that is alone fails. @returns the exit code */
 async function serve(serving: Serving): Promise<number> {
@@ -137,7 +151,13 @@ async function serve(serving: Serving): Promise<number> {
   });
   let ready = false;
   const told = (): string => `STATUS=${instance}: ${hosted.map((h) => h.summary).join('; ')}`;
-  const admin = adminOf(serving, () => ready);
+  let live = true;
+  const contests = new Contests(serving.events);
+  const admin = adminOf(serving, () => ({ ready, live, contests: contests.reasons }));
+  let beating: NodeJS.Timeout | undefined;
+  const watch = new HostWatch((look) => {
+    for (const h of hosted) h.observe(look);
+  }, log);
   const signals = onSignals({
     SIGHUP: () => {
       if (ready) for (const h of hosted) void h.reload(read);
@@ -148,21 +168,49 @@ async function serve(serving: Serving): Promise<number> {
   try {
     const onFailure = hosted.length === 1 ? () => end(1) : undefined;
     for (const h of hosted) await h.start(host, onFailure, () => ready && notifyManager(told()));
+    const sayRegistry = registrySayings(serving);
     registry.onChange(() => {
+      sayRegistry();
       for (const h of hosted) h.inner.refresh();
     });
+    registry.onContested((contest) => contests.hear(contest, () => end(EXIT.unavailable)));
     await admin.listen(listening.listen);
+    watch.start();
+    let before = performance.now();
+    beating = setInterval(() => {
+      const gapMs = performance.now() - before;
+      before += gapMs;
+      if (gapMs > HELD_UP_MS)
+        serving.events.say(
+          'error',
+          'was-stuck',
+          instance,
+          `this process did not run for ${(gapMs / 1000).toFixed(1)} s`,
+        );
+      live = hosted.filter((h) => h.isStuck()).length === 0;
+      if (live) notifyManager('WATCHDOG=1');
+    }, LOOK_MS);
     ready = true;
     notifyManager('READY=1', told());
     const tun = file.programs.map((p) => p.config.tun?.name).join(', ');
     log.info({ instance, tun, registry: registry.kind }, 'ready');
+    serving.events.say(
+      'info',
+      'started',
+      instance,
+      `firstack ${VERSION} has started, process ${process.pid}`,
+    );
     const code = await ended;
     ready = false;
+    // From here on nothing is put back: soon everything is removed.
+    await watch.stop();
     if (code === 0) await Promise.all(hosted.map((h) => h.inner.leave()));
     return code;
   } finally {
     ready = false;
     notifyManager('STOPPING=1', 'STATUS=stopping');
+    clearInterval(beating);
+    await watch.stop();
     for (const h of hosted) await h.stop();
     await admin.close();
     signals.forget();
@@ -170,14 +218,35 @@ async function serve(serving: Serving): Promise<number> {
   }
 }
 
-function adminOf({ role, file, registry, hosted, events }: Serving, isReady: () => boolean): Admin {
+/** @returns a function that says when the registry was lost, and when it is back */
+function registrySayings({ registry, file, events }: Serving): () => void {
+  let connected = registry.connected;
+  const url = file.role.registry.replace(/\/\/[^@/]*@/, '//…@');
+  return () => {
+    if (registry.connected === connected) return;
+    connected = registry.connected;
+    if (connected) events.say('info', 'registry-back', url, 'the registry is back');
+    else events.say('warn', 'registry-lost', url, registry.problem ?? 'the registry is lost');
+  };
+}
+
+function adminOf(
+  { role, file, path, registry, hosted, events }: Serving,
+  state: () => { ready: boolean; live: boolean; contests: string[] },
+): Admin {
+  const isReady = (): boolean => state().ready;
+  const views = (): ReturnType<typeof digestOf> => digestOf(registry.view, comparable(hosted));
   return createAdmin({
     programs: hosted.map((h) => h.source),
+    live: () => state().live,
     ready: () => ({
-      ready: isReady() && registry.connected,
+      ready: isReady() && state().live && registry.connected && !hosted.some((h) => h.inner.isImpaired),
       reasons: [
         ...(isReady() ? [] : ['starting']),
         ...hosted.flatMap((h) => h.problem ?? []),
+        ...hosted.flatMap((h) => h.inner.reasons),
+        ...(state().live ? [] : ["the data plane's thread is stuck"]),
+        ...state().contests,
         // Without its registry a role continues with its last view, and reports that here.
         ...(registry.problem === undefined ? [] : [registry.problem]),
         // Reported, but no reason to end the role: connections that it cannot race go to the origin.
@@ -185,18 +254,33 @@ function adminOf({ role, file, registry, hosted, events }: Serving, isReady: () 
       ],
     }),
     clockOffsetMs: () => registry.clockOffsetMs,
+    metrics: () => roleMetrics(registry, views()),
     events: (sinceMs) => events.since(sinceMs),
+    who: () => ({ role: role.name, instance: file.role.instance }),
     head: () => ({
       role: role.name,
       instance: file.role.instance,
+      version: VERSION,
+      file: path,
       registry: {
         kind: registry.kind,
+        url: shown(file.role.registry),
         connected: registry.connected,
         viewAgeMs: Math.round(registry.viewAgeMs),
+        views: views(),
         clockOffsetMs: registry.clockOffsetMs ?? null,
       },
     }),
   });
+}
+
+/**
+ * The kinds of records of which two roles must see the same. A hint that expired is noticed by each role at another
+ * moment, since no sweeper announces it.
+ */
+function comparable(hosted: readonly Hosted[]): string[] {
+  const hints = hosted.flatMap((h) => h.inner.program.kinds.filter((k) => k.isUnswept).map((k) => k.name));
+  return hosted.flatMap((h) => h.inner.run.topics).filter((topic) => !hints.includes(topic));
 }
 
 function onSignals(handlers: Partial<Record<NodeJS.Signals, () => void>>): { forget(): void } {

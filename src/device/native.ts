@@ -54,6 +54,13 @@ export interface Native {
    */
   countSockets(states: number, ports: Uint16Array): number;
   /**
+   * Opens a netlink socket that hears multicast groups. It does not block; read it with `fs.readSync`.
+   * @param groups one bit per group, the first group in bit 0
+   * @returns the descriptor
+   * @throws an Error with the kernel's `code`
+   */
+  openNetlink(protocol: number, groups: number): number;
+  /**
    * Sends one datagram to a Unix socket; a leading `@` names an abstract one. @throws an Error with the kernel's
    * `code`
    */

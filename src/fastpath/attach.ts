@@ -3,7 +3,8 @@
  * that the next start after a kill finds it.
  */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { attempt, command, forgetRecord, RUN_DIRECTORY } from '../steer/apply.js';
+import { forgetRecord, RUN_DIRECTORY } from '../steer/apply.js';
+import { attempt, command } from '../steer/tools.js';
 import type { Attachment } from './maps.js';
 
 const RECORD = 'fastpath.json';
@@ -70,6 +71,23 @@ export class Filters {
     for (const f of before?.filters ?? []) if (!isWanted(f)) await removeFilter(f, before!.pref);
   }
 
+  /** Attachments whose filter is not there, on interfaces that exist. */
+  async missing(
+    attachments: readonly Attachment[],
+    handles: Readonly<Record<string, string>>,
+  ): Promise<Attachment[]> {
+    const out: Attachment[] = [];
+    for (const a of attachments) {
+      const found = await filtersOf(a);
+      if (found === undefined) continue;
+      const isThere = found.some(
+        (f) => f.pref === this.pref && Number(f.options?.handle) === Number(handles[a.hook]),
+      );
+      if (!isThere) out.push(a);
+    }
+    return out;
+  }
+
   /** Detaches the hooks, a predecessor's too. Does nothing when there are none. */
   async detach(): Promise<void> {
     const left = this.#read();
@@ -90,6 +108,18 @@ export class Filters {
   #write(attached: Attached): void {
     mkdirSync(`${RUN_DIRECTORY}/${this.instance}`, { recursive: true, mode: 0o755 });
     writeFileSync(this.#record, JSON.stringify(attached));
+  }
+}
+
+/** The filters at an attachment's place; undefined when its interface does not exist. */
+async function filtersOf(
+  a: Attachment,
+): Promise<{ pref: number; options?: { handle?: string } }[] | undefined> {
+  try {
+    const text = await command('tc', ['-j', 'filter', 'show', 'dev', a.interface, a.direction]);
+    return JSON.parse(text === '' ? '[]' : text);
+  } catch {
+    return (await attempt('ip', ['link', 'show', 'dev', a.interface])) ? [] : undefined;
   }
 }
 

@@ -1,5 +1,6 @@
 /** Decides `--fastpath auto|on|stack|off`: what this host supports and permits, with the reason in one line. */
-import type { Host } from '../steer/host.js';
+import { droppedLegs, type Host } from '../steer/host.js';
+import type { Leg } from '../steer/ruleset.js';
 import { unavailable, whyUnavailable } from './kernel.js';
 import type { Fastpath, KernelMode } from './modes.js';
 
@@ -12,6 +13,7 @@ export interface FastpathChoice {
 
 /**
  * @param asked the operator's choice
+ * @param translated the legs of packets that hooks translated and left to the stack (mode stack)
  * @param against the reason why the program's flows cannot be carried in the kernel here; '' when they can
  * @param object the program's name
  * @throws FirstackError FSA_FASTPATH_UNAVAILABLE when the operator's choice is not possible
@@ -21,27 +23,53 @@ export async function chooseFastpath(
   host: Host,
   against: string,
   object: string,
+  translated: readonly Leg[] = [],
 ): Promise<FastpathChoice> {
+  const missing = asked === 'off' || against !== '' ? '' : await whyUnavailable(object);
+  return decideFastpath(asked, host, against, missing, translated);
+}
+
+/**
+ * The same, for what is known already.
+ * @param unavailableHere the reason why this host has no fast path; '' when it has
+ */
+export function decideFastpath(
+  asked: Fastpath,
+  host: Host,
+  against: string,
+  unavailableHere: string,
+  translated: readonly Leg[] = [],
+): FastpathChoice {
   if (asked === 'off') return { how: 'off', why: 'as asked', skipped: [] };
-  const missing = against !== '' ? against : await whyUnavailable(object);
+  const missing = against !== '' ? against : unavailableHere;
   if (missing !== '') {
     if (asked !== 'auto') throw unavailable(missing);
     return { how: 'off', why: missing, skipped: [] };
   }
   const rules = rulesOnTheWay(host);
   if (asked !== 'auto') return { how: asked, why: 'as asked', skipped: asked === 'on' ? rules : [] };
-  return rules.length === 0
-    ? { how: 'on', why: 'eBPF is available and no rule of this host would be bypassed', skipped: [] }
-    : { how: 'stack', why: `redirected packets would bypass ${rules.join(', ')}`, skipped: [] };
+  if (rules.length === 0)
+    return { how: 'on', why: 'eBPF is available and no rule of this host would be bypassed', skipped: [] };
+  const why = `redirected packets would bypass ${rules.join(', ')}`;
+  const dropped = droppedLegs(host, translated);
+  if (dropped.length === 0) return { how: 'stack', why, skipped: [] };
+  const remedies = dropped.flatMap((d) => d.remedies).join('; ');
+  const legs = dropped.map((d) => `${d.legs.join(', ')} would not pass ${d.chain}`).join('; ');
+  return { how: 'off', why: `${why}, and translated packets ${legs} (${remedies})`, skipped: [] };
 }
+
+/** The hooks of netfilter that a forwarded packet passes, and a redirected one does not. */
+const PASSED: Record<string, readonly string[]> = {
+  inet: ['ingress', 'prerouting', 'forward', 'postrouting'],
+  ip: ['prerouting', 'forward', 'postrouting'],
+  netdev: ['ingress'],
+};
 
 /** Chains of other software that forwarded packets pass. */
 export function rulesOnTheWay(host: Host): string[] {
   const { chains, rules } = host.ruleset;
   return chains
-    .filter((c) => c.family === 'inet' || c.family === 'ip')
-    .filter((c) => c.hook === 'forward' || c.hook === 'postrouting')
-    .filter((c) => !c.table.startsWith('firstack_'))
+    .filter((c) => c.hook !== undefined && PASSED[c.family]?.includes(c.hook))
     .filter(
       (c) =>
         c.policy === 'drop' ||

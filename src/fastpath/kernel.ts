@@ -8,7 +8,8 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync, statfsSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { FirstackError } from '../errors.js';
-import { attempt, command } from '../steer/apply.js';
+import type { Deviation } from '../steer/standing.js';
+import { attempt, command } from '../steer/tools.js';
 import type { Prefix } from '../wire/address.js';
 import { Filters } from './attach.js';
 import { CLIENT_KEY, CLIENT_VALUE, SETTINGS, settings, TOTALS, word64, writeClient } from './layout.js';
@@ -52,6 +53,8 @@ export class KernelPath {
   readonly #directory: string;
   readonly #filters: Filters;
   readonly #fds = new Map<string, number>();
+  #attachments: readonly Attachment[] = [];
+  #clientKeys: readonly Uint8Array[] = [];
   /** Whether a predecessor's flows were taken over. */
   adopting = false;
 
@@ -91,7 +94,7 @@ export class KernelPath {
    * @throws Error with the kernel's message
    */
   async load(): Promise<void> {
-    const { maps, object } = this.hooks!;
+    const { maps } = this.hooks!;
     if (this.isLeft && !this.#open(maps)) await this.remove();
     mkdirSync(`${this.#directory}/maps`, { recursive: true, mode: 0o700 });
     for (const s of maps) {
@@ -101,6 +104,11 @@ export class KernelPath {
       bpf.pin(fd, this.#mapPath(s.name));
       this.#fds.set(s.name, fd);
     }
+    await this.#loadHooks();
+  }
+
+  async #loadHooks(): Promise<void> {
+    const { maps, object } = this.hooks!;
     // Replaces the hooks and keeps the maps. An earlier version pinned its hooks under the name `programs`.
     for (const name of ['hooks', 'programs'])
       rmSync(`${this.#directory}/${name}`, { recursive: true, force: true });
@@ -135,9 +143,53 @@ export class KernelPath {
   /** Attaches the hooks to their interfaces; a predecessor's hooks are replaced without a gap. */
   async attach(attachments: readonly Attachment[], how: KernelSettings): Promise<void> {
     await this.configure(how);
-    const pathOf = (a: Attachment): string =>
-      `${this.#directory}/hooks/${a.hook}_${a.ethernet ? 'l2' : 'l3'}`;
-    await this.#filters.attach(attachments, this.hooks!.handles, pathOf);
+    this.#attachments = attachments;
+    await this.#attachTo(attachments);
+  }
+
+  #attachTo(attachments: readonly Attachment[]): Promise<void> {
+    return this.#filters.attach(attachments, this.hooks!.handles, (a) => this.#hookPath(a));
+  }
+
+  /** Attaches the hooks again where their interfaces exist: one that is gone must not keep the others bare. */
+  async #attachAgain(): Promise<void> {
+    const links = JSON.parse(await command('ip', ['-j', 'link', 'show'])) as { ifname: string }[];
+    const names = new Set(links.map((l) => l.ifname));
+    await this.#attachTo(this.#attachments.filter((a) => names.has(a.interface)));
+  }
+
+  #hookPath(a: Attachment): string {
+    return `${this.#directory}/hooks/${a.hook}_${a.ethernet ? 'l2' : 'l3'}`;
+  }
+
+  /** Hooks that are not attached any more, and pins that were removed. */
+  async deviations(): Promise<Deviation[]> {
+    if (this.#attachments.length === 0) return [];
+    const missing = await this.#filters.missing(this.#attachments, this.hooks!.handles);
+    const out: Deviation[] = missing.map((a) => ({
+      what: 'hook',
+      subject: `tc ${a.direction} hook ${a.hook} on ${a.interface}`,
+      detail: 'was removed',
+      repair: () => this.#attachAgain(),
+    }));
+    if (this.#attachments.some((a) => !existsSync(this.#hookPath(a))))
+      out.unshift({
+        ...{ what: 'pin', subject: `${this.#directory}/hooks`, detail: 'was removed' },
+        repair: async () => {
+          await this.#loadHooks();
+          await this.#attachAgain();
+        },
+      });
+    const unpinned = [...this.#fds].filter(([name]) => !existsSync(this.#mapPath(name)));
+    if (unpinned.length > 0)
+      out.unshift({
+        ...{ what: 'pin', subject: `${this.#directory}/maps`, detail: 'was removed' },
+        repair: async () => {
+          mkdirSync(`${this.#directory}/maps`, { recursive: true, mode: 0o700 });
+          for (const [name, fd] of unpinned) bpf.pin(fd, this.#mapPath(name));
+        },
+      });
+    return out;
   }
 
   async configure(how: KernelSettings): Promise<void> {
@@ -160,12 +212,16 @@ export class KernelPath {
 
   /** The clients of prefixes beyond the first {@link MAX_CLIENTS} go through the stack. */
   #setClients(prefixes: readonly Prefix[]): void {
+    for (const key of this.#clientKeys) bpf.remove(this.descriptor('clients'), key, CLIENT_KEY, 1);
     const count = Math.min(prefixes.length, MAX_CLIENTS);
     const keys = new Uint8Array(count * CLIENT_KEY);
     const values = new Uint8Array(count * CLIENT_VALUE);
     const view = new DataView(keys.buffer);
     for (let k = 0; k < count; k++) writeClient(view, k * CLIENT_KEY, prefixes[k]);
     bpf.update(this.descriptor('clients'), keys, CLIENT_KEY, values, CLIENT_VALUE, count);
+    this.#clientKeys = prefixes
+      .slice(0, count)
+      .map((_, k) => keys.slice(k * CLIENT_KEY, (k + 1) * CLIENT_KEY));
   }
 
   /** The hooks' counters, summed over all processors. */

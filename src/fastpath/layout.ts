@@ -34,6 +34,8 @@ export const FLOW_VALUE = flowValue.stride;
 export const ENDPOINT_KEY = endpointKey.stride;
 export const ENDPOINT_VALUE = endpointValue.stride;
 export const SETTINGS = settings.stride;
+/** Bytes of the one value of `awake`. */
+export const AWAKE = 8;
 export const CLIENT_KEY = clientKey.stride;
 export const CLIENT_VALUE = 4;
 
@@ -60,6 +62,7 @@ export const TOTALS = [
   'left.ecn',
   'to.tun',
   'from.tun',
+  'left.late',
 ] as const;
 
 /** Microseconds in one unit of a flow's `last`. */
@@ -121,6 +124,13 @@ export function word64(view: DataView, at: number): number {
 export function idleUs(view: DataView, at: number, nowUs: number): number {
   const ago = ((Math.floor(nowUs / LAST_US) | 0) - view.getInt32(at + flowValue.last, true)) | 0;
   return ago > 0 ? ago * LAST_US : 0;
+}
+
+/** Writes a time of the monotonic clock, in µs, as the hooks read times: in ns, 64 bits. */
+export function writeTimeNs(view: DataView, at: number, us: number): void {
+  const ns = us * 1000;
+  view.setInt32(at, (ns % 2 ** 32) | 0, true);
+  view.setInt32(at + 4, Math.floor(ns / 2 ** 32), true);
 }
 
 /** Writes the key of a client prefix. */

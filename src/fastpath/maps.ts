@@ -1,5 +1,6 @@
 /** The shapes of the kernel's maps that a program's hooks use, and the maps that all programs have in common. */
 import {
+  AWAKE,
   CLIENT_KEY,
   CLIENT_VALUE,
   ENDPOINT_KEY,
@@ -62,5 +63,6 @@ export const commonMaps = (maxFlows: number): MapShape[] => [
     flags: NO_PREALLOC,
     isFresh: true,
   },
+  { name: 'awake', type: ARRAY, key: 4, value: AWAKE, entries: 1, isFresh: true },
   { name: 'totals', type: PERCPU_ARRAY, key: 4, value: 8 * TOTALS.length, entries: 1, isFresh: true },
 ];

@@ -1,6 +1,7 @@
 /** Decides `--fastpath` for this host, and loads the hooks accordingly. */
 import type { Logger } from '../log.js';
 import type { Host } from '../steer/host.js';
+import type { Leg } from '../steer/ruleset.js';
 import { chooseFastpath, describeFastpath, type FastpathChoice } from './choose.js';
 import { KernelPath, unavailable } from './kernel.js';
 import type { HookSet } from './maps.js';
@@ -12,14 +13,19 @@ export interface Carried {
   asked: Fastpath;
   /** The reason why its flows cannot be carried here; '' when they can. */
   against: string;
+  /** The legs of packets that hooks translated and left to the stack. */
+  translated: readonly Leg[];
   hooks: HookSet;
   /** Preference of its filters, among those of other instances. */
   pref: number;
 }
 
 export interface KernelSide {
+  /** The choice: whether decided flows are given to the kernel, and how. */
   how: FastpathChoice['how'];
   why: string;
+  /** How the hooks carry the flows that they have; undefined where no hooks are loaded. */
+  carries?: 'on' | 'stack';
   path?: KernelPath;
 }
 
@@ -28,13 +34,19 @@ export interface KernelSide {
  * @throws FirstackError FSA_FASTPATH_UNAVAILABLE when the operator's choice is not possible
  */
 export async function openKernelPath(program: Carried, host: Host, log: Logger): Promise<KernelSide> {
-  const choice = await chooseFastpath(program.asked, host, program.against, program.hooks.object);
+  const choice = await chooseFastpath(
+    program.asked,
+    host,
+    program.against,
+    program.hooks.object,
+    program.translated,
+  );
   const path = new KernelPath(program.instance, program.pref, program.hooks);
   if (choice.how !== 'off') {
     try {
       await path.load();
       log.info({ fastpath: choice.how, adopting: path.adopting }, describeFastpath(choice));
-      return { how: choice.how, why: choice.why, path };
+      return { how: choice.how, why: choice.why, carries: choice.how, path };
     } catch (error) {
       await path.remove();
       const why = `this kernel refuses: ${(error as Error).message.split('\n').slice(0, 3).join('; ')}`;

@@ -11,9 +11,12 @@ import {
   CLOSING,
   ESTABLISHED,
   FAILED,
+  isClosing,
   OPENING,
   PINNED,
   REQUESTED,
+  RESET_BY_CLIENT,
+  RESET_BY_SERVER,
   SERVER_FIN,
   STANDS_US,
   UNDECIDED,
@@ -21,6 +24,7 @@ import {
 import { type FlowTable, tickOf } from '../flow/table.js';
 import type { Stage } from '../pipeline/batch.js';
 import {
+  AWAKE,
   ENDPOINT_KEY,
   ENDPOINT_VALUE,
   FLOW_KEY,
@@ -44,6 +48,7 @@ import {
   writeEndpoint,
   writeFlow,
   writeFlowKey,
+  writeTimeNs,
 } from './layout.js';
 import { bpf } from './native.js';
 
@@ -52,6 +57,7 @@ export interface PinHandles {
   /** Descriptors of the maps of these names. */
   flows: number;
   endpoints: number;
+  awake: number;
   /** How many packets of a decided flow go through the TUN before it is pinned; 0 for none. */
   after: number;
 }
@@ -63,6 +69,9 @@ const SCANNED = 4096;
 
 /** Reading an empty table costs as much as reading a full one, so it is read in every tenth tick only. */
 const EMPTY_TICKS = 10;
+
+/** How long the hooks regard this thread as awake without a word from it: ten ticks. */
+const AWAKE_US = 1e6;
 
 /** A SYN that the kernel sent and that is not followed within milliseconds is never followed. */
 const UNFOLLOWED_US = 5e6;
@@ -128,6 +137,9 @@ export class Pins {
     this.#carried = new Uint16Array(fds.after > 0 ? flows.capacity : 0);
   }
 
+  /** Whether decided flows may be pinned. The kernel carries on what it has. */
+  allowed = true;
+
   /** Whether flows are pinned after some packets instead of when they are decided. */
   get isLate(): boolean {
     return this.fds.after > 0;
@@ -143,6 +155,7 @@ export class Pins {
 
   /** Queues this flow: the kernel carries it from {@link flush} on. */
   pin(e: FlowEntry, mode: number): void {
+    if (!this.allowed) return;
     if (this.#queued === QUEUE) this.flush();
     const { marks } = this.#flows;
     const n = this.#queued++;
@@ -212,8 +225,18 @@ export class Pins {
     return false;
   };
 
+  /** Tells the hooks that this thread reads the TUN: without it they leave new connections to the stack. */
+  #stayAwake(): void {
+    writeTimeNs(this.#until, 0, this.clock.nowUs + AWAKE_US);
+    bpf.update(this.fds.awake, this.#zero, 4, this.#untilBytes, AWAKE, 1);
+  }
+  readonly #zero = new Uint8Array(4);
+  readonly #untilBytes = new Uint8Array(AWAKE);
+  readonly #until = new DataView(this.#untilBytes.buffer);
+
   /** Runs ten times a second: reads the next part of the kernel's table; an empty table only every tenth time. */
   tick(): void {
+    this.#stayAwake();
     this.flush();
     if (!this.#scanning && !this.#adopting && this.live === 0 && this.#flows.size === 0) {
       this.#spared = (this.#spared + 1) % EMPTY_TICKS;
@@ -279,7 +302,10 @@ export class Pins {
     let state = flows.state[e];
     if ((bits & SEEN_CLIENT_FIN) !== 0) flows.marks[e] |= CLIENT_FIN;
     if ((bits & SEEN_SERVER_FIN) !== 0) flows.marks[e] |= SERVER_FIN;
-    if ((bits & SEEN_RST) !== 0 || (bits & fins) === fins) state = CLOSING;
+    if ((bits & fins) === fins) state = CLOSING;
+    else if ((bits & SEEN_RST) !== 0)
+      state = (bits & SEEN_SERVER_RST) !== 0 ? RESET_BY_SERVER : RESET_BY_CLIENT;
+    else if (isClosing(state)) state = ESTABLISHED;
     else if (state === OPENING && (bits & SEEN_CLIENT_ACK) !== 0) state = ESTABLISHED;
     flows.state[e] = state;
     flows.expiresAt[e] = tickOf(this.clock.nowUs - idleUs(view, at, this.clock.nowUs)) + this.idle[state];
@@ -303,7 +329,7 @@ export class Pins {
     }
     if ((marks[e] & FAILED) !== 0) return;
     const byServer = (bits & SEEN_SERVER_RST) !== 0;
-    const hasEnded = (marks[e] & REQUESTED) !== 0 && state[e] === CLOSING;
+    const hasEnded = (marks[e] & REQUESTED) !== 0 && isClosing(state[e]);
     const stands = asked && sinceAskedUs(view, at, this.clock.nowUs) >= STANDS_US;
     if (!byServer && !hasEnded && !stands) return;
     marks[e] |= FAILED;

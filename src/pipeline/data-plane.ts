@@ -24,11 +24,14 @@ export class DataPlane {
   readonly memory: Memory;
   readonly #gauges: Float64Array;
   readonly #counters: Float64Array;
+  readonly #beats: Float64Array;
   readonly #worker: Worker;
   readonly #options: DataPlaneOptions;
   #names: readonly string[] = [];
   #gaugeNames: readonly string[] = [];
   #loaded: (() => void)[] = [];
+  readonly #asked = new Map<number, (answer: unknown) => void>();
+  #nextQuestion = 0;
   #stopping = false;
   readonly #exited: Promise<void>;
 
@@ -36,16 +39,18 @@ export class DataPlane {
     this.#options = options;
     const counters = new SharedArrayBuffer(MAX_REASONS * 8);
     const gauges = new SharedArrayBuffer(MAX_GAUGES * 8);
+    const beats = new SharedArrayBuffer(8);
     const memory = Object.fromEntries(
       Object.entries(options.memory).map(([name, bytes]) => [name, new SharedArrayBuffer(bytes)]),
     );
     this.#counters = new Float64Array(counters);
     this.#gauges = new Float64Array(gauges);
+    this.#beats = new Float64Array(beats);
     this.memory = wordsOf(memory);
     const { module, tun, holdSlots, kernel } = options;
     const workerData: WorkerStart = {
       ...{ module: module.href, options: options.options, tun, holdSlots, kernel },
-      ...{ counters, gauges, memory },
+      ...{ counters, gauges, memory, beats },
     };
     this.#worker = new Worker(new URL('./worker.js', import.meta.url), { workerData });
     this.#exited = new Promise((resolve) => this.#worker.once('exit', () => resolve()));
@@ -71,6 +76,10 @@ export class DataPlane {
 
   #onMessage(message: FromWorker): void {
     if (message.type === 'loaded') this.#loaded.shift()?.();
+    if (message.type === 'answer') {
+      this.#asked.get(message.id)?.(message.answer);
+      this.#asked.delete(message.id);
+    }
     if (message.type === 'gone' && !this.#stopping)
       this.#options.onFailure(new Error(`the interface ${this.#options.tun.name} no longer exists`));
   }
@@ -83,9 +92,28 @@ export class DataPlane {
     });
   }
 
+  /** Asks the program's data half. Undefined where it answers no questions. */
+  ask(question: unknown): Promise<unknown> {
+    const id = this.#nextQuestion++;
+    return new Promise((resolve) => {
+      this.#asked.set(id, resolve);
+      this.#post({ type: 'ask', id, question });
+    });
+  }
+
+  /** Whether decided flows may be given to the kernel from now on. */
+  allowPinning(allowed: boolean): void {
+    this.#post({ type: 'pinning', allowed });
+  }
+
   /** Counters by name, as of now; zeros included. */
   counters(): Record<string, number> {
     return Object.fromEntries(this.#names.map((name, i) => [name, this.#counters[i]]));
+  }
+
+  /** Ticks of the thread so far, ten a second. */
+  get beats(): number {
+    return this.#beats[0];
   }
 
   /** A gauge as of now; 0 where the program has no gauge of this name. */

@@ -20,15 +20,24 @@ export interface WorkerStart {
   holdSlots: number;
   counters: SharedArrayBuffer;
   gauges: SharedArrayBuffer;
+  /** One double that the thread raises with each tick. */
+  beats: SharedArrayBuffer;
   memory: Readonly<Record<string, SharedArrayBuffer>>;
   kernel?: KernelHandles;
 }
 
-export type ToWorker = { type: 'load'; snapshot: unknown; mtu: number } | { type: 'stop' };
+export type ToWorker =
+  | { type: 'load'; snapshot: unknown; mtu: number }
+  /** Whether decided flows may be given to the kernel from now on. */
+  | { type: 'pinning'; allowed: boolean }
+  /** A question to the program's {@link Pipeline.ask}. */
+  | { type: 'ask'; id: number; question: unknown }
+  | { type: 'stop' };
 
 export type FromWorker =
   | { type: 'ready'; reasons: readonly string[]; gauges: readonly string[] }
   | { type: 'loaded' }
+  | { type: 'answer'; id: number; answer: unknown }
   | { type: 'gone' };
 
 /** Shared memory as the words that both sides read. */

@@ -33,6 +33,10 @@ export interface Pipeline<Snapshot> {
   readonly gauges: readonly string[];
   /** Takes over the control plane's latest snapshot. May allocate. */
   load(snapshot: Snapshot): void;
+  /** Whether decided flows may be given to the kernel from now on; flows that it has are carried on. */
+  allowPinning?(allowed: boolean): void;
+  /** Answers an operator's question between two batches of packets. May allocate; takes a few milliseconds at the most. */
+  ask?(question: unknown): unknown;
   /** Runs ten times a second: expiry and gauges. */
   tick(): void;
   /** Runs every few milliseconds, for a pipeline that must follow events that arrive without a packet. */

@@ -65,7 +65,9 @@ device.onReadable(() => {
   if (hold.size > 0) arm(hold.nextDueUs);
 });
 
+const beats = new Float64Array(start.beats);
 const ticking = setInterval(() => {
+  beats[0] += 1;
   clock.update();
   pipeline.tick();
 }, TICK_MS);
@@ -91,6 +93,10 @@ port.on('message', (message: ToWorker) => {
     if (tun.mtu !== message.mtu) tun.mtu = message.mtu;
     pipeline.load(message.snapshot);
     send({ type: 'loaded' });
+  } else if (message.type === 'pinning') {
+    pipeline.allowPinning?.(message.allowed);
+  } else if (message.type === 'ask') {
+    send({ type: 'answer', id: message.id, answer: pipeline.ask?.(message.question) });
   } else {
     stop();
     port.close();

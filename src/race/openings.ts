@@ -4,7 +4,7 @@
  * has died renews none, and then SYNs come to the TUN again.
  */
 
-import { FLOW_KEY, flowKey, readFlowKey, word64 } from '../fastpath/layout.js';
+import { FLOW_KEY, flowKey, readFlowKey, word64, writeTimeNs } from '../fastpath/layout.js';
 import { bpf } from '../fastpath/native.js';
 import type { CandidateNumber } from '../flow/numbers.js';
 import type { FlowTable } from '../flow/table.js';
@@ -107,9 +107,7 @@ export class Openings {
     const view = this.#valueView;
     view.setInt32(winner.target + 8, V4_MAPPED);
     view.setInt32(winner.target + 12, target);
-    const untilNs = (nowUs + LEASE_US) * 1000;
-    view.setInt32(winner.untilNs, (untilNs % 2 ** 32) | 0, true);
-    view.setInt32(winner.untilNs + 4, Math.floor(untilNs / 2 ** 32), true);
+    writeTimeNs(view, winner.untilNs, nowUs + LEASE_US);
     view.setInt32(winner.candidate, candidate, true);
     view.setUint16(winner.port, targetPort);
     bpf.update(this.fds.winners, this.#key, FLOW_KEY, this.#value, winner.stride, 1);

@@ -2,7 +2,6 @@
  * Applies a {@link Steering}, records it under the run directory, and removes it again: on stop, or at the next start
  * of an instance that was killed.
  */
-import { execFile } from 'node:child_process';
 import {
   existsSync,
   mkdirSync,
@@ -13,7 +12,6 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
-import { promisify } from 'node:util';
 import { FirstackError } from '../errors.js';
 import {
   markOf,
@@ -34,12 +32,13 @@ import {
   tableName,
   tunSysctls,
 } from './plan.js';
+import { type Deviation, deviationsOf, listTable } from './standing.js';
+import { attempt, command, readSysctl, writeSysctl } from './tools.js';
 
-const run = promisify(execFile);
 export const RUN_DIRECTORY = process.env.FIRSTACK_RUN_DIR ?? '/run/firstack';
 
 /** The record that is needed to remove a steering. */
-interface Applied {
+export interface Applied {
   pid: number;
   /** The process's start time, so that another process with a reused pid is not taken for it. */
   started: string;
@@ -66,6 +65,10 @@ export class Steerer {
   #nft = '';
   #routes = '';
   #hopsText = '';
+  #steering: Steering | undefined;
+  /** The instance's tables as the kernel listed them after they were loaded. */
+  readonly #baselines = new Map<string, string>();
+  #mayHaveChanged = false;
   /** The servers of a killed predecessor, because existing connections still use their numbers. */
   #left: Hops | undefined;
 
@@ -96,15 +99,59 @@ export class Steerer {
   async apply(steering: Steering): Promise<void> {
     if (this.#applied === undefined) await this.#begin(steering);
     else if (routeArguments(steering).join() !== this.#routes) await this.#route(steering);
+    this.#applySysctls(steering.sysctls);
     await this.#applyHops(steering.instance, steering.nextHops);
     const text = nftText(steering);
-    if (text === this.#nft) return;
+    if (text !== this.#nft) await this.#loadTable(text);
+    this.#steering = steering;
+  }
+
+  async #loadTable(text: string): Promise<void> {
     await command('nft', ['-f', '-'], text);
     this.#nft = text;
+    this.#baselines.delete(tableName(this.instance));
+  }
+
+  /** Notes that another program changed nftables rules: the next look compares every table. */
+  suspectTables(): void {
+    this.#mayHaveChanged = true;
+  }
+
+  /** What does not stand as it was applied. */
+  async deviations(): Promise<Deviation[]> {
+    const s = this.#steering;
+    if (s === undefined || this.#applied === undefined) return [];
+    const tables = await this.#tableDeviations(s);
+    return [...tables, ...(await deviationsOf(s, this.#applied.hops?.numbers ?? {}))];
+  }
+
+  async #tableDeviations(s: Steering): Promise<Deviation[]> {
+    const tables = [[tableName(s.instance), () => this.#loadTable(this.#nft)] as const];
+    if (s.nextHops !== undefined)
+      tables.push([nextHopsTable(s.instance), () => this.#loadHops(this.#hopsText)]);
+    const suspected = this.#mayHaveChanged;
+    this.#mayHaveChanged = false;
+    const out: Deviation[] = [];
+    for (const [name, load] of tables) {
+      let listed = await listTable(name);
+      const before = this.#baselines.get(name);
+      if (before === undefined && listed !== '') {
+        // It may have been changed between its loading and this first look: then it is loaded once more.
+        if (suspected) {
+          await load();
+          listed = await listTable(name);
+        }
+        this.#baselines.set(name, listed);
+      } else if (listed === '' || listed !== before)
+        out.push({
+          ...{ what: 'table', subject: `nftables table inet ${name}`, repair: load },
+          detail: listed === '' ? 'was removed' : 'was changed',
+        });
+    }
+    return out;
   }
 
   async #begin(s: Steering): Promise<void> {
-    const sysctls = s.sysctls.map(({ key }) => ({ key, before: readSysctl(key) }));
     this.#applied = {
       pid: process.pid,
       started: startTime(process.pid),
@@ -117,13 +164,13 @@ export class Steerer {
       tunnelTable: s.tunnelTable,
       priority: s.priority,
       movedLocal: s.beforeLocal,
-      sysctls,
+      sysctls: [],
       hops: this.#left,
     };
     this.#left = undefined;
     this.#write(this.#applied);
     try {
-      for (const { key, value } of tunSysctls(s.tun).concat(s.sysctls)) writeSysctl(key, value);
+      for (const { key, value } of tunSysctls(s.tun)) writeSysctl(key, value);
       await command('ip', ['link', 'set', 'dev', s.tun, 'addrgenmode', 'none']);
       await command('ip', ['address', 'replace', TUN_ADDRESS, 'dev', s.tun, 'scope', 'link']);
       await command('ip', ['link', 'set', 'dev', s.tun, 'up']);
@@ -139,6 +186,20 @@ export class Steerer {
       await this.remove();
       throw error;
     }
+  }
+
+  /** Settings may be needed only once a service is known; each one's former value is on record before it is changed. */
+  #applySysctls(wanted: Steering['sysctls']): void {
+    const a = this.#applied!;
+    const isWanted = (key: string): boolean => wanted.some((w) => w.key === key);
+    const gone = a.sysctls.filter(({ key }) => !isWanted(key));
+    const fresh = wanted.filter((w) => !a.sysctls.some(({ key }) => key === w.key));
+    if (gone.length === 0 && fresh.length === 0) return;
+    restoreSysctls(gone);
+    const added = fresh.map(({ key }) => ({ key, before: readSysctl(key) }));
+    a.sysctls = [...a.sysctls.filter(({ key }) => isWanted(key)), ...added];
+    this.#write(a);
+    for (const { key, value } of fresh) writeSysctl(key, value);
   }
 
   /** Servers keep their numbers. A removed server keeps its number too, because existing connections use it. */
@@ -164,14 +225,19 @@ export class Steerer {
       await command('ip', ['rule', 'add', ...rule]);
     }
     const text = nextHopsText(instance, n, new Map(Object.entries(numbers)));
-    if (text === this.#hopsText) return;
+    if (text !== this.#hopsText) await this.#loadHops(text);
+  }
+
+  async #loadHops(text: string): Promise<void> {
+    const name = nextHopsTable(this.instance);
     // A table of another size cannot be changed. It is made anew, which loses its remembered connections; README.md
     // says so.
     if (!(await this.#load(text))) {
-      await attempt('nft', ['delete', 'table', 'inet', nextHopsTable(instance)]);
+      await attempt('nft', ['delete', 'table', 'inet', name]);
       await command('nft', ['-f', '-'], text);
     }
     this.#hopsText = text;
+    this.#baselines.delete(name);
   }
 
   /**
@@ -230,40 +296,51 @@ export class Steerer {
       await attempt('ip', ['rule', 'add', 'pref', '0', 'lookup', 'local']);
       await attempt('ip', ['rule', 'del', 'pref', String(LOCAL_RULE_MOVED), 'lookup', 'local']);
     }
-    for (const { key, before } of a.sysctls) {
-      try {
-        writeSysctl(key, before);
-      } catch {
-        // The interface to which the setting belonged no longer exists.
-      }
-    }
+    restoreSysctls(a.sysctls);
     await this.#removeHops(a.hops);
     forgetRecord(this.instance, 'steering.json');
     this.#applied = undefined;
     this.#nft = '';
     this.#hopsText = '';
+    this.#steering = undefined;
+    this.#baselines.clear();
   }
 
   #othersMovedLocal(namespace: number): boolean {
     if (!existsSync(RUN_DIRECTORY)) return false;
     return readdirSync(RUN_DIRECTORY).some((name) => {
       if (name === this.instance) return false;
-      const other = new Steerer(name).#read();
+      const other = readRecord(name);
       return other?.movedLocal === true && other.namespace === namespace && isAlive(other.pid, other.started);
     });
   }
 
   #read(): Applied | undefined {
-    try {
-      return JSON.parse(readFileSync(`${this.#directory}/steering.json`, 'utf8')) as Applied;
-    } catch {
-      return undefined;
-    }
+    return readRecord(this.instance);
   }
 
   #write(applied: Applied): void {
     mkdirSync(this.#directory, { recursive: true, mode: 0o755 });
     writeFileSync(`${this.#directory}/steering.json`, JSON.stringify(applied));
+  }
+}
+
+/** The record of an instance, running or killed. */
+export function readRecord(instance: string): Applied | undefined {
+  try {
+    return JSON.parse(readFileSync(`${RUN_DIRECTORY}/${instance}/steering.json`, 'utf8')) as Applied;
+  } catch {
+    return undefined;
+  }
+}
+
+function restoreSysctls(sysctls: Applied['sysctls']): void {
+  for (const { key, before } of sysctls) {
+    try {
+      writeSysctl(key, before);
+    } catch {
+      // The interface to which the setting belonged no longer exists.
+    }
   }
 }
 
@@ -286,7 +363,7 @@ export function forgetRecord(instance: string, file: string): void {
   if (existsSync(directory) && readdirSync(directory).length === 0) rmdirSync(directory);
 }
 
-function ownNamespace(): number {
+export function ownNamespace(): number {
   return statSync('/proc/self/ns/net').ino;
 }
 
@@ -304,57 +381,11 @@ export function isAlive(pid: number, started: string): boolean {
   return started !== '' && startTime(pid) === started;
 }
 
-const sysctlPath = (key: string): string => `/proc/sys/${splitSysctl(key).join('/')}`;
-
-/** Splits net.ipv4.conf.IFACE.name, where IFACE may itself contain dots (a VLAN). */
-function splitSysctl(key: string): string[] {
-  const match = /^(net)\.(ipv4|ipv6)\.(conf)\.(.+)\.([^.]+)$/.exec(key);
-  return match === null ? key.split('.') : match.slice(1);
-}
-
-export function readSysctl(key: string): string {
-  return readFileSync(sysctlPath(key), 'utf8').trim();
-}
-
-function writeSysctl(key: string, value: string): void {
-  try {
-    writeFileSync(sysctlPath(key), value);
-  } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code;
-    if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS')
-      throw new FirstackError('FSA_PERMISSION', `no permission to set ${key}`);
-    throw error;
-  }
-}
-
 async function hasRule(pref: string, table: string): Promise<boolean> {
-  const { stdout } = await run('ip', ['-j', 'rule', 'show']);
-  const rules = JSON.parse(stdout) as { priority: number; table?: string; fwmark?: string }[];
+  const rules = JSON.parse(await command('ip', ['-j', 'rule', 'show'])) as {
+    priority: number;
+    table?: string;
+    fwmark?: string;
+  }[];
   return rules.some((r) => String(r.priority) === pref && r.table === table && r.fwmark === undefined);
-}
-
-/** Runs a tool; its own message becomes the error. */
-export async function command(tool: string, args: string[], input?: string): Promise<string> {
-  const child = run(tool, args, { maxBuffer: 64 << 20 });
-  if (input !== undefined) child.child.stdin?.end(input);
-  try {
-    return (await child).stdout;
-  } catch (error) {
-    const e = error as NodeJS.ErrnoException & { stderr?: string };
-    if (e.code === 'ENOENT')
-      throw new FirstackError('FSA_TOOL_MISSING', `the program '${tool}' is not installed`);
-    const said = (e.stderr ?? e.message).trim();
-    if (/not permitted|permission denied/i.test(said))
-      throw new FirstackError('FSA_PERMISSION', `${tool}: ${said.split('\n')[0]}`);
-    throw new Error(`${tool} ${args.join(' ')}: ${said}`);
-  }
-}
-
-export async function attempt(tool: string, args: string[]): Promise<boolean> {
-  try {
-    await run(tool, args);
-    return true;
-  } catch {
-    return false;
-  }
 }

@@ -1,9 +1,10 @@
 /** The state of this host before a role changes anything, and the checks of `--check`. */
 import { readFileSync } from 'node:fs';
-import { FirstackError, type Problem } from '../errors.js';
+import { type ErrorCode, FirstackError, type Problem } from '../errors.js';
 import { overlaps, type Prefix, parsePrefix } from '../wire/address.js';
-import { command, readSysctl } from './apply.js';
+import { readLegacy } from './legacy.js';
 import { forwardDrops, type Leg, masquerades, parseRuleset, type Ruleset } from './ruleset.js';
+import { command, readSysctl } from './tools.js';
 
 export interface HostInterface {
   name: string;
@@ -13,6 +14,8 @@ export interface HostInterface {
   addresses: string[];
   /** The same addresses with their prefix lengths, as `a.b.c.d/n`. */
   networks: string[];
+  /** Set where an operator or a program has set the interface down. */
+  isDown?: boolean;
 }
 
 export interface Host {
@@ -28,6 +31,7 @@ export async function inspectHost(): Promise<Host> {
     ifname: string;
     mtu: number;
     link_type: string;
+    flags: string[];
     addr_info: { family: string; local: string; prefixlen: number }[];
   }[];
   return {
@@ -37,9 +41,23 @@ export async function inspectHost(): Promise<Host> {
       ethernet: l.link_type === 'ether',
       addresses: l.addr_info.filter((a) => a.family === 'inet').map((a) => a.local),
       networks: l.addr_info.filter((a) => a.family === 'inet').map((a) => `${a.local}/${a.prefixlen}`),
+      ...(l.flags.includes('UP') ? {} : { isDown: true }),
     })),
     forwarding: readSysctl('net.ipv4.ip_forward') === '1',
-    ruleset: parseRuleset(await command('nft', ['-j', 'list', 'ruleset'])),
+    // Without the elements of named sets, which may be tens of thousands; what they match is unknown then.
+    ruleset: withoutOwn(
+      parseRuleset(await command('nft', ['-j', '-t', 'list', 'ruleset'])),
+      await readLegacy(),
+    ),
+  };
+}
+
+/** The rules of other software. */
+function withoutOwn({ chains, rules }: Ruleset, legacy: Ruleset): Ruleset {
+  const isOthers = ({ table }: { table: string }): boolean => !table.startsWith('firstack_');
+  return {
+    chains: [...chains.filter(isOthers), ...legacy.chains],
+    rules: [...rules.filter(isOthers), ...legacy.rules],
   };
 }
 
@@ -54,12 +72,36 @@ function requireNetAdmin(): void {
     );
 }
 
+/** Problems of the host, as opposed to those of a file or a record. */
+const OF_HOST: readonly ErrorCode[] = [
+  'FSA_INTERFACE_MISSING',
+  'FSA_INTERFACE_DOWN',
+  'FSA_ADDRESS_NOT_LOCAL',
+  'FSA_FORWARDING_OFF',
+  'FSA_FORWARD_DROPS',
+  'FSA_MASQUERADE',
+  'FSA_SERVER_NOT_ADJACENT',
+];
+
+/** Whether a problem is one of the host. */
+export const isOfHost = (code: ErrorCode): boolean => OF_HOST.includes(code);
+
 export function checkInterfaces(host: Host, names: readonly string[], key: string): Problem[] {
   return names
     .filter((name) => !host.interfaces.some((i) => i.name === name))
     .map((name) => ({
       code: 'FSA_INTERFACE_MISSING',
       message: `${key}: there is no interface '${name}' (there are: ${host.interfaces.map((i) => i.name).join(', ')})`,
+    }));
+}
+
+/** Of a running role: at its start an interface may still be down. */
+export function checkInterfacesUp(host: Host, names: readonly string[], key: string): Problem[] {
+  return host.interfaces
+    .filter((i) => i.isDown === true && names.includes(i.name))
+    .map(({ name }) => ({
+      code: 'FSA_INTERFACE_DOWN',
+      message: `${key}: interface '${name}' is down, and its routes are gone (ip link set ${name} up)`,
     }));
 }
 
@@ -76,14 +118,26 @@ export function checkForwarding(host: Host): Problem[] {
 }
 
 export function checkForwardChains(host: Host, legs: readonly Leg[]): Problem[] {
-  const said = new Map<string, string>();
-  for (const leg of legs)
-    for (const drop of forwardDrops(host.ruleset, leg))
-      if (!said.has(drop)) said.set(drop, `${leg.iif} → ${leg.oif}`);
-  return [...said].map(([drop, leg]) => ({
+  return droppedLegs(host, legs).map(({ chain, reason, legs: dropped, remedies }) => ({
     code: 'FSA_FORWARD_DROPS',
-    message: `the forward chain ${drop}, so ${leg} would not pass (accept untracked packets from and to the role's TUN)`,
+    message: `the forward chain ${chain}: ${reason}, so ${dropped.join(', ')} would not pass (${remedies.join('; ')})`,
   }));
+}
+
+/** By chain: the legs that it would drop, and the commands that let them pass. */
+export function droppedLegs(
+  host: Host,
+  legs: readonly Leg[],
+): { chain: string; reason: string; legs: string[]; remedies: string[] }[] {
+  const said = new Map<string, { chain: string; reason: string; legs: string[]; remedies: string[] }>();
+  for (const leg of legs)
+    for (const { chain, reason, remedy } of forwardDrops(host.ruleset, leg)) {
+      const known = said.get(chain) ?? { chain, reason, legs: [], remedies: [] };
+      known.legs.push(`${leg.iif} → ${leg.oif}`);
+      known.remedies.push(remedy);
+      said.set(chain, known);
+    }
+  return [...said.values()];
 }
 
 export function checkMasquerade(host: Host, wan: readonly string[], clients: readonly Prefix[]): Problem[] {

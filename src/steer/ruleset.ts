@@ -8,10 +8,12 @@ import { overlaps, type Prefix, parsePrefix } from '../wire/address.js';
 export interface Leg {
   iif: string;
   oif: string;
+  /** Whether packets of others pass it too: then only untracked ones are to be let through. */
+  isShared?: boolean;
 }
 
-type Json = Record<string, unknown>;
-interface Chain {
+export type Json = Record<string, unknown>;
+export interface Chain {
   family: string;
   table: string;
   name: string;
@@ -19,10 +21,12 @@ interface Chain {
   hook?: string;
   policy?: string;
 }
-interface Rule {
+export interface Rule {
   family: string;
   table: string;
   chain: string;
+  /** The kernel's number of the rule; absent for iptables-legacy. */
+  handle?: number;
   expr: Json[];
 }
 
@@ -41,15 +45,47 @@ export function parseRuleset(json: string): Ruleset {
 
 const carriesIpv4 = (c: Chain): boolean => c.family === 'inet' || c.family === 'ip';
 
-/** The forward chains that would drop a packet on this leg, as `table chain: reason`. */
-export function forwardDrops(ruleset: Ruleset, leg: Leg): string[] {
+/** A forward chain that would drop a packet. */
+export interface Drop {
+  /** `FAMILY TABLE CHAIN` */
+  chain: string;
+  reason: string;
+  /** The command that adds a rule that lets the leg pass: behind every rule that blocks somebody in particular. */
+  remedy: string;
+}
+
+/** The forward chains that would drop a packet on this leg. */
+export function forwardDrops(ruleset: Ruleset, leg: Leg): Drop[] {
   return ruleset.chains
     .filter((c) => carriesIpv4(c) && c.hook === 'forward' && c.type === 'filter')
     .flatMap((c) => {
       const verdict =
-        walk(ruleset, c, c.name, leg, 0) ?? (c.policy === 'drop' ? 'its policy is drop' : 'accept');
-      return verdict === 'accept' ? [] : [`${c.family} ${c.table} ${c.name}: ${verdict}`];
+        walk(ruleset, c, c.name, leg, 0) ??
+        (c.policy === 'drop' ? { reason: 'its policy is drop' } : 'accept');
+      const chain = `${c.family} ${c.table} ${c.name}`;
+      return verdict === 'accept'
+        ? []
+        : [{ chain, reason: verdict.reason, remedy: remedyFor(ruleset, c, leg, verdict.rule) }];
     });
+}
+
+/**
+ * Just before the rule that drops, or at the end of a chain whose policy does: so what the operator blocks in
+ * particular stays blocked.
+ */
+function remedyFor(ruleset: Ruleset, c: Chain, leg: Leg, rule: Rule | undefined): string {
+  const { iif, oif, isShared } = leg;
+  const chain = rule?.chain ?? c.name;
+  if (c.table.endsWith('(iptables-legacy)')) {
+    const kind = c.table.split(' ')[0];
+    const before = ruleset.rules.filter((r) => r.table === c.table && r.chain === chain);
+    const where = rule === undefined ? `-A ${chain}` : `-I ${chain} ${before.indexOf(rule) + 1}`;
+    const which = isShared === true ? ' -m conntrack --ctstate UNTRACKED' : '';
+    return `iptables-legacy -t ${kind} ${where} -i ${iif} -o ${oif}${which} -j ACCEPT`;
+  }
+  const which = isShared === true ? ' ct state untracked' : '';
+  const [verb, handle] = rule === undefined ? ['add', ''] : ['insert', ` handle ${rule.handle}`];
+  return `nft ${verb} rule ${c.family} ${c.table} ${chain}${handle} iifname "${iif}" oifname "${oif}"${which} accept`;
 }
 
 /**
@@ -70,7 +106,8 @@ export function masquerades(ruleset: Ruleset, oif: string, clients?: readonly Pr
       if (depth >= 16 || r.chain !== name || r.table !== base.table || r.family !== base.family) continue;
       if (r.expr.some((e) => matches(e, { iif: '', oif }) === false || isOfOthers(e, clients))) continue;
       for (const e of r.expr) {
-        if ('masquerade' in e || 'snat' in e) out.push(`${r.family} ${r.table} ${r.chain}`);
+        if ('masquerade' in e || 'snat' in e || isTarget(e, 'MASQUERADE', 'SNAT'))
+          out.push(`${r.family} ${r.table} ${r.chain}`);
         const next = (e.jump ?? e.goto) as { target: string } | undefined;
         if (next !== undefined) collect(base, next.target, depth + 1);
       }
@@ -94,8 +131,20 @@ function isOfOthers(e: Json, clients: readonly Prefix[] | undefined): boolean {
   });
 }
 
+/** Why a packet is dropped, and by which rule. */
+interface Dropping {
+  reason: string;
+  rule?: Rule;
+}
+
 /** 'accept', a reason to drop, or undefined when the chain decides nothing. */
-function walk(ruleset: Ruleset, base: Chain, name: string, leg: Leg, depth: number): string | undefined {
+function walk(
+  ruleset: Ruleset,
+  base: Chain,
+  name: string,
+  leg: Leg,
+  depth: number,
+): 'accept' | Dropping | undefined {
   if (depth > 16) return undefined;
   for (const r of ruleset.rules) {
     if (r.chain !== name || r.table !== base.table || r.family !== base.family) continue;
@@ -104,8 +153,8 @@ function walk(ruleset: Ruleset, base: Chain, name: string, leg: Leg, depth: numb
     const certain = !held.includes(undefined);
     for (const e of r.expr) {
       if ('accept' in e && certain) return 'accept';
-      if (('drop' in e || 'reject' in e) && certain)
-        return `a rule in ${name} drops everything from ${leg.iif} to ${leg.oif}`;
+      if (('drop' in e || 'reject' in e || isTarget(e, 'REJECT')) && certain)
+        return { reason: `a rule in ${name} drops everything from ${leg.iif} to ${leg.oif}`, rule: r };
       if ('return' in e && certain) return undefined;
       const next = (e.jump ?? e.goto) as { target: string } | undefined;
       // A jump that is certain to be taken counts with the verdict that its chain is certain to give.
@@ -114,7 +163,7 @@ function walk(ruleset: Ruleset, base: Chain, name: string, leg: Leg, depth: numb
         if (verdict !== undefined || 'goto' in e) return verdict;
       }
       const mapped = verdictMap(e);
-      if (mapped !== undefined) return mapped;
+      if (mapped !== undefined) return mapped === 'accept' ? mapped : { reason: mapped, rule: r };
     }
   }
   return undefined;
@@ -143,9 +192,22 @@ const STATEMENTS = [
   'vmap',
 ];
 
+/** Whether an expression is one of these targets of iptables. */
+function isTarget(e: Json, ...names: string[]): boolean {
+  const xt = e.xt as { type: string; name: string } | undefined;
+  return xt?.type === 'target' && names.includes(xt.name);
+}
+
+/** A target is a statement, and a comment is true; every other match of iptables is unknown in nft's JSON. */
+function matchesXt(e: Json): boolean | undefined {
+  const { type, name } = e.xt as { type: string; name: string };
+  return type === 'target' || name === 'comment' ? true : undefined;
+}
+
 /** Whether an expression is true for a role's packet on this leg; statements are always true. */
 function matches(e: Json, leg: Leg): boolean | undefined {
   const match = e.match as { op: string; left: Json; right: unknown } | undefined;
+  if ('xt' in e) return matchesXt(e);
   if (match === undefined) return STATEMENTS.some((s) => s in e) ? true : undefined;
   const meta = (match.left.meta as { key: string } | undefined)?.key;
   const ct = (match.left.ct as { key: string } | undefined)?.key;

@@ -177,7 +177,7 @@ describe('the host', () => {
         ['sysctl', '-qw', 'net.ipv4.ip_forward=1'],
         () => refused(host, same),
       );
-      expectOne(o, 78, 'FSA_FORWARDING_OFF', /ip_forward/);
+      expectOne(o, 69, 'FSA_FORWARDING_OFF', /ip_forward/);
     }
   });
 
@@ -187,7 +187,7 @@ describe('the host', () => {
     const o = await withHost('gateway', ['nft', table], ['nft', 'delete table ip fw'], () =>
       refused('gateway', same),
     );
-    expectOne(o, 78, 'FSA_FORWARD_DROPS', /ip fw forward: its policy is drop/);
+    expectOne(o, 69, 'FSA_FORWARD_DROPS', /ip fw forward: its policy is drop/);
   });
 
   it("a forward chain that lets a role's packets pass is accepted", async () => {
@@ -206,28 +206,28 @@ describe('the host', () => {
     const o = await withHost('gateway', ['nft', table], ['nft', 'delete table ip nat'], () =>
       refused('gateway', same),
     );
-    expectOne(o, 78, 'FSA_MASQUERADE', /ip nat post translates sources on wan0/);
+    expectOne(o, 69, 'FSA_MASQUERADE', /ip nat post translates sources on wan0/);
   });
 
   it('a missing interface', async () => {
     const o = await refused('gateway', (f) => {
       f.wan = ['eth7'];
     });
-    expectOne(o, 78, 'FSA_INTERFACE_MISSING', /wan: there is no interface 'eth7' \(there are: .*wan0/);
+    expectOne(o, 69, 'FSA_INTERFACE_MISSING', /wan: there is no interface 'eth7' \(there are: .*wan0/);
   });
 
   it('an address that is not its own', async () => {
     const o = await refused('r1', (f) => {
       f.address = '198.18.99.9';
     });
-    expectOne(o, 78, 'FSA_ADDRESS_NOT_LOCAL', /198\.18\.99\.9 is not an address of this host/);
+    expectOne(o, 69, 'FSA_ADDRESS_NOT_LOCAL', /198\.18\.99\.9 is not an address of this host/);
   });
 
   it('a server that is not adjacent', async () => {
     const o = await refused('origin', (f) => {
       (f.services as { servers?: object[] }[])[0].servers = [{ address: '198.18.99.9' }];
     });
-    expectOne(o, 78, 'FSA_SERVER_NOT_ADJACENT', /server 198\.18\.99\.9 is on no network of lan0/);
+    expectOne(o, 69, 'FSA_SERVER_NOT_ADJACENT', /server 198\.18\.99\.9 is on no network of lan0/);
   });
 
   it('contradictory servers', async () => {
@@ -278,7 +278,7 @@ describe('the registry', () => {
       // A second process of a running instance.
       const twice = await lab.exec('r2', lab.roles.argv('r2'), { timeoutMs: 20_000 });
       expect(twice.stderr.trim()).toMatch(/^FSA_INSTANCE_RUNNING: /);
-      expect(twice.status).toBe(78);
+      expect(twice.status).toBe(69);
       // The prefixes of another gateway.
       const file = fileOf('gateway');
       file.tag = { ...(file.tag as File), gatewayId: 1 };

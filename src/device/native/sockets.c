@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // Asks the kernel for the TCP connections of this network namespace by state (sock_diag(7)). /proc/net/tcp would list
-// those in TIME-WAIT too, which are tens of thousands.
+// those in TIME-WAIT too, which are tens of thousands. And hears what changes in it (netlink(7)).
 #define _GNU_SOURCE
 #define NAPI_VERSION 8
 #include "sockets.h"
@@ -70,5 +70,23 @@ napi_value count_sockets(napi_env env, napi_callback_info info) {
   free(buffer);
   if (error != 0) return fail(env, error, "NETLINK_SOCK_DIAG");
   napi_create_int32(env, count, &result);
+  return result;
+}
+
+// openNetlink(protocol, groups) -> fd: a non-blocking socket that hears these multicast groups (one bit each).
+napi_value open_netlink(napi_env env, napi_callback_info info) {
+  napi_value args[2], result;
+  int32_t protocol, groups;
+  if (!arguments(env, info, 2, args) || !int_argument(env, args[0], &protocol) || !int_argument(env, args[1], &groups))
+    return NULL;
+  int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol);
+  if (fd < 0) return fail(env, errno, "netlink");
+  struct sockaddr_nl here = {.nl_family = AF_NETLINK, .nl_groups = (uint32_t)groups};
+  if (bind(fd, (struct sockaddr *)&here, sizeof here) < 0) {
+    int error = errno;
+    close(fd);
+    return fail(env, error, "netlink groups");
+  }
+  napi_create_int32(env, fd, &result);
   return result;
 }

@@ -81,7 +81,7 @@ struct settings {
 };
 enum { FORWARD_BY_STACK = 1 };
 
-enum { OUT_PACKETS, OUT_BYTES, IN_PACKETS, IN_BYTES, LEFT_TTL, LEFT_ROUTE, LEFT_MTU, LEFT_ECN, TO_TUN, FROM_TUN, TOTALS };
+enum { OUT_PACKETS, OUT_BYTES, IN_PACKETS, IN_BYTES, LEFT_TTL, LEFT_ROUTE, LEFT_MTU, LEFT_ECN, TO_TUN, FROM_TUN, LEFT_LATE, TOTALS };
 struct totals { __u64 of[TOTALS]; };
 
 // The next hop that the host's routes gave for packets from `source` to `destination`.
@@ -133,6 +133,14 @@ struct {
   __type(key, __u32);
   __type(value, struct settings);
 } settings SEC(".maps");
+
+// Until when the TUN's reader is regarded as awake: it renews this ten times a second.
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, __u64);
+} awake SEC(".maps");
 
 struct {
   __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

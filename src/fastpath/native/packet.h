@@ -103,6 +103,11 @@ static __always_inline void note(struct __sk_buff *skb, struct flow *f, const st
   if (f->last != now) f->last = now;
   __u8 seen = f->seen;
   if (p->flags & FIN) seen |= client ? CLIENT_FIN : SERVER_FIN;
+  // A side that goes on after its own RST has not sent it, or its peer refused it (`flow/states.ts`).
+  if ((seen & ANY_RST) && !(p->flags & RST) && client == !(seen & SERVER_RST)) {
+    seen &= ~(ANY_RST | SERVER_RST);
+    __sync_fetch_and_and(&f->word, ~SEEN(ANY_RST | SERVER_RST));
+  }
   if (p->flags & RST) seen |= client ? ANY_RST : seen & ANY_RST ? 0 : ANY_RST | SERVER_RST;
   if (client && (p->flags & ACK)) seen |= CLIENT_ACK;
   bool data = p->total > p->header;
@@ -270,6 +275,22 @@ static __always_inline int forward(struct __sk_buff *skb, __u32 l2, int found, c
 static __always_inline int by_stack(struct __sk_buff *skb, const struct settings *how) {
   skb->mark = (skb->mark & ~how->mask) | how->mark;
   return TC_ACT_OK;
+}
+
+// Whether the TUN's reader is late: its process is stuck, or has died.
+static __always_inline bool is_late(void) {
+  __u32 zero = 0;
+  __u64 *until = bpf_map_lookup_elem(&awake, &zero);
+  return !until || *until < bpf_ktime_get_ns();
+}
+
+// Leaves a packet to the stack, past the rules that would steer it to the TUN of a reader that is late.
+static __always_inline int past_tun(struct __sk_buff *skb) {
+  struct settings *how = configuration();
+  if (!how) return LEFT;
+  skb->mark = (skb->mark & ~how->mask) | how->mark;
+  count(LEFT_LATE, 1);
+  return LEFT;
 }
 
 // Defines a hook twice: for interfaces with an Ethernet header and for those without (a tunnel, WireGuard).

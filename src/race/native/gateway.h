@@ -27,7 +27,8 @@ static __always_inline int gateway_syn(struct __sk_buff *skb, __u32 l2, const st
   if (!w || w->until_ns < bpf_ktime_get_ns() || races_again(p->seq)) return LEFT;
   struct settings *how = configuration();
   struct tickets *t = bpf_map_lookup_elem(&tickets, &zero);
-  if (!how || !t || t->head - t->done >= OPENINGS - 64) return LEFT;
+  // The host's own rules see a SYN as the client sent it, before anything is translated.
+  if (!how || (how->flags & FORWARD_BY_STACK) || !t || t->head - t->done >= OPENINGS - 64) return LEFT;
   key.client_port = p->sport;
   key.client.word[3] = p->saddr;
   struct flow *before = bpf_map_lookup_elem(&flows, &key);
@@ -35,7 +36,6 @@ static __always_inline int gateway_syn(struct __sk_buff *skb, __u32 l2, const st
   if (before && !(before->seen & ANY_RST) && (before->seen & fins) != fins) return LEFT;
   __u32 length = p->header;
   if (length < 40 || length > sizeof(((struct opening *)0)->syn)) return LEFT;
-  bool stack = how->flags & FORWARD_BY_STACK;
   __be32 target = w->target.word[3];
   __be16 port = w->port;
   struct bpf_fib_lookup fib = asked(skb, p, p->saddr, target, 0);
@@ -62,8 +62,8 @@ static __always_inline int gateway_syn(struct __sk_buff *skb, __u32 l2, const st
     verdict = TC_ACT_SHOT;
   }
   __sync_lock_test_and_set(&o->ticket, (__u32)n + 1);
-  if (verdict == LEFT || !rewrite(skb, l2, p, true, target, port, !stack)) return verdict;
-  return stack ? by_stack(skb, how) : forward(skb, l2, found, &fib);
+  if (verdict == LEFT || !rewrite(skb, l2, p, true, target, port, true)) return verdict;
+  return forward(skb, l2, found, &fib);
 }
 
 // Whether the packet is the learned winner's SYN-ACK; if so, notes when it came.
@@ -88,19 +88,26 @@ static __always_inline int to_tun(struct __sk_buff *skb, const struct packet *p)
   return bpf_redirect(how->tun, 0);
 }
 
+// Whether a packet goes from a client to a service. The endpoint must be the origin's: its address and port are the
+// service's own.
+static __always_inline bool is_to_service(const struct packet *p) {
+  struct endpoint *e = find_endpoint(p->daddr, p->dport);
+  return e && e->port == p->dport && is_v4(&e->service, p->daddr) && is_client(p->saddr);
+}
+
 // [602-612, 656] Sends a client's packet to the winner.
 static __always_inline int gateway_lan(struct __sk_buff *skb, __u32 l2) {
   struct packet p = {};
   if (!read(skb, l2, &p) || p.protocol != IPPROTO_TCP) return LEFT;
   if (p.flags & SYN) {
-    // The endpoint must be the origin's: its address and port are the service's own.
-    struct endpoint *e = find_endpoint(p.daddr, p.dport);
-    if (!e || e->port != p.dport || !is_v4(&e->service, p.daddr) || !is_client(p.saddr)) return LEFT;
+    if (!is_to_service(&p)) return LEFT;
+    if (is_late()) return past_tun(skb);
     int verdict = gateway_syn(skb, l2, &p);
     return verdict == LEFT ? to_tun(skb, &p) : verdict;
   }
   struct flow *f = find(p.saddr, p.sport, p.daddr, p.dport);
   struct settings *how = configuration();
+  if (!f && is_late() && is_to_service(&p)) return past_tun(skb);
   if (!f || !how || (f->seen & WAITING)) return LEFT;
   __be32 target = f->target.word[3];
   bool tunnel = f->mode == TUNNEL, stack = how->flags & FORWARD_BY_STACK;
@@ -144,7 +151,12 @@ static __always_inline int gateway_wan(struct __sk_buff *skb, __u32 l2) {
     service_port = e->port;
   }
   struct flow *f = find(p.daddr, p.dport, service, service_port);
-  if (!f) return (p.flags & SYN) && !tunnel && is_client(p.daddr) ? to_tun(skb, &p) : LEFT;
+  if (!f) {
+    // Only the origin's packets need nobody between it and the client.
+    bool late = is_late() && p.saddr == service;
+    if (tunnel || (!late && !(p.flags & SYN)) || !is_client(p.daddr)) return LEFT;
+    return late ? past_tun(skb) : to_tun(skb, &p);
+  }
   bool waiting = f->seen & WAITING;
   if ((p.flags & SYN) && !waiting) return LEFT;
   // Only packets from the winner, in the form of its configuration, are carried; TypeScript handles all others.

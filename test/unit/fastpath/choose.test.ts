@@ -50,13 +50,15 @@ describe('rules that redirected packets bypass', () => {
       { hook: 'prerouting', rules: 1 },
       { family: 'inet', rules: 2 },
       { family: 'ip6', rules: 1 },
-      { table: 'firstack_gw1', rules: 1 },
+      { family: 'netdev', hook: 'ingress', rules: 1 },
     );
     expect(rulesOnTheWay(h)).toEqual([
       'ip filter chain0',
       'ip filter chain2',
       'ip filter chain3',
+      'ip filter chain5',
       'inet filter chain6',
+      'netdev filter chain8',
     ]);
   });
 });

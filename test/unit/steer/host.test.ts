@@ -5,6 +5,7 @@ import {
   checkForwardChains,
   checkForwarding,
   checkInterfaces,
+  checkInterfacesUp,
   checkLocalAddress,
   checkMasquerade,
   type Host,
@@ -52,6 +53,17 @@ describe('the checks of --check', () => {
       { code: 'FSA_INTERFACE_MISSING', message: "wan: there is no interface 'eth7' (there are: eth0, eth1)" },
       { code: 'FSA_INTERFACE_MISSING', message: "wan: there is no interface 'eth8' (there are: eth0, eth1)" },
     ]);
+  });
+
+  it('name an interface of the role that is down, and no other', () => {
+    const interfaces = HOST.interfaces.map((i) => ({ ...i, isDown: true }));
+    expect(checkInterfacesUp({ ...HOST, interfaces }, ['eth1', 'eth9'], 'wan')).toEqual([
+      {
+        code: 'FSA_INTERFACE_DOWN',
+        message: "wan: interface 'eth1' is down, and its routes are gone (ip link set eth1 up)",
+      },
+    ]);
+    expect(checkInterfacesUp(HOST, ['eth0', 'eth1'], 'wan')).toEqual([]);
   });
 
   it('report each problem, and how to correct it', () => {

@@ -1,0 +1,103 @@
+/**
+ * Looks at the host for all programs of a role: whenever the kernel tells of a change, and every few seconds, because
+ * sysctls and bpffs tell nobody.
+ */
+import type { Logger } from '../log.js';
+import { type Host, inspectHost } from '../steer/host.js';
+import { isOwn } from '../steer/tools.js';
+import { type Author, Netlink } from './netlink.js';
+
+/** Looks without a cause. */
+const PERIOD_MS = 3000;
+/** Several changes of one command are one look. */
+const SETTLE_MS = 50;
+/** The least time between two looks, so that a host whose routes change all the time is not searched all the time. */
+const REST_MS = 1000;
+
+/** What a look found. */
+export interface Look {
+  host: Host;
+  /** Whether another program may have changed nftables rules since the look before. */
+  rulesetChanged: boolean;
+  /** The last other process that changed nftables rules since the look before. */
+  by: Author | undefined;
+}
+
+export class HostWatch {
+  #netlink: Netlink | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #looking: Promise<void> | undefined;
+  #lookedAt = Number.NEGATIVE_INFINITY;
+  #isWanted = false;
+  #rulesetChanged = false;
+  #by: Author | undefined;
+  #stopped = false;
+
+  /** @param onLook called after each look; looks do not overlap */
+  constructor(
+    readonly onLook: (look: Look) => void,
+    readonly log: Pick<Logger, 'warn'>,
+  ) {}
+
+  start(): void {
+    try {
+      this.#netlink = new Netlink({
+        changed: () => this.#soon(),
+        ruleset: (by) => {
+          if (by !== undefined && isOwn(by.pid)) return;
+          this.#rulesetChanged = true;
+          this.#by = by;
+          this.#soon();
+        },
+      });
+    } catch (error) {
+      this.log.warn(
+        { error: (error as Error).message },
+        `changes of this host are noticed every ${PERIOD_MS / 1000} s only`,
+      );
+    }
+    this.#arm(PERIOD_MS);
+  }
+
+  #arm(ms: number): void {
+    clearTimeout(this.#timer);
+    if (this.#stopped) return;
+    this.#timer = setTimeout(() => {
+      this.#isWanted = false;
+      this.#looking = this.#look().finally(() => {
+        this.#looking = undefined;
+        this.#arm(this.#isWanted ? REST_MS : PERIOD_MS);
+      });
+    }, ms);
+  }
+
+  /** Looks soon; once more after a look in progress. */
+  #soon(): void {
+    if (this.#isWanted) return;
+    this.#isWanted = true;
+    if (this.#looking !== undefined) return;
+    this.#arm(Math.max(SETTLE_MS, REST_MS - (performance.now() - this.#lookedAt)));
+  }
+
+  async #look(): Promise<void> {
+    this.#lookedAt = performance.now();
+    const [rulesetChanged, by] = [this.#rulesetChanged, this.#by];
+    this.#rulesetChanged = false;
+    this.#by = undefined;
+    try {
+      const host = await inspectHost();
+      if (!this.#stopped) this.onLook({ host, rulesetChanged, by });
+    } catch (error) {
+      this.#rulesetChanged ||= rulesetChanged;
+      this.#by ??= by;
+      this.log.warn({ error: (error as Error).message }, 'this host could not be looked at');
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+    this.#netlink?.close();
+    await this.#looking;
+  }
+}
