@@ -145,7 +145,8 @@ function serverProblems({ name, servers = [], health }: OriginService, mask: num
     problems.push(`steering.serverMask numbers ${mostServers(mask)} servers, ${name} has ${servers.length}`);
   const wrong = health === undefined ? '' : healthProblem(health);
   if (wrong !== '') problems.push(wrong);
-  if (health !== undefined && !servers.some((s) => s.address !== undefined))
+  const isOnly = servers.length === 0;
+  if (health !== undefined && !isOnly && !servers.some((s) => s.address !== undefined))
     problems.push(`'health' needs adjacent servers, and ${name} has none`);
   return problems;
 }

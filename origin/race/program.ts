@@ -5,6 +5,7 @@ import { type KeyFile, probeKey, readKeyFile } from '../../src/keys.js';
 import { Prober } from '../../src/probe/prober.js';
 import type { Claim, Duty, PlaneHalf, Program, Read, Run, RunContext, Site } from '../../src/program.js';
 import { Candidates } from '../../src/proximity/candidates.js';
+import { actingKind, actingOn, originActs } from '../../src/race/acting.js';
 import { type RaceRecord, readRaces, ringBytes } from '../../src/race/record.js';
 import {
   namesIn,
@@ -18,7 +19,7 @@ import {
   serviceRecordOf,
   summaryOf,
 } from '../../src/race/records.js';
-import type { View } from '../../src/registry/kinds.js';
+import type { RecordKind, View } from '../../src/registry/kinds.js';
 import { serviceKind } from '../../src/registry/service.js';
 import {
   checkAdjacent,
@@ -47,7 +48,7 @@ export const program: Program<OriginConfig> = {
   number: 0,
   schema,
   service: racePart,
-  kinds: raceKinds,
+  kinds: [...raceKinds, actingKind as RecordKind],
   overrides,
   problems,
   create: (config, site) => new OriginRace(config, site),
@@ -98,11 +99,24 @@ class OriginRace implements Run {
         answer: ({ last }) => ({ races: this.#races(last as number) }),
       },
     };
-    this.#servers = new Servers((service, server, reason) => {
-      site.log.info({ service, server, reason }, reason === '' ? 'a server is up' : 'a server is down');
-      this.#context?.refresh();
-    });
+    this.#servers = new Servers((service, server, reason) => this.#onServer(service, server, reason));
   }
+
+  /** A server's health has changed. */
+  #onServer(service: string, server: string, reason: string): void {
+    const { events } = this.#site;
+    const subject = `${service}/${server}`;
+    if (reason === '') events.say('info', 'server-up', subject, `server ${server} of ${service} is up`);
+    else events.say('warn', 'server-down', subject, `server ${server} of ${service} is down: ${reason}`);
+    const isDown = this.#servers.areAllDown(service, this.#ours);
+    const before = this.#withoutServer.has(service);
+    if (isDown && !before)
+      events.say('error', 'no-server', service, `${service}: every server of this origin is down: ${reason}`);
+    if (isDown) this.#withoutServer.add(service);
+    else this.#withoutServer.delete(service);
+    this.#context?.refresh();
+  }
+  readonly #withoutServer = new Set<string>();
 
   check(host: Host, view: View): Problem[] {
     const { wan, lan, tun, address, local } = this.#config;
@@ -177,6 +191,10 @@ class OriginRace implements Run {
       tunMtu: config.tun.mtu ?? leastMtu(host, config.wan),
       names: namesIn(view),
     };
+  }
+
+  performed(view: View): void {
+    this.#context?.registry.publish(actingKind, actingOn(view, originActs(this.#site.instance)));
   }
 
   /** An origin keeps no flows, so the number of a machine that has left is free at once. */
@@ -269,6 +287,7 @@ class OriginRace implements Run {
     const why = whyNotRaced(view, this.#distances.us, service, r);
     return {
       id: r.id,
+      address: r.address,
       service: service.name,
       state: r.state,
       distanceMs,

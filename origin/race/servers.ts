@@ -5,7 +5,7 @@
  */
 
 import { maglev } from '../../src/balance/maglev.js';
-import { Health, type HealthConfig } from '../../src/health/health.js';
+import { checkLine, Health, type HealthConfig } from '../../src/health/health.js';
 import type { OriginServer } from '../../src/race/records.js';
 import type { OriginService } from './config.js';
 
@@ -24,6 +24,8 @@ export interface ServerStatus {
   weight: number;
   healthy: boolean;
   reason: string;
+  /** The check as a line of shell; '' where there is none. */
+  check: string;
 }
 
 export const nameOf = (s: OriginServer): string => s.address ?? s.replica!;
@@ -40,8 +42,8 @@ export class Servers {
     const wanted = new Set<string>();
     const begun: Promise<void>[] = [];
     for (const service of services)
-      for (const { address } of service.servers ?? []) {
-        if (address === undefined || service.health === undefined) continue;
+      for (const address of watchedAddresses(service)) {
+        if (service.health === undefined) continue;
         const key = `${service.name}/${address}`;
         const config = checkOf(service.health, address);
         const text = JSON.stringify(config);
@@ -58,6 +60,13 @@ export class Servers {
       this.#watched.delete(key);
     }
     await Promise.all(begun);
+  }
+
+  /** Whether every server of a service that is watched is down; false where none is watched. */
+  areAllDown(service: string, services: readonly OriginService[]): boolean {
+    const addresses = services.filter((s) => s.name === service).flatMap(watchedAddresses);
+    const watched = addresses.flatMap((a) => this.#watched.get(`${service}/${a}`) ?? []);
+    return watched.length > 0 && watched.every(({ health }) => !health.healthy);
   }
 
   stop(): void {
@@ -93,9 +102,13 @@ export class Servers {
     return maglev(servers.map((s, i) => ({ name: nameOf(s), weight: used[i] })));
   }
 
+  #checkLineOf({ health }: OriginService, address: string | undefined): string {
+    return health === undefined || address === undefined ? '' : checkLine(checkOf(health, address));
+  }
+
   status(services: readonly OriginService[], whyNot: (replica: string) => string): ServerStatus[] {
     return services.flatMap((service) =>
-      (service.servers ?? []).map((s) => {
+      shownServers(service).map((s) => {
         const reason = s.address === undefined ? whyNot(s.replica!) : this.reason(service.name, s.address);
         return {
           service: service.name,
@@ -104,11 +117,21 @@ export class Servers {
           weight: s.weight,
           healthy: reason === '',
           reason,
+          check: this.#checkLineOf(service, s.address),
         };
       }),
     );
   }
 }
+
+/** The adjacent servers; the service's own address where the network leads to its only server. */
+function watchedAddresses({ address, servers }: OriginService): string[] {
+  return servers === undefined ? [address] : servers.flatMap((s) => s.address ?? []);
+}
+
+/** The only server is shown where its health is checked. */
+const shownServers = ({ address, servers, health }: OriginService): OriginServer[] =>
+  servers ?? (health === undefined ? [] : [{ address, weight: 1 }]);
 
 function checkOf(health: HealthConfig, address: string): HealthConfig {
   const put = (text: string): string => text.replaceAll(PLACE, address);

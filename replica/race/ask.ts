@@ -22,6 +22,8 @@ interface ReplicaStatus {
   reason: string;
   drain: 'draining' | 'drained' | null;
   connections: number;
+  /** Who may still give it new connections; absent in an older version. */
+  unacknowledged?: string[];
   flows: number;
   load: number;
 }
@@ -32,17 +34,22 @@ const FOLLOW_MS = 500;
 export async function drain(o: DrainOptions): Promise<number> {
   let now = await askAdmin<ReplicaStatus>(o.admin, '/v1/drain', 'POST');
   const until = Date.now() + o.timeout * 1000;
-  let told = -1;
+  let told = '';
   while (o.wait && now.drain === 'draining' && Date.now() < until) {
-    if (now.connections !== told && !o.json)
-      print(`${now.id}: draining, ${now.connections} connections left`);
-    told = now.connections;
+    const text = `${now.id}: draining, ${now.connections} connections left${waitsFor(now)}`;
+    if (text !== told && !o.json) print(text);
+    told = text;
     await pause(FOLLOW_MS);
     now = await askAdmin<ReplicaStatus>(o.admin, '/v1/status');
   }
   show(now, o);
+  if (o.wait && now.drain !== 'drained' && waitsFor(now) !== '')
+    process.stderr.write(`FSA_EXPECTATION: ${now.id} is not drained${waitsFor(now)}\n`);
   return o.wait && now.drain !== 'drained' ? EXIT.expectation : EXIT.ok;
 }
+
+const waitsFor = ({ unacknowledged = [] }: ReplicaStatus): string =>
+  unacknowledged.length === 0 ? '' : `; ${unacknowledged.join('; ')}`;
 
 export async function resume(o: ReplicaOptions): Promise<number> {
   show(await askAdmin<ReplicaStatus>(o.admin, '/v1/resume', 'POST'), o);

@@ -45,8 +45,11 @@ export class Drain {
     forgetRecord(this.instance, FILE);
   }
 
-  /** Takes the number of connections, once a second. */
-  observe(connections: number): void {
-    if (this.#wanted) this.#empty = connections === 0 ? this.#empty + 1 : 0;
+  /**
+   * Takes the number of connections, once a second.
+   * @param isAcknowledged whether no gateway gives new connections any more
+   */
+  observe(connections: number, isAcknowledged: boolean): void {
+    if (this.#wanted) this.#empty = connections === 0 && isAcknowledged ? this.#empty + 1 : 0;
   }
 }

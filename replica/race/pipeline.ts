@@ -19,6 +19,9 @@ export function createPipeline(context: PipelineContext<ReplicaPipelineOptions>)
     reasons: reasons.names,
     gauges: gauges.names,
     load: (snapshot) => state.load(snapshot),
+    allowPinning: (allowed) => {
+      if (state.pins !== undefined) state.pins.allowed = allowed;
+    },
     tick: () => state.tick(context.clock.nowUs),
     stages: [
       validate,

@@ -7,7 +7,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { Problem } from '../../src/errors.js';
 import type { Attachment } from '../../src/fastpath/maps.js';
 import type { KernelMode } from '../../src/fastpath/modes.js';
-import { Health } from '../../src/health/health.js';
+import { checkLine, Health } from '../../src/health/health.js';
 import { gatewayKeys, type KeyFile, probeKey, readKeyFile } from '../../src/keys.js';
 import { ProbeResponder } from '../../src/probe/responder.js';
 import type {
@@ -20,6 +20,7 @@ import type {
   RunContext,
   Site,
 } from '../../src/program.js';
+import { actingKind, unacknowledged } from '../../src/race/acting.js';
 import { hookSet } from '../../src/race/kernel-layout.js';
 import { MODES } from '../../src/race/modes.js';
 import {
@@ -36,7 +37,7 @@ import {
   replicaPort,
   summaryOf,
 } from '../../src/race/records.js';
-import type { View } from '../../src/registry/kinds.js';
+import type { RecordKind, View } from '../../src/registry/kinds.js';
 import {
   checkForwardChains,
   checkForwarding,
@@ -73,7 +74,7 @@ export const program: Program<ReplicaConfig> = {
   number: 0,
   schema,
   service: racePart,
-  kinds: raceKinds,
+  kinds: [...raceKinds, actingKind as RecordKind],
   overrides,
   problems,
   create: (config, site) => new ReplicaRace(config, site),
@@ -81,7 +82,7 @@ export const program: Program<ReplicaConfig> = {
 
 class ReplicaRace implements Run {
   // Other replicas' records are read at the start only, to check whether this replica's address and port are taken.
-  readonly topics = ['service', 'gateway'];
+  readonly topics = ['service', 'gateway', 'acting'];
   readonly plane: PlaneHalf;
   readonly kernel: KernelHalf;
   readonly fullness = {
@@ -147,7 +148,7 @@ class ReplicaRace implements Run {
       ...configurationMismatches(view, names, configuration),
       ...(conflict === undefined
         ? []
-        : [{ code: 'FSA_REGISTRY_REFUSED', message: `services: ${conflict}` } as const]),
+        : [{ code: 'FSA_ENDPOINT_TAKEN', message: `services: ${conflict}` } as const]),
       ...checkLocalAddress(host, address, 'copies of SYNs could not reach it'),
       ...carried.flatMap((s) => (s.configuration === 'A' ? [] : this.#checkService(host, s))),
       // In configuration A no packet leaves through the TUN.
@@ -312,8 +313,18 @@ class ReplicaRace implements Run {
   #measure(): void {
     const ports = new Set(this.#carried(this.#context!.registry.view).map((s) => s.localPort));
     this.#connections = countConnections(ports);
-    this.#drain.observe(this.#connections);
+    this.#drain.observe(this.#connections, this.#unacknowledged().length === 0);
     this.#cpuPct = this.#cpu.read();
+  }
+
+  /** Who may still give this replica new connections, although it drains. */
+  #unacknowledged(): string[] {
+    const { registry } = this.#context!;
+    const known = unacknowledged(registry.view, this.config.id);
+    // By the last view they may all have taken it over, and others may have come since.
+    return registry.connected
+      ? known
+      : [...known, 'the registry is lost: a gateway may not know of the drain'];
   }
 
   #publish(): void {
@@ -355,7 +366,9 @@ class ReplicaRace implements Run {
       id: this.config.id,
       state: this.#state,
       reason: this.#reason,
+      check: this.config.health === undefined ? '' : checkLine(this.config.health),
       drain: this.#drain.progress ?? null,
+      unacknowledged: this.#drain.progress === 'draining' ? this.#unacknowledged() : [],
       load: Math.round(this.#load() * 100) / 100,
       connections: this.#connections,
       cpuPct: Math.round(this.#cpuPct),

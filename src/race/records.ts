@@ -163,6 +163,7 @@ export const LOAD_STEP = 0.1;
 
 export const replicaKind: RecordKind<ReplicaRecord> = {
   name: 'replica',
+  isIdentity: true,
   inFile: 'replicas',
   isUrgent: true,
   isForgottenAtOnce: true,
@@ -181,6 +182,7 @@ export const replicaKind: RecordKind<ReplicaRecord> = {
 
 export const gatewayKind: RecordKind<GatewayRecord> = {
   name: 'gateway',
+  isIdentity: true,
   inFile: 'gateways',
   reader: 'often',
   schemaOf: () => gatewaySchema,
@@ -189,6 +191,7 @@ export const gatewayKind: RecordKind<GatewayRecord> = {
 
 export const originKind: RecordKind<OriginRecord> = {
   name: 'origin',
+  isIdentity: true,
   isForgottenAtOnce: true,
   reader: 'often',
   schemaOf: () => originSchema,

@@ -17,8 +17,8 @@ export const TIMEOUT_MS = 2000;
 const URLS = /^(rediss?|redis\+unix|rediss?\+sentinel):\/\/./;
 export const isRedisUrl = (url: string): boolean => URLS.test(url);
 
-/** The URL without its password. */
-export const shown = (url: string): string => url.replace(/:[^:@/]*@/, ':***@');
+/** The URL without its password, whatever characters that has. */
+export const shown = (url: string): string => url.replace(/^([a-z+]+:\/\/[^:@/]*):.*@/, '$1:***@');
 
 /** A client that is not connected yet. @throws FirstackError FSA_REGISTRY_URL, FSA_REGISTRY_TLS */
 export function redisClient(url: string, files: TlsFiles | undefined, hasStarted: () => boolean): Redis {

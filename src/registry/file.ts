@@ -90,6 +90,9 @@ export class FileRegistry implements Registry {
 
   publish(): void {}
 
+  /** A file has no writers among the roles. */
+  onContested(): void {}
+
   onChange(callback: () => void): void {
     this.#callbacks.push(callback);
   }

@@ -72,9 +72,14 @@ export class Follower {
     await this.readAll();
   }
 
+  /** Forgets no record for a while, except one that its role withdrew. */
+  beginGrace(): void {
+    this.graceUntil = performance.now() + GRACE_MS;
+  }
+
   /** After a lost connection: this Redis may have lost the last moments, or everything. */
   async resume(): Promise<void> {
-    this.graceUntil = performance.now() + GRACE_MS;
+    this.beginGrace();
     await this.#findEnds();
     this.#resyncSoon();
   }
@@ -126,7 +131,7 @@ export class Follower {
     this.#epoch = value;
     // An empty Redis gets its epoch from the first sweeper; that is no loss of records.
     if (before === undefined || before === null || before === value) return;
-    this.graceUntil = performance.now() + GRACE_MS;
+    this.beginGrace();
     for (const topic of this.#last.keys()) this.#last.set(topic, '0-0');
     this.#resyncSoon();
     this.onEmptied();

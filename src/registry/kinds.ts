@@ -34,6 +34,10 @@ export interface RecordKind<T = unknown> {
   newsOf?(told: T, now: T): News;
   /** The least interval between two announcements of changes that can wait. */
   readonly laterMs?: number;
+  /** Each record belongs to one machine; a second one that publishes it is refused (`ownership.ts`). */
+  readonly isIdentity?: boolean;
+  /** Where the registry's access rules do not allow the record, the role does without it. */
+  readonly isOptional?: boolean;
   /** The sweeper does not look for expired records of this kind, because they are hints without consequences. */
   readonly isUnswept?: boolean;
 }

@@ -3,6 +3,7 @@
  * changes are announced, because each announcement makes a whole fleet read.
  */
 import type { News, RecordKind } from './kinds.js';
+import type { Ownership } from './ownership.js';
 
 /** A record of this role, and the version of it that other roles know. */
 export interface Own {
@@ -12,6 +13,8 @@ export interface Own {
   told: unknown;
   toldAt: number;
   indexed: boolean;
+  /** Set for a record of an identity. */
+  ownership?: Ownership;
 }
 
 /** @param told the record as it was announced last; undefined when it never was */

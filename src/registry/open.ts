@@ -7,15 +7,19 @@ import type { RecordKind } from './kinds.js';
 import { RedisRegistry } from './redis.js';
 import type { Registry } from './registry.js';
 
-/** @throws FirstackError FSA_REGISTRY_URL, FSA_REGISTRY_TLS */
+/**
+ * @param instance the role's, to which identities are bound
+ * @throws FirstackError FSA_REGISTRY_URL, FSA_REGISTRY_TLS
+ */
 export function openRegistry(
   url: string,
   log: Logger,
   kinds: readonly RecordKind[],
   tls?: TlsFiles,
+  instance = '',
 ): Registry {
   if (url.startsWith('file:')) return new FileRegistry(url.replace(/^file:(\/\/)?/, ''), log, kinds);
-  if (isRedisUrl(url)) return new RedisRegistry(url, log, kinds, tls);
+  if (isRedisUrl(url)) return new RedisRegistry(url, log, kinds, tls, instance);
   throw new FirstackError(
     'FSA_REGISTRY_URL',
     `registry: '${shown(url)}' is neither redis://HOST:PORT, rediss://…, redis+unix:///PATH, redis+sentinel://HOST:PORT,…/MASTER nor file:PATH`,

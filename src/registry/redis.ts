@@ -31,8 +31,11 @@ import {
 import type { RecordKind, View } from './kinds.js';
 import { Known } from './known.js';
 import { newsOf, type Own } from './news.js';
+import { Ownership, ownToken } from './ownership.js';
 import type { Registry } from './registry.js';
 import { Sweep } from './sweep.js';
+
+type Contested = Parameters<Registry['onContested']>[0];
 
 export class RedisRegistry implements Registry {
   readonly kind = 'redis';
@@ -47,6 +50,7 @@ export class RedisRegistry implements Registry {
   readonly #clock: ClockCheck;
   readonly #own = new Map<string, Own>();
   readonly #callbacks: (() => void)[] = [];
+  readonly #contested: Contested[] = [];
   /** The last failure of heartbeats and of polls; undefined when the last one succeeded. */
   readonly #failed: { beat?: string; poll?: string } = {};
   #timers: NodeJS.Timeout[] = [];
@@ -65,6 +69,7 @@ export class RedisRegistry implements Registry {
     readonly log: Logger,
     kinds: readonly RecordKind[],
     tls?: TlsFiles,
+    readonly instance = '',
   ) {
     this.#redis = redisClient(url, tls, () => this.#started);
     this.#known = new Known(log, kinds);
@@ -150,10 +155,25 @@ export class RedisRegistry implements Registry {
         told: undefined,
         toldAt: 0,
         indexed: false,
+        ...(kind.isIdentity === true ? { ownership: this.#ownershipOf(kind, record) } : {}),
       });
     else own.value = record;
     // Other changes are announced with the next heartbeat.
     if (own === undefined || newsOf(kind, own.told as T | undefined, record) === 'now') void this.#beat();
+  }
+
+  #ownershipOf<T>(kind: RecordKind<T>, record: T): Ownership {
+    return new Ownership(this.#redis, `${kind.name}:${kind.idOf(record)}`, ownToken(this.instance));
+  }
+
+  /** Whether an identity is this role's, so that its record may be written. */
+  async #holds({ ownership }: Own): Promise<boolean> {
+    if (ownership === undefined) return true;
+    const claim = await ownership.renew();
+    if (ownership.other !== '')
+      for (const callback of this.#contested)
+        callback({ name: ownership.name, other: ownership.other, isRefused: claim === 'taken' });
+    return claim === 'ours';
   }
 
   /** Writes every record of this role, and announces the changes that are due. */
@@ -183,18 +203,21 @@ export class RedisRegistry implements Registry {
   async #state(): Promise<void> {
     const now = performance.now();
     const batch = this.#redis.pipeline();
+    const optional = this.#redis.pipeline();
     const done: (() => void)[] = [];
     for (const [key, own] of this.#own) {
+      if (!(await this.#holds(own))) continue;
       const { kind, value } = own;
+      const to = kind.isOptional === true ? optional : batch;
       const [id, topic] = [kind.idOf(value), topicOf(kind, value)];
       const bytes = pack(kind.write?.(value) ?? value);
       // A service outlives its origin's process, because its flows are still carried.
-      if (kind.isLasting === true) batch.set(key, bytes);
-      else batch.set(key, bytes, 'PX', TTL_MS);
-      if (!own.indexed) batch.sadd(indexOf(topic), id);
+      if (kind.isLasting === true) to.set(key, bytes);
+      else to.set(key, bytes, 'PX', TTL_MS);
+      if (!own.indexed) to.sadd(indexOf(topic), id);
       const news = newsOf(kind, own.told, value);
       const due = news === 'now' || (news === 'later' && now - own.toldAt >= (kind.laterMs ?? 0));
-      if (due) batch.xadd(changesOf(topic), 'MAXLEN', '~', CHANGES_KEPT, '*', 'id', id);
+      if (due) to.xadd(changesOf(topic), 'MAXLEN', '~', CHANGES_KEPT, '*', 'id', id);
       done.push(() => {
         own.indexed = true;
         if (due) Object.assign(own, { told: value, toldAt: now });
@@ -202,7 +225,8 @@ export class RedisRegistry implements Registry {
     }
     batch.get(EPOCH);
     if (this.#follower.isKeen) batch.call('SET', ...this.#sweep.asking);
-    const replies = await results(batch.exec());
+    // Sent behind the records, and not looked at: access rules of an earlier version refuse it.
+    const [replies] = await Promise.all([results(batch.exec()), optional.length > 0 && optional.exec()]);
     for (const each of done) each();
     if (this.#follower.isKeen) this.#sweep.heard(replies.pop() as string | null);
     this.#follower.sawEpoch(replies.pop() as string | null);
@@ -276,6 +300,8 @@ export class RedisRegistry implements Registry {
     this.#failed[way] = why;
     // A peer that does not answer, or is read-only, may have been replaced (Sentinel), or its host may have failed.
     if (/timed out|READONLY/.test(why)) this.#redis.disconnect(true);
+    // Where nobody can write, every record expires although its role lives.
+    if (/MISCONF|OOM|NOREPLICAS|READONLY/.test(why)) this.#follower.beginGrace();
     const refused = /NOAUTH|WRONGPASS|NOPERM/.test(why);
     const registry = shown(this.url);
     if (refused && !this.#refused) this.log.error({ registry, why }, 'registry refuses us');
@@ -301,6 +327,10 @@ export class RedisRegistry implements Registry {
     for (const callback of this.#callbacks) callback();
   }
 
+  onContested(callback: Contested): void {
+    this.#contested.push(callback);
+  }
+
   onChange(callback: () => void): void {
     this.#callbacks.push(callback);
   }
@@ -311,14 +341,16 @@ export class RedisRegistry implements Registry {
     for (const timer of this.#timers) clearInterval(timer);
     try {
       const batch = this.#redis.pipeline();
-      for (const [key, { kind, value }] of this.#own) {
-        if (kind.isLasting === true) continue;
+      for (const [key, { kind, value, ownership }] of this.#own) {
+        // What another machine holds is not this role's to withdraw.
+        if (kind.isLasting === true || ownership?.holds === false) continue;
         const [id, topic] = [kind.idOf(value), topicOf(kind, value)];
         batch.del(key);
         batch.srem(indexOf(topic), id);
         batch.xadd(changesOf(topic), 'MAXLEN', '~', CHANGES_KEPT, '*', 'id', id, 'withdrawn', '1');
       }
       await batch.exec();
+      for (const { ownership } of this.#own.values()) await ownership?.end();
       await this.#sweep.end();
     } catch {
       // Redis is unavailable: the records expire by their TTL.

@@ -28,6 +28,11 @@ export interface Registry {
   follow(topics: readonly string[]): Promise<void>;
   /** Publishes a record of this role, now and with every heartbeat until {@link stop}. */
   publish<T>(kind: RecordKind<T>, record: T): void;
+  /**
+   * Called when another machine holds an identity of this role: once per heartbeat, for as long as it does.
+   * @param isRefused this role must not run, because the other one was there first
+   */
+  onContested(callback: (contest: { name: string; other: string; isRefused: boolean }) => void): void;
   /** Called after each change of the view or of `connected`. */
   onChange(callback: () => void): void;
   /** Withdraws this role's records, except lasting ones, and closes the connection. */

@@ -121,4 +121,28 @@ describe('a registry', () => {
       redis.disconnect();
     });
   });
+
+  it('that answers reads and refuses writes: the last view stays, and is said to stay', async () => {
+    await withLab({ name: name() }, async (lab) => {
+      const redis = await client({ path: lab.redis.socket });
+      const refused = async (host: string): Promise<boolean> => {
+        const { status, body } = await readiness(lab, host);
+        return status === 503 && /going on with the last view: .*OOM/.test(body);
+      };
+      await withClient(lab, async () => {
+        await redis.config('SET', 'maxmemory', '1');
+        for (const host of [...READERS, 'r1']) expect(await waitUntil(() => refused(host), 5000)).toBe(true);
+        await pause(10 * HEARTBEAT_MS);
+        expect((await redis.keys('firstack:v1:replica:*')).length).toBe(0);
+        for (const host of READERS)
+          expect((await lab.roles.status(host))!.applied.replicasUp).toEqual(['r1', 'r2', 'r3']);
+        await redis.config('SET', 'maxmemory', '0');
+        await everywhere(lab, [...READERS, 'r1', 'r2'], isConnected, 3 * HEARTBEAT_MS);
+        await pause(5 * HEARTBEAT_MS);
+        for (const host of READERS)
+          expect((await lab.roles.status(host))!.applied.replicasUp).toEqual(['r1', 'r2', 'r3']);
+      });
+      redis.disconnect();
+    });
+  });
 });

@@ -173,6 +173,11 @@ describe('connections', () => {
 
   it('are shown without their password, and fail with a code for the reason', () => {
     expect(shown('redis://u:secret@h:1')).toBe('redis://u:***@h:1');
+    expect(shown('rediss://u:a:b/c@d@h:1')).toBe('rediss://u:***@h:1');
+    expect(shown('redis://:secret@h')).toBe('redis://:***@h');
+    expect(shown('redis+sentinel://u:secret@a:1,b:2/main')).toBe('redis+sentinel://u:***@a:1,b:2/main');
+    for (const url of ['redis://h:1', 'redis+unix:///run/a:b@c.sock', 'file:/a:b@c'])
+      expect(shown(url)).toBe(url);
     const code = (message: string, c?: string): string =>
       startError('redis://h', Object.assign(new Error(message), { code: c })).code;
     expect(code('WRONGPASS invalid')).toBe('FSA_REGISTRY_REFUSED');

@@ -78,7 +78,7 @@ describe("the origin's file", () => {
       'server 10.0.0.1 of w is listed twice',
     ]);
     expect(service('[{address: 10.0.0.1, weight: 0}]')).toEqual(['no server of w has a weight']);
-    expect(service('[], health: {tcp: "{server}:80"}')).toEqual([
+    expect(service('[{replica: r1}], health: {tcp: "{server}:80"}')).toEqual([
       "'health' needs adjacent servers, and w has none",
     ]);
     expect(service('[{address: 10.0.0.1}], health: {}')).toEqual([
