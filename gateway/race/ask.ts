@@ -2,6 +2,7 @@
 
 import { askAdmin } from '../../src/admin/client.js';
 import { EXIT, FirstackError } from '../../src/errors.js';
+import { columns } from '../../src/operate/columns.js';
 import { describeRace, join, summarizeRace } from '../../src/race/explain.js';
 import type { RaceRecord } from '../../src/race/record.js';
 
@@ -91,6 +92,37 @@ export async function proximity(o: AskOptions): Promise<number> {
       print(
         `${p.service.padEnd(12)} ${p.prefix.padEnd(18)} ${c.id.padEnd(12)} ${c.rttMs.toFixed(1).padStart(8)} ${c.variationMs.toFixed(1).padStart(6)} ${String(c.samples).padStart(8)} ${String(c.wins).padStart(8)}`,
       );
+  return EXIT.ok;
+}
+
+interface Flow {
+  client: string;
+  service: string | null;
+  machine: string | null;
+  state: string;
+  idleMs: number;
+  pinned: boolean;
+}
+
+/** Prints the flows of a gateway: who is on which machine. */
+export async function flows(
+  o: AskOptions & { client?: string; machine?: string; limit: number },
+): Promise<number> {
+  const query = new URLSearchParams({ limit: String(o.limit) });
+  if (o.client !== undefined) query.set('client', o.client);
+  if (o.machine !== undefined) query.set('machine', o.machine);
+  const answer = await askAdmin<{ flows: Flow[] }>(o.admin, `/v1/flows?${query}`);
+  if (o.json) print(JSON.stringify(answer.flows, null, 2));
+  else
+    print(
+      columns(
+        ['client', 'service', 'machine', 'state', 'idle s', 'carried by'],
+        answer.flows.map((f) => [
+          ...[f.client, f.service ?? '?', f.machine ?? '-', f.state, (f.idleMs / 1000).toFixed(1)],
+          f.pinned ? 'kernel' : 'process',
+        ]),
+      ),
+    );
   return EXIT.ok;
 }
 

@@ -5,7 +5,7 @@
  *
  * reads: verdict, flow, side, service, endpoint, tcpFlags. Sets: verdict; addresses and ports, or an outer header.
  */
-import { ANSWERED, advance, CLOSING, REQUESTED, UNDECIDED } from '../../src/flow/states.js';
+import { ANSWERED, advance, isClosing, REQUESTED, UNDECIDED } from '../../src/flow/states.js';
 import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
 import { dnat } from '../../src/pipeline/translate.js';
 import { intoTunnel } from '../../src/pipeline/tunnel.js';
@@ -45,7 +45,7 @@ function fromClient(state: GatewayState, batch: Batch, i: number): void {
     if (carriesData(batch, i)) state.requests.begin(e, state.nowTick);
   } else if ((flows.marks[e] & ANSWERED) === 0 && acknowledgesData(state, batch, i))
     state.requests.answered(e);
-  if (flows.state[e] === CLOSING) state.requests.ended(e);
+  if (isClosing(flows.state[e])) state.requests.ended(e);
   if (flows.winner[e] === ORIGIN) return batch.pass(i, reasons.passToOrigin);
   const target = flows.target[e * 4 + 3];
   if (machines.serviceMode[batch.service[i]] !== TUNNEL) {
@@ -56,6 +56,15 @@ function fromClient(state: GatewayState, batch: Batch, i: number): void {
   // [656] The outer source is the client.
   intoTunnel(batch, i, state.tunnelIds, batch.saddrV4(i), target);
   batch.pass(i, reasons.passToReplica);
+}
+
+/** Whether the packet comes from where the flow's packets go: its machine may have another id by now. */
+function isTarget({ flows, machines }: GatewayState, batch: Batch, i: number): boolean {
+  const [e, endpoint] = [batch.flow[i], batch.endpoint[i]];
+  return (
+    machines.endpointV4(endpoint) === flows.target[e * 4 + 3] &&
+    machines.endpointPort[endpoint] === flows.targetPort[e]
+  );
 }
 
 function fromServer(state: GatewayState, batch: Batch, i: number): void {
@@ -69,12 +78,13 @@ function fromServer(state: GatewayState, batch: Batch, i: number): void {
     candidate === ORIGIN &&
     winner !== ORIGIN &&
     (batch.tcpFlags[i] & tcp.RST) === 0;
-  if (candidate !== winner && !spoofed) return batch.drop(i, reasons.dropNotWinner);
+  if (candidate !== winner && !spoofed && !isTarget(state, batch, i))
+    return batch.drop(i, reasons.dropNotWinner);
   if ((batch.tcpFlags[i] & tcp.RST) !== 0) state.requests.resetByServer(e);
   advance(flows, e, batch.tcpFlags[i], false, state.nowTick, state.idle);
   if ((flows.marks[e] & ANSWERED) === 0) {
     if (carriesData(batch, i)) state.requests.answered(e);
-    else if (flows.state[e] === CLOSING) state.requests.ended(e);
+    else if (isClosing(flows.state[e])) state.requests.ended(e);
   }
   if (candidate === ORIGIN && !spoofed) return batch.pass(i, reasons.passFromOrigin);
   if (!spoofed) asService(state, batch, i);

@@ -33,6 +33,17 @@ export function addCommands({ root, role, exit }: CommandLine): void {
       exit(await (await ask()).races(options));
     });
   root
+    .command('flows')
+    .description('the connections that a gateway carries: client, service, machine, state, idle time, pinned')
+    .addOption(adminOption())
+    .option('--client <address>', "only this client's")
+    .option('--machine <id>', 'only those that this machine carries')
+    .option('--limit <n>', 'how many at the most', integer(1, 10_000), 100)
+    .option('--json', 'print JSON', false)
+    .action(async (options) => {
+      exit(await (await ask()).flows(options));
+    });
+  root
     .command('proximity')
     .description('which machine wins for which clients, as a gateway has learned it')
     .addOption(adminOption())

@@ -15,6 +15,8 @@ import type { CandidateNumber } from '../../src/flow/numbers.js';
 import { bounds, type Outcomes, rate, type Seen, sum, total, Window } from './outcomes.js';
 
 const ENOUGH = 5;
+/** Outcomes that say something of a machine where all machines are looked at together. */
+const FEW = 3;
 const LEAST_RATE = 0.2;
 /** A window holds one to two of these times: the short one notices a sudden failure, the long one a rare one. */
 const SHORT_MS = 1000;
@@ -70,6 +72,18 @@ export class Failures {
         (c) => this.#failing(this.#short, candidates, c) ?? this.#failing(this.#long, candidates, c) ?? [],
       )
       .sort((a, b) => rate(b.own) - rate(a.own));
+  }
+
+  /**
+   * The outcomes of all machines together in the short window, and the least share of failures of one of them;
+   * undefined while fewer than two machines have some, unless there is only one.
+   */
+  whole(candidates: readonly CandidateNumber[]): { all: Outcomes; leastRate: number } | undefined {
+    const each = candidates
+      .map((c) => this.#short.of.get(c)?.all ?? { good: 0, bad: 0 })
+      .filter((o) => total(o) >= FEW);
+    if (each.length < Math.min(2, candidates.length)) return undefined;
+    return { all: sum(each), leastRate: Math.min(1, ...each.map(rate)) };
   }
 
   #failing(

@@ -55,6 +55,8 @@ interface KnownEndpoint {
   load: number;
   /** How many trials were ordered, while it is up and ejected. */
   trials: number;
+  /** The machine has another address or port by now; its connections do not. */
+  isFormer?: boolean;
 }
 
 /** What the judge says about the machines of a service (`judge.ts`). */
@@ -94,6 +96,14 @@ export interface LeftOut {
 }
 
 const nothingLeftOut = (): LeftOut => ({ replicas: new Set(), machines: new Set(), services: new Set() });
+
+/** Former endpoints of one machine for one service that are remembered. */
+const MOST_FORMER = 4;
+
+const formerKey = (e: Pick<KnownEndpoint, 'service' | 'candidate' | 'address' | 'port'>): string =>
+  `${e.service}/${e.candidate}/${e.address}:${e.port}`;
+
+const rankOf = (e: KnownEndpoint): number => (e.live ? 2 : e.isFormer === true ? 0 : 1);
 
 export class Fleet {
   readonly candidates = new Candidates();
@@ -274,8 +284,22 @@ export class Fleet {
       this.#leftOut.machines.add(id);
       return false;
     }
+    const before = this.#endpoints.get(key);
+    if (before !== undefined && (before.address !== address || before.port !== port))
+      this.#keepFormer(before);
+    this.#endpoints.delete(formerKey({ service, candidate, address, port }));
     this.#endpoints.set(key, { service, candidate, id, address, port, ...state });
     return true;
+  }
+
+  /** A machine that moved to another address or port still carries connections at the former one. */
+  #keepFormer(e: KnownEndpoint): void {
+    const formers = [...this.#endpoints].filter(
+      ([, x]) => x.isFormer === true && x.service === e.service && x.candidate === e.candidate,
+    );
+    if (formers.length >= MOST_FORMER) this.#endpoints.delete(formers[0][0]);
+    if (this.#endpoints.size >= MAX_ENDPOINTS) return;
+    this.#endpoints.set(formerKey(e), { ...e, up: false, live: false, trials: 0, isFormer: true });
   }
 
   /** The service that a number means now, or meant in this race. */
@@ -307,12 +331,13 @@ export class Fleet {
 
   snapshot(wanMtu: number, tunnelMss: number, seeds: Seed[] = []): GatewaySnapshot {
     const words = (text: string): Address => parse(text) as Address;
-    const endpoints: Endpoint[] = [...this.#endpoints.values()].map(({ id: _id, up: _up, ...e }) => ({
+    // A live endpoint comes after a remembered one with the same address and port, and a machine's present endpoint
+    // after its former ones, because the later entry wins.
+    const ranked = [...this.#endpoints.values()].sort((a, b) => rankOf(a) - rankOf(b));
+    const endpoints: Endpoint[] = ranked.map(({ id: _id, up: _up, isFormer: _former, ...e }) => ({
       ...e,
       address: words(e.address),
     }));
-    // A live endpoint comes after a remembered one with the same address and port, because the later entry wins.
-    endpoints.sort((a, b) => Number(a.live) - Number(b.live));
     return {
       seeds,
       race: RACE_NUMBERS[this.race],
@@ -348,5 +373,6 @@ export class Fleet {
 
 /** The properties of a replica in /v1/status. */
 export function describeReplica(r: ReplicaRecord): Record<string, unknown> {
-  return { id: r.id, address: r.address, state: r.state, reason: r.reason, load: r.load };
+  const { id, address, state, reason, load, services } = r;
+  return { id, address, state, reason, load, services };
 }

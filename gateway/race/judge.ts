@@ -11,15 +11,27 @@ import type { Pace } from './ejections.js';
 import { evidence, rowOf, SHOWN } from './evidence.js';
 import type { Failing } from './failures.js';
 import type { Fleet } from './fleet.js';
-import { total } from './outcomes.js';
+import { rate, total } from './outcomes.js';
 import type { Slow } from './outliers.js';
 import { ServiceJudge, type Verdict } from './service-judge.js';
+import { type Asked, Silence, type Silent } from './silence.js';
+
+/** Outcomes within seconds that say something of a whole service; the share of failures of every machine at which it is
+ * broken, and the share of all together at which it works again. */
+const BROKEN = 10;
+const BROKEN_RATE = 0.5;
+const WORKS_AGAIN = 0.2;
 
 /** An event that is said once the data plane acts by it. */
 type Saying = Parameters<Events['say']>;
 
 interface Known {
   judge: ServiceJudge;
+  silence: Silence;
+  /** SYNs to all machines of the service, at the last look. */
+  used: number;
+  /** Whether every machine of the service fails alike. */
+  isBroken: boolean;
   /** Address and port: a number that means another service has no history. */
   identity: string;
 }
@@ -73,6 +85,8 @@ export class Judge {
       const { judge } = this.#known[n];
       const verdicts = judge.look(raced, nowMs, rttUs);
       for (const v of verdicts) this.#say(n, judge, v, nowMs);
+      this.#sayWhole(n, raced);
+      this.#lookForSilence(table, n, raced, nowMs);
     });
     return this.#orders() !== before;
   }
@@ -98,7 +112,7 @@ export class Judge {
       if (this.#known[n]?.identity === identity) return;
       const isNew = this.#known[n] === undefined;
       const judge = new ServiceJudge(this.pace, (c) => row(n, c));
-      this.#known[n] = { judge, identity };
+      this.#known[n] = { judge, silence: new Silence(), used: 0, isBroken: false, identity };
       if (isNew) return;
       for (let c = 0 as CandidateNumber; c < MOST_RACED; c++) judge.forget(c);
     });
@@ -126,6 +140,44 @@ export class Judge {
     }
   }
 
+  /** A service that was not used since the last look costs one number per machine. */
+  #lookForSilence(
+    table: Float64Array,
+    n: number,
+    candidates: readonly CandidateNumber[],
+    nowMs: number,
+  ): void {
+    const known = this.#known[n];
+    const used = candidates.reduce((all, c) => all + table[rowOf(n, c) + evidence.asked], 0);
+    if (used === known.used) return;
+    known.used = used;
+    const asked = new Map(candidates.map((c) => [c, askedOf(table, rowOf(n, c))]));
+    for (const s of known.silence.look(asked, nowMs)) this.#saySilent(n, s);
+  }
+
+  #saySilent(n: number, { candidate, what, asked, others }: Silent): void {
+    const [service, id] = [this.fleet.service(n)?.name ?? '', this.fleet.candidates.idOf(candidate)];
+    if (what === 'answers-again')
+      return this.events.say('info', what, `${service}/${id}`, `${id} answers SYNs of ${service} again`);
+    const message = `${id} is up and answers no SYN of ${service}: 0 of ${asked} (others: ${others} answered meanwhile): is its host cut off, or does the path drop the form in which it is asked (configuration ${this.fleet.service(n)?.configuration})?`;
+    this.events.say('warn', what, `${service}/${id}`, message, { asked, others });
+  }
+
+  /** A service whose machines all fail alike has no failing machine: then the site or the application is broken. */
+  #sayWhole(n: number, candidates: readonly CandidateNumber[]): void {
+    const known = this.#known[n];
+    const whole = known.judge.whole(candidates);
+    if (whole === undefined || total(whole.all) < BROKEN) return;
+    const isBroken = known.isBroken ? rate(whole.all) > WORKS_AGAIN : whole.leastRate >= BROKEN_RATE;
+    if (isBroken === known.isBroken) return;
+    known.isBroken = isBroken;
+    const service = this.fleet.service(n)?.name ?? '';
+    const figures = `${whole.all.bad} of ${total(whole.all)} requests had no first byte`;
+    if (isBroken)
+      this.events.say('error', 'service-fails', service, `${service} fails on every machine: ${figures}`);
+    else this.events.say('info', 'service-works', service, `${service} works again: ${figures}`);
+  }
+
   /** For `/v1/status`: each machine of each service, its counters and its state. */
   report(table: Float64Array, nowMs: number): Record<string, unknown>[] {
     return this.#machines().map(({ service, port, id, n, c, judge }) => {
@@ -133,7 +185,9 @@ export class Judge {
       const row = rowOf(n, c);
       const counters = Object.fromEntries(SHOWN.map((what) => [what, table[row + evidence[what]]]));
       const sumUs = table[row + evidence.sumUs];
-      const state = e === undefined ? (judge?.suspects.includes(c) === true ? 'suspect' : 'live') : 'ejected';
+      const isSilent = this.#known[n]?.silence.isSilent(c) === true;
+      const live = isSilent ? 'silent' : judge?.suspects.includes(c) === true ? 'suspect' : 'live';
+      const state = e === undefined ? live : 'ejected';
       return {
         ...{ service, port, id, state },
         ...(e === undefined
@@ -200,6 +254,11 @@ export class Judge {
     });
   }
 }
+
+const askedOf = (table: Float64Array, row: number): Asked => ({
+  asked: table[row + evidence.asked],
+  answered: table[row + evidence.answered] + table[row + evidence.refused],
+});
 
 function wordsOfFailing({
   own,

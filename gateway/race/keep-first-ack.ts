@@ -72,7 +72,7 @@ function measure(
   e: FlowEntry,
   candidate: CandidateNumber,
 ): void {
-  if (state.race === RACE_ORIGIN) return;
+  if (state.race === RACE_ORIGIN || state.isCatchingUp()) return;
   const took = state.races.roundTripUs(state.flows.record[e], candidate);
   const entry = state.learned.entry(batch.service[i], batch.daddrV4(i));
   if (took >= 0) state.learned.note(entry, candidate, took);

@@ -78,6 +78,12 @@ export class Pinning {
     if (endpoint >= 0) flows.winner[e] = machines.endpointCandidate[endpoint];
   }
 
+  /** Whether flows may be given to the kernel from now on, by this process or by the kernel itself. */
+  allow(allowed: boolean): void {
+    this.pins.allowed = allowed;
+    if (!allowed) this.openings?.endAll();
+  }
+
   /** Called for one more packet of a flow through the TUN. */
   pinLate(e: FlowEntry, service: ServiceNumber): void {
     if (this.flows.state[e] === ESTABLISHED && this.flows.winner[e] >= 0) this.pin(e, service);
@@ -92,7 +98,7 @@ export class Pinning {
 
   /** Lets the kernel send SYNs of this client's prefix to this candidate alone, for one second. */
   lease(service: ServiceNumber, client: number, candidate: CandidateNumber): void {
-    if (!this.how.mayLease) return;
+    if (!this.how.mayLease || !this.pins.allowed) return;
     const { machines } = this;
     const endpoint = machines.endpointOf(service, candidate);
     // Where the first packets of flows go through the TUN, the kernel does not know which tuples are in use.

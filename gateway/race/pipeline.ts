@@ -11,6 +11,7 @@ import { findFlow } from './find-flow.js';
 import { Following, followOpenings } from './follow-openings.js';
 import { gauges } from './gauges.js';
 import { keepFirstAck } from './keep-first-ack.js';
+import { type FlowQuestion, listFlows } from './list-flows.js';
 import { reasons } from './reasons.js';
 import { hedges } from './send-syn.js';
 import { type GatewayPipelineOptions, type GatewaySnapshot, GatewayState } from './state.js';
@@ -27,6 +28,8 @@ export function createPipeline(context: PipelineContext<GatewayPipelineOptions>)
     reasons: reasons.names,
     gauges: gauges.names,
     load: (snapshot) => state.load(snapshot),
+    allowPinning: (allowed) => pinning?.allow(allowed),
+    ask: (question) => listFlows(state, question as FlowQuestion),
     tick: () => state.tick(context.clock.nowUs),
     poll: following === undefined ? undefined : () => following.poll(state, context.batch),
     due: hedges(state, context.batch),

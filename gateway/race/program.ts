@@ -1,9 +1,8 @@
 /** The race at a gateway: tags clients' SYNs, keeps the first acknowledgement, carries the flow to the winner. */
 import type { Metric } from '../../src/admin/metrics.js';
-import { FirstackError, type Problem } from '../../src/errors.js';
+import type { Problem } from '../../src/errors.js';
 import type { Attachment } from '../../src/fastpath/maps.js';
 import type { KernelMode } from '../../src/fastpath/modes.js';
-import { readKeyFile } from '../../src/keys.js';
 import type {
   Claim,
   Duty,
@@ -17,6 +16,8 @@ import type {
 } from '../../src/program.js';
 import { proximityKind, proximityTopic } from '../../src/proximity/record.js';
 import { proximityRecord, seedsOf } from '../../src/proximity/site.js';
+import { actingKind, actingOn, gatewayActs } from '../../src/race/acting.js';
+import { Changes } from '../../src/race/changes.js';
 import { hookSet } from '../../src/race/kernel-layout.js';
 import {
   configurationMismatches,
@@ -44,8 +45,9 @@ import { type GatewayConfig, overrides, schema } from './config.js';
 import { describeReplica, Fleet, type LeftOut } from './fleet.js';
 import { gatewayMemory } from './gauges.js';
 import { Judge } from './judge.js';
-import { proximityReport, raceReport } from './reports.js';
-import type { GatewayMemory, GatewayPipelineOptions } from './state.js';
+import { pipelineOptions } from './pipeline-options.js';
+import { type FlowFilter, flowReport, proximityReport, raceReport } from './reports.js';
+import type { GatewayMemory } from './state.js';
 import { steering } from './steering.js';
 
 /** The number of race records in the ring; a power of two. */
@@ -64,7 +66,7 @@ export const program: Program<GatewayConfig> = {
   number: 0,
   schema,
   service: racePart,
-  kinds: [...raceKinds, proximityKind as RecordKind],
+  kinds: [...raceKinds, actingKind as RecordKind, proximityKind as RecordKind],
   overrides,
   create: (config, site) => new GatewayRace(config, site),
 };
@@ -77,13 +79,18 @@ class GatewayRace implements Run {
   readonly fullness = {
     'pass.syn-table-full':
       'the flow table is full (flows.max): new connections go to the origin, and are not raced',
+    'pass.syn-path-drops-tag':
+      'tagged SYNs are not answered on the path to an origin: new connections go there without a race; tags are tried again within seconds',
   };
   readonly #config: GatewayConfig;
   readonly #site: Site;
   readonly #clients: Prefix[];
   readonly #fleet: Fleet;
   readonly #judge: Judge;
+  readonly #changes = new Changes();
   #context: RunContext | undefined;
+  /** As of the last duty. */
+  #host: Host | undefined;
   /** Messages that were logged once. */
   readonly #said = new Set<string>();
   #timer: NodeJS.Timeout | undefined;
@@ -107,6 +114,12 @@ class GatewayRace implements Run {
       hooks: hookSet(config.flows.max),
       attachments: (host) => this.#attachments(host),
       clients: this.#clients,
+      translated: config.lan.flatMap((l) =>
+        config.wan.flatMap((w) => [
+          { iif: l, oif: w, isShared: true },
+          { iif: w, oif: l, isShared: true },
+        ]),
+      ),
       whyNot: (host) => this.#whyNoFastpath(host),
     };
     this.reads = {
@@ -115,6 +128,14 @@ class GatewayRace implements Run {
         answer: ({ last }) => ({ races: this.#races(last as number) }),
       },
       proximity: { answer: () => ({ proximity: this.#proximity() }) },
+      flows: {
+        query: {
+          limit: { type: 'integer', minimum: 1, maximum: 10_000, default: 100 },
+          client: { type: 'string', format: 'ipv4' },
+          machine: { type: 'string', minLength: 1 },
+        },
+        answer: async (query) => ({ flows: await this.#flows(query as unknown as FlowFilter) }),
+      },
     };
   }
 
@@ -134,7 +155,7 @@ class GatewayRace implements Run {
     );
     return [
       ...configurationMismatches(view, undefined, configuration),
-      ...this.#foreignPrefixes(view),
+      ...this.#foreignPrefixes(host, view),
       ...checkForwarding(host),
       ...checkForwardChains(host, legs),
       ...(this.#mayMasquerade(view) ? [] : checkMasquerade(host, wan, this.#clients)),
@@ -149,9 +170,21 @@ class GatewayRace implements Run {
     return this.#config.race !== 'origin' && raceServices(view).every((s) => s.configuration === 'A');
   }
 
+  /**
+   * The addresses of this gateway's clients as others see them. Where the host translates sources, the clients'
+   * prefixes are local to it, as in many offices at once; what the others see is the host's own address.
+   */
+  #prefixesOutside(host: Host): readonly string[] {
+    const { prefixes, wan } = this.#config;
+    if (!this.#isMasqueraded(host)) return prefixes;
+    const own = host.interfaces.filter((i) => wan.includes(i.name)).flatMap((i) => i.addresses);
+    return own.length === 0 ? prefixes : own.map((address) => `${address}/32`);
+  }
+
   /** Each prefix belongs to one gateway, because the tag's receivers check it. */
-  #foreignPrefixes(view: View): Problem[] {
-    const { prefixes, tag } = this.#config;
+  #foreignPrefixes(host: Host, view: View): Problem[] {
+    const { tag } = this.#config;
+    const prefixes = this.#prefixesOutside(host);
     return view
       .of(gatewayKind)
       .filter((g) => g.id !== tag.gatewayId)
@@ -205,6 +238,7 @@ class GatewayRace implements Run {
   }
 
   duty(host: Host, view: View, kernel: KernelMode): Duty {
+    this.#host = host;
     const config = this.#config;
     const fleet = this.#fleet;
     fleet.update(view, config.configuration, this.#judge);
@@ -257,16 +291,21 @@ class GatewayRace implements Run {
     this.#fleet.candidates.nextRace = () => races[0];
     this.#fleet.usage = usage;
     this.#timer = setInterval(() => this.#look(), LOOK_MS);
-    context.registry.publish(gatewayKind, {
-      v: 1,
-      id: this.#config.tag.gatewayId,
-      prefixes: this.#config.prefixes,
-    });
+    this.#publish();
+  }
+
+  #publish(): void {
+    const prefixes = [...this.#prefixesOutside(this.#host!)];
+    this.#context?.registry.publish(gatewayKind, { v: 1, id: this.#config.tag.gatewayId, prefixes });
   }
 
   /** The data plane acts by the last duty. */
-  performed(): void {
+  performed(view: View): void {
     this.#judge.performed();
+    for (const { subject, message } of this.#changes.take(view))
+      this.#site.events.say('info', 'machine', subject, message);
+    this.#publish();
+    this.#context?.registry.publish(actingKind, actingOn(view, gatewayActs(this.#config.tag.gatewayId)));
   }
 
   async stop(): Promise<void> {
@@ -343,6 +382,11 @@ class GatewayRace implements Run {
     return raceReport(this.#memory!, count, this.#fleet, race, this.#context.registry.viewAgeMs);
   }
 
+  #flows(filter: FlowFilter): Promise<unknown[]> {
+    const plane = this.#context?.plane;
+    return plane === undefined ? Promise.resolve([]) : flowReport((q) => plane.ask(q), filter, this.#fleet);
+  }
+
   #proximity(): unknown[] {
     return this.#memory === undefined ? [] : proximityReport(this.#memory.learned, this.#fleet);
   }
@@ -353,22 +397,3 @@ const LEFT_OUT: Record<keyof LeftOut, string> = {
   machines: 'more endpoints than a gateway can know (65536): connections to the others are not raced',
   services: 'more services than a gateway can know (4096): connections to the others are not raced',
 };
-
-/** @throws FirstackError FSA_KEY_INVALID, FSA_CONFIG_* */
-function pipelineOptions(config: GatewayConfig): GatewayPipelineOptions {
-  const { keyFile, gatewayId } = config.tag;
-  const file = readKeyFile(keyFile, 'gateway');
-  if (file.gatewayId !== gatewayId)
-    throw new FirstackError(
-      'FSA_KEY_INVALID',
-      `${keyFile}: is the key of gateway ${file.gatewayId}, tag.gatewayId is ${gatewayId}`,
-    );
-  const bytes = new DataView(Uint8Array.from(Buffer.from(file.keys[0].secret, 'hex')).buffer);
-  return {
-    flows: config.flows,
-    openings: config.fastpath.openings,
-    gatewayId,
-    keyId: file.keys[0].id,
-    key: [0, 4, 8, 12].map((at) => bytes.getInt32(at, true)),
-  };
-}

@@ -1,9 +1,12 @@
 /** Reports of the gateway's races and of what it has learned, with names instead of numbers. */
+import type { CandidateNumber } from '../../src/flow/numbers.js';
+import { ORIGIN } from '../../src/proximity/candidates.js';
 import { PREFIX_BITS, readLearned } from '../../src/proximity/learned.js';
 import { type RaceRecord, readRaces } from '../../src/race/record.js';
 import type { Race } from '../../src/race/release.js';
-import { formatV4 } from '../../src/wire/address.js';
+import { formatV4, parse } from '../../src/wire/address.js';
 import type { Fleet } from './fleet.js';
+import type { FlowAnswer, FlowQuestion } from './list-flows.js';
 import type { GatewayMemory } from './state.js';
 
 /** The latest `count` races, oldest first. */
@@ -53,3 +56,44 @@ export function proximityReport(learned: Float64Array, fleet: Fleet): unknown[] 
     })),
   }));
 }
+
+export interface FlowFilter {
+  /** The most flows of the answer. */
+  limit: number;
+  /** A client's address. */
+  client?: string;
+  /** A machine's id. */
+  machine?: string;
+}
+
+/**
+ * The gateway's flows, with names instead of numbers.
+ * @param ask asks the data plane for a part of the table
+ */
+export async function flowReport(
+  ask: (q: FlowQuestion) => Promise<unknown>,
+  { limit, client, machine }: FlowFilter,
+  fleet: Fleet,
+): Promise<Record<string, unknown>[]> {
+  const word = client === undefined ? undefined : parse(client)?.[3];
+  const number = machine === undefined ? undefined : numberOf(fleet, machine);
+  // A machine that this gateway has never known carries nothing.
+  if (machine !== undefined && number === undefined) return [];
+  const out: Record<string, unknown>[] = [];
+  for (let from = 0; from >= 0 && out.length < limit; ) {
+    const q = { from, limit: limit - out.length, client: word, machine: number };
+    const { rows, next } = (await ask(q)) as FlowAnswer;
+    for (const { client: c, clientPort, service, machine: m, ...rest } of rows)
+      out.push({
+        client: `${formatV4(c)}:${clientPort}`,
+        service: service < 0 ? null : (fleet.service(service)?.name ?? null),
+        machine: m < 0 ? null : fleet.candidates.idOf(m),
+        ...rest,
+      });
+    from = next;
+  }
+  return out;
+}
+
+const numberOf = (fleet: Fleet, id: string): CandidateNumber | undefined =>
+  id === 'origin' ? ORIGIN : fleet.candidates.find(id);

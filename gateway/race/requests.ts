@@ -7,7 +7,7 @@
  * 9293, 3.6): such a request stands on, and fails when its time is over.
  */
 import type { CandidateNumber, FlowEntry, ServiceNumber } from '../../src/flow/numbers.js';
-import { ANSWERED, CLOSING, FAILED, PINNED, REQUESTED, STANDS_US } from '../../src/flow/states.js';
+import { ANSWERED, FAILED, isClosing, PINNED, REQUESTED, STANDS_US } from '../../src/flow/states.js';
 import { TICK_US } from '../../src/flow/table.js';
 import type { RaceWriter } from '../../src/race/record.js';
 import { type EvidenceWriter, evidence } from './evidence.js';
@@ -112,13 +112,19 @@ export class Requests {
 
   /** The server's RST passes the TUN. Call it before the flow's state changes. */
   resetByServer(e: FlowEntry): void {
-    if (this.flows.state[e] === CLOSING || !this.#isOpen(e)) return;
+    if (isClosing(this.flows.state[e]) || !this.#isOpen(e)) return;
     this.failed(e, true);
   }
 
   /** The connection has ended; a request without an answer has failed. */
   ended(e: FlowEntry): void {
     if ((this.flows.marks[e] & REQUESTED) !== 0 && this.#isOpen(e)) this.failed(e, false);
+  }
+
+  /** This process did not read the TUN for so long: answers wait there, and requests have that much longer. */
+  postpone(ticks: number): void {
+    for (let n = this.#tail; n !== this.#head; n = (n + 1) | 0)
+      this.#due[n & this.#mask] = (this.#due[n & this.#mask] + ticks) | 0;
   }
 
   /** Runs ten times a second: a request that has stood for too long has failed. */

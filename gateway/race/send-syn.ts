@@ -221,7 +221,8 @@ export function askOthers(state: GatewayState, batch: Batch, i: number, e: FlowE
   if ((live & ~asked) === 0) return 0;
   const client = batch.saddrV4(i);
   const entry = learned.entry(service, client);
-  for (let c = 0; c < MOST_RACED; c++)
+  const isKnownLate = !state.isCatchingUp();
+  for (let c = 0; isKnownLate && c < MOST_RACED; c++)
     if (((asked >>> c) & 1) !== 0) state.forget(service, client, c as CandidateNumber);
   learned.raced(entry, live);
   races.asked(record, live, HEDGED);

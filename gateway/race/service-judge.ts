@@ -86,6 +86,11 @@ export class ServiceJudge {
     return verdicts;
   }
 
+  /** What became of the requests to all machines of the service in the last seconds. */
+  whole(candidates: readonly CandidateNumber[]): ReturnType<Failures['whole']> {
+    return this.#failures.whole(candidates);
+  }
+
   /**
    * Forgets a number that means another machine from now on. Its counters are not the new machine's, until the data
    * plane clears them.

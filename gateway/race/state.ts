@@ -81,6 +81,11 @@ export interface GatewayMemory {
 /** The most stateless resets per tick of a tenth of a second. */
 const LATE_RESETS_PER_TICK = 100;
 
+/** A tick that is later than this was held up: this process was stuck, or its machine. */
+const STUCK_US = 500_000;
+/** How long packets that waited may still be among those that are read. */
+const CATCH_UP_US = 1_000_000;
+
 export class GatewayState {
   readonly flows: RaceFlows;
   readonly idle: Int32Array;
@@ -227,8 +232,25 @@ export class GatewayState {
     this.pinning?.endLease(service, client);
   }
 
+  /**
+   * Whether packets are read that waited while this process was stuck. Their times and their lateness tell nothing
+   * about the machines.
+   */
+  isCatchingUp(): boolean {
+    const { nowUs } = this.clock;
+    return nowUs < this.#caughtUpUs || nowUs - this.#tickedUs > STUCK_US;
+  }
+  #tickedUs = 0;
+  #caughtUpUs = 0;
+
   tick(nowUs: number): void {
     this.nowTick = tickOf(nowUs);
+    const gapUs = this.#tickedUs === 0 ? 0 : nowUs - this.#tickedUs;
+    this.#tickedUs = nowUs;
+    if (gapUs > STUCK_US) {
+      this.#caughtUpUs = nowUs + CATCH_UP_US;
+      this.requests.postpone(Math.ceil(gapUs / TICK_US));
+    }
     this.epoch = tag.epochOf(wallMs() / 1000);
     this.lateResets = LATE_RESETS_PER_TICK;
     const pins = this.pinning?.pins;

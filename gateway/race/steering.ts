@@ -83,7 +83,7 @@ export function steering(
         ]),
         chain('prerouting', 'prerouting', 'filter', [
           `iifname "${tun.name}" notrack accept`,
-          ...(how.kernel === 'stack' ? [letPinned(config.steering)] : []),
+          ...(how.kernel !== 'off' ? [letPinned(config.steering)] : []),
           ...outward,
           `${fromWan} jump inward`,
         ]),

@@ -1,28 +1,52 @@
 /**
  * Which paths to an origin drop tagged SYNs. The evidence is a number of consecutive connections that were opened only
- * by an untagged SYN. SYNs on such a path are not tagged for a while, and then tags are tried again.
+ * by an untagged SYN. An outage of some seconds looks the same, so tags are tried again after a few seconds, by one
+ * connection at a time; only a path that goes on to drop them is left alone for longer and longer.
  */
 import type { ServiceNumber } from '../../src/flow/numbers.js';
 
 const UNTAGGED_IN_A_ROW = 3;
-/** In ticks of a tenth of a second. */
-const TRY_TAGS_AGAIN_TICKS = 6000;
+/** In ticks of a tenth of a second: the first rest, the longest one, and how long a trial may take. */
+const FIRST_REST = 50;
+const LONGEST_REST = 6000;
+const TRIAL = 100;
+
+interface Path {
+  untagged: number;
+  /** Ticks of the present rest; 0 while SYNs are tagged. */
+  rest: number;
+  /** When the next connection tries a tag. */
+  nextTrial: number;
+}
 
 export class TagPaths {
   /** By service number, which stays the same when the registry changes. */
-  readonly #untagged: number[] = [];
-  readonly #untaggedUntil: number[] = [];
+  readonly #paths: Path[] = [];
 
   /** Notes whether a connection was opened only by an untagged SYN. */
   judge(service: ServiceNumber, untagged: boolean, nowTick: number): void {
-    const row = untagged ? (this.#untagged[service] ?? 0) + 1 : 0;
-    this.#untagged[service] = row;
-    if (row >= UNTAGGED_IN_A_ROW) this.#untaggedUntil[service] = (nowTick + TRY_TAGS_AGAIN_TICKS) | 0;
+    const path = this.#paths[service];
+    if (!untagged) {
+      if (path !== undefined) path.untagged = path.rest = 0;
+      return;
+    }
+    if (path === undefined) {
+      this.#paths[service] = { untagged: 1, rest: 0, nextTrial: 0 };
+      return;
+    }
+    path.untagged++;
+    if (path.untagged < UNTAGGED_IN_A_ROW) return;
+    path.rest = path.rest === 0 ? FIRST_REST : Math.min(LONGEST_REST, 2 * path.rest);
+    path.nextTrial = (nowTick + path.rest) | 0;
   }
 
-  /** Whether the path to this service's origin is believed to drop tagged SYNs. */
+  /** Whether this service's next SYN goes without a tag, because the path is believed to drop them. */
   dropTags(service: ServiceNumber, nowTick: number): boolean {
-    const until = this.#untaggedUntil[service];
-    return until !== undefined && ((until - nowTick) | 0) > 0;
+    const path = this.#paths[service];
+    if (path === undefined || path.rest === 0) return false;
+    if (((path.nextTrial - nowTick) | 0) > 0) return true;
+    // This connection tries a tag; the next one does when this one's trial has not been decided in time.
+    path.nextTrial = (nowTick + TRIAL) | 0;
+    return false;
   }
 }

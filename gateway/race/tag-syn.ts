@@ -7,7 +7,7 @@
  * reads: verdict, side, service, tcpFlags, the tuple. Sets: flow, verdict; emits copies.
  */
 import type { FlowEntry } from '../../src/flow/numbers.js';
-import { CLOSING, RETRANSMITTED, UNDECIDED, UNTAGGED } from '../../src/flow/states.js';
+import { isClosing, RETRANSMITTED, UNDECIDED, UNTAGGED } from '../../src/flow/states.js';
 import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
 import { ALONE, COMPARED, TRIED } from '../../src/race/record.js';
 import * as mss from '../../src/wire/mss.js';
@@ -34,8 +34,8 @@ function onSyn(state: GatewayState, batch: Batch, i: number): void {
   const e = lookUp(state, batch, i);
   batch.flow[i] = e;
   // A flow that the kernel carries may have ended there. A flow that is closing already stays so.
-  if (e >= 0 && flows.state[e] !== CLOSING) state.pinning?.pins.refresh(e);
-  if (e >= 0 && flows.state[e] !== CLOSING) {
+  if (e >= 0 && !isClosing(flows.state[e])) state.pinning?.pins.refresh(e);
+  if (e >= 0 && !isClosing(flows.state[e])) {
     const again = flows.isn[e] === tcp.seq(batch.view, batch.l4[i]);
     // Once there is a winner, it answers every SYN of this tuple: `carry.ts`.
     if (flows.state[e] !== UNDECIDED) return;

@@ -9,8 +9,16 @@ export const UNDECIDED = 1;
 /** The machine is decided; the client has not answered it yet (SYN-RECEIVED at the machine). */
 export const OPENING = 2;
 export const ESTABLISHED = 3;
-/** Both sides sent FIN, or one sent RST. */
+/** Both sides sent FIN. */
 export const CLOSING = 4;
+/**
+ * One side sent RST. It may have been spoofed, or outside the receiver's window (RFC 5961), and then the connection
+ * goes on: a later packet of the same side shows it, because a side that has sent a RST sends nothing after it.
+ */
+export const RESET_BY_CLIENT = 5;
+export const RESET_BY_SERVER = 6;
+/** Whether the flow has ended, as far as was seen. */
+export const isClosing = (state: number): boolean => state >= CLOSING;
 
 /** Marks: events that the flow has seen. */
 export const CLIENT_FIN = 1;
@@ -46,13 +54,8 @@ const MOST_IDLE_MS = 25 * 86_400_000;
 export function idleTicks(timeouts: FlowTimeouts, tickMs: number): Int32Array {
   const ticks = (ms: number): number => Math.ceil(Math.min(ms, MOST_IDLE_MS) / tickMs);
   const opening = ticks(timeouts.openingTimeoutMs);
-  return Int32Array.of(
-    0,
-    opening,
-    opening,
-    ticks(timeouts.establishedTimeoutMs),
-    ticks(timeouts.closingTimeoutMs),
-  );
+  const closing = ticks(timeouts.closingTimeoutMs);
+  return Int32Array.of(0, opening, opening, ticks(timeouts.establishedTimeoutMs), closing, closing, closing);
 }
 
 /** Updates a flow's state by the TCP flags of one packet (not a SYN) and renews its expiry time. */
@@ -65,8 +68,10 @@ export function advance(
   idle: Int32Array,
 ): void {
   let state = flows.state[e];
-  if ((tcpFlags & tcp.RST) !== 0) state = CLOSING;
+  const own = fromClient ? RESET_BY_CLIENT : RESET_BY_SERVER;
+  if ((tcpFlags & tcp.RST) !== 0) state = state === CLOSING ? CLOSING : own;
   else {
+    if (state === own) state = ESTABLISHED;
     if ((tcpFlags & tcp.FIN) !== 0) flows.marks[e] |= fromClient ? CLIENT_FIN : SERVER_FIN;
     if ((flows.marks[e] & (CLIENT_FIN | SERVER_FIN)) === (CLIENT_FIN | SERVER_FIN)) state = CLOSING;
     else if (state === OPENING && fromClient && (tcpFlags & tcp.ACK) !== 0) state = ESTABLISHED;

@@ -6,6 +6,8 @@ import {
   ESTABLISHED,
   idleTicks,
   OPENING,
+  RESET_BY_CLIENT,
+  RESET_BY_SERVER,
   SERVER_FIN,
   UNDECIDED,
 } from '../../../src/flow/states.js';
@@ -30,7 +32,7 @@ function walk(
 
 describe('the life of a flow', () => {
   it('has its own idle time in each state, rounded up to ticks', () => {
-    expect([...IDLE]).toEqual([0, 10, 10, 50, 21]);
+    expect([...IDLE]).toEqual([0, 10, 10, 50, 21, 21, 21]);
   });
 
   it('is idle for as long as the kernel can tell, at most', () => {
@@ -40,7 +42,7 @@ describe('the life of a flow', () => {
       establishedTimeoutMs: 2 ** 40,
       closingTimeoutMs: 25 * 86_400_000,
     };
-    expect([...idleTicks(forever, 100)]).toEqual([0, 10, 10, 25 * days, 25 * days]);
+    expect([...idleTicks(forever, 100)]).toEqual([0, 10, 10, ...new Array(4).fill(25 * days)]);
   });
 
   it("is established by the client's ACK, not by the server's", () => {
@@ -71,13 +73,22 @@ describe('the life of a flow', () => {
     expect(walk(ESTABLISHED, [FIN, CLIENT], [FIN, CLIENT]).state).toBe(ESTABLISHED);
   });
 
-  it('closes with a RST from either side, and stays closing', () => {
-    expect(walk(ESTABLISHED, [RST, SERVER]).state).toBe(CLOSING);
-    expect(walk(OPENING, [RST | ACK, CLIENT]).state).toBe(CLOSING);
-    expect(walk(ESTABLISHED, [RST, CLIENT], [ACK, CLIENT], [ACK, SERVER])).toMatchObject({
-      state: CLOSING,
+  it('is reset by either side, and stays so while that side is silent', () => {
+    expect(walk(ESTABLISHED, [RST, SERVER])).toMatchObject({ state: RESET_BY_SERVER, expires: 28 });
+    expect(walk(OPENING, [RST | ACK, CLIENT]).state).toBe(RESET_BY_CLIENT);
+    expect(walk(ESTABLISHED, [RST, CLIENT], [ACK, SERVER], [ACK, SERVER])).toMatchObject({
+      state: RESET_BY_CLIENT,
       expires: 28,
     });
+    expect(walk(CLOSING, [RST, CLIENT]).state).toBe(CLOSING);
+  });
+
+  it('goes on when the side that is said to have sent the RST goes on', () => {
+    expect(walk(ESTABLISHED, [RST, SERVER], [ACK, SERVER])).toMatchObject({
+      state: ESTABLISHED,
+      expires: 57,
+    });
+    expect(walk(ESTABLISHED, [RST, CLIENT], [ACK, SERVER], [ACK, CLIENT]).state).toBe(ESTABLISHED);
   });
 
   it('stays undecided while no machine has answered', () => {

@@ -1,0 +1,86 @@
+/** Lists flows for an operator, a part of the table at a time, so that no packet waits for the whole of it. */
+import type { CandidateNumber, FlowEntry, ServiceNumber } from '../../src/flow/numbers.js';
+import {
+  CLOSING,
+  ESTABLISHED,
+  OPENING,
+  PINNED,
+  RESET_BY_CLIENT,
+  RESET_BY_SERVER,
+  UNDECIDED,
+} from '../../src/flow/states.js';
+import type { GatewayState } from './state.js';
+
+/** Entries that one question looks at: a few milliseconds. */
+const SCANNED = 32_768;
+
+export interface FlowQuestion {
+  /** The first entry to look at. */
+  from: number;
+  /** The most rows of the answer. */
+  limit: number;
+  /** Only flows of this client's address, as a word; undefined for all. */
+  client?: number;
+  /** Only flows that this machine carries. */
+  machine?: CandidateNumber;
+}
+
+export interface FlowRow {
+  /** The client's address as a word, and its port. */
+  client: number;
+  clientPort: number;
+  /** -1 where no record names the service any more. */
+  service: ServiceNumber;
+  /** -1 while no machine carries the flow. */
+  machine: CandidateNumber;
+  state: 'undecided' | 'opening' | 'established' | 'closing' | 'reset';
+  /** Time without a packet, ms, as far as it is known here: the kernel's flows are read every few seconds. */
+  idleMs: number;
+  pinned: boolean;
+}
+
+export interface FlowAnswer {
+  rows: FlowRow[];
+  /** Where the next question goes on; -1 at the end of the table. */
+  next: number;
+}
+
+const STATES: Record<number, FlowRow['state']> = {
+  [UNDECIDED]: 'undecided',
+  [OPENING]: 'opening',
+  [ESTABLISHED]: 'established',
+  [CLOSING]: 'closing',
+  [RESET_BY_CLIENT]: 'reset',
+  [RESET_BY_SERVER]: 'reset',
+};
+const TICK_MS = 100;
+
+export function listFlows(state: GatewayState, q: FlowQuestion): FlowAnswer {
+  const { flows } = state;
+  const rows: FlowRow[] = [];
+  const to = Math.min(flows.capacity, q.from + SCANNED);
+  let e = q.from;
+  for (; e < to && rows.length < q.limit; e++) {
+    if (flows.state[e] === 0) continue;
+    if (q.client !== undefined && flows.keyWord(e, 3) !== q.client) continue;
+    if (q.machine !== undefined && flows.winner[e] !== q.machine) continue;
+    rows.push(rowOf(state, e as FlowEntry));
+  }
+  return { rows, next: e < flows.capacity ? e : -1 };
+}
+
+function rowOf(state: GatewayState, e: FlowEntry): FlowRow {
+  const { flows, machines } = state;
+  // Word 8 has the client's port and the service's.
+  const ports = flows.keyWord(e, 8);
+  const left = (flows.expiresAt[e] - state.nowTick) | 0;
+  return {
+    client: flows.keyWord(e, 3),
+    clientPort: ports >>> 16,
+    service: machines.services.getV4(flows.keyWord(e, 7), ports & 0xffff),
+    machine: flows.winner[e],
+    state: STATES[flows.state[e]],
+    idleMs: Math.max(0, state.idle[flows.state[e]] - left) * TICK_MS,
+    pinned: (flows.marks[e] & PINNED) !== 0,
+  };
+}

@@ -1,0 +1,24 @@
+/** What the gateway's data half is started with: its key, its limits. */
+import { FirstackError } from '../../src/errors.js';
+import { readKeyFile } from '../../src/keys.js';
+import type { GatewayConfig } from './config.js';
+import type { GatewayPipelineOptions } from './state.js';
+
+/** @throws FirstackError FSA_KEY_INVALID, FSA_CONFIG_* */
+export function pipelineOptions(config: GatewayConfig): GatewayPipelineOptions {
+  const { keyFile, gatewayId } = config.tag;
+  const file = readKeyFile(keyFile, 'gateway');
+  if (file.gatewayId !== gatewayId)
+    throw new FirstackError(
+      'FSA_KEY_INVALID',
+      `${keyFile}: is the key of gateway ${file.gatewayId}, tag.gatewayId is ${gatewayId}`,
+    );
+  const bytes = new DataView(Uint8Array.from(Buffer.from(file.keys[0].secret, 'hex')).buffer);
+  return {
+    flows: config.flows,
+    openings: config.fastpath.openings,
+    gatewayId,
+    keyId: file.keys[0].id,
+    key: [0, 4, 8, 12].map((at) => bytes.getInt32(at, true)),
+  };
+}
