@@ -7,10 +7,13 @@ import { Command, CommanderError } from 'commander';
 import { addBench } from './cli/bench.js';
 import { addLab } from './cli/lab.js';
 import { addLoad } from './cli/load.js';
+import { addManual } from './cli/manual.js';
+import { addOperate } from './cli/operate.js';
 import { integer } from './cli/options.js';
 import { addRoles } from './cli/roles.js';
 import { describeError, EXIT, FirstackError } from './errors.js';
 import { deriveGateway, newMaster, readKeyFile, writeKeyFile } from './keys.js';
+import { VERSION } from './version.js';
 
 let exitCode: number = EXIT.ok;
 const exit = (code: number): void => {
@@ -19,6 +22,7 @@ const exit = (code: number): void => {
 
 const root = new Command('firstack')
   .description('The replica nearest to a client carries its connection: the first acknowledgement wins.')
+  .version(VERSION, '--version')
   .enablePositionalOptions()
   .showHelpAfterError('(firstack --help lists the commands)')
   .exitOverride();
@@ -39,9 +43,11 @@ root
     );
   });
 
+addOperate(root, exit);
 addLoad(root, exit);
 addBench(root, exit);
 addLab(root, exit);
+addManual(root, exit, VERSION);
 
 try {
   await root.parseAsync();

@@ -20,7 +20,10 @@ export interface AdminProgram {
   /** `GET /v1/NAME`. */
   reads: Record<
     string,
-    { query?: Record<string, Schema>; answer(query: Record<string, unknown>): Record<string, unknown> }
+    {
+      query?: Record<string, Schema>;
+      answer(query: Record<string, unknown>): Record<string, unknown> | Promise<Record<string, unknown>>;
+    }
   >;
   /** Actions that an operator may request, by name: `POST /v1/NAME`, answered with the status. */
   actions: Record<string, () => void>;
@@ -28,11 +31,17 @@ export interface AdminProgram {
 
 export interface AdminSource {
   programs: readonly AdminProgram[];
+  /** Whether every data plane's thread runs. */
+  live(): boolean;
   ready(): { ready: boolean; reasons: string[] };
   /** This host's wall clock less the registry's; undefined where the registry has no clock. */
   clockOffsetMs(): number | undefined;
   /** Events of this time (ms since 1970) or later. */
   events(sinceMs: number): readonly unknown[];
+  /** Which role answers: in every answer that is compared with other roles'. */
+  who(): { role: string; instance: string };
+  /** Metric families of the role besides the programs'. */
+  metrics(): Metric[];
   /** The properties of the status besides the programs. */
   head(): Record<string, unknown>;
 }
@@ -47,12 +56,15 @@ const FIRST_PROGRAM = 'race';
 
 function status(source: AdminSource): Record<string, unknown> {
   const programs = Object.fromEntries(source.programs.map((p) => [p.name, p.status()]));
-  return { ...source.head(), ...programs[FIRST_PROGRAM], programs };
+  return { ...source.head(), ready: source.ready(), ...programs[FIRST_PROGRAM], programs };
 }
 
 export function createAdmin(source: AdminSource): Admin {
   const app = fastify({ logger: false });
-  app.get('/livez', async () => ({ live: true }));
+  app.get('/livez', async (_request, reply) => {
+    const live = source.live();
+    return reply.code(live ? 200 : 503).send({ live });
+  });
   app.get('/readyz', async (_request, reply) => {
     const state = source.ready();
     return reply.code(state.ready ? 200 : 503).send(state);
@@ -65,7 +77,7 @@ export function createAdmin(source: AdminSource): Admin {
   app.get<{ Querystring: { since: number } }>(
     '/v1/events',
     { schema: { querystring: { type: 'object', additionalProperties: false, properties: since } } },
-    async (request) => ({ events: source.events(request.query.since) }),
+    async (request) => ({ ...source.who(), events: source.events(request.query.since) }),
   );
   for (const program of source.programs) {
     for (const [name, { query = {}, answer }] of Object.entries(program.reads)) {
@@ -164,5 +176,6 @@ function metrics(source: AdminSource): string {
       type: 'gauge',
       samples: [{ labels: {}, value: source.ready().ready ? 1 : 0 }],
     },
+    ...source.metrics(),
   ]);
 }

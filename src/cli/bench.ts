@@ -42,6 +42,18 @@ export function addBench(root: Command, exit: (code: number) => void): void {
       exit(await (await import('../lab/bench/soak.js')).benchSoak(options));
     });
 
+  bench
+    .command('damage')
+    .description(
+      'damages a running fleet in every known way: when it is said, when it is healed, what was lost',
+    )
+    .option('--only <id>', 'damages whose id begins so')
+    .option('--seed <n>', 'seed of the order', integer(0, 2 ** 31 - 2), 1)
+    .option('--json', 'print one JSON array', false)
+    .action(async (options) => {
+      exit(await (await import('../lab/damage/bench.js')).benchDamage(options));
+    });
+
   const loadSpeed = (): Promise<typeof import('../lab/bench/speed.js')> => import('../lab/bench/speed.js');
   const SPEED = {
     throughput:

@@ -42,6 +42,14 @@ export function healthProblem(config: HealthConfig): string {
   return kinds.length === 1 ? '' : "'health' needs one of http, tcp, command";
 }
 
+/** The same check as one line of shell, for an operator who asks why it fails. */
+export function checkLine({ http, tcp, command = [], timeoutMs }: HealthConfig): string {
+  const most = Math.max(1, Math.ceil(timeoutMs / 1000));
+  if (http !== undefined) return `curl -sS -o /dev/null -D - -m ${most} ${http}`;
+  if (tcp !== undefined) return `timeout ${most} bash -c '</dev/tcp/${tcp.replace(/:(?=\d+$)/, '/')}'`;
+  return command.map((c) => (/^[\w./:=-]+$/.test(c) ? c : `'${c.replaceAll("'", "'\\''")}'`)).join(' ');
+}
+
 export class Health {
   /** The reason why it is not healthy; '' when it is. Unhealthy until the first success. */
   reason = 'not checked yet';

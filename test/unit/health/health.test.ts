@@ -1,7 +1,8 @@
+import { spawnSync } from 'node:child_process';
 import { createServer } from 'node:http';
 import { type AddressInfo, createServer as createTcp, type Server } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
-import { Health, type HealthConfig, healthProblem } from '../../../src/health/health.js';
+import { checkLine, Health, type HealthConfig, healthProblem } from '../../../src/health/health.js';
 
 const OFTEN = { intervalMs: 50, timeoutMs: 300, rise: 1, fall: 1 };
 const servers: Server[] = [];
@@ -25,6 +26,33 @@ async function first(config: Partial<HealthConfig>): Promise<Health> {
   await health.start();
   return health;
 }
+
+describe('a health check as a line of shell', () => {
+  const run = (config: Partial<HealthConfig>): number | null =>
+    spawnSync('sh', ['-c', checkLine({ ...OFTEN, ...config })]).status;
+
+  it('is what an operator can run', () => {
+    expect(checkLine({ ...OFTEN, http: 'http://h:80/x' })).toBe(
+      'curl -sS -o /dev/null -D - -m 1 http://h:80/x',
+    );
+    expect(checkLine({ ...OFTEN, timeoutMs: 2500, tcp: '10.0.0.1:80' })).toBe(
+      "timeout 3 bash -c '</dev/tcp/10.0.0.1/80'",
+    );
+    expect(checkLine({ ...OFTEN, command: ['/bin/test', '-e', "a file's"] })).toBe(
+      "/bin/test -e 'a file'\\''s'",
+    );
+    expect(checkLine(OFTEN)).toBe('');
+  });
+
+  it('ends with 0 or another status as the check does', async () => {
+    expect(run({ command: ['sh', '-c', 'exit 3'] })).toBe(3);
+    expect(run({ command: ['test', "it's", '=', "it's"] })).toBe(0);
+    expect(run({ tcp: '127.0.0.1:1' })).not.toBe(0);
+    const port = await listen(createTcp());
+    // The kernel accepts while this process waits.
+    expect(run({ tcp: `127.0.0.1:${port}` })).toBe(0);
+  });
+});
 
 describe('a health check', () => {
   it('by HTTP: 2xx and 3xx are healthy', async () => {
