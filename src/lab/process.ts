@@ -69,7 +69,7 @@ export async function waitUntil(
 }
 
 /** Ends processes together: SIGTERM, and SIGKILL for those that still run after `graceMs`. */
-export async function endAll(ids: ProcessId[], graceMs = 5000): Promise<void> {
+export async function endAll(ids: ProcessId[], graceMs = 10_000): Promise<void> {
   for (const id of ids) {
     signal(id, 'SIGTERM');
     // A process that a test has stopped would not handle the SIGTERM.
