@@ -51,6 +51,9 @@ node -e '
   done
 find "$lib" '(' -name '*.map' -o -name '*.d.ts' -o -name '*.d.mts' -o -name '*.d.cts' ')' -delete
 
+mkdir -p "$tree/usr/share/man/man1" "$tree/usr/share/bash-completion/completions"
+node dist/src/cli.js man | gzip -9n >"$tree/usr/share/man/man1/firstack.1.gz"
+node dist/src/cli.js completion >"$tree/usr/share/bash-completion/completions/firstack"
 cp README.md CHANGELOG.md "$doc/"
 cp deploy/README.md "$doc/operators-guide.md"
 cp deploy/examples/* "$doc/examples/"

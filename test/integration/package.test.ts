@@ -160,6 +160,8 @@ describe('the package', () => {
   });
 });
 
+const gatewayDoctor = () => guests.gateway.run('firstack doctor');
+
 describe("the operator's guide", () => {
   it('leads to a first connection that the nearest replica carries', async () => {
     await follow('Redis, on the origin');
@@ -218,6 +220,20 @@ describe("the operator's guide", () => {
     const whole = async () =>
       (await gateway.show(UNITS.gateway, 'StatusText')).includes('replicas up 2 of 2');
     expect(await waitUntil(whole, 60_000, 200)).toBe(true);
+  });
+
+  it("answers a newcomer's questions, and finds nothing wrong", async () => {
+    const page = async () =>
+      (await lab.exec('client', ['curl', '-s', '--max-time', '20', 'http://203.0.113.10/'])).stdout;
+    await page();
+    const isWhole = async () => (await gatewayDoctor()).status === 0;
+    expect(await waitUntil(isWhole, 30_000, 500), JSON.stringify(await gatewayDoctor())).toBe(true);
+    const said = (await follow('When it does not work')).join('\n');
+    expect(said).toContain('nothing is wrong');
+    expect(said).toContain('r2: inactive (drained: its last connection has ended)');
+    expect(said).toMatch(/gateway +gw1 +ready/);
+    // The replica that was drained is raced again.
+    expect(await waitUntil(async () => (await page()) === `served by ${NEAREST}\n`, 30_000, 200)).toBe(true);
   });
 
   it('is upgraded while a connection continues', async () => {
