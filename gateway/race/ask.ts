@@ -2,6 +2,7 @@
 
 import { askAdmin } from '../../src/admin/client.js';
 import { EXIT, FirstackError } from '../../src/errors.js';
+import { addressOf } from '../../src/operate/asked.js';
 import { columns } from '../../src/operate/columns.js';
 import { describeRace, join, summarizeRace } from '../../src/race/explain.js';
 import type { RaceRecord } from '../../src/race/record.js';
@@ -17,14 +18,18 @@ interface Proximity {
 
 export interface AskOptions {
   admin: string;
+  /** The name of a laboratory, whose gateway is asked. */
+  lab?: string;
   origin?: string;
   json: boolean;
 }
 
+const gatewayOf = (o: AskOptions): string => addressOf(o, 'gateway');
+
 /** @param which CLIENT:PORT or `last` */
 export async function explain(which: string, o: AskOptions): Promise<number> {
   const { races } = await askAdmin<{ races: RaceRecord[] }>(
-    o.admin,
+    gatewayOf(o),
     `/v1/races?last=${which === 'last' ? 1 : KEPT}`,
   );
   const race = which === 'last' ? races.at(-1) : races.findLast((r) => r.client === which);
@@ -32,15 +37,16 @@ export async function explain(which: string, o: AskOptions): Promise<number> {
     throw new FirstackError('FSA_RACE_UNKNOWN', `${which}: no such race among the latest ${KEPT}`);
   const raced = new Set(race.candidates.map((c) => c.id));
   const status = await askAdmin<{ replicas: { id: string; state: string; reason: string }[] }>(
-    o.admin,
+    gatewayOf(o),
     '/v1/status',
   );
   const leftOut = status.replicas
     .filter((r) => !raced.has(r.id))
     .map((r) => ({ id: r.id, why: whyLeftOut(race, r) }));
   let origin: RaceRecord | undefined;
-  if (o.origin !== undefined && race.race === 'origin') {
-    const there = await askAdmin<{ races: RaceRecord[] }>(o.origin, `/v1/races?last=${KEPT}`);
+  const asked = o.origin ?? (o.lab === undefined ? undefined : addressOf(o, 'origin'));
+  if (asked !== undefined && race.race === 'origin') {
+    const there = await askAdmin<{ races: RaceRecord[] }>(asked, `/v1/races?last=${KEPT}`);
     origin = there.races.findLast((r) => r.client === race.client && r.service === race.service);
   }
   const explanation = join(race, origin, leftOut);
@@ -59,7 +65,7 @@ function whyLeftOut(race: RaceRecord, r: { state: string; reason: string }): str
 export async function races(o: AskOptions & { follow: boolean; last: number }): Promise<number> {
   const show = (r: RaceRecord): void => print(o.json ? JSON.stringify(r) : summarizeRace(r));
   const latest = async (n: number): Promise<RaceRecord[]> =>
-    (await askAdmin<{ races: RaceRecord[] }>(o.admin, `/v1/races?last=${n}`)).races;
+    (await askAdmin<{ races: RaceRecord[] }>(gatewayOf(o), `/v1/races?last=${n}`)).races;
   let next = 0;
   for (const r of await latest(o.last)) {
     show(r);
@@ -79,7 +85,7 @@ export async function races(o: AskOptions & { follow: boolean; last: number }): 
 
 /** Prints which candidate wins for which clients, as this gateway has learned it. */
 export async function proximity(o: AskOptions): Promise<number> {
-  const answer = await askAdmin<{ proximity: Proximity[] }>(o.admin, '/v1/proximity');
+  const answer = await askAdmin<{ proximity: Proximity[] }>(gatewayOf(o), '/v1/proximity');
   if (o.json) {
     print(JSON.stringify(answer.proximity, null, 2));
     return EXIT.ok;
@@ -111,7 +117,7 @@ export async function flows(
   const query = new URLSearchParams({ limit: String(o.limit) });
   if (o.client !== undefined) query.set('client', o.client);
   if (o.machine !== undefined) query.set('machine', o.machine);
-  const answer = await askAdmin<{ flows: Flow[] }>(o.admin, `/v1/flows?${query}`);
+  const answer = await askAdmin<{ flows: Flow[] }>(gatewayOf(o), `/v1/flows?${query}`);
   if (o.json) print(JSON.stringify(answer.flows, null, 2));
   else
     print(

@@ -10,6 +10,8 @@ const adminOption = (): Option =>
     '127.0.0.1:7411',
   );
 
+const labOption = (): Option => new Option('--lab <name>', 'the gateway of a laboratory');
+
 export function addCommands({ root, role, exit }: CommandLine): void {
   role.addOption(configurationOption()).addOption(raceOption()).addOption(releaseOption());
   root
@@ -17,6 +19,7 @@ export function addCommands({ root, role, exit }: CommandLine): void {
     .description('which machine carries a connection, and why: explain CLIENT:PORT, or explain last')
     .argument('<which>')
     .addOption(adminOption())
+    .addOption(labOption())
     .option('--origin <address>', "the origin's admin.listen: adds its record of the race")
     .option('--json', 'print JSON', false)
     .action(async (which: string, options) => {
@@ -26,6 +29,7 @@ export function addCommands({ root, role, exit }: CommandLine): void {
     .command('races')
     .description('the latest races of a gateway')
     .addOption(adminOption())
+    .addOption(labOption())
     .option('--follow', 'print each new race', false)
     .option('--last <n>', 'how many past races', integer(1, 4096), 10)
     .option('--json', 'print one JSON object per line', false)
@@ -36,6 +40,7 @@ export function addCommands({ root, role, exit }: CommandLine): void {
     .command('flows')
     .description('the connections that a gateway carries: client, service, machine, state, idle time, pinned')
     .addOption(adminOption())
+    .addOption(labOption())
     .option('--client <address>', "only this client's")
     .option('--machine <id>', 'only those that this machine carries')
     .option('--limit <n>', 'how many at the most', integer(1, 10_000), 100)
@@ -47,6 +52,7 @@ export function addCommands({ root, role, exit }: CommandLine): void {
     .command('proximity')
     .description('which machine wins for which clients, as a gateway has learned it')
     .addOption(adminOption())
+    .addOption(labOption())
     .option('--json', 'print JSON', false)
     .action(async (options) => {
       exit(await (await ask()).proximity(options));

@@ -2,9 +2,12 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { askAdmin } from '../../src/admin/client.js';
 import { EXIT } from '../../src/errors.js';
+import { addressOf } from '../../src/operate/asked.js';
 
 export interface ReplicaOptions {
   admin: string;
+  /** `NAME/HOST`: a replica of a laboratory. */
+  lab?: string;
   json: boolean;
 }
 
@@ -30,9 +33,14 @@ interface ReplicaStatus {
 
 const FOLLOW_MS = 500;
 
+function replicaOf({ admin, lab }: ReplicaOptions): string {
+  const [name, host = ''] = lab?.split('/') ?? [];
+  return addressOf({ admin, lab: name }, host);
+}
+
 /** @returns 1 when the wait ended with connections left */
 export async function drain(o: DrainOptions): Promise<number> {
-  let now = await askAdmin<ReplicaStatus>(o.admin, '/v1/drain', 'POST');
+  let now = await askAdmin<ReplicaStatus>(replicaOf(o), '/v1/drain', 'POST');
   const until = Date.now() + o.timeout * 1000;
   let told = '';
   while (o.wait && now.drain === 'draining' && Date.now() < until) {
@@ -40,7 +48,7 @@ export async function drain(o: DrainOptions): Promise<number> {
     if (text !== told && !o.json) print(text);
     told = text;
     await pause(FOLLOW_MS);
-    now = await askAdmin<ReplicaStatus>(o.admin, '/v1/status');
+    now = await askAdmin<ReplicaStatus>(replicaOf(o), '/v1/status');
   }
   show(now, o);
   if (o.wait && now.drain !== 'drained' && waitsFor(now) !== '')
@@ -52,12 +60,12 @@ const waitsFor = ({ unacknowledged = [] }: ReplicaStatus): string =>
   unacknowledged.length === 0 ? '' : `; ${unacknowledged.join('; ')}`;
 
 export async function resume(o: ReplicaOptions): Promise<number> {
-  show(await askAdmin<ReplicaStatus>(o.admin, '/v1/resume', 'POST'), o);
+  show(await askAdmin<ReplicaStatus>(replicaOf(o), '/v1/resume', 'POST'), o);
   return EXIT.ok;
 }
 
 export async function status(o: ReplicaOptions): Promise<number> {
-  show(await askAdmin<ReplicaStatus>(o.admin, '/v1/status'), o);
+  show(await askAdmin<ReplicaStatus>(replicaOf(o), '/v1/status'), o);
   return EXIT.ok;
 }
 

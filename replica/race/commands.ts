@@ -13,6 +13,7 @@ export function addCommands({ role, exit }: CommandLine): void {
       .command(name)
       .description(description)
       .option('--admin <address>', "the replica's admin.listen: HOST:PORT or unix:PATH", '127.0.0.1:7413')
+      .option('--lab <name/host>', 'a replica of a laboratory: NAME/r2')
       .option('--json', 'print JSON', false);
   command('drain', 'take no new connections; keep the existing ones')
     .option('--wait', 'return only when the last connection has ended', false)

@@ -23,6 +23,10 @@ export interface Answered<T> {
   said?: string;
 }
 
+/** The admin address of one role: of a laboratory's host where one is named, else the one that is given. */
+export const addressOf = (o: { admin: string; lab?: string }, host: string): string =>
+  o.lab === undefined ? o.admin : `unix:${LABORATORIES}/${o.lab}/${host}.sock`;
+
 /**
  * The admin addresses to ask.
  * @throws FirstackError FSA_LAB_UNKNOWN
