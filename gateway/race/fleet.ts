@@ -97,6 +97,13 @@ export interface LeftOut {
 
 const nothingLeftOut = (): LeftOut => ({ replicas: new Set(), machines: new Set(), services: new Set() });
 
+/** What is said of services and machines beyond a limit. */
+export const LEFT_OUT: Record<keyof LeftOut, string> = {
+  replicas: 'more replicas are up than a gateway can race (31 at once): the others are not asked',
+  machines: 'more endpoints than a gateway can know (65536): connections to the others are not raced',
+  services: 'more services than a gateway can know (4096): connections to the others are not raced',
+};
+
 /** Former endpoints of one machine for one service that are remembered. */
 const MOST_FORMER = 4;
 

@@ -16,7 +16,7 @@ import type {
 } from '../../src/program.js';
 import { proximityKind, proximityTopic } from '../../src/proximity/record.js';
 import { proximityRecord, seedsOf } from '../../src/proximity/site.js';
-import { actingKind, actingOn, gatewayActs } from '../../src/race/acting.js';
+import { actingKind, actingOn, farewell, gatewayActs } from '../../src/race/acting.js';
 import { Changes } from '../../src/race/changes.js';
 import { hookSet } from '../../src/race/kernel-layout.js';
 import {
@@ -42,7 +42,7 @@ import { OVERHEAD } from '../../src/wire/ipip.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
 import * as tcp from '../../src/wire/tcp.js';
 import { type GatewayConfig, overrides, schema } from './config.js';
-import { describeReplica, Fleet, type LeftOut } from './fleet.js';
+import { describeReplica, Fleet, LEFT_OUT, type LeftOut } from './fleet.js';
 import { gatewayMemory } from './gauges.js';
 import { Judge } from './judge.js';
 import { pipelineOptions } from './pipeline-options.js';
@@ -89,6 +89,7 @@ class GatewayRace implements Run {
   readonly #judge: Judge;
   readonly #changes = new Changes();
   #context: RunContext | undefined;
+  #leaving = false;
   /** As of the last duty. */
   #host: Host | undefined;
   /** Messages that were logged once. */
@@ -305,7 +306,13 @@ class GatewayRace implements Run {
     for (const { subject, message } of this.#changes.take(view))
       this.#site.events.say('info', 'machine', subject, message);
     this.#publish();
-    this.#context?.registry.publish(actingKind, actingOn(view, gatewayActs(this.#config.tag.gatewayId)));
+    if (!this.#leaving)
+      this.#context?.registry.publish(actingKind, actingOn(view, gatewayActs(this.#config.tag.gatewayId)));
+  }
+
+  async leave(): Promise<void> {
+    this.#leaving = true;
+    this.#context?.registry.publish(actingKind, farewell(gatewayActs(this.#config.tag.gatewayId)));
   }
 
   async stop(): Promise<void> {
@@ -391,9 +398,3 @@ class GatewayRace implements Run {
     return this.#memory === undefined ? [] : proximityReport(this.#memory.learned, this.#fleet);
   }
 }
-
-const LEFT_OUT: Record<keyof LeftOut, string> = {
-  replicas: 'more replicas are up than a gateway can race (31 at once): the others are not asked',
-  machines: 'more endpoints than a gateway can know (65536): connections to the others are not raced',
-  services: 'more services than a gateway can know (4096): connections to the others are not raced',
-};

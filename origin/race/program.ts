@@ -5,7 +5,7 @@ import { type KeyFile, probeKey, readKeyFile } from '../../src/keys.js';
 import { Prober } from '../../src/probe/prober.js';
 import type { Claim, Duty, PlaneHalf, Program, Read, Run, RunContext, Site } from '../../src/program.js';
 import { Candidates } from '../../src/proximity/candidates.js';
-import { actingKind, actingOn, originActs } from '../../src/race/acting.js';
+import { actingKind, actingOn, farewell, originActs } from '../../src/race/acting.js';
 import { type RaceRecord, readRaces, ringBytes } from '../../src/race/record.js';
 import {
   namesIn,
@@ -73,6 +73,7 @@ class OriginRace implements Run {
   /** The services of the file, with their present servers. */
   #ours: readonly OriginService[];
   #context: RunContext | undefined;
+  #leaving = false;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(config: OriginConfig, site: Site) {
@@ -194,7 +195,8 @@ class OriginRace implements Run {
   }
 
   performed(view: View): void {
-    this.#context?.registry.publish(actingKind, actingOn(view, originActs(this.#site.instance)));
+    if (!this.#leaving)
+      this.#context?.registry.publish(actingKind, actingOn(view, originActs(this.#site.instance)));
   }
 
   /** An origin keeps no flows, so the number of a machine that has left is free at once. */
@@ -252,6 +254,11 @@ class OriginRace implements Run {
       release,
       distancesMs: Object.fromEntries([...this.#distances.us].map(([id, us]) => [id, Math.round(us) / 1000])),
     });
+  }
+
+  async leave(): Promise<void> {
+    this.#leaving = true;
+    this.#context?.registry.publish(actingKind, farewell(originActs(this.#site.instance)));
   }
 
   async stop(): Promise<void> {

@@ -20,7 +20,7 @@ import type {
   RunContext,
   Site,
 } from '../../src/program.js';
-import { actingKind, unacknowledged } from '../../src/race/acting.js';
+import { actingKind } from '../../src/race/acting.js';
 import { hookSet } from '../../src/race/kernel-layout.js';
 import { MODES } from '../../src/race/modes.js';
 import {
@@ -37,6 +37,7 @@ import {
   replicaPort,
   summaryOf,
 } from '../../src/race/records.js';
+import { Senders } from '../../src/race/senders.js';
 import type { RecordKind, View } from '../../src/registry/kinds.js';
 import {
   checkForwardChains,
@@ -102,6 +103,7 @@ class ReplicaRace implements Run {
   #cpuPct = 0;
   #penaltyTold = 0;
   readonly #drain: Drain;
+  readonly #senders = new Senders();
   #leaving = false;
   readonly actions = { drain: () => this.#setDrain(true), resume: () => this.#setDrain(false) };
 
@@ -313,6 +315,7 @@ class ReplicaRace implements Run {
   #measure(): void {
     const ports = new Set(this.#carried(this.#context!.registry.view).map((s) => s.localPort));
     this.#connections = countConnections(ports);
+    this.#senders.look(this.#context!.registry.view);
     this.#drain.observe(this.#connections, this.#unacknowledged().length === 0);
     this.#cpuPct = this.#cpu.read();
   }
@@ -320,7 +323,7 @@ class ReplicaRace implements Run {
   /** Who may still give this replica new connections, although it drains. */
   #unacknowledged(): string[] {
     const { registry } = this.#context!;
-    const known = unacknowledged(registry.view, this.config.id);
+    const known = this.#senders.unacknowledged(registry.view, this.config.id);
     // By the last view they may all have taken it over, and others may have come since.
     return registry.connected
       ? known

@@ -12,18 +12,22 @@ export interface ActingRecord {
   id: string;
   /** Ids of the replicas in state draining that get no new connections from here. */
   draining: string[];
+  /** The role is being stopped, and sends nothing any more. */
+  leaving?: boolean;
 }
 
 const idSchema = { type: 'string', minLength: 1, maxLength: 80 } as const;
-const schema = recordSchema(1, { id: idSchema, draining: { type: 'array', items: nameSchema } }, [
-  'id',
-  'draining',
-]);
+const schema = recordSchema(
+  1,
+  { id: idSchema, draining: { type: 'array', items: nameSchema }, leaving: { type: 'boolean' } },
+  ['id', 'draining'],
+);
 
 export const actingKind: RecordKind<ActingRecord> = {
   name: 'acting',
   isOptional: true,
   isUnswept: true,
+  isLeftToExpire: true,
   schemaOf: () => schema,
   idOf: (r) => r.id,
 };
@@ -42,6 +46,9 @@ export const actingOn = (view: View, id: string): ActingRecord => ({
     .sort(),
 });
 
+/** The last record of a role that is being stopped. It is left to expire, so that every replica can read it. */
+export const farewell = (id: string): ActingRecord => ({ v: 1, id, draining: [], leaving: true });
+
 /**
  * The roles that may still give new connections to a draining replica, each with the reason; none where the registry
  * has no such records (a file).
@@ -54,6 +61,8 @@ export function unacknowledged(view: View, replica: string): string[] {
   return [...gateways, ...origins].flatMap((id) => {
     const record = acting.get(id);
     if (record === undefined) return [`${id} does not say what it acts on (an older version?)`];
-    return record.draining.includes(replica) ? [] : [`${id} has not taken over the drain`];
+    return record.leaving === true || record.draining.includes(replica)
+      ? []
+      : [`${id} has not taken over the drain`];
   });
 }

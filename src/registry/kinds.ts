@@ -24,6 +24,8 @@ export interface RecordKind<T = unknown> {
   readonly inFile?: string;
   /** The record outlives the role that wrote it: it has no time to live, and is not withdrawn on a stop. */
   readonly isLasting?: boolean;
+  /** A stopping role does not withdraw the record: readers may still want to read it. */
+  readonly isLeftToExpire?: boolean;
   /** A record is forgotten at once when its key is missing; else a heartbeat or two later. */
   readonly isForgottenAtOnce?: boolean;
   /** Readers of this kind ask for changes several times a second. */

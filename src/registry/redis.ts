@@ -343,7 +343,8 @@ export class RedisRegistry implements Registry {
       const batch = this.#redis.pipeline();
       for (const [key, { kind, value, ownership }] of this.#own) {
         // What another machine holds is not this role's to withdraw.
-        if (kind.isLasting === true || ownership?.holds === false) continue;
+        const isKept = kind.isLasting === true || kind.isLeftToExpire === true;
+        if (isKept || ownership?.holds === false) continue;
         const [id, topic] = [kind.idOf(value), topicOf(kind, value)];
         batch.del(key);
         batch.srem(indexOf(topic), id);

@@ -9,7 +9,7 @@ import { cliScript } from '../../src/lab/paths.js';
 import { type Output, pause, waitUntil } from '../../src/lab/process.js';
 import { request, requestMany } from '../../src/lab/requests.js';
 import { withLab } from './lab-support.js';
-import { Client, logOf } from './registry-support.js';
+import { Client, logOf, SlowProxy } from './registry-support.js';
 
 type File = Record<string, unknown>;
 
@@ -164,6 +164,50 @@ describe('a drain while Redis is frozen', () => {
       const after = await requestMany(lab, 10, 2);
       expect(after.filter((r) => !r.ok)).toEqual([]);
       expect(after.map((r) => r.servedBy)).not.toContain('r2');
+    });
+  });
+});
+
+describe('a drain while a gateway is cut off from Redis', () => {
+  it('is not complete while that gateway may still send', async () => {
+    await withLab({ topology: 'replica-nearest', roles: false }, async (lab) => {
+      const proxy = new SlowProxy(lab);
+      await proxy.listen();
+      await lab.startRoles({ configuration: 'A', race: 'learned', registryUrls: { gateway: proxy.url } });
+      const drain = (timeout: number) => {
+        const words = ['replica', 'drain', '--wait', '--timeout', String(timeout), '--lab', `${lab.name}/r2`];
+        return lab.exec('r2', [process.execPath, cliScript, ...words], { timeoutMs: 60_000 });
+      };
+      proxy.close();
+      // Its records expire, and the others forget it.
+      const isForgotten = async (): Promise<boolean> =>
+        !(await lab.roles.status('r2'))!.applied.gateways.includes(1);
+      expect(await waitUntil(isForgotten, 15_000)).toBe(true);
+      expect((await request(lab)).servedBy).toBe('r2');
+      const { status, stderr } = await drain(5);
+      expect([status, stderr]).toEqual([
+        1,
+        expect.stringMatching(
+          /r2 is not drained; gateway-1 has left the registry \d+ s ago without a farewell/,
+        ),
+      ]);
+      expect((await request(lab)).servedBy).toBe('r2');
+
+      const again = new SlowProxy(lab);
+      await again.listen();
+      expect((await drain(30)).status).toBe(0);
+      expect((await request(lab)).servedBy).not.toBe('r2');
+      await lab.stopRole('gateway');
+      again.close();
+    });
+  });
+
+  it('is not delayed by a gateway that was stopped', async () => {
+    await withLab({ topology: 'replica-nearest', configuration: 'A', race: 'learned' }, async (lab) => {
+      await lab.stopRole('gateway');
+      const words = ['replica', 'drain', '--wait', '--timeout', '12', '--lab', `${lab.name}/r2`];
+      const drained = await lab.exec('r2', [process.execPath, cliScript, ...words], { timeoutMs: 60_000 });
+      expect([drained.status, drained.stderr]).toEqual([0, '']);
     });
   });
 });
