@@ -7,6 +7,7 @@ import {
   PINNED,
   RESET_BY_CLIENT,
   RESET_BY_SERVER,
+  RESET_IN_KERNEL,
   UNDECIDED,
 } from '../../src/flow/states.js';
 import type { GatewayState } from './state.js';
@@ -52,6 +53,7 @@ const STATES: Record<number, FlowRow['state']> = {
   [CLOSING]: 'closing',
   [RESET_BY_CLIENT]: 'reset',
   [RESET_BY_SERVER]: 'reset',
+  [RESET_IN_KERNEL]: 'reset',
 };
 const TICK_MS = 100;
 

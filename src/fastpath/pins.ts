@@ -15,8 +15,7 @@ import {
   OPENING,
   PINNED,
   REQUESTED,
-  RESET_BY_CLIENT,
-  RESET_BY_SERVER,
+  RESET_IN_KERNEL,
   SERVER_FIN,
   STANDS_US,
   UNDECIDED,
@@ -303,9 +302,8 @@ export class Pins {
     if ((bits & SEEN_CLIENT_FIN) !== 0) flows.marks[e] |= CLIENT_FIN;
     if ((bits & SEEN_SERVER_FIN) !== 0) flows.marks[e] |= SERVER_FIN;
     if ((bits & fins) === fins) state = CLOSING;
-    else if ((bits & SEEN_RST) !== 0)
-      state = (bits & SEEN_SERVER_RST) !== 0 ? RESET_BY_SERVER : RESET_BY_CLIENT;
-    else if (isClosing(state)) state = ESTABLISHED;
+    else if ((bits & SEEN_RST) !== 0) state = RESET_IN_KERNEL;
+    else if (state === RESET_IN_KERNEL) state = ESTABLISHED;
     else if (state === OPENING && (bits & SEEN_CLIENT_ACK) !== 0) state = ESTABLISHED;
     flows.state[e] = state;
     flows.expiresAt[e] = tickOf(this.clock.nowUs - idleUs(view, at, this.clock.nowUs)) + this.idle[state];

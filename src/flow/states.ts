@@ -17,6 +17,8 @@ export const CLOSING = 4;
  */
 export const RESET_BY_CLIENT = 5;
 export const RESET_BY_SERVER = 6;
+/** A hook saw the RST, and tells when the connection goes on. */
+export const RESET_IN_KERNEL = 7;
 /** Whether the flow has ended, as far as was seen. */
 export const isClosing = (state: number): boolean => state >= CLOSING;
 
@@ -55,7 +57,16 @@ export function idleTicks(timeouts: FlowTimeouts, tickMs: number): Int32Array {
   const ticks = (ms: number): number => Math.ceil(Math.min(ms, MOST_IDLE_MS) / tickMs);
   const opening = ticks(timeouts.openingTimeoutMs);
   const closing = ticks(timeouts.closingTimeoutMs);
-  return Int32Array.of(0, opening, opening, ticks(timeouts.establishedTimeoutMs), closing, closing, closing);
+  return Int32Array.of(
+    0,
+    opening,
+    opening,
+    ticks(timeouts.establishedTimeoutMs),
+    closing,
+    closing,
+    closing,
+    closing,
+  );
 }
 
 /** Updates a flow's state by the TCP flags of one packet (not a SYN) and renews its expiry time. */

@@ -4,6 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { afterAll, beforeAll, vi } from 'vitest';
 import { native } from '../../src/device/native.js';
+import { bpf } from '../../src/fastpath/native.js';
 import { hookSet } from '../../src/race/kernel-layout.js';
 import { parsePrefix } from '../../src/wire/address.js';
 import { PACKETS } from '../contract/packets.js';
@@ -72,6 +73,11 @@ const row = PACKETS.find(
   (r) => r.role === 'gateway' && r.configuration === 'A' && r.name.startsWith("the client's ACK"),
 )!;
 
+/** Nobody ticks here: the hooks are told that the TUN's reader is awake for good. */
+export function stayAwake(fd: number): void {
+  bpf.update(fd, new Uint8Array(4), 4, new Uint8Array(8).fill(0x7f), 8, 1);
+}
+
 /** A gateway that knows its services and clients, and has a TUN. */
 export async function gateway(instance: string, flows = 4096): Promise<Kernel> {
   ip('tuntap', 'add', 'tun0', 'mode', 'tun');
@@ -80,5 +86,6 @@ export async function gateway(instance: string, flows = 4096): Promise<Kernel> {
   await kernel.path.load();
   new Harness('gateway', { configuration: 'A', ...row.world }, kernel.path.handles(0));
   await kernel.path.configure(settings);
+  stayAwake(kernel.path.descriptor('awake'));
   return kernel;
 }
