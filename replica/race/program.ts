@@ -44,6 +44,7 @@ import {
   checkForwarding,
   checkLocalAddress,
   type Host,
+  isOfHost,
   leastMtu,
 } from '../../src/steer/host.js';
 import { type Address, type Prefix, parse, parsePrefix } from '../../src/wire/address.js';
@@ -268,10 +269,9 @@ class ReplicaRace implements Run {
     const { limits } = this.config;
     const carried = this.#carried(view);
     if (carried.length === 0) return ['inactive', 'none of its services is published with its configuration'];
-    const absent = carried
-      .filter((s) => s.configuration !== 'A')
-      .flatMap((s) => this.#checkService(this.#host!, s));
-    if (absent.length > 0) return ['inactive', absent[0].message];
+    // Its answers would not leave: it would only be asked in vain.
+    const broken = this.check(this.#host!, view).filter((p) => isOfHost(p.code));
+    if (broken.length > 0) return ['inactive', broken[0].message];
     if (this.#health !== undefined && !this.#health.healthy) return ['inactive', this.#health.reason];
     if (this.#leaving) return ['draining', 'being stopped'];
     const { progress } = this.#drain;
