@@ -16,7 +16,7 @@ import { type KernelSide, openKernelPath } from './fastpath/open.js';
 import { Fullness, LOOK_MS } from './fullness.js';
 import type { Logger } from './log.js';
 import { DataPlane } from './pipeline/data-plane.js';
-import type { Duty, Program, Run } from './program.js';
+import type { Duty, KernelHalf, Program, Run } from './program.js';
 import type { Registry } from './registry/registry.js';
 import type { ProgramConfig } from './role-config.js';
 import { Steerer } from './steer/apply.js';
@@ -240,7 +240,8 @@ export class Inner {
   async #chooseAgain(host: Host): Promise<void> {
     const { kernel } = this.run;
     const side = this.#kernel;
-    if (side?.path === undefined || kernel === undefined) return;
+    if (side === undefined || kernel === undefined) return;
+    if (side.path === undefined) return this.#sayPossible(side, kernel, host);
     const { mode } = this.#config.fastpath;
     let choice: FastpathChoice;
     try {
@@ -261,6 +262,18 @@ export class Inner {
     this.#plane?.allowPinning(choice.how !== 'off');
     await side.path.configure(this.#kernelSettings());
     this.refresh();
+  }
+
+  /** Hooks are loaded at the start only: where they were not, what has become possible is said. */
+  #sayPossible(side: KernelSide, kernel: KernelHalf, host: Host): void {
+    const { mode } = this.#config.fastpath;
+    if (mode !== 'auto' || side.missing !== '') return;
+    const choice = decideFastpath(mode, host, kernel.whyNot?.(host) ?? '', '', kernel.translated);
+    const isPossible = choice.how !== 'off';
+    const why = isPossible ? `${choice.how} is possible now, from the role's next start on` : choice.why;
+    if (why === side.why) return;
+    side.why = why;
+    if (isPossible) this.#events.say('info', 'fastpath', this.instance, `fastpath off: ${why}`);
   }
 
   /** What is wrong on this host, for `/readyz`. */

@@ -153,7 +153,11 @@ async function serve(serving: Serving): Promise<number> {
   const told = (): string => `STATUS=${instance}: ${hosted.map((h) => h.summary).join('; ')}`;
   let live = true;
   const contests = new Contests(serving.events);
-  const admin = adminOf(serving, () => ({ ready, live, contests: contests.reasons }));
+  const admin = adminOf(serving, () => ({
+    ready,
+    live,
+    contests: [...contests.reasons, ...(watch.problem === '' ? [] : [watch.problem])],
+  }));
   let beating: NodeJS.Timeout | undefined;
   const watch = new HostWatch((look) => {
     for (const h of hosted) h.observe(look);
@@ -221,7 +225,7 @@ async function serve(serving: Serving): Promise<number> {
 /** @returns a function that says when the registry was lost, and when it is back */
 function registrySayings({ registry, file, events }: Serving): () => void {
   let connected = registry.connected;
-  const url = file.role.registry.replace(/\/\/[^@/]*@/, '//…@');
+  const url = shown(file.role.registry);
   return () => {
     if (registry.connected === connected) return;
     connected = registry.connected;

@@ -241,7 +241,8 @@ export class Fleet {
       const place = replicaPort(offer, port);
       const state = { up, live, load, trials: up ? (ordered ?? 0) : 0 };
       if (!this.#know(n, candidate, replica.id, replica.address, place, state)) continue;
-      any ||= live;
+      // An ejected machine gets its trials also where no other replica is left.
+      any ||= state.up;
       if (live && candidate >= MOST_RACED) this.#leftOut.replicas.add(replica.id);
     }
     return any;

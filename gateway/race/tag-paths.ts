@@ -17,6 +17,8 @@ interface Path {
   rest: number;
   /** When the next connection tries a tag. */
   nextTrial: number;
+  /** Whether a connection that tries a tag is under way. */
+  trying: boolean;
 }
 
 export class TagPaths {
@@ -27,13 +29,19 @@ export class TagPaths {
   judge(service: ServiceNumber, untagged: boolean, nowTick: number): void {
     const path = this.#paths[service];
     if (!untagged) {
-      if (path !== undefined) path.untagged = path.rest = 0;
+      if (path !== undefined) {
+        path.untagged = path.rest = 0;
+        path.trying = false;
+      }
       return;
     }
     if (path === undefined) {
-      this.#paths[service] = { untagged: 1, rest: 0, nextTrial: 0 };
+      this.#paths[service] = { untagged: 1, rest: 0, nextTrial: 0, trying: false };
       return;
     }
+    // Connections that began before the rest tell nothing new.
+    if (path.rest !== 0 && !path.trying) return;
+    path.trying = false;
     path.untagged++;
     if (path.untagged < UNTAGGED_IN_A_ROW) return;
     path.rest = path.rest === 0 ? FIRST_REST : Math.min(LONGEST_REST, 2 * path.rest);
@@ -46,6 +54,7 @@ export class TagPaths {
     if (path === undefined || path.rest === 0) return false;
     if (((path.nextTrial - nowTick) | 0) > 0) return true;
     // This connection tries a tag; the next one does when this one's trial has not been decided in time.
+    path.trying = true;
     path.nextTrial = (nowTick + TRIAL) | 0;
     return false;
   }

@@ -16,6 +16,7 @@ export const STATE_DIRECTORY =
 const KEPT = 1000;
 /** A file of this size becomes the older one of two, so the disk holds twice as much at the most. */
 const MOST_BYTES = 1 << 20;
+const MOST_CHARACTERS = 2000;
 
 export type Level = 'info' | 'warn' | 'error';
 
@@ -62,9 +63,10 @@ export class Events {
     message: string,
     evidence?: Record<string, unknown>,
   ): void {
-    this.log[level]({ event: kind, subject, ...evidence }, message);
+    const [about, text] = [plain(subject), plain(message)];
+    this.log[level]({ event: kind, subject: about, ...evidence }, text);
     const event: Event = {
-      ...{ at: this.now(), level, kind, subject, message },
+      ...{ at: this.now(), level, kind, subject: about, message: text },
       ...(evidence === undefined ? {} : { evidence }),
     };
     this.#kept.push(event);
@@ -94,6 +96,11 @@ export class Events {
     }
   }
 }
+
+/** A record of another role may have a text of any length, and with any characters. */
+const plain = (text: string): string =>
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: these must not reach a terminal
+  text.slice(0, MOST_CHARACTERS).replace(/[\u0000-\u001f\u007f-\u009f]/g, ' ');
 
 /** The events of a file; a line that a crash cut short is left out. */
 function readEvents(file: string): Event[] {

@@ -3,7 +3,7 @@ import type { Logger } from '../log.js';
 import type { Host } from '../steer/host.js';
 import type { Leg } from '../steer/ruleset.js';
 import { chooseFastpath, describeFastpath, type FastpathChoice } from './choose.js';
-import { KernelPath, unavailable } from './kernel.js';
+import { KernelPath, unavailable, whyUnavailable } from './kernel.js';
 import type { HookSet } from './maps.js';
 import type { Fastpath } from './modes.js';
 
@@ -24,6 +24,8 @@ export interface KernelSide {
   /** The choice: whether decided flows are given to the kernel, and how. */
   how: FastpathChoice['how'];
   why: string;
+  /** Why this host has no fast path, as of the start; '' where only its rules were against it. */
+  missing: string;
   /** How the hooks carry the flows that they have; undefined where no hooks are loaded. */
   carries?: 'on' | 'stack';
   path?: KernelPath;
@@ -46,7 +48,7 @@ export async function openKernelPath(program: Carried, host: Host, log: Logger):
     try {
       await path.load();
       log.info({ fastpath: choice.how, adopting: path.adopting }, describeFastpath(choice));
-      return { how: choice.how, why: choice.why, carries: choice.how, path };
+      return { how: choice.how, why: choice.why, carries: choice.how, missing: '', path };
     } catch (error) {
       await path.remove();
       const why = `this kernel refuses: ${(error as Error).message.split('\n').slice(0, 3).join('; ')}`;
@@ -60,5 +62,6 @@ export async function openKernelPath(program: Carried, host: Host, log: Logger):
     log.warn('ended the connections that a predecessor had pinned');
   }
   log.info({ fastpath: 'off' }, describeFastpath(choice));
-  return { how: 'off', why: choice.why };
+  const missing = program.asked === 'auto' ? await whyUnavailable(program.hooks.object) : choice.why;
+  return { how: 'off', why: choice.why, missing };
 }

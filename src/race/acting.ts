@@ -60,7 +60,10 @@ export function unacknowledged(view: View, replica: string): string[] {
   const origins = [...acting.keys()].filter((id) => id.startsWith('origin-'));
   return [...gateways, ...origins].flatMap((id) => {
     const record = acting.get(id);
-    if (record === undefined) return [`${id} does not say what it acts on (an older version?)`];
+    if (record === undefined)
+      return [
+        `${id} does not say what it acts on (an older version, or Redis's access rules without acting:*)`,
+      ];
     return record.leaving === true || record.draining.includes(replica)
       ? []
       : [`${id} has not taken over the drain`];

@@ -89,9 +89,15 @@ export class Ownership {
       this.isPossible = false;
       return 'ours';
     }
-    const isOurs = before === null || before.startsWith(`${this.token} `);
+    // The host's name is for a reader, and may have changed since.
+    const isOurs = before === null || before.split(' ')[1] === this.token.split(' ')[1];
     this.other = isOurs ? '' : before!;
     this.#renewedAt = now;
+    // Of two holders the one that has renewed for longer stays.
+    if (this.#holds && !isOurs && Number(before!.split(' ').at(-1)) > this.#renewals) {
+      this.#holds = false;
+      return 'taken';
+    }
     if (this.#holds) return 'ours';
     if (isOurs || isGone) {
       this.#holds = true;

@@ -31,7 +31,7 @@ import {
 import type { RecordKind, View } from './kinds.js';
 import { Known } from './known.js';
 import { newsOf, type Own } from './news.js';
-import { Ownership, ownToken } from './ownership.js';
+import { type Claim, Ownership, ownToken } from './ownership.js';
 import type { Registry } from './registry.js';
 import { Sweep } from './sweep.js';
 
@@ -169,11 +169,19 @@ export class RedisRegistry implements Registry {
   /** Whether an identity is this role's, so that its record may be written. */
   async #holds({ ownership }: Own): Promise<boolean> {
     if (ownership === undefined) return true;
+    if (!ownership.holds) return (await this.#renew(ownership)) === 'ours';
+    // A record must not wait for a second round trip; a failure is the heartbeat's own too.
+    void this.#renew(ownership).catch(() => {});
+    return true;
+  }
+
+  async #renew(ownership: Ownership): Promise<Claim> {
     const claim = await ownership.renew();
-    if (ownership.other !== '')
+    // A key that waits may be that of a machine that is gone, or of this one before its last boot.
+    if (ownership.other !== '' && claim !== 'waits')
       for (const callback of this.#contested)
         callback({ name: ownership.name, other: ownership.other, isRefused: claim === 'taken' });
-    return claim === 'ours';
+    return claim;
   }
 
   /** Writes every record of this role, and announces the changes that are due. */

@@ -23,14 +23,12 @@ const meets = (a: number, maskA: number, b: number, maskB: number): boolean =>
 /** @returns FSA_STEERING_TAKEN for each thing that is taken */
 export async function conflicts(s: Steering): Promise<Problem[]> {
   const others = living(s.instance);
+  // What this instance's killed predecessor has set goes with the claim.
+  const own = readRecord(s.instance);
   const rules = JSON.parse(await command('ip', ['-N', '-j', 'rule', 'show'])) as ListedRule[];
   return [
     ...others.flatMap(({ instance, place }) => sharedWith(s, instance, place)),
-    ...sharedWithRules(
-      s,
-      rules,
-      others.map((o) => o.place),
-    ),
+    ...sharedWithRules(s, rules, [...others.map((o) => o.place), ...(own === undefined ? [] : [own])]),
   ];
 }
 

@@ -9,6 +9,8 @@ const run = promisify(execFile);
 /** Processes that this process started of late, so that their changes are not taken for another program's. */
 const started = new Set<number>();
 const REMEMBERED = 1000;
+/** A tool that takes longer hangs: something else holds the kernel's lock. Loading tens of thousands of elements takes seconds. */
+const HANGS_MS = 20_000;
 
 /** Whether this process started that one. */
 export const isOwn = (pid: number): boolean => started.has(pid) || pid === process.pid;
@@ -21,7 +23,7 @@ function note(pid: number | undefined): void {
 
 /** Runs a tool; its own message becomes the error. */
 export async function command(tool: string, args: string[], input?: string): Promise<string> {
-  const child = run(tool, args, { maxBuffer: 64 << 20 });
+  const child = run(tool, args, { maxBuffer: 64 << 20, timeout: HANGS_MS, killSignal: 'SIGKILL' });
   note(child.child.pid);
   if (input !== undefined) child.child.stdin?.end(input);
   try {
@@ -39,7 +41,7 @@ export async function command(tool: string, args: string[], input?: string): Pro
 
 export async function attempt(tool: string, args: string[]): Promise<boolean> {
   try {
-    const child = run(tool, args);
+    const child = run(tool, args, { timeout: HANGS_MS, killSignal: 'SIGKILL' });
     note(child.child.pid);
     await child;
     return true;

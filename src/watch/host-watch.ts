@@ -32,6 +32,8 @@ export class HostWatch {
   #rulesetChanged = false;
   #by: Author | undefined;
   #stopped = false;
+  /** Why the host cannot be looked at; '' when it can. */
+  problem = '';
 
   /** @param onLook called after each look; looks do not overlap */
   constructor(
@@ -86,11 +88,14 @@ export class HostWatch {
     this.#by = undefined;
     try {
       const host = await inspectHost();
+      this.problem = '';
       if (!this.#stopped) this.onLook({ host, rulesetChanged, by });
     } catch (error) {
       this.#rulesetChanged ||= rulesetChanged;
       this.#by ??= by;
-      this.log.warn({ error: (error as Error).message }, 'this host could not be looked at');
+      const why = `this host cannot be looked at: ${(error as Error).message.split('\n')[0]}`;
+      if (this.problem !== why) this.log.warn(why);
+      this.problem = why;
     }
   }
 

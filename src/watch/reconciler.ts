@@ -31,11 +31,13 @@ export class Reconciler {
 
   /** @returns why it does not stand now; '' when it was put back */
   async #putBack(d: Deviation, by: string, nowMs: number): Promise<string> {
-    const what = `${d.subject} ${d.detail}${by}`;
+    // The kernel names who changed nftables rules, and nothing else.
+    const who = d.what === 'table' ? by : '';
+    const what = `${d.subject} ${d.detail}${who}`;
     const before = this.#left.get(d.subject);
     const verdict = this.#repairs.verdict(d.subject, nowMs);
     if (verdict !== 'repair') {
-      const reason = `${d.subject} ${d.detail} again and again${by}: no longer put back`;
+      const reason = `${d.subject} ${d.detail} again and again${who}: no longer put back`;
       if (verdict === 'gives-way')
         this.events.say('error', 'gives-way', d.subject, reason, { what: d.what, repairs: MOST_REPAIRS });
       return verdict === 'gives-way' ? reason : (before ?? reason);
@@ -43,8 +45,9 @@ export class Reconciler {
     try {
       await d.repair();
     } catch (error) {
+      this.#repairs.failed(d.subject);
       const why = (error as Error).message.split('\n')[0];
-      const reason = `${what}, and could not be put back: ${why}`;
+      const reason = `${d.subject} ${d.detail}, and could not be put back: ${why}`;
       if (before !== reason) this.events.say('error', 'repair-failed', d.subject, reason, { what: d.what });
       return reason;
     }

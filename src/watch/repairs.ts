@@ -16,6 +16,11 @@ export class Repairs {
   readonly #times = new Map<string, number[]>();
   readonly #restUntil = new Map<string, number>();
 
+  /** The repair failed: that is no fight with another program. */
+  failed(key: string): void {
+    this.#times.get(key)?.pop();
+  }
+
   /** @param key what is to be put back */
   verdict(key: string, nowMs: number): Verdict {
     const until = this.#restUntil.get(key);

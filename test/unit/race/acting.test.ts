@@ -21,7 +21,7 @@ describe('unacknowledged', () => {
   it('names a gateway or an origin that has not, and a gateway that does not say', () => {
     expect(unacknowledged(view([1, 2], [acts('gateway-1'), acts('origin-o', 'r1')]), 'r2')).toEqual([
       'gateway-1 has not taken over the drain',
-      'gateway-2 does not say what it acts on (an older version?)',
+      "gateway-2 does not say what it acts on (an older version, or Redis's access rules without acting:*)",
       'origin-o has not taken over the drain',
     ]);
   });

@@ -10,7 +10,7 @@ function bed() {
   const reconciler = new Reconciler(events);
   let repaired = 0;
   const rule = (repair = async () => void repaired++): Deviation => ({
-    ...{ what: 'rule', subject: 'ip rule pref 5', detail: 'was removed', repair },
+    ...{ what: 'table', subject: 'table x', detail: 'was removed', repair },
   });
   const said = (): string[] => events.since(0).map((e) => `${e.level} ${e.kind}: ${e.message}`);
   return { reconciler, rule, said, repaired: () => repaired };
@@ -21,8 +21,8 @@ describe('the reconciler', () => {
     const { reconciler, rule, said, repaired } = bed();
     await reconciler.reconcile([rule()], ' by nft (process 7)', 0);
     expect(repaired()).toBe(1);
-    expect(said()).toEqual(['warn repaired: ip rule pref 5 was removed by nft (process 7): put back']);
-    expect(reconciler.counts).toEqual({ rule: 1 });
+    expect(said()).toEqual(['warn repaired: table x was removed by nft (process 7): put back']);
+    expect(reconciler.counts).toEqual({ table: 1 });
     expect(reconciler.reasons).toEqual([]);
   });
 
@@ -31,12 +31,12 @@ describe('the reconciler', () => {
     for (let n = 0; n < 20; n++) await reconciler.reconcile([rule()], '', n * 1000);
     expect(repaired()).toBe(5);
     expect(said().filter((s) => s.startsWith('error'))).toEqual([
-      'error gives-way: ip rule pref 5 was removed again and again: no longer put back',
+      'error gives-way: table x was removed again and again: no longer put back',
     ]);
-    expect(reconciler.reasons).toEqual(['ip rule pref 5 was removed again and again: no longer put back']);
+    expect(reconciler.reasons).toEqual(['table x was removed again and again: no longer put back']);
     await reconciler.reconcile([], '', 30_000);
     expect(reconciler.reasons).toEqual([]);
-    expect(said().at(-1)).toBe('info stands-again: ip rule pref 5 stands again');
+    expect(said().at(-1)).toBe('info stands-again: table x stands again');
   });
 
   it('says once why something cannot be put back', async () => {
@@ -47,7 +47,7 @@ describe('the reconciler', () => {
     await reconciler.reconcile([failing], '', 0);
     await reconciler.reconcile([failing], '', 5000);
     expect(said()).toEqual([
-      'error repair-failed: ip rule pref 5 was removed, and could not be put back: Operation not permitted',
+      'error repair-failed: table x was removed, and could not be put back: Operation not permitted',
     ]);
     expect(reconciler.reasons).toHaveLength(1);
   });

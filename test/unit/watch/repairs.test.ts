@@ -11,6 +11,14 @@ describe('repairs of one thing', () => {
     expect(repairs.verdict('rule', 307_000)).toBe('repair');
   });
 
+  it('that failed are not counted: nobody fights', () => {
+    const repairs = new Repairs();
+    for (let n = 0; n < 30; n++) {
+      expect(repairs.verdict('route', n * 1000)).toBe('repair');
+      repairs.failed('route');
+    }
+  });
+
   it('go on for ever where they are rare, and do not count for another thing', () => {
     const repairs = new Repairs();
     for (let n = 0; n < 100; n++) expect(repairs.verdict('rule', n * 13_000)).toBe('repair');

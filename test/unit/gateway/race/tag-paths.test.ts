@@ -29,6 +29,13 @@ describe('a path to an origin', () => {
     expect(paths.dropTags(service, 54)).toBe(false);
   });
 
+  it('rests as long after a burst of connections that began in the same outage', () => {
+    const paths = new TagPaths();
+    untagged(paths, 30, 0);
+    expect(paths.dropTags(service, 49)).toBe(true);
+    expect(paths.dropTags(service, 50)).toBe(false);
+  });
+
   it('that goes on dropping tags is tried ever more rarely, and at least every ten minutes', () => {
     const paths = new TagPaths();
     untagged(paths, 3, 0);
