@@ -111,7 +111,7 @@ describe('masquerading', () => {
       await nft(lab, masquerading('ip saddr 192.0.2.0/24'));
       for (const [c, race] of all) {
         const o = await check(c, race);
-        expect(o.status, `${c} ${race}`).toBe(78);
+        expect(o.status, `${c} ${race}`).toBe(69);
         expect(o.stderr).toContain('FSA_MASQUERADE');
       }
       expect((await check('A', 'gateway')).status).toBe(0);
