@@ -1,7 +1,7 @@
 /**
  * Machines that say that they are up and answer no SYN: their application's host is cut off, or the path drops the form
- * in which they are asked (protocol 4 under C, the tag's option under B). Such a machine wins no race, so nobody is
- * harmed and nobody would notice. For one service; pure; called twice a second.
+ * in which they are asked (protocol 4 under C, the tag's option under B). Such a machine wins no race: no
+ * connection fails by it, and without a message no operator would notice. For one service; pure; called twice a second.
  */
 import type { CandidateNumber } from '../../src/flow/numbers.js';
 

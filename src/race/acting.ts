@@ -1,7 +1,7 @@
 /**
  * What gateways and origins act on: each publishes which draining replicas its data plane no longer gives new
- * connections to. A drain is complete only when every living gateway has said so; a registry that nobody can read
- * would otherwise look like agreement.
+ * connections to. A drain is complete only when every living gateway has said so; a registry that the gateways
+ * cannot read would otherwise look like their agreement.
  */
 import { nameSchema, type RecordKind, recordSchema, type View } from '../registry/kinds.js';
 import { gatewayKind, replicaKind } from './records.js';

@@ -13,7 +13,7 @@ import type { Redis } from 'ioredis';
 import { HEARTBEAT_MS, PREFIX } from './keys.js';
 
 /** How often the holder renews its key; each time with another number. */
-export const RENEWED_MS = 5 * HEARTBEAT_MS;
+const RENEWED_MS = 5 * HEARTBEAT_MS;
 /** The life of the key, ms: three renewals. */
 export const OWNER_TTL_MS = 3 * RENEWED_MS + HEARTBEAT_MS;
 /** A key that stays the same for longer than this belongs to a machine that is gone. */

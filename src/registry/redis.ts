@@ -308,7 +308,7 @@ export class RedisRegistry implements Registry {
     this.#failed[way] = why;
     // A peer that does not answer, or is read-only, may have been replaced (Sentinel), or its host may have failed.
     if (/timed out|READONLY/.test(why)) this.#redis.disconnect(true);
-    // Where nobody can write, every record expires although its role lives.
+    // Where Redis refuses every writer, every record expires although its role lives.
     if (/MISCONF|OOM|NOREPLICAS|READONLY/.test(why)) this.#follower.beginGrace();
     const refused = /NOAUTH|WRONGPASS|NOPERM/.test(why);
     const registry = shown(this.url);

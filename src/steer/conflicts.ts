@@ -3,16 +3,9 @@ import { existsSync, readdirSync } from 'node:fs';
 import type { Problem } from '../errors.js';
 import { isAlive, ownNamespace, RUN_DIRECTORY, readRecord } from './apply.js';
 import type { Steering } from './plan.js';
-import { command } from './tools.js';
+import { type ListedRule, listRules } from './standing.js';
 
 type Place = Pick<Steering, 'tun' | 'mark' | 'tunnelMark' | 'mask' | 'table' | 'tunnelTable'>;
-
-interface ListedRule {
-  priority: number;
-  table?: string;
-  fwmark?: string;
-  fwmask?: string;
-}
 
 const hex = (n: number): string => `0x${(n >>> 0).toString(16)}`;
 
@@ -25,7 +18,7 @@ export async function conflicts(s: Steering): Promise<Problem[]> {
   const others = living(s.instance);
   // What this instance's killed predecessor has set goes with the claim.
   const own = readRecord(s.instance);
-  const rules = JSON.parse(await command('ip', ['-N', '-j', 'rule', 'show'])) as ListedRule[];
+  const rules = await listRules();
   return [
     ...others.flatMap(({ instance, place }) => sharedWith(s, instance, place)),
     ...sharedWithRules(s, rules, [...others.map((o) => o.place), ...(own === undefined ? [] : [own])]),

@@ -50,7 +50,7 @@ export interface Drop {
   /** `FAMILY TABLE CHAIN` */
   chain: string;
   reason: string;
-  /** The command that adds a rule that lets the leg pass: behind every rule that blocks somebody in particular. */
+  /** The command that adds a rule that lets the leg pass: behind every rule that blocks particular clients. */
   remedy: string;
 }
 

@@ -1,6 +1,6 @@
 /**
  * Compares what a steering set on this host with what stands there now. Other programs flush rulesets, delete rules and
- * take interfaces down; the role puts its own things back (`src/watch/`), and touches nobody else's.
+ * take interfaces down; the role puts its own things back (`src/watch/`), and touches nothing of other software.
  */
 import { nextHopArguments } from './next-hops.js';
 import {
@@ -26,7 +26,7 @@ export interface Deviation {
   repair(): Promise<void>;
 }
 
-interface ListedRule {
+export interface ListedRule {
   priority: number;
   table?: string;
   fwmark?: string;
@@ -170,6 +170,11 @@ function sysctlDeviations(wanted: readonly { key: string; value: string }[]): De
   });
 }
 
+/** The policy rules of this host, tables by number. */
+export async function listRules(): Promise<ListedRule[]> {
+  return JSON.parse(await command('ip', ['-N', '-j', 'rule', 'show'])) as ListedRule[];
+}
+
 /** Everything of a steering besides its nftables tables. */
 export async function deviationsOf(
   s: Steering,
@@ -177,7 +182,7 @@ export async function deviationsOf(
 ): Promise<Deviation[]> {
   const hops = s.nextHops;
   const via = hops === undefined ? [] : Object.entries(numbers).map(([a, n]) => nextHopArguments(hops, n, a));
-  const rules = JSON.parse(await command('ip', ['-N', '-j', 'rule', 'show'])) as ListedRule[];
+  const rules = await listRules();
   const own = routeArguments(s);
   const tun = await tunDeviation(s.tun, own);
   return [

@@ -1,6 +1,6 @@
 /**
  * Looks at the host for all programs of a role: whenever the kernel tells of a change, and every few seconds, because
- * sysctls and bpffs tell nobody.
+ * the kernel announces no change of sysctls and bpffs.
  */
 import type { Logger } from '../log.js';
 import { type Host, inspectHost } from '../steer/host.js';

@@ -205,6 +205,7 @@ describe('hosts with and without the fast path', () => {
         const check = (mode: string) =>
           lab.exec('gateway', [
             ...['env', `FIRSTACK_BPF_DIR=${lab.state.bpfDirectory}`],
+            `FIRSTACK_STATE_DIR=${lab.directory}/events`,
             ...[...lab.roles.argv('gateway'), '--check', '--fastpath', mode],
           ]);
         expect((await check('on')).stdout).toMatch(
@@ -222,6 +223,7 @@ describe('hosts with and without the fast path', () => {
       const start = (mode: string, ...more: string[]) =>
         lab.exec('gateway', [
           ...['env', `FIRSTACK_BPF_DIR=${lab.directory}`],
+          `FIRSTACK_STATE_DIR=${lab.directory}/events`,
           ...[...lab.roles.argv('gateway'), '--fastpath', mode, ...more],
         ]);
       for (const mode of ['on', 'stack']) {

@@ -48,7 +48,8 @@ async function startRole(
     lab.roles.registryUrl,
   ];
   const shell = ['sh', '-c', `exec "$@" >${log} 2>&1`, 'sh', ...command, ...flags];
-  const environment = ['env', `FIRSTACK_BPF_DIR=${lab.state.bpfDirectory}`];
+  const state = `FIRSTACK_STATE_DIR=${lab.directory}/events`;
+  const environment = ['env', state, `FIRSTACK_BPF_DIR=${lab.state.bpfDirectory}`];
   const child = lab.spawnIn(host, [...environment, ...shell], { stdio: 'ignore' });
   const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));
   const ready = async () => {

@@ -175,6 +175,7 @@ export function startRole(world: World, host: string): ProcessId {
   if (role === 'gateway') argv.push('--race', race ?? 'gateway');
   return world.bed.spawn(what(world.spec, host), world.namespace(host), [
     ...['env', `FIRSTACK_BPF_DIR=${world.bed.state.bpfDirectory}`],
+    `FIRSTACK_STATE_DIR=${world.bed.state.directory}/events`,
     ...argv,
   ]);
 }

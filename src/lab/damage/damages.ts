@@ -160,14 +160,14 @@ const rulesOfOthers = (id: string, what: string, table: string, rules: string, h
 const BESIDE_OTHERS: readonly Damage[] = [
   rulesOfOthers(
     'B3.gateway.raw',
-    'adds a rule that blocks somebody in raw prerouting',
+    'adds a rule that blocks one client in raw prerouting',
     'ip blocks',
     'chain raw { type filter hook prerouting priority -310; ip saddr 192.0.2.66 drop; }',
     'stack',
   ),
   rulesOfOthers(
     'S4.gateway.forward-rule',
-    'adds a rule that blocks somebody to the forward chain',
+    'adds a rule that blocks one client to the forward chain',
     'inet fw',
     'chain f { type filter hook forward priority 0; ip saddr 192.0.2.66 drop; }',
     'stack',

@@ -152,7 +152,7 @@ static __always_inline int gateway_wan(struct __sk_buff *skb, __u32 l2) {
   }
   struct flow *f = find(p.daddr, p.dport, service, service_port);
   if (!f) {
-    // Only the origin's packets need nobody between it and the client.
+    // Only the origin's packets reach the client without translation.
     bool late = is_late() && p.saddr == service;
     if (tunnel || (!late && !(p.flags & SYN)) || !is_client(p.daddr)) return LEFT;
     return late ? past_tun(skb) : to_tun(skb, &p);
