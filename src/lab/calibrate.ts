@@ -23,14 +23,28 @@ export interface Calibration {
 
 export const TOLERANCE_MS = 2;
 const ROUNDS = 9;
+const ATTEMPTS = 6;
 const SPACING_MS = 2;
 
 // A lookup that calls back at once, because `bind` and `send` must make their system calls before they return.
 const literal = ((name: string, _options: unknown, done: (e: null, a: string, f: number) => void) =>
   done(null, name, 4)) as unknown as LookupFunction;
 
-/** The one-way delay of each ordered pair of WAN hosts. Takes about a second. */
+/**
+ * The one-way delay of each ordered pair of WAN hosts. Takes about a second where each delay is as asked. A stall of
+ * this machine makes some packets late, while a wrong delay is wrong every time. So paths that are off are measured
+ * again, up to {@link ATTEMPTS} times, and each path's nearest measurement counts.
+ */
 export async function calibrate(lab: string, topology: Topology): Promise<Calibration> {
+  let paths = await measure(lab, topology);
+  for (let attempt = 1; attempt < ATTEMPTS && !paths.every(withinTolerance); attempt++) {
+    const again = await measure(lab, topology);
+    paths = paths.map((p, n) => (error(again[n]) < error(p) ? again[n] : p));
+  }
+  return { calibrated: paths.every(withinTolerance), paths };
+}
+
+async function measure(lab: string, topology: Topology): Promise<PathCalibration[]> {
   const hosts = topology.wanHosts;
   const clock = new MonotonicClock();
   const sentUs: number[] = [];
@@ -76,7 +90,7 @@ export async function calibrate(lab: string, topology: Topology): Promise<Calibr
   } finally {
     for (const socket of sockets.values()) socket.close();
   }
-  const paths = hosts.flatMap((from) =>
+  return hosts.flatMap((from) =>
     hosts
       .filter((to) => to !== from)
       .map((to) => ({
@@ -85,11 +99,15 @@ export async function calibrate(lab: string, topology: Topology): Promise<Calibr
         measuredMs: median(samples.get(`${from}>${to}`) ?? []),
       })),
   );
-  return { calibrated: paths.every((p) => withinTolerance(p)), paths };
+}
+
+/** By how many ms a measurement differs from what was asked. */
+function error(p: PathCalibration): number {
+  return p.measuredMs === null ? Infinity : Math.abs(p.measuredMs - p.askedMs);
 }
 
 export function withinTolerance(p: PathCalibration): boolean {
-  return p.measuredMs !== null && Math.abs(p.measuredMs - p.askedMs) <= TOLERANCE_MS;
+  return error(p) <= TOLERANCE_MS;
 }
 
 /** The table for the terminal: a row per sending host, a column per receiving host, requested/measured. */
@@ -114,8 +132,7 @@ export function calibrationTable(calibration: Calibration): string[] {
 /** One line that tells how far off the worst path is. */
 export function calibrationLine(calibration: Calibration): string {
   const { calibrated, paths } = calibration;
-  const off = paths.map((p) => (p.measuredMs === null ? Infinity : Math.abs(p.measuredMs - p.askedMs)));
-  const most = Math.max(0, ...off);
+  const most = Math.max(0, ...paths.map(error));
   const worst = most === Infinity ? 'a path lost every packet' : `at most ${most.toFixed(2)} ms off`;
   return `calibration: ${paths.length} paths, ${worst}${calibrated ? '' : ': NOT calibrated'}`;
 }
