@@ -6,7 +6,6 @@
  * packet belongs to no service.
  */
 import { OPEN, type Stage } from '../../src/pipeline/batch.js';
-import * as icmp from '../../src/wire/icmp.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
 import { reasons } from './reasons.js';
 import { CLIENT, type GatewayState, SERVER } from './state.js';
@@ -17,11 +16,7 @@ export function findFlow(state: GatewayState): Stage {
     for (let i = 0; i < batch.count; i++) {
       if (batch.verdict[i] !== OPEN || batch.side[i] !== 0) continue;
       if (batch.protocol[i] !== ipv4.PROTO_TCP) {
-        const { view, l4 } = batch;
-        const error =
-          batch.protocol[i] === ipv4.PROTO_ICMP &&
-          icmp.isError(view, l4[i], batch.at[i] + batch.length[i] - l4[i]);
-        batch.pass(i, error ? reasons.passIcmp : reasons.passNotTcp);
+        batch.pass(i, reasons.passNotTcp);
         continue;
       }
       const service = machines.serviceFor(batch, i);

@@ -5,7 +5,7 @@
  *
  * reads: verdict, side, flow, service, endpoint, tcpFlags. Sets: verdict; the source, to the service's; emits resets.
  */
-import type { CandidateNumber, FlowEntry } from '../../src/flow/numbers.js';
+import type { CandidateNumber, FlowEntry, ServiceNumber } from '../../src/flow/numbers.js';
 import { CLOSING, RETRANSMITTED, UNDECIDED, UNTAGGED } from '../../src/flow/states.js';
 import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
 import { snat } from '../../src/pipeline/translate.js';
@@ -116,24 +116,36 @@ function onRefusal(state: GatewayState, batch: Batch, i: number): void {
   const candidate = machines.endpointCandidate[batch.endpoint[i]];
   if (tcp.ackSeq(batch.view, batch.l4[i]) !== add(flows.isn[e], 1))
     return batch.drop(i, reasons.dropAckOutside);
-  if (((flows.refused[e] >>> candidate) & 1) === 0)
-    state.evidence.add(batch.service[i], candidate, evidence.refused);
-  if (flows.trial[e] === candidate) state.requests.trialLost(e, batch.service[i]);
-  // Candidates without a bit in the word are not waited for either (`serviceLive`).
-  if (candidate < MOST_RACED) flows.refused[e] |= 1 << candidate;
-  state.races.refused(flows.record[e], candidate);
-  if (state.race !== RACE_ORIGIN) {
-    const client = batch.daddrV4(i);
-    state.forget(batch.service[i], client, candidate);
-  }
-  const pending = machines.serviceLive[batch.service[i]] & ~flows.refused[e];
-  // After a retransmission the origin's refusal is final even if a replica stays silent, so that no client waits for
-  // ever.
-  const decided = pending === 0 || (candidate === ORIGIN && (flows.marks[e] & RETRANSMITTED) !== 0);
-  if (!decided) return batch.drop(i, reasons.dropRefusedPending);
+  if (!refuse(state, e, batch.service[i], batch.daddrV4(i), candidate))
+    return batch.drop(i, reasons.dropRefusedPending);
   if (candidate !== ORIGIN) asService(state, batch, i);
   state.enter(e, CLOSING);
   batch.pass(i, reasons.passRefused);
+}
+
+/**
+ * Notes that a candidate, or its path, refused the SYN of an undecided flow.
+ * @param client its IPv4 address as a word
+ * @returns whether the client is to be told, because no other candidate may still answer
+ */
+export function refuse(
+  state: GatewayState,
+  e: FlowEntry,
+  service: ServiceNumber,
+  client: number,
+  candidate: CandidateNumber,
+): boolean {
+  const { flows, machines } = state;
+  if (((flows.refused[e] >>> candidate) & 1) === 0) state.evidence.add(service, candidate, evidence.refused);
+  if (flows.trial[e] === candidate) state.requests.trialLost(e, service);
+  // Candidates without a bit in the word are not waited for either (`serviceLive`).
+  if (candidate < MOST_RACED) flows.refused[e] |= 1 << candidate;
+  state.races.refused(flows.record[e], candidate);
+  if (state.race !== RACE_ORIGIN) state.forget(service, client, candidate);
+  const pending = machines.serviceLive[service] & ~flows.refused[e];
+  // After a retransmission the origin's refusal is final even if a replica stays silent, so that no client waits for
+  // ever.
+  return pending === 0 || (candidate === ORIGIN && (flows.marks[e] & RETRANSMITTED) !== 0);
 }
 
 /**

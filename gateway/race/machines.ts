@@ -145,6 +145,22 @@ export class Machines {
     return this.endpoints.getV4(source, tunnelPort(service));
   }
 
+  /** The endpoint of the replica with this address that may be asked for a service, or -1. */
+  endpointAt(service: ServiceNumber, address: number): EndpointNumber {
+    const endpoints = this.serviceEndpoints[service];
+    for (let k = 0; k < endpoints.length; k++)
+      if (this.endpointCandidate[endpoints[k]] !== ORIGIN && this.endpointV4(endpoints[k]) === address)
+        return endpoints[k];
+    return NO_ENDPOINT;
+  }
+
+  /** Whether a replica of any service has this address. */
+  isTunnelEnd(address: number): boolean {
+    for (let s = 0 as ServiceNumber; s < this.serviceEndpoints.length; s++)
+      if (this.endpointAt(s, address) >= 0) return true;
+    return false;
+  }
+
   /** The service to which a client's packet is addressed, or -1. */
   serviceFor(t: Tuples, i: number): ServiceNumber {
     return this.services.ofDestination(t, i);

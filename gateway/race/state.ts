@@ -14,6 +14,7 @@ import {
 } from '../../src/flow/numbers.js';
 import { idleTicks, OPENING } from '../../src/flow/states.js';
 import { FlowTable, TICK_US, tickOf } from '../../src/flow/table.js';
+import { PathMtus } from '../../src/pipeline/path-mtus.js';
 import type { PipelineContext } from '../../src/pipeline/pipeline.js';
 import { TunnelIds } from '../../src/pipeline/tunnel.js';
 import { MOST_RACED } from '../../src/proximity/candidates.js';
@@ -98,6 +99,8 @@ export class GatewayState {
   readonly hold: HoldQueue;
   readonly clock: Clock;
   readonly tunnelIds = new TunnelIds();
+  /** The path MTUs to replicas. */
+  readonly paths = new PathMtus();
   /** The kernel's part in carrying flows; undefined without the fast path. */
   readonly pinning: Pinning | undefined;
   readonly gatewayId: number;
@@ -257,6 +260,7 @@ export class GatewayState {
     this.flows.sweep(this.nowTick, this.#sweepBudget, pins?.outlives);
     this.#usage.walk(this.#sweepBudget);
     this.#gauges[gauges.flows] = this.flows.size;
+    this.paths.sweep(this.nowTick);
     this.requests.tick(this.nowTick);
     if (pins === undefined) return;
     pins.tick();

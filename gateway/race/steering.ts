@@ -41,6 +41,11 @@ export function steering(
     set('tunnelled', 'ipv4_addr . inet_service', tunnelled),
     set('endpoints', 'ipv4_addr . inet_service', endpoints),
     set('tunnels', 'ipv4_addr', tunnels),
+    set(
+      'addresses',
+      'ipv4_addr',
+      services.map((s) => s.split(' ')[0]),
+    ),
   ];
   const fromLan = `iifname ${interfaces(lan)} ip saddr @clients`;
   const fromWan = `iifname ${interfaces(wan)} ip daddr @clients`;
@@ -49,7 +54,10 @@ export function steering(
     `${source} ip daddr . tcp dport @tunnelled ${steerIntoTunnel(config.steering)} notrack accept`,
     `${source} ip daddr . tcp dport @services ${mark} notrack accept`,
   ];
-  const outward = lan.length === 0 ? [] : outwardFrom(fromLan);
+  // Errors about what servers send to clients go to the machine that sent it.
+  const aboutServers = `${ICMP_ERRORS} ip daddr @addresses ${mark}`;
+  const outward =
+    lan.length === 0 ? [] : [...outwardFrom(fromLan), `iifname ${interfaces(lan)} ${aboutServers}`];
   // Of packets with the service's source only those with FIN, SYN or RST are steered: data from the origin stays in
   // the kernel, and in configuration B data from replicas, which spoof the origin.
   const deciding = 'ip saddr . tcp sport @services tcp flags & (fin | syn | rst) != 0';
@@ -93,14 +101,23 @@ export function steering(
     tun: tun.name,
     ...config.steering,
     tunnelMtu: fleet.usesTunnel() ? how.tunnelMtu : undefined,
-    body: [...sets, ...chains, ...(config.local ? [own(outwardFrom('ip saddr @clients'))] : [])].join(''),
+    body: [
+      ...sets,
+      ...chains,
+      own([
+        ...(config.local ? outwardFrom('ip saddr @clients') : []),
+        // This host's own errors: about what it was to forward to a client, or to a replica.
+        aboutServers,
+        `${ICMP_ERRORS} ip daddr @clients ${mark}`,
+      ]),
+    ].join(''),
     ...beforeLocal(config),
     // With early demultiplexing a socket would take an answer before the TUN has seen it.
     sysctls: config.local ? [{ key: 'net.ipv4.tcp_early_demux', value: '0' }] : [],
   };
 }
 
-/** The chain for packets of this host's own sockets. */
+/** The chain for packets that this host itself sends. */
 function own(rules: string[]): string {
   return chain('output', 'output', 'route', ['oifname "lo" accept', ...rules]);
 }

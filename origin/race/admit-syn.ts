@@ -9,7 +9,6 @@ import { tickOf } from '../../src/flow/table.js';
 import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
 import { FOREIGN, FORGED, GENUINE, STALE } from '../../src/race/keyring.js';
 import { stripTags } from '../../src/race/strip-tags.js';
-import * as icmp from '../../src/wire/icmp.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
 import * as options from '../../src/wire/options.js';
 import * as tag from '../../src/wire/tag.js';
@@ -28,10 +27,7 @@ function admit(state: OriginState, batch: Batch, i: number): void {
   const { view } = batch;
   const at = batch.at[i];
   const l4 = batch.l4[i];
-  if (batch.protocol[i] !== ipv4.PROTO_TCP) {
-    const error = batch.protocol[i] === ipv4.PROTO_ICMP && icmp.isError(view, l4, at + batch.length[i] - l4);
-    return batch.pass(i, error ? reasons.passIcmp : reasons.passNotTcp);
-  }
+  if (batch.protocol[i] !== ipv4.PROTO_TCP) return batch.pass(i, reasons.passNotTcp);
   const service = state.services.ofDestination(batch, i);
   if (service < 0) return batch.pass(i, reasons.passNotOurs);
   if (!tcp.isSyn(batch.tcpFlags[i])) return batch.pass(i, reasons.passNotSyn);

@@ -8,6 +8,7 @@ import { admitSyn } from './admit-syn.js';
 import { copyToReplicas } from './copy-to-replicas.js';
 import { forwardToServer } from './forward-to-server.js';
 import { reasons } from './reasons.js';
+import { relayErrors } from './relay-errors.js';
 import { gauges, type OriginPipelineOptions, type OriginSnapshot, OriginState } from './state.js';
 
 export { rehearse } from './rehearsal.js';
@@ -21,6 +22,7 @@ export function createPipeline(context: PipelineContext<OriginPipelineOptions>):
     tick: () => state.tick(context.clock.nowUs),
     stages: [
       validate,
+      relayErrors(state), //     ICMP errors about replicas' packets
       admitSyn(state), //        302–310
       copyToReplicas(state), //  312
       forwardToServer(state), // 314

@@ -70,9 +70,15 @@ function plansOf(input: PlanInput, view: View, service: RaceService): OriginServ
       delayUs: plan.delayUs[i],
       candidate: candidates.numberOf(r.id),
     })),
+    spoofing: service.configuration === 'B' ? carriers(view, service).map((r) => words(r.address)) : [],
     candidates: asked.reduce((bits, candidate) => bits | bit(candidate), bit(ORIGIN)),
     ...(remote === undefined ? {} : { remote }),
   }));
+}
+
+/** The replicas that carry a service, whatever their state. */
+function carriers(view: View, service: RaceService): ReplicaRecord[] {
+  return view.of(replicaKind).filter((r) => r.services.some((s) => s.name === service.name));
 }
 
 /** The reason why a replica takes no part in this service's races; '' when it does. */

@@ -13,6 +13,8 @@ export const reasons = defineReasons({
   dropHeldAlready: 'drop.syn-held-already',
   dropServedRemotely: 'drop.syn-to-remote-server',
   emitCopy: 'emit.copy',
+  emitIcmp: 'emit.icmp-relayed',
+  limitIcmp: 'limit.icmp-relayed',
   tagForeign: 'tag.foreign',
   tagStale: 'tag.stale',
   tagForged: 'tag.forged',

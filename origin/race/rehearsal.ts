@@ -30,6 +30,7 @@ export function rehearse(
             delayUs,
             candidate: candidate as CandidateNumber,
           })),
+          spoofing: [],
           candidates: 15,
         },
       ],

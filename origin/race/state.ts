@@ -25,6 +25,8 @@ export interface OriginServicePlan {
   serverDelayUs: number;
   /** Live replicas, and how long the copy to each waits. */
   copies: { address: Address; delayUs: number; candidate: CandidateNumber }[];
+  /** Replicas in configuration B, whatever their state: ICMP errors about what they send come to the origin. */
+  spoofing: Address[];
   /** One bit for each candidate, including the origin's own server. */
   candidates: number;
   /** Set where some of the service's servers are remote. */
@@ -56,6 +58,9 @@ export interface OriginMemory {
   races: Float64Array;
 }
 
+/** The most ICMP errors that are relayed per tick of a tenth of a second. */
+const RELAYED_PER_TICK = 20;
+
 /** The number of packets that wait for their release. */
 export const gauges = defineGauges({ held: 'held' });
 
@@ -70,6 +75,8 @@ export class OriginState {
   /** O as a word. */
   address = 0;
   readonly tunnelIds = new TunnelIds();
+  /** How many more ICMP errors may be relayed in this tick. */
+  relayed = RELAYED_PER_TICK;
   readonly #seed: number;
   readonly #sweepBudget: number;
   readonly #gauges: Float64Array;
@@ -118,6 +125,7 @@ export class OriginState {
 
   tick(nowUs: number): void {
     this.keyring.tick();
+    this.relayed = RELAYED_PER_TICK;
     this.held.sweep(tickOf(nowUs), this.#sweepBudget);
     this.#gauges[gauges.held] = this.hold.size;
   }

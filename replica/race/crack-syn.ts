@@ -17,6 +17,7 @@ import * as ipv4 from '../../src/wire/ipv4.js';
 import * as tag from '../../src/wire/tag.js';
 import * as tcp from '../../src/wire/tcp.js';
 import { reasons } from './reasons.js';
+import { deliverError } from './relay-errors.js';
 import { type ReplicaFlows, TRANSLATE, TUNNEL } from './state.js';
 
 export function crackSyn(state: ReplicaFlows): Stage {
@@ -36,7 +37,10 @@ function crack(state: ReplicaFlows, batch: Batch, i: number): void {
   const outerSource = batch.saddrV4(i);
   const kind = lookInside(batch, i, ipv4.PROTO_TCP);
   if (kind === INNER_MALFORMED) return batch.drop(i, reasons.dropMalformed);
-  if (kind !== INNER_WHOLE) return batch.pass(i, reasons.passTunnelNotOurs);
+  if (kind !== INNER_WHOLE) {
+    if (lookInside(batch, i, ipv4.PROTO_ICMP) === INNER_WHOLE) return deliverError(state, batch, i);
+    return batch.pass(i, reasons.passTunnelNotOurs);
+  }
   const service = state.services.ofDestination(batch, i);
   if (service < 0) return batch.pass(i, reasons.passTunnelNotOurs);
 

@@ -9,6 +9,7 @@ import { answer } from './answer.js';
 import { crackSyn } from './crack-syn.js';
 import { deliver } from './deliver.js';
 import { reasons } from './reasons.js';
+import { relayErrors } from './relay-errors.js';
 import { gauges, ReplicaFlows, type ReplicaPipelineOptions, type ReplicaSnapshot } from './state.js';
 
 export { rehearse } from './rehearsal.js';
@@ -25,6 +26,7 @@ export function createPipeline(context: PipelineContext<ReplicaPipelineOptions>)
     tick: () => state.tick(context.clock.nowUs),
     stages: [
       validate,
+      relayErrors(state), // ICMP errors about tunnels
       crackSyn(state), // 402–410
       deliver(state), //  inbound, configuration B
       answer(state), //   442, 462: outbound, configurations B and C

@@ -6,7 +6,15 @@
 
 import type { KernelMode } from '../../src/fastpath/modes.js';
 import type { Configuration } from '../../src/race/records.js';
-import { chain, interfaces, type Steering, set, steerIntoTunnel, steerTo } from '../../src/steer/plan.js';
+import {
+  chain,
+  ICMP_ERRORS,
+  interfaces,
+  type Steering,
+  set,
+  steerIntoTunnel,
+  steerTo,
+} from '../../src/steer/plan.js';
 import type { ReplicaConfig } from './config.js';
 
 /** A service that this replica carries, with the data that its origin published. */
@@ -48,6 +56,8 @@ export function steering(
       `iifname "${tun.name}" accept`,
       `${fromWan} ip protocol 4 ${mark} notrack`,
       `${fromWan} ip daddr . tcp dport @endpoints ${mark} notrack`,
+      // Errors that quote IP-in-IP.
+      ...(of('C').length > 0 ? [`${fromWan} ${ICMP_ERRORS} @th,136,8 4 ${mark}`] : []),
     ]),
     chain('output', 'output', 'route', [
       `oifname "lo" accept`,

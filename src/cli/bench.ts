@@ -1,5 +1,5 @@
 /** `firstack bench`: measurements on this machine. */
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { integer, positive } from './options.js';
 
 export function addBench(root: Command, exit: (code: number) => void): void {
@@ -52,6 +52,20 @@ export function addBench(root: Command, exit: (code: number) => void): void {
     .option('--json', 'print one JSON array', false)
     .action(async (options) => {
       exit(await (await import('../lab/damage/bench.js')).benchDamage(options));
+    });
+
+  bench
+    .command('paths')
+    .description(
+      'transfers over paths with a narrow hop: how many arrive whole, and how long they stand still',
+    )
+    .addOption(new Option('--configuration <letter>', 'all by default').choices(['A', 'B', 'C']))
+    .option('--only <id>', 'cases whose id begins so')
+    .option('--transfers <n>', 'transfers each way', integer(1, 10_000), 200)
+    .option('--seed <n>', 'seed of the laboratory', integer(0, 2 ** 31 - 2), 1)
+    .option('--json', 'print one JSON array', false)
+    .action(async (options) => {
+      exit(await (await import('../lab/narrow/bench.js')).benchPaths(options));
     });
 
   const loadSpeed = (): Promise<typeof import('../lab/bench/speed.js')> => import('../lab/bench/speed.js');

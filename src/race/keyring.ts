@@ -36,6 +36,12 @@ export class Keyring {
     }
   }
 
+  /** Whether the IPv4 address is a client's of any gateway. */
+  isClient(v4: number): boolean {
+    for (const { prefixes } of this.#gateways.values()) if (covers(prefixes, v4)) return true;
+    return false;
+  }
+
   /** Updates the epoch from the wall clock; call it several times per epoch. */
   tick(): void {
     this.#epoch = tag.epochOf(wallMs() / 1000);

@@ -154,6 +154,7 @@ export function originSnapshot(w: World): OriginSnapshot {
         port: SERVICE_PORT,
         replicable: w.replicable,
         serverDelayUs: w.serverDelayUs,
+        spoofing: w.configuration === 'B' ? REPLICAS.map((r) => words(r.address)) : [],
         candidates: w.candidates.reduce((bits, c) => bits | (c < 32 ? 1 << c : 0), 1),
         copies: REPLICAS.map((r, i) => ({
           address: words(r.address),

@@ -1,0 +1,100 @@
+/** Paths with a narrow hop: the laboratory in which transfers are tried over them. */
+import { createHash, randomBytes } from 'node:crypto';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import type { Fastpath } from '../../fastpath/modes.js';
+import type { Configuration } from '../../race/records.js';
+import { Lab } from '../lab.js';
+import { narrowClientScript } from '../paths.js';
+import { loadTopology, type Topology } from '../topology.js';
+import type { Transfer, Way } from './transfer.js';
+
+export interface Narrow {
+  configuration: Configuration;
+  fastpath: Fastpath;
+  /** The MTU of the hop, both ways. */
+  mtu: number;
+  /** Which hop is narrow: the WAN between the gateway and the nearest replica, or the link to the client. */
+  hop: 'wan' | 'client';
+  /** How the hop behaves: it answers with ICMP errors; it sends none; or no host sets DF, and it fragments. */
+  kind: 'icmp' | 'blocked' | 'fragments';
+  seed: number;
+}
+
+/** The replica that is nearest to the client, behind the narrow hop. */
+export const NEAREST = 'r2';
+const TOPOLOGY = 'replica-nearest';
+
+/** The laboratory's topology, with the narrow hop. */
+function topologyOf(n: Narrow): Topology {
+  const topology = structuredClone(loadTopology(TOPOLOGY));
+  if (n.hop === 'wan')
+    for (const path of [`gateway>${NEAREST}`, `${NEAREST}>gateway`]) topology.paths[path] = { mtu: n.mtu };
+  return topology;
+}
+
+/** Brings the laboratory up, and calls `body`. */
+export async function withNarrow<T>(n: Narrow, body: (lab: Lab) => Promise<T>): Promise<T> {
+  const lab = await Lab.create({
+    ...{ name: `narrow-${process.pid}`, topology: topologyOf(n), race: 'learned' },
+    ...{ configuration: n.configuration, fastpath: n.fastpath, seed: n.seed, roles: false },
+  });
+  try {
+    if (n.kind === 'blocked') await silence(lab);
+    if (n.kind === 'fragments')
+      for (const host of ['client', ...lab.topology.replicas, ...lab.topology.servers])
+        await must(lab, host, ['sysctl', '-qw', 'net.ipv4.ip_no_pmtu_disc=1']);
+    if (n.hop === 'client') await must(lab, 'gateway', ['ip', 'link', 'set', 'lan0', 'mtu', String(n.mtu)]);
+    await lab.startRoles({ configuration: n.configuration, race: 'learned', fastpath: n.fastpath });
+    return await body(lab);
+  } finally {
+    await lab.down();
+  }
+}
+
+/** The routers of the WAN send no ICMP errors. */
+async function silence(lab: Lab): Promise<void> {
+  const rules = `table ip silent {
+    chain output {
+      type filter hook output priority 0
+      icmp type { destination-unreachable, time-exceeded } drop
+    }
+  }`;
+  await must(lab, 'wan', ['nft', '-f', '-'], rules);
+}
+
+async function must(lab: Lab, host: string, argv: string[], input?: string): Promise<void> {
+  const { status, stderr } = await lab.exec(host, argv, { input });
+  if (status !== 0) throw new Error(`${host}: ${argv.join(' ')}: ${stderr}`);
+}
+
+export const TRANSFER_BYTES = 5 << 20;
+
+/** Makes `count` transfers, some at a time. */
+export async function transfers(lab: Lab, way: Way, count: number, atOnce: number): Promise<Transfer[]> {
+  const bytes = randomBytes(TRANSFER_BYTES);
+  const sha256 = createHash('sha256').update(bytes).digest('hex');
+  const [host] = lab.topology.servers;
+  const file = `${lab.webServer(host).blobDirectory}/narrow`;
+  writeFileSync(file, bytes);
+  const { address } = lab.topology.services[0];
+  const numbers = [TRANSFER_BYTES, count, atOnce].map(String);
+  const argv = [process.execPath, narrowClientScript, address, way, sha256, ...numbers, file];
+  const child = lab.spawnIn('client', argv, { stdio: ['ignore', 'pipe', 'inherit'] });
+  const made: Transfer[] = [];
+  for await (const line of createInterface({ input: child.stdout! })) {
+    const t = JSON.parse(line) as Transfer;
+    made.push(way === 'up' && t.error === '' ? { ...t, error: arrived(lab, t, sha256) } : t);
+  }
+  return made;
+}
+
+/** '' when the machine that served has the bytes that were sent. */
+function arrived(lab: Lab, t: Transfer, sha256: string): string {
+  const server = [...lab.webServers.values()].find((w) => w.servedBy === t.servedBy);
+  if (server === undefined) return `served by '${t.servedBy}'`;
+  const file = `${server.uploadDirectory}/narrow-${t.n}`;
+  const got = createHash('sha256').update(readFileSync(file)).digest('hex');
+  rmSync(file);
+  return got === sha256 ? '' : 'other bytes';
+}
