@@ -6,6 +6,7 @@ import * as icmp from '../wire/icmp.js';
 import * as ipip from '../wire/ipip.js';
 import * as ipv4 from '../wire/ipv4.js';
 import * as tcp from '../wire/tcp.js';
+import * as virtio from '../wire/virtio.js';
 import type { Batch } from './batch.js';
 
 /** Bytes of a TCP header up to the end of its checksum: a shorter quotation has no checksum to update. */
@@ -30,7 +31,8 @@ export class Quotation {
     const { view } = batch;
     const l4 = batch.l4[i];
     const length = batch.at[i] + batch.length[i] - l4;
-    if (!icmp.isError(view, l4, length)) return false;
+    // No kernel leaves an ICMP message's checksum open.
+    if (virtio.needsCsum(view, batch.at[i]) || !icmp.isError(view, l4, length)) return false;
     const at = icmp.quotedAt(view, l4, length);
     if (at < 0) return false;
     this.end = l4 + length;

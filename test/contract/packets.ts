@@ -1,4 +1,5 @@
 /** The packet table: what every data plane must do with every kind of packet. See `row.ts`. */
+import { errors } from './packets-errors.js';
 import { gatewayCarry } from './packets-gateway-carry.js';
 import { gatewayForeign } from './packets-gateway-foreign.js';
 import { gatewayLearned } from './packets-gateway-learned.js';
@@ -16,4 +17,5 @@ export const PACKETS: readonly Row[] = [
   ...gatewayForeign,
   ...origin,
   ...replica,
+  ...errors,
 ];

@@ -32,6 +32,8 @@ export interface Row {
   given?: Given[][];
   /** How far the clock is advanced after each of them; packets that become due meanwhile are not checked. */
   everyMs?: number;
+  /** Whether the pipeline's ticks run before the tested packets; true by default. */
+  ticks?: boolean;
   /** A change of the registry's view after them. */
   change?: Partial<World>;
   /** How much later the tested packets come; the pipeline's tick runs before them. */

@@ -21,9 +21,14 @@ const frameOf = (p: Given): Uint8Array => (p instanceof Uint8Array ? p : frame(p
 const show = (f: Uint8Array): string =>
   `${Buffer.from(f.subarray(0, 10)).toString('hex')} ${JSON.stringify(parseFrame(f)?.packet ?? null)} ${Buffer.from(f.subarray(10)).toString('hex')}`;
 
+/** Whether it has the checksum with which the rows spoil ICMP messages. */
+const isSpoiltIcmp = (bytes: readonly number[]): boolean => bytes[2] === 0x12 && bytes[3] === 0x34;
+
 const spoilt = (p: Given): boolean => {
   if (p instanceof Uint8Array) return true;
-  return p.body.kind === 'ip' ? spoilt(p.body) : p.body.kind === 'tcp' && p.body.spoil !== 0;
+  if (p.body.kind === 'ip') return spoilt(p.body);
+  if (p.body.kind === 'raw') return p.body.protocol === 1 && isSpoiltIcmp(p.body.bytes);
+  return p.body.kind === 'tcp' && p.body.spoil !== 0;
 };
 
 function run(r: Row): void {
@@ -35,7 +40,7 @@ function run(r: Row): void {
   if (r.change !== undefined) h.change(r.change);
   if (r.afterMs !== undefined) h.advance(r.afterMs * 1000);
   // Expiry takes fifty ticks to look at the whole table.
-  for (let i = 0; i < 50; i++) h.tick();
+  for (let i = 0; r.ticks !== false && i < 50; i++) h.tick();
   h.clearCounts();
 
   const out = h.send(r.in.map(frameOf));

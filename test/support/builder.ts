@@ -1,5 +1,5 @@
 /** The builder of packets for all tests, and the small network in which the packets exist. */
-import { gatewayKey, type Packet, type Raw, type TagFields, type Tcp, tagOption } from './naive.js';
+import { encode, gatewayKey, type Packet, type Raw, type TagFields, type Tcp, tagOption } from './naive.js';
 
 export const CLIENT = '10.1.0.7';
 export const CLIENT_PORT = 40000;
@@ -159,13 +159,41 @@ export function reset(src: string, sport: number, dst: string, dport: number, se
   return ip(src, dst, tcp(sport, dport, 'R', { seq, window: 0 }), { ttl: 64 });
 }
 
+/** The next hop's MTU in {@link icmpAbout}. */
+export const ICMP_MTU = 1400;
+
+/**
+ * An ICMP message that quotes a packet.
+ * @param how the most bytes of it that are quoted, and the next hop's MTU
+ */
+export function icmpAbout(
+  src: string,
+  dst: string,
+  [type, code]: readonly [number, number],
+  about: Packet,
+  how: { bytes: number; mtu?: number },
+): Packet {
+  const mtu = how.mtu ?? ICMP_MTU;
+  const bytes = [type, code, 0, 0, 0, 0, mtu >>> 8, mtu & 255, ...encode(about).slice(0, how.bytes)];
+  return ip(src, dst, raw(1, summed(bytes)));
+}
+
+/** The same message with another checksum. */
+export function withIcmpChecksum(p: Packet, sum: number): Packet {
+  const { bytes } = p.body as Raw;
+  return { ...p, body: raw(1, [...bytes.slice(0, 2), sum >>> 8, sum & 255, ...bytes.slice(4)]) };
+}
+
+/** Fills in an ICMP message's checksum. */
+function summed(bytes: number[]): number[] {
+  let s = 0;
+  for (let i = 0; i < bytes.length; i += 2) s += bytes[i] * 256 + (bytes[i + 1] ?? 0);
+  while (s > 0xffff) s = (s & 0xffff) + (s >>> 16);
+  return [...bytes.slice(0, 2), (0xffff - s) >>> 8, (0xffff - s) & 255, ...bytes.slice(4)];
+}
+
 /** An ICMP error that quotes a packet's header and eight more bytes. */
 export function icmpError(src: string, dst: string, type: number, code: number, quoted: number[]): Packet {
   const bytes = [type, code, 0, 0, 0, 0, 5, 120, ...quoted.slice(0, 28)];
-  let s = 0;
-  for (let i = 0; i < bytes.length; i += 2) s += bytes[i] * 256 + bytes[i + 1];
-  while (s > 0xffff) s = (s & 0xffff) + (s >>> 16);
-  bytes[2] = (0xffff - s) >>> 8;
-  bytes[3] = (0xffff - s) & 255;
-  return ip(src, dst, raw(1, bytes));
+  return ip(src, dst, raw(1, summed(bytes)));
 }
