@@ -24,6 +24,7 @@ const WAITING = [
   'metrics',
   'numbers',
   'outliers',
+  'paths',
   'programs',
   'registry-failover',
   'registry-faults',

@@ -4,6 +4,7 @@ import {
   beforeLocal,
   branch,
   chain,
+  FRAGMENTS,
   ICMP_ERRORS,
   interfaces,
   letPinned,
@@ -41,16 +42,14 @@ export function steering(
     set('tunnelled', 'ipv4_addr . inet_service', tunnelled),
     set('endpoints', 'ipv4_addr . inet_service', endpoints),
     set('tunnels', 'ipv4_addr', tunnels),
-    set(
-      'addresses',
-      'ipv4_addr',
-      services.map((s) => s.split(' ')[0]),
-    ),
+    set('addresses', 'ipv4_addr', services.map(addressOf)),
+    set('machines', 'ipv4_addr', endpoints.map(addressOf)),
   ];
   const fromLan = `iifname ${interfaces(lan)} ip saddr @clients`;
   const fromWan = `iifname ${interfaces(wan)} ip daddr @clients`;
   const mark = steerTo(config.steering);
   const outwardFrom = (source: string): string[] => [
+    `${source} ip daddr @addresses ${FRAGMENTS} ${mark} notrack accept`,
     `${source} ip daddr . tcp dport @tunnelled ${steerIntoTunnel(config.steering)} notrack accept`,
     `${source} ip daddr . tcp dport @services ${mark} notrack accept`,
   ];
@@ -83,6 +82,8 @@ export function steering(
       ]
     : [
         branch('inward', [
+          `ip saddr @addresses ${FRAGMENTS} ${mark} notrack accept`,
+          `ip saddr @machines ${FRAGMENTS} ${mark} notrack accept`,
           `${deciding} ${mark} notrack accept`,
           'ip saddr . tcp sport @services notrack accept',
           `ip saddr . tcp sport @endpoints ${mark} notrack accept`,
@@ -116,6 +117,9 @@ export function steering(
     sysctls: config.local ? [{ key: 'net.ipv4.tcp_early_demux', value: '0' }] : [],
   };
 }
+
+/** The address of `ADDRESS . PORT`. */
+const addressOf = (endpoint: string): string => endpoint.split(' ')[0];
 
 /** The chain for packets that this host itself sends. */
 function own(rules: string[]): string {

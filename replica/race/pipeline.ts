@@ -4,7 +4,8 @@
  */
 import { writePins } from '../../src/fastpath/pins.js';
 import type { Pipeline, PipelineContext } from '../../src/pipeline/pipeline.js';
-import { validate } from '../../src/pipeline/validate.js';
+import { Reassembler } from '../../src/pipeline/reassemble.js';
+import { validateWhole } from '../../src/pipeline/validate.js';
 import { answer } from './answer.js';
 import { crackSyn } from './crack-syn.js';
 import { deliver } from './deliver.js';
@@ -25,7 +26,7 @@ export function createPipeline(context: PipelineContext<ReplicaPipelineOptions>)
     },
     tick: () => state.tick(context.clock.nowUs),
     stages: [
-      validate,
+      validateWhole(new Reassembler(context.clock)),
       relayErrors(state), // ICMP errors about tunnels
       crackSyn(state), // 402–410
       deliver(state), //  inbound, configuration B

@@ -8,6 +8,7 @@ import type { KernelMode } from '../../src/fastpath/modes.js';
 import type { Configuration } from '../../src/race/records.js';
 import {
   chain,
+  FRAGMENTS,
   ICMP_ERRORS,
   interfaces,
   type Steering,
@@ -56,6 +57,7 @@ export function steering(
       `iifname "${tun.name}" accept`,
       `${fromWan} ip protocol 4 ${mark} notrack`,
       `${fromWan} ip daddr . tcp dport @endpoints ${mark} notrack`,
+      ...(of('B').length > 0 ? [`${fromWan} ip protocol tcp ${FRAGMENTS} ${mark} notrack`] : []),
       // Errors that quote IP-in-IP.
       ...(of('C').length > 0 ? [`${fromWan} ${ICMP_ERRORS} @th,136,8 4 ${mark}`] : []),
     ]),

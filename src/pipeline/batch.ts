@@ -41,11 +41,19 @@ const READ_STRIDE = HEADROOM + SLOT;
 const EXTRA_STRIDE = HEADROOM + EXTRA_SLOT;
 const SLOTS = BATCH + EXTRAS;
 
+/** Places in the arena in which fragments are put together (`reassemble.ts`). */
+export const DATAGRAMS = 128;
+const DATAGRAMS_AT = BATCH * READ_STRIDE + EXTRAS * EXTRA_STRIDE;
+/** First byte of the payload of a datagram that is put together: its header may have 60 bytes. */
+export const datagramAt = (n: number): number => DATAGRAMS_AT + n * READ_STRIDE + HEADROOM + 60;
+
 export class Batch {
-  readonly arena = new Uint8Array(BATCH * READ_STRIDE + EXTRAS * EXTRA_STRIDE);
+  readonly arena = new Uint8Array(DATAGRAMS_AT + DATAGRAMS * READ_STRIDE + 60);
   readonly view = new DataView(this.arena.buffer);
   count = 0;
   total = 0;
+  /** Counts the batches, modulo 2^30. */
+  number = 0;
 
   /** First byte of each packet's IP header in the arena. */
   readonly at = wordColumn<At>(SLOTS);
@@ -94,6 +102,7 @@ export class Batch {
 
   /** Begins a batch of `count` packets that were read to `at`/`length`. */
   begin(count: number): void {
+    this.number = (this.number + 1) & 0x3fffffff;
     this.count = count;
     this.total = count;
     this.verdict.fill(OPEN, 0, count);

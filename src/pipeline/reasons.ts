@@ -1,6 +1,6 @@
 /**
  * The reason for each packet's verdict. Each reason is a counter; its prefix is the verdict, so that the sums add up:
- * packets in = pass + drop + hold, packets out = pass + emit + release - write errors.
+ * packets in = pass + drop + hold + joined (fragments but the last of a datagram), packets out = pass + emit + release - write errors.
  *
  * A program declares reasons of its own beside those that every pipeline has. Names are stable, because they are
  * metrics.
@@ -10,6 +10,9 @@ export const COMMON = {
   passNotIpv4: 'pass.not-ipv4',
   passNotTcp: 'pass.not-tcp',
   passFragment: 'pass.fragment',
+  joinedFragment: 'joined.fragment',
+  dropFragment: 'drop.fragment',
+  dropFragmentRepeated: 'drop.fragment-repeated',
   dropMalformed: 'drop.malformed',
   dropNoRoom: 'drop.no-room',
   dropEcn: 'drop.ecn',

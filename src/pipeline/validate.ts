@@ -11,14 +11,24 @@ import * as ipv4 from '../wire/ipv4.js';
 import * as tcp from '../wire/tcp.js';
 import * as udp from '../wire/udp.js';
 import * as virtio from '../wire/virtio.js';
-import { type Batch, OPEN } from './batch.js';
+import { type Batch, OPEN, type Stage } from './batch.js';
 import { common } from './reasons.js';
+import type { Reassembler } from './reassemble.js';
 
 export function validate(batch: Batch): void {
+  check(batch, undefined);
+}
+
+/** {@link validate}, where fragments are put together first: the last one becomes the whole packet. */
+export function validateWhole(fragments: Reassembler): Stage {
+  return (batch) => check(batch, fragments);
+}
+
+function check(batch: Batch, fragments: Reassembler | undefined): void {
   const { view, at, length, protocol } = batch;
   for (let i = 0; i < batch.count; i++) {
     if (batch.verdict[i] !== OPEN) continue;
-    const p = at[i];
+    let p = at[i];
     if (ipv4.version(view, p) !== 4) {
       batch.pass(i, common.passNotIpv4);
       continue;
@@ -34,8 +44,9 @@ export function validate(batch: Batch): void {
       continue;
     }
     if (ipv4.isFragment(view, p)) {
-      batch.pass(i, common.passFragment);
-      continue;
+      if (fragments === undefined) batch.pass(i, common.passFragment);
+      if (fragments?.take(batch, i) !== true) continue;
+      p = at[i];
     }
     protocol[i] = ipv4.protocol(view, p);
     const whole = isWhole(view, p, p, protocol[i]);

@@ -116,6 +116,9 @@ export function interfaces(names: readonly string[]): string {
 /** The three kinds of ICMP error. */
 export const ICMP_ERRORS = 'icmp type { destination-unreachable, time-exceeded, parameter-problem }';
 
+/** Fragments: later ones have no ports to match. */
+export const FRAGMENTS = 'ip frag-off & 0x3fff != 0';
+
 /** The whole table for `nft -f`: replaces the former one atomically. */
 export function nftText(s: Steering): string {
   const name = tableName(s.instance);

@@ -56,6 +56,13 @@ export function id(view: DataView, at: number): number {
 export function dontFragment(view: DataView, at: number): boolean {
   return (view.getUint16(at + FRAGMENT) & 0x4000) !== 0;
 }
+export function moreFragments(view: DataView, at: number): boolean {
+  return (view.getUint16(at + FRAGMENT) & 0x2000) !== 0;
+}
+/** Where a fragment's payload begins in its datagram's, in bytes. */
+export function fragmentOffset(view: DataView, at: number): number {
+  return (view.getUint16(at + FRAGMENT) & 0x1fff) << 3;
+}
 /** Whether the packet is a fragment: more fragments follow, or it is not the first. */
 export function isFragment(view: DataView, at: number): boolean {
   return (view.getUint16(at + FRAGMENT) & 0x3fff) !== 0;
@@ -88,6 +95,15 @@ export function setTotalLength(view: DataView, at: number, to: number): void {
   const from = view.getUint16(at + TOTAL_LENGTH);
   view.setUint16(at + TOTAL_LENGTH, to);
   view.setUint16(at + CHECK, update16(view.getUint16(at + CHECK), from, to));
+}
+
+/** Makes the header of a first fragment that of its whole datagram, which may be fragmented again. */
+export function setWhole(view: DataView, at: number, total: number): void {
+  const from = view.getUint16(at + FRAGMENT);
+  const to = from & ~0x7fff;
+  view.setUint16(at + FRAGMENT, to);
+  view.setUint16(at + CHECK, update16(view.getUint16(at + CHECK), from, to));
+  setTotalLength(view, at, total);
 }
 
 /** Sets the ECN bits and updates the header's checksum. */

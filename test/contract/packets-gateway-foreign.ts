@@ -19,7 +19,6 @@ import {
   SERVICE,
   STRANGER,
   syn,
-  text,
   withTcp,
 } from '../support/builder.js';
 import { encode, frame, type Packet } from '../support/naive.js';
@@ -31,8 +30,6 @@ const row = (configuration: Configuration, r: Omit<Row, 'role' | 'configuration'
   configuration,
   ...r,
 });
-
-const hello = text('GET / HTTP/1.1\r\n\r\n!');
 
 function foreign(c: Configuration): Row[] {
   const same = (name: string, p: Packet | Uint8Array, reason: string): Row =>
@@ -53,16 +50,6 @@ function foreign(c: Configuration): Row[] {
   endless[1] = 1;
   return [
     same('IPv6 passes', bytes(0x60, ...new Array<number>(39).fill(0)), 'pass.not-ipv4'),
-    same(
-      'a fragment passes',
-      ip(CLIENT, SERVICE, raw(6, hello), { df: false, fragmentOffset: 5 }),
-      'pass.fragment',
-    ),
-    same(
-      'a first fragment passes',
-      ip(CLIENT, SERVICE, raw(6, whole.slice(20)), { mf: true }),
-      'pass.fragment',
-    ),
     same('UDP passes', ip(CLIENT, SERVICE, raw(17, [0, 80, 0, 80, 0, 8, 0, 0])), 'pass.not-tcp'),
     same('an echo request passes', icmpError(CLIENT, ORIGIN, 8, 0, [1, 2, 3, 4]), 'pass.not-tcp'),
     same('TCP to another address passes', { ...fromClient('A'), dst: STRANGER }, 'pass.not-ours'),

@@ -157,11 +157,6 @@ function cracking(c: Configuration): Row[] {
       out: [],
       counts: { 'drop.malformed': 3 },
     }),
-    same(
-      'a fragment passes',
-      ip(CLIENT, R1.address, raw(4, [1, 2]), { mf: true, df: false }),
-      'pass.fragment',
-    ),
     same('IPv6 passes', bytes(0x60, 1, 2), 'pass.not-ipv4'),
     same('UDP passes', ip(CLIENT, R1.address, raw(17, [0, 80, 0, 9])), 'pass.not-tcp'),
     same("other services' packets pass", { ...asService('PA'), src: STRANGER }, 'pass.not-ours'),

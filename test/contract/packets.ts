@@ -1,5 +1,6 @@
 /** The packet table: what every data plane must do with every kind of packet. See `row.ts`. */
 import { errors } from './packets-errors.js';
+import { fragments } from './packets-fragments.js';
 import { gatewayCarry } from './packets-gateway-carry.js';
 import { gatewayForeign } from './packets-gateway-foreign.js';
 import { gatewayLearned } from './packets-gateway-learned.js';
@@ -18,4 +19,5 @@ export const PACKETS: readonly Row[] = [
   ...origin,
   ...replica,
   ...errors,
+  ...fragments,
 ];

@@ -159,6 +159,19 @@ export function reset(src: string, sport: number, dst: string, dport: number, se
   return ip(src, dst, tcp(sport, dport, 'R', { seq, window: 0 }), { ttl: 64 });
 }
 
+/** The fragments of a packet, each with at most `bytes` of its payload. */
+export function fragmentsOf(p: Packet, bytes: number): Packet[] {
+  const payload = encode(p).slice(20 + p.ipOptions.length);
+  const protocol = p.body.kind === 'raw' ? p.body.protocol : p.body.kind === 'tcp' ? 6 : 4;
+  return Array.from({ length: Math.ceil(payload.length / bytes) }, (_, n) => ({
+    ...p,
+    df: false,
+    mf: (n + 1) * bytes < payload.length,
+    fragmentOffset: (n * bytes) / 8,
+    body: raw(protocol, payload.slice(n * bytes, (n + 1) * bytes)),
+  }));
+}
+
 /** The next hop's MTU in {@link icmpAbout}. */
 export const ICMP_MTU = 1400;
 

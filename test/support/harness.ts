@@ -117,7 +117,16 @@ export class Harness {
 
 /** Sums of counters by verdict, which is the part of the name before the first dot. */
 export function sums(counts: Record<string, number>): Record<string, number> {
-  const out: Record<string, number> = { pass: 0, drop: 0, hold: 0, emit: 0, release: 0, error: 0, queued: 0 };
+  const out: Record<string, number> = {
+    pass: 0,
+    drop: 0,
+    hold: 0,
+    emit: 0,
+    release: 0,
+    error: 0,
+    queued: 0,
+    joined: 0,
+  };
   for (const [name, n] of Object.entries(counts)) {
     const verdict = name.slice(0, name.indexOf('.'));
     out[verdict] = (out[verdict] ?? 0) + n;

@@ -41,15 +41,22 @@ export async function withNarrow<T>(n: Narrow, body: (lab: Lab) => Promise<T>): 
   });
   try {
     if (n.kind === 'blocked') await silence(lab);
-    if (n.kind === 'fragments')
-      for (const host of ['client', ...lab.topology.replicas, ...lab.topology.servers])
-        await must(lab, host, ['sysctl', '-qw', 'net.ipv4.ip_no_pmtu_disc=1']);
+    if (n.kind === 'fragments') {
+      for (const host of ends(lab)) await must(lab, host, ['sysctl', '-qw', 'net.ipv4.ip_no_pmtu_disc=1']);
+      // A socket takes the setting when it is made.
+      await lab.restartWebServers();
+    }
     if (n.hop === 'client') await must(lab, 'gateway', ['ip', 'link', 'set', 'lan0', 'mtu', String(n.mtu)]);
     await lab.startRoles({ configuration: n.configuration, race: 'learned', fastpath: n.fastpath });
     return await body(lab);
   } finally {
     await lab.down();
   }
+}
+
+/** The hosts that end connections. */
+function ends(lab: Lab): string[] {
+  return ['client', ...lab.topology.replicas, ...lab.topology.servers];
 }
 
 /** The routers of the WAN send no ICMP errors. */
@@ -72,6 +79,8 @@ export const TRANSFER_BYTES = 5 << 20;
 
 /** Makes `count` transfers, some at a time. */
 export async function transfers(lab: Lab, way: Way, count: number, atOnce: number): Promise<Transfer[]> {
+  // Each host forgets the path MTUs that it has learned: a host that knows one announces a smaller MSS.
+  for (const end of ends(lab)) await must(lab, end, ['ip', 'route', 'flush', 'cache']);
   const bytes = randomBytes(TRANSFER_BYTES);
   const sha256 = createHash('sha256').update(bytes).digest('hex');
   const [host] = lab.topology.servers;
