@@ -10,10 +10,9 @@ import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
 import { dnat } from '../../src/pipeline/translate.js';
 import { intoTunnel } from '../../src/pipeline/tunnel.js';
 import { ORIGIN } from '../../src/proximity/candidates.js';
-import * as mss from '../../src/wire/mss.js';
 import * as tcp from '../../src/wire/tcp.js';
-import * as virtio from '../../src/wire/virtio.js';
 import { asService } from './keep-first-ack.js';
+import { clampSyn, refuseTooLarge } from './path-sizes.js';
 import { reasons } from './reasons.js';
 import { CLIENT, type GatewayState, SERVER, SPOOF, TUNNEL } from './state.js';
 
@@ -48,11 +47,12 @@ function fromClient(state: GatewayState, batch: Batch, i: number): void {
   if (isClosing(flows.state[e])) state.requests.ended(e);
   if (flows.winner[e] === ORIGIN) return batch.pass(i, reasons.passToOrigin);
   const target = flows.target[e * 4 + 3];
+  if (state.paths.size > 0 && refuseTooLarge(state, batch, i, target)) return;
   if (machines.serviceMode[batch.service[i]] !== TUNNEL) {
     dnat(batch, i, target, flows.targetPort[e]);
     return batch.pass(i, reasons.passToReplica);
   }
-  if (syn) mss.clamp(batch.view, batch.l4[i], state.tunnelMss, virtio.needsCsum(batch.view, batch.at[i]));
+  if (syn) clampSyn(state, batch, i, batch.service[i], target);
   // [656] The outer source is the client.
   intoTunnel(batch, i, state.tunnelIds, batch.saddrV4(i), target);
   batch.pass(i, reasons.passToReplica);

@@ -12,6 +12,7 @@ import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
 import { INNER_MALFORMED, INNER_WHOLE, innerAt, lookInside, outOfTunnel } from '../../src/pipeline/tunnel.js';
 import { ORIGIN } from '../../src/proximity/candidates.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
+import { TUNNELLED } from '../../src/wire/path-probe.js';
 import * as tcp from '../../src/wire/tcp.js';
 import { reasons } from './reasons.js';
 import { emitLateReset } from './reset.js';
@@ -30,7 +31,11 @@ function crack(state: GatewayState, batch: Batch, i: number): void {
   const outerDestination = batch.daddrV4(i);
   const kind = lookInside(batch, i, ipv4.PROTO_TCP);
   if (kind === INNER_MALFORMED) return batch.drop(i, reasons.dropMalformed);
-  if (kind !== INNER_WHOLE) return batch.pass(i, reasons.passTunnelNotOurs);
+  if (kind !== INNER_WHOLE) {
+    const isUdp = lookInside(batch, i, ipv4.PROTO_UDP) === INNER_WHOLE;
+    if (isUdp && state.probes.take(batch, i, TUNNELLED)) return;
+    return batch.pass(i, reasons.passTunnelNotOurs);
+  }
 
   const endpoint = sender(state, batch, i, outerSource, outerDestination);
   if (endpoint === NOT_OURS) return batch.pass(i, reasons.passTunnelNotOurs);

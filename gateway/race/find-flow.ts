@@ -7,6 +7,7 @@
  */
 import { OPEN, type Stage } from '../../src/pipeline/batch.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
+import { PLAIN } from '../../src/wire/path-probe.js';
 import { reasons } from './reasons.js';
 import { CLIENT, type GatewayState, SERVER } from './state.js';
 
@@ -16,7 +17,8 @@ export function findFlow(state: GatewayState): Stage {
     for (let i = 0; i < batch.count; i++) {
       if (batch.verdict[i] !== OPEN || batch.side[i] !== 0) continue;
       if (batch.protocol[i] !== ipv4.PROTO_TCP) {
-        batch.pass(i, reasons.passNotTcp);
+        const isProbe = batch.protocol[i] === ipv4.PROTO_UDP && state.probes.take(batch, i, PLAIN);
+        if (!isProbe) batch.pass(i, reasons.passNotTcp);
         continue;
       }
       const service = machines.serviceFor(batch, i);

@@ -23,7 +23,9 @@ import {
 import type { Race, Release } from '../../src/race/release.js';
 import type { View } from '../../src/registry/kinds.js';
 import { type Address, parse } from '../../src/wire/address.js';
+import { PLAIN, TUNNELLED } from '../../src/wire/path-probe.js';
 import type { Endpoint } from './machines.js';
+import type { ProbeTarget } from './path-probes.js';
 import type { GatewaySnapshot } from './state.js';
 
 const RACE_NUMBERS: Record<Race, GatewaySnapshot['race']> = { origin: 0, gateway: 1, learned: 2 };
@@ -337,7 +339,7 @@ export class Fleet {
     return this.#services.some((s) => s.configuration === 'C');
   }
 
-  snapshot(wanMtu: number, tunnelMss: number, seeds: Seed[] = []): GatewaySnapshot {
+  snapshot(wanMtu: number, tunnelMss: number, seeds: Seed[] = [], probeSource = 0): GatewaySnapshot {
     const words = (text: string): Address => parse(text) as Address;
     // A live endpoint comes after a remembered one with the same address and port, and a machine's present endpoint
     // after its former ones, because the later entry wins.
@@ -360,7 +362,25 @@ export class Fleet {
       generations: Array.from({ length: MOST_RACED }, (_, c) => this.candidates.generationOf(c)),
       tunnelMss,
       wanMtu,
+      probed: this.probed(),
+      probeSource,
     };
+  }
+
+  /** The paths to replicas that are up, each in the forms in which their services' packets travel. */
+  probed(): ProbeTarget[] {
+    const targets = new Map<string, ProbeTarget>();
+    for (const { candidate, service, address, up } of this.#endpoints.values()) {
+      if (candidate === ORIGIN || !up) continue;
+      const form = this.#services[service].configuration === 'C' ? TUNNELLED : PLAIN;
+      targets.set(`${address} ${form}`, { address: (parse(address) as Address)[3], form });
+    }
+    return [...targets.values()];
+  }
+
+  /** The ids of the replicas with this address. */
+  idsAt(address: string): string[] {
+    return [...new Set([...this.#endpoints.values()].filter((e) => e.address === address).map((e) => e.id))];
   }
 
   /** Elements of the nftables sets: services, services in configuration C, replica endpoints, tunnel sources. */

@@ -10,15 +10,14 @@ import { CLOSING, RETRANSMITTED, UNDECIDED, UNTAGGED } from '../../src/flow/stat
 import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
 import { snat } from '../../src/pipeline/translate.js';
 import { MOST_RACED, ORIGIN } from '../../src/proximity/candidates.js';
-import * as mss from '../../src/wire/mss.js';
 import { add } from '../../src/wire/sequence.js';
 import * as tcp from '../../src/wire/tcp.js';
-import * as virtio from '../../src/wire/virtio.js';
 import { evidence } from './evidence.js';
+import { clampAnswer } from './path-sizes.js';
 import { reasons } from './reasons.js';
 import { emitReset } from './reset.js';
 import { sendAgain } from './send-syn.js';
-import { type GatewayState, RACE_ORIGIN, SERVER, TUNNEL } from './state.js';
+import { type GatewayState, RACE_ORIGIN, SERVER } from './state.js';
 
 export function keepFirstAck(state: GatewayState): Stage {
   return (batch) => {
@@ -104,10 +103,9 @@ function onFirst(
 
 /** [512, 542, 564] Rewrites the acknowledgement as the service's own. */
 function deliver(state: GatewayState, batch: Batch, i: number, e: FlowEntry): void {
-  const { view } = batch;
-  if (state.machines.serviceMode[batch.service[i]] === TUNNEL)
-    mss.clamp(view, batch.l4[i], state.tunnelMss, virtio.needsCsum(view, batch.at[i]));
-  if (state.flows.winner[e] !== ORIGIN) asService(state, batch, i);
+  const { flows } = state;
+  clampAnswer(state, batch, i, batch.service[i], flows.winner[e] === ORIGIN ? 0 : flows.target[4 * e + 3]);
+  if (flows.winner[e] !== ORIGIN) asService(state, batch, i);
 }
 
 function onRefusal(state: GatewayState, batch: Batch, i: number): void {

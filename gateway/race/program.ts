@@ -56,6 +56,8 @@ const RACES_KEPT = 4096;
 const LEARNED_ENTRIES = 8192;
 /** The most SYNs that wait for their hedge: one slot per SYN whose hedge has not fired yet. */
 const HEDGES = 16384;
+/** The most path probes that wait to be sent, for a moment. */
+const PROBES = 256;
 /** How often machines are judged. */
 const LOOK_MS = 500;
 /** Learned times are published once in this many looks. */
@@ -108,7 +110,7 @@ class GatewayRace implements Run {
     this.plane = {
       module: new URL('./pipeline.js', import.meta.url),
       options: pipelineOptions(config),
-      holdSlots: config.race === 'learned' ? HEDGES : 1,
+      holdSlots: (config.race === 'learned' ? HEDGES : 0) + PROBES,
       memory: gatewayMemory(RACES_KEPT, config.race === 'origin' ? 0 : LEARNED_ENTRIES),
     };
     this.kernel = {
@@ -257,6 +259,7 @@ class GatewayRace implements Run {
         wanMtu,
         inside - ipv4.MIN_HEADER - tcp.MIN_HEADER,
         seedsOf(view, config.tag.gatewayId, config.site, fleet),
+        this.#clients[0].address[3],
       ),
       tunMtu: wanMtu,
       names: { ...namesIn(view), ejected: this.#judge.ejectedIds },

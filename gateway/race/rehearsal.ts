@@ -80,6 +80,8 @@ function snapshot(race: Race, mode: (typeof MODES)[number]): GatewaySnapshot {
       },
     ],
     tunnelMss: 1440,
+    probed: [],
+    probeSource: 0,
     wanMtu: 1500,
   };
 }

@@ -11,9 +11,10 @@ import {
   type EndpointNumber,
   type FlowEntry,
   NO_ENDPOINT,
+  type ServiceNumber,
 } from '../../src/flow/numbers.js';
 import { UNDECIDED } from '../../src/flow/states.js';
-import { type Batch, DROP } from '../../src/pipeline/batch.js';
+import { type Batch, DROP, EMIT } from '../../src/pipeline/batch.js';
 import type { Due } from '../../src/pipeline/pipeline.js';
 import { dnat } from '../../src/pipeline/translate.js';
 import { intoTunnel } from '../../src/pipeline/tunnel.js';
@@ -23,6 +24,8 @@ import { COMPARE, RACE, RACE_AGAIN } from '../../src/proximity/learned.js';
 import { HEDGED } from '../../src/race/record.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
 import * as tcp from '../../src/wire/tcp.js';
+import { PROBE } from './path-probes.js';
+import { clampSyn } from './path-sizes.js';
 import { putTag } from './put-tag.js';
 import { reasons } from './reasons.js';
 import { type GatewayState, RACE_GATEWAY, TRANSLATE } from './state.js';
@@ -89,6 +92,7 @@ function address(state: GatewayState, batch: Batch, i: number, endpoint: Endpoin
   const { machines } = state;
   if (machines.endpointCandidate[endpoint] === ORIGIN) return;
   const replica = machines.endpointV4(endpoint);
+  if (state.pathsBack.size > 0) clampSyn(state, batch, i, machines.endpointService[endpoint], replica);
   if (machines.serviceMode[machines.endpointService[endpoint]] === TRANSLATE)
     return dnat(batch, i, replica, machines.endpointPort[endpoint]);
   putTag(state, batch, i);
@@ -122,13 +126,24 @@ export function choose(state: GatewayState, batch: Batch, i: number, e: FlowEntr
       batch.counters[reasons.queuedHedge]++;
       if (one === COMPARE) return learned.compare(entry, live);
       // The kernel may send the next SYNs of this prefix to the winner by itself.
-      if (suspects === 0 && machines.serviceMode[service] === TRANSLATE && learned.isClear(entry, live, one))
+      const mayLease = suspects === 0 && machines.serviceMode[service] === TRANSLATE;
+      if (mayLease && learned.isClear(entry, live, one) && !isNarrow(state, service, one as CandidateNumber))
         state.pinning?.lease(service, batch.saddrV4(i), one as CandidateNumber);
       return 1 << one;
     }
   }
   learned.raced(entry, live);
   return live;
+}
+
+/** Whether the path to a machine is known to be narrow: then a SYN's MSS must be lowered, which the kernel does not. */
+function isNarrow(state: GatewayState, service: ServiceNumber, candidate: CandidateNumber): boolean {
+  const { paths, pathsBack, machines } = state;
+  if (paths.size === 0 && pathsBack.size === 0) return false;
+  const endpoint = machines.endpointOf(service, candidate);
+  if (endpoint < 0) return false;
+  const address = machines.endpointV4(endpoint);
+  return paths.to(address) !== 0 || pathsBack.to(address) !== 0;
 }
 
 /** The hedge of a trial whose machine's round trip is not known here, µs. */
@@ -169,12 +184,22 @@ export function hedges(state: GatewayState, { counters }: Batch): Due {
   return {
     slackUs: HEDGE_SLACK_US,
     isSettled: (e) => {
+      if (e === PROBE) return false;
       if (state.flows.state[e] === UNDECIDED) return false;
       counters[reasons.cancelHedge]++;
       return true;
     },
-    decide: (batch, e) => hedge(state, batch, e),
+    decide: (batch, e) => {
+      if (e === PROBE) sendProbe(batch);
+      else hedge(state, batch, e);
+    },
   };
+}
+
+/** A probe was made by this gateway, so it is no packet that was read and passed. */
+function sendProbe(batch: Batch): void {
+  batch.verdict[0] = EMIT;
+  batch.counters[reasons.emitProbe]++;
 }
 
 /**

@@ -28,6 +28,7 @@ import { EvidenceWriter, evidence } from './evidence.js';
 import { RaceFlows } from './flows.js';
 import { gauges } from './gauges.js';
 import { type Endpoint, type GatewayService, Machines } from './machines.js';
+import { PathProbes, type ProbeTarget } from './path-probes.js';
 import { Pinning } from './pinning.js';
 import { Requests } from './requests.js';
 import { TagPaths } from './tag-paths.js';
@@ -56,6 +57,9 @@ export interface GatewaySnapshot {
   tunnelMss: number;
   /** The largest packet that the WAN transmits. */
   wanMtu: number;
+  /** The paths that are probed, and the address that probes come from, as a word. */
+  probed: readonly ProbeTarget[];
+  probeSource: number;
 }
 
 export interface GatewayPipelineOptions {
@@ -75,12 +79,17 @@ export interface GatewayMemory {
   learned: Float64Array;
   /** `evidence.ts` */
   evidence: Float64Array;
+  /** `path-probes.ts` */
+  paths: Float64Array;
   /** `src/proximity/usage.ts` */
   usage: Float64Array;
 }
 
 /** The most stateless resets per tick of a tenth of a second. */
 const LATE_RESETS_PER_TICK = 100;
+
+/** The most answers to packets that are too large, per tick. */
+const TOO_BIGS_PER_TICK = 100;
 
 /** A tick that is later than this was held up: this process was stuck, or its machine. */
 const STUCK_US = 500_000;
@@ -99,8 +108,10 @@ export class GatewayState {
   readonly hold: HoldQueue;
   readonly clock: Clock;
   readonly tunnelIds = new TunnelIds();
-  /** The path MTUs to replicas. */
+  /** The path MTUs to replicas, and from them, where they are smaller than the interfaces'. */
   readonly paths = new PathMtus();
+  readonly pathsBack = new PathMtus();
+  readonly probes: PathProbes;
   /** The kernel's part in carrying flows; undefined without the fast path. */
   readonly pinning: Pinning | undefined;
   readonly gatewayId: number;
@@ -109,6 +120,8 @@ export class GatewayState {
   nowTick = 0;
   epoch = 0;
   lateResets = 0;
+  /** How many more clients may be told in this tick that a packet is too large. */
+  tooBigs = 0;
   race: Race = RACE_ORIGIN;
   /** By service: one bit for each ejected candidate that the next connection is to try. */
   trials = new Int32Array(0);
@@ -137,6 +150,8 @@ export class GatewayState {
     this.gatewayId = gatewayId;
     this.keyId = keyId;
     this.key = Int32Array.from(key);
+    const { hold, clock, paths, pathsBack } = this;
+    this.probes = new PathProbes(this.key, gatewayId, keyId, hold, clock, memory.paths, paths, pathsBack);
     if (context.kernel !== undefined)
       this.pinning = new Pinning(
         context.kernel,
@@ -147,7 +162,9 @@ export class GatewayState {
         this.requests,
         { learns: memory.learned.length > 0, mayLease: openings },
       );
-    this.requests.pinning = this.pinning;
+    const { pinning } = this;
+    if (pinning !== undefined) paths.changed = (to, mtu) => pinning.pins.path(to, mtu, paths.size);
+    this.requests.pinning = pinning;
     // Sweeps the whole table once in five seconds.
     this.#sweepBudget = Math.ceil(flows.max / 50);
     this.tick(context.clock.nowUs);
@@ -157,6 +174,7 @@ export class GatewayState {
     this.race = s.race;
     this.tunnelMss = s.tunnelMss;
     this.wanMtu = s.wanMtu;
+    this.probes.load(s.probed, s.probeSource, s.wanMtu, this.nowTick);
     this.#forgetFormerHolders(s.generations);
     this.#forgetFormerServices(s.services);
     const haveChanged = this.machines.load(s.services, s.endpoints);
@@ -256,11 +274,14 @@ export class GatewayState {
     }
     this.epoch = tag.epochOf(wallMs() / 1000);
     this.lateResets = LATE_RESETS_PER_TICK;
+    this.tooBigs = TOO_BIGS_PER_TICK;
     const pins = this.pinning?.pins;
     this.flows.sweep(this.nowTick, this.#sweepBudget, pins?.outlives);
     this.#usage.walk(this.#sweepBudget);
     this.#gauges[gauges.flows] = this.flows.size;
     this.paths.sweep(this.nowTick);
+    this.pathsBack.sweep(this.nowTick);
+    this.probes.tick(this.nowTick);
     this.requests.tick(this.nowTick);
     if (pins === undefined) return;
     pins.tick();

@@ -13,6 +13,7 @@ import {
   steerIntoTunnel,
   steerTo,
 } from '../../src/steer/plan.js';
+import { PORT } from '../../src/wire/path-probe.js';
 import type { GatewayConfig } from './config.js';
 import type { Fleet } from './fleet.js';
 
@@ -75,6 +76,7 @@ export function steering(
           [
             `${fromWan} ${deciding} ${mark}`,
             `${fromWan} ip saddr . tcp sport @endpoints ${mark}`,
+            `${fromWan} ${PROBE_ANSWERS} ${mark}`,
             `${fromWan} ${ICMP_ERRORS} ${mark}`,
           ],
           AFTER_DNAT,
@@ -88,6 +90,7 @@ export function steering(
           'ip saddr . tcp sport @services notrack accept',
           `ip saddr . tcp sport @endpoints ${mark} notrack accept`,
           `ip protocol 4 ip saddr @tunnels ${mark} notrack accept`,
+          `${PROBE_ANSWERS} ${mark} notrack accept`,
           `${ICMP_ERRORS} ${mark}`,
         ]),
         chain('prerouting', 'prerouting', 'filter', [
@@ -117,6 +120,8 @@ export function steering(
     sysctls: config.local ? [{ key: 'net.ipv4.tcp_early_demux', value: '0' }] : [],
   };
 }
+
+const PROBE_ANSWERS = `ip saddr @machines udp sport ${PORT}`;
 
 /** The address of `ADDRESS . PORT`. */
 const addressOf = (endpoint: string): string => endpoint.split(' ')[0];

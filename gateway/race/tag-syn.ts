@@ -10,15 +10,14 @@ import type { FlowEntry } from '../../src/flow/numbers.js';
 import { isClosing, RETRANSMITTED, UNDECIDED, UNTAGGED } from '../../src/flow/states.js';
 import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
 import { ALONE, COMPARED, TRIED } from '../../src/race/record.js';
-import * as mss from '../../src/wire/mss.js';
 import * as options from '../../src/wire/options.js';
 import * as tag from '../../src/wire/tag.js';
 import * as tcp from '../../src/wire/tcp.js';
-import * as virtio from '../../src/wire/virtio.js';
+import { clampForAll, clampSyn } from './path-sizes.js';
 import { putTag } from './put-tag.js';
 import { reasons } from './reasons.js';
 import { askOthers, choose, sendSyn } from './send-syn.js';
-import { CLIENT, type GatewayState, RACE_LEARNED, RACE_ORIGIN, TRANSLATE, TUNNEL } from './state.js';
+import { CLIENT, type GatewayState, RACE_LEARNED, RACE_ORIGIN, TRANSLATE } from './state.js';
 
 export function tagSyn(state: GatewayState): Stage {
   return (batch) => {
@@ -129,8 +128,11 @@ function begin(state: GatewayState, batch: Batch, i: number): void {
   sendSyn(state, batch, i, candidates, reasons.passSynRaced);
 }
 
-/** In configuration C, lowers the MSS to leave room for the tunnel's header. */
+/**
+ * Lowers the MSS to leave room for a tunnel's header. In an origin's race all replicas get this SYN: it leaves room
+ * for the narrowest path.
+ */
 function makeRoom(state: GatewayState, batch: Batch, i: number): void {
-  if (state.machines.serviceMode[batch.service[i]] !== TUNNEL) return;
-  mss.clamp(batch.view, batch.l4[i], state.tunnelMss, virtio.needsCsum(batch.view, batch.at[i]));
+  if (state.race === RACE_ORIGIN) clampForAll(state, batch, i, batch.service[i]);
+  else clampSyn(state, batch, i, batch.service[i], 0);
 }

@@ -16,6 +16,7 @@ import { stripTags } from '../../src/race/strip-tags.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
 import * as tag from '../../src/wire/tag.js';
 import * as tcp from '../../src/wire/tcp.js';
+import { answerProbe } from './answer-probe.js';
 import { reasons } from './reasons.js';
 import { deliverError } from './relay-errors.js';
 import { type ReplicaFlows, TRANSLATE, TUNNEL } from './state.js';
@@ -39,6 +40,8 @@ function crack(state: ReplicaFlows, batch: Batch, i: number): void {
   if (kind === INNER_MALFORMED) return batch.drop(i, reasons.dropMalformed);
   if (kind !== INNER_WHOLE) {
     if (lookInside(batch, i, ipv4.PROTO_ICMP) === INNER_WHOLE) return deliverError(state, batch, i);
+    if (lookInside(batch, i, ipv4.PROTO_UDP) === INNER_WHOLE)
+      return answerProbe(state, batch, i, outerSource);
     return batch.pass(i, reasons.passTunnelNotOurs);
   }
   const service = state.services.ofDestination(batch, i);

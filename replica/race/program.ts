@@ -82,6 +82,9 @@ export const program: Program<ReplicaConfig> = {
   create: (config, site) => new ReplicaRace(config, site),
 };
 
+/** The gateways whose derived keys are remembered. */
+const MOST_GATEWAYS = 4096;
+
 class ReplicaRace implements Run {
   // Other replicas' records are read at the start only, to check whether this replica's address and port are taken.
   readonly topics = ['service', 'gateway', 'acting'];
@@ -93,6 +96,7 @@ class ReplicaRace implements Run {
   };
   readonly #master: KeyFile;
   readonly #responder: ProbeResponder;
+  readonly #gatewayKeys = new Map<number, ReturnType<typeof gatewayKeys>>();
   readonly #health: Health | undefined;
   readonly #cpu = new CpuMeter();
   #host: Host | undefined;
@@ -114,7 +118,7 @@ class ReplicaRace implements Run {
   ) {
     this.#master = readKeyFile(config.tag.keyFile, 'master');
     this.#drain = new Drain(site.instance);
-    this.#responder = new ProbeResponder(config.address, probeKey(this.#master));
+    this.#responder = new ProbeResponder(config.address, probeKey(this.#master), (id) => this.#keysOf(id));
     const options: ReplicaPipelineOptions = {
       flows: config.flows,
       newPerSecond: config.limits.newPerSecond ?? 0,
@@ -138,6 +142,16 @@ class ReplicaRace implements Run {
       { address: s.address, port: s.port, protocol: 'tcp' as const },
       ...(s.configuration === 'C' ? [] : [{ ...own, port: s.localPort }]),
     ]);
+  }
+
+  /** A gateway's live keys; derived once, because a probe may come a hundred times a second. */
+  #keysOf(gatewayId: number): ReturnType<typeof gatewayKeys> {
+    let keys = this.#gatewayKeys.get(gatewayId);
+    if (keys === undefined) {
+      keys = gatewayKeys(this.#master, gatewayId);
+      if (this.#gatewayKeys.size < MOST_GATEWAYS) this.#gatewayKeys.set(gatewayId, keys);
+    }
+    return keys;
   }
 
   check(host: Host, view: View): Problem[] {

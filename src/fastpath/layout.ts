@@ -34,8 +34,11 @@ export const FLOW_VALUE = flowValue.stride;
 export const ENDPOINT_KEY = endpointKey.stride;
 export const ENDPOINT_VALUE = endpointValue.stride;
 export const SETTINGS = settings.stride;
-/** Bytes of the one value of `awake`. */
+/** Bytes of a value of `awake`: until when the TUN's reader is awake, and how many `paths` there are. */
 export const AWAKE = 8;
+/** Bytes of the key (an address) and the value (an MTU) of `paths`. */
+export const PATH_KEY = 16;
+export const PATH_VALUE = 4;
 export const CLIENT_KEY = clientKey.stride;
 export const CLIENT_VALUE = 4;
 

@@ -7,6 +7,8 @@ import {
   ENDPOINT_VALUE,
   FLOW_KEY,
   FLOW_VALUE,
+  PATH_KEY,
+  PATH_VALUE,
   SETTINGS,
   TOTALS,
 } from './layout.js';
@@ -45,6 +47,8 @@ export interface HookSet {
 
 export const MAX_ENDPOINTS = 65_536;
 export const MAX_CLIENTS = 4096;
+/** The most paths whose MTU the hooks know: those that are narrower than this host's interfaces. */
+export const MAX_PATHS = 4096;
 
 /** The settings that all hooks read: {@link KernelSettings}. */
 export const settingsMap: MapShape = { name: 'settings', type: ARRAY, key: 4, value: SETTINGS, entries: 1 };
@@ -63,6 +67,7 @@ export const commonMaps = (maxFlows: number): MapShape[] => [
     flags: NO_PREALLOC,
     isFresh: true,
   },
-  { name: 'awake', type: ARRAY, key: 4, value: AWAKE, entries: 1, isFresh: true },
+  { name: 'awake', type: ARRAY, key: 4, value: AWAKE, entries: 2, isFresh: true },
+  { name: 'paths', type: HASH, key: PATH_KEY, value: PATH_VALUE, entries: MAX_PATHS, isFresh: true },
   { name: 'totals', type: PERCPU_ARRAY, key: 4, value: 8 * TOTALS.length, entries: 1, isFresh: true },
 ];

@@ -16,6 +16,8 @@ export class PathMtus {
   /** Entries that may still be believed: 0 makes {@link to} free. */
   size = 0;
   #hand = 0;
+  /** Called when an entry changes; `mtu` is 0 when it is forgotten. */
+  changed: (address: number, mtu: number) => void = () => {};
 
   /** Takes over what the ICMP error at `l4` tells about the path to an address; other errors tell nothing. */
   learn(address: number, view: DataView, l4: number, nowTick: number): void {
@@ -25,11 +27,23 @@ export class PathMtus {
   /** @param mtu of the whole packet, a tunnel's outer header included; 0 forgets */
   set(address: number, mtu: number, nowTick: number): void {
     const s = slotOf(address);
-    if (mtu === 0 && (this.#mtus[s] === 0 || this.#addresses[s] !== address)) return;
-    this.size += (mtu === 0 ? 0 : 1) - (this.#mtus[s] === 0 ? 0 : 1);
-    this.#addresses[s] = address;
-    this.#mtus[s] = mtu === 0 ? 0 : Math.max(mtu, LEAST_MTU);
+    const believed = this.#addresses[s] === address ? this.#mtus[s] : 0;
+    const told = mtu === 0 ? 0 : Math.max(mtu, LEAST_MTU);
     this.#until[s] = nowTick + AGE;
+    if (told === believed) return;
+    if (told !== 0 && believed === 0) this.#forget(s);
+    this.#addresses[s] = address;
+    this.#mtus[s] = told;
+    this.size += told === 0 ? -1 : believed === 0 ? 1 : 0;
+    this.changed(address, told);
+  }
+
+  /** Frees a slot for another address. */
+  #forget(s: number): void {
+    if (this.#mtus[s] === 0) return;
+    this.#mtus[s] = 0;
+    this.size--;
+    this.changed(this.#addresses[s], 0);
   }
 
   /** The path MTU to an address; 0 where nothing is known. */
@@ -45,8 +59,7 @@ export class PathMtus {
       const s = this.#hand;
       this.#hand = (s + 1) % SLOTS;
       if (this.#mtus[s] === 0 || ((nowTick - this.#until[s]) | 0) <= 0) continue;
-      this.#mtus[s] = 0;
-      this.size--;
+      this.#forget(s);
     }
   }
 }

@@ -1,7 +1,11 @@
-/** Answers the origin's distance probes (UDP 7417): only authentic ones, with an answer of the same size. */
+/**
+ * Answers probes (UDP 7417), only authentic ones: the origin's distance probes with an answer of the same size, and
+ * gateways' path probes with an answer of the size that they ask for, which is at most their own.
+ */
 import { createSocket, type Socket } from 'node:dgram';
 import { wallUs } from '../device/wall-clock.js';
 import { FirstackError } from '../errors.js';
+import * as path from '../wire/path-probe.js';
 import * as probe from '../wire/probe.js';
 import type { SipKey } from '../wire/siphash.js';
 
@@ -11,6 +15,8 @@ export class ProbeResponder {
   constructor(
     readonly address: string,
     readonly key: SipKey,
+    /** A gateway's live keys, by its id. */
+    readonly gatewayKeys: (gatewayId: number) => readonly { id: number; words: readonly number[] }[],
   ) {}
 
   /** @throws FirstackError FSA_CONFIG_VALUE when the port is taken */
@@ -32,6 +38,8 @@ export class ProbeResponder {
     socket.on('error', () => {});
     socket.on('message', (bytes, from) => {
       const receivedUs = wallUs();
+      const path = this.#answerOf(bytes);
+      if (path !== undefined) return socket.send(path, from.port, from.address);
       const request = probe.decode(bytes, this.key);
       if (request === undefined || request.kind !== probe.REQUEST) return;
       const reply = {
@@ -42,6 +50,20 @@ export class ProbeResponder {
       } as const;
       socket.send(probe.encode(reply, this.key), from.port, from.address);
     });
+  }
+
+  /** The answer to a genuine path probe; undefined for anything else. */
+  #answerOf(bytes: Buffer): Uint8Array | undefined {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    if (!path.is(view, 0, bytes.length, path.REQUEST)) return undefined;
+    const keys = this.gatewayKeys(path.gatewayId(view, 0));
+    const key = keys.find((k) => k.id === path.keyId(view, 0));
+    const length = path.replyLength(view, 0) - (path.LEAST - path.PAYLOAD);
+    if (key === undefined || length < path.PAYLOAD || length > bytes.length) return undefined;
+    const words = Int32Array.from(key.words);
+    if (!path.isAuthentic(view, 0, words)) return undefined;
+    path.toReply(view, 0, words);
+    return bytes.subarray(0, length);
   }
 
   stop(): void {

@@ -36,6 +36,11 @@ export class Keyring {
     }
   }
 
+  /** A gateway's key, where it is known. */
+  keyOf(gatewayId: number, keyId: number): SipKey | undefined {
+    return this.#gateways.get(gatewayId)?.keys[keyId & 15];
+  }
+
   /** Whether the IPv4 address is a client's of any gateway. */
   isClient(v4: number): boolean {
     for (const { prefixes } of this.#gateways.values()) if (covers(prefixes, v4)) return true;

@@ -48,6 +48,7 @@ function atGateway(c: Configuration): Row[] {
   const won = [[syn()], [answerOnWan(c, R1, synAck())], [fromClient('A')]];
   const wonByOrigin = [[syn()], [synAck()]];
   const sent = fromClient('PA', { payload: data });
+  const large = fromClient('PA', { payload: text('y'.repeat(1400)) });
   const page = asService('PA', { payload: data });
   /** An error about what the client sent, as it comes and as the client gets it. */
   const onWan = (kind: readonly [number, number], r: Replica = R1, bytes = 200): Packet =>
@@ -82,6 +83,13 @@ function atGateway(c: Configuration): Row[] {
       in: [onWan(TOO_BIG, R1, c === 'C' ? 48 : 28)],
       out: [toClient(TOO_BIG, 28)],
       counts: relayed,
+    }),
+    row({
+      name: 'the next packet that is too large is refused here [rule 32]',
+      given: [...won, [onWan(TOO_BIG)]],
+      in: [large],
+      out: [{ ...icmpAbout(SERVICE, CLIENT, TOO_BIG, large, { bytes: 548, mtu }), ttl: 64 }],
+      counts: { 'drop.too-big': 1, 'emit.too-big': 1 },
     }),
     row({
       name: 'an unreachable host on the way to the winner is told to the client [rules 33, 35]',

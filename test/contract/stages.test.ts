@@ -90,6 +90,13 @@ describe('the packet table', () => {
     'error.write',
     'error.read',
     'kernel.opened',
+    // `test/unit/gateway/race/path-probes.test.ts`
+    'emit.probe',
+    'emit.probe-answer',
+    'drop.probe-answer',
+    'drop.probe-answer-refused',
+    'drop.probe-answered',
+    'drop.probe-forged',
   ];
   it.each([
     ['gateway', gatewayReasons.names],

@@ -81,7 +81,7 @@ function strays(h: Harness, frames: readonly Uint8Array[]): number[] {
   for (let k = 0; k < EXTRAS; k++) {
     const slot = BATCH * stride + k * (HEADROOM + EXTRA_SLOT);
     check(slot, slot + untouched);
-    check(slot + HEADROOM + 200, slot + HEADROOM + 300);
+    check(slot + HEADROOM + 600, slot + HEADROOM + 700);
   }
   return found;
 }

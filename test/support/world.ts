@@ -4,7 +4,17 @@ import type { OriginSnapshot } from '../../origin/race/state.js';
 import type { ReplicaSnapshot } from '../../replica/race/state.js';
 import type { KeyringGateway } from '../../src/race/keyring.js';
 import { type Address, type Prefix, parse, parsePrefix } from '../../src/wire/address.js';
-import { GATEWAY_ID, KEY_ID, MASTER, ORIGIN, PREFIX, REPLICAS, SERVICE, SERVICE_PORT } from './builder.js';
+import {
+  CLIENT,
+  GATEWAY_ID,
+  KEY_ID,
+  MASTER,
+  ORIGIN,
+  PREFIX,
+  REPLICAS,
+  SERVICE,
+  SERVICE_PORT,
+} from './builder.js';
 import { gatewayKey } from './naive.js';
 import { candidateNumber, serviceNumber } from './numbers.js';
 
@@ -30,6 +40,7 @@ export interface World {
   candidates: readonly number[];
   /** Which role sends the copies: 0 the origin, 1 the gateway, 2 the gateway by what it has learned. */
   race: 0 | 1 | 2;
+  probed: GatewaySnapshot['probed'];
   wanMtu: number;
   maxFlows: number;
   /** Release schedule: the delay of the server's SYN and of each copy, µs. */
@@ -57,6 +68,7 @@ export const WORLD: World = {
   candidates: [1, 2],
   race: 0,
   wanMtu: 1500,
+  probed: [],
   maxFlows: 1024,
   serverDelayUs: 0,
   delaysUs: [0, 0],
@@ -140,6 +152,8 @@ export function gatewaySnapshot(w: World): GatewaySnapshot {
       })),
     ],
     tunnelMss: TUNNEL_MSS,
+    probed: w.probed,
+    probeSource: words(CLIENT)[3],
     wanMtu: w.wanMtu,
   };
 }

@@ -134,13 +134,23 @@ struct {
   __type(value, struct settings);
 } settings SEC(".maps");
 
-// Until when the TUN's reader is regarded as awake: it renews this ten times a second.
+// Words that the TUN's reader writes. UNTIL: until when it is regarded as awake; it renews this ten times a second.
+// NARROW: how many entries `paths` has.
+enum { UNTIL, NARROW };
 struct {
   __uint(type, BPF_MAP_TYPE_ARRAY);
-  __uint(max_entries, 1);
+  __uint(max_entries, 2);
   __type(key, __u32);
   __type(value, __u64);
 } awake SEC(".maps");
+
+// Path MTUs towards targets, where they are smaller than this host's interfaces'; a tunnel's header counts.
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 4096);
+  __type(key, struct address);
+  __type(value, __u32);
+} paths SEC(".maps");
 
 struct {
   __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

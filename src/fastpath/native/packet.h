@@ -279,9 +279,19 @@ static __always_inline int by_stack(struct __sk_buff *skb, const struct settings
 
 // Whether the TUN's reader is late: its process is stuck, or has died.
 static __always_inline bool is_late(void) {
-  __u32 zero = 0;
-  __u64 *until = bpf_map_lookup_elem(&awake, &zero);
+  __u32 which = UNTIL;
+  __u64 *until = bpf_map_lookup_elem(&awake, &which);
   return !until || *until < bpf_ktime_get_ns();
+}
+
+// Whether a packet, with `extra` more bytes, is larger than the path to the target carries. TypeScript tells the sender.
+static __always_inline bool is_too_large(struct __sk_buff *skb, const struct packet *p, struct address *target,
+                                         __u32 extra) {
+  __u32 which = NARROW;
+  __u64 *narrow = bpf_map_lookup_elem(&awake, &which);
+  if (!narrow || !*narrow || !p->df) return false;
+  __u32 *mtu = bpf_map_lookup_elem(&paths, target);
+  return mtu && (skb->gso_size ? p->header + skb->gso_size : p->total) + extra > *mtu && !is_late();
 }
 
 // Leaves a packet to the stack, past the rules that would steer it to the TUN of a reader that is late.

@@ -115,7 +115,12 @@ static __always_inline int gateway_lan(struct __sk_buff *skb, __u32 l2) {
     count(LEFT_TTL, 1);
     return LEFT;
   }
-  struct bpf_fib_lookup fib = asked(skb, &p, p.saddr, target, tunnel ? sizeof(struct iphdr) : 0);
+  const __u32 extra = tunnel ? sizeof(struct iphdr) : 0;
+  if (is_too_large(skb, &p, &f->target, extra)) {
+    count(LEFT_MTU, 1);
+    return LEFT;
+  }
+  struct bpf_fib_lookup fib = asked(skb, &p, p.saddr, target, extra);
   int found = route_flow(skb, &fib);
   if (found < 0) return LEFT;
   note(skb, f, &p, true);
