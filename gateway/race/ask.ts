@@ -6,6 +6,7 @@ import { addressOf } from '../../src/operate/asked.js';
 import { columns } from '../../src/operate/columns.js';
 import { describeRace, join, summarizeRace } from '../../src/race/explain.js';
 import type { RaceRecord } from '../../src/race/record.js';
+import type { PathReport } from './paths.js';
 
 const KEPT = 4096;
 const FOLLOW_MS = 250;
@@ -98,6 +99,24 @@ export async function proximity(o: AskOptions): Promise<number> {
       print(
         `${p.service.padEnd(12)} ${p.prefix.padEnd(18)} ${c.id.padEnd(12)} ${c.rttMs.toFixed(1).padStart(8)} ${c.variationMs.toFixed(1).padStart(6)} ${String(c.samples).padStart(8)} ${String(c.wins).padStart(8)}`,
       );
+  return EXIT.ok;
+}
+
+/** Prints what probes tell of the paths to replicas. */
+export async function paths(o: AskOptions): Promise<number> {
+  const answer = await askAdmin<{ paths: PathReport[] }>(gatewayOf(o), '/v1/paths');
+  const size = (bytes: number | null): string => (bytes === null ? '-' : String(bytes));
+  if (o.json) print(JSON.stringify(answer.paths, null, 2));
+  else
+    print(
+      columns(
+        ['machine', 'address', 'form', 'path', 'bytes out', 'bytes in', 'rtt ms'],
+        answer.paths.map((p) => [
+          ...[p.machines.join(','), p.address, p.form, p.state, size(p.mtuOut), size(p.mtuIn)],
+          p.rttMs === null ? '-' : p.rttMs.toFixed(1),
+        ]),
+      ),
+    );
   return EXIT.ok;
 }
 

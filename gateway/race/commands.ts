@@ -49,6 +49,15 @@ export function addCommands({ root, role, exit }: CommandLine): void {
       exit(await (await ask()).flows(options));
     });
   root
+    .command('paths')
+    .description('the paths to the replicas, by probes: the largest packet that arrives each way, and how')
+    .addOption(adminOption())
+    .addOption(labOption())
+    .option('--json', 'print JSON', false)
+    .action(async (options) => {
+      exit(await (await ask()).paths(options));
+    });
+  root
     .command('proximity')
     .description('which machine wins for which clients, as a gateway has learned it')
     .addOption(adminOption())

@@ -24,6 +24,7 @@ import type { Race, Release } from '../../src/race/release.js';
 import type { View } from '../../src/registry/kinds.js';
 import { type Address, parse } from '../../src/wire/address.js';
 import { PLAIN, TUNNELLED } from '../../src/wire/path-probe.js';
+import { type LeftOut, nothingLeftOut } from './left-out.js';
 import type { Endpoint } from './machines.js';
 import type { ProbeTarget } from './path-probes.js';
 import type { GatewaySnapshot } from './state.js';
@@ -87,24 +88,6 @@ function offersByService(view: View): Map<string, Offer[]> {
 
 /** Loads are rounded to steps, so that small changes do not reload the data plane. */
 const LOAD_STEP = 0.05;
-
-/** Services and machines that exceed a limit: the ids of the machines, or the names of the services. */
-export interface LeftOut {
-  /** Replicas that are up and never asked, because all numbers that a race can name are assigned. */
-  replicas: Set<string>;
-  /** Machines whose endpoints exceed the limit. */
-  machines: Set<string>;
-  services: Set<string>;
-}
-
-const nothingLeftOut = (): LeftOut => ({ replicas: new Set(), machines: new Set(), services: new Set() });
-
-/** What is said of services and machines beyond a limit. */
-export const LEFT_OUT: Record<keyof LeftOut, string> = {
-  replicas: 'more replicas are up than a gateway can race (31 at once): the others are not asked',
-  machines: 'more endpoints than a gateway can know (65536): connections to the others are not raced',
-  services: 'more services than a gateway can know (4096): connections to the others are not raced',
-};
 
 /** Former endpoints of one machine for one service that are remembered. */
 const MOST_FORMER = 4;

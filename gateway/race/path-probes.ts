@@ -66,7 +66,7 @@ const MUTE = 3;
 const MISSES = 2;
 
 /** The largest probe: what one slot of the hold queue takes. Whether larger packets pass is not known. */
-const MOST_BYTES = 1900;
+export const MOST_BYTES = 1900;
 /** The sizes that are tried: those of usual links and tunnels, and steps between. The interface's own comes first. */
 const SIZES = [
   1492, 1480, 1472, 1460, 1448, 1440, 1430, 1420, 1410, 1400, 1380, 1360, 1340, 1320, 1300, 1280, 1200, 1024,

@@ -1,7 +1,6 @@
 /** The race at a gateway: tags clients' SYNs, keeps the first acknowledgement, carries the flow to the winner. */
 import type { Metric } from '../../src/admin/metrics.js';
 import type { Problem } from '../../src/errors.js';
-import type { Attachment } from '../../src/fastpath/maps.js';
 import type { KernelMode } from '../../src/fastpath/modes.js';
 import type {
   Claim,
@@ -41,10 +40,13 @@ import { overlaps, type Prefix, parsePrefix } from '../../src/wire/address.js';
 import { OVERHEAD } from '../../src/wire/ipip.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
 import * as tcp from '../../src/wire/tcp.js';
+import { attachments } from './attachments.js';
 import { type GatewayConfig, overrides, schema } from './config.js';
-import { describeReplica, Fleet, LEFT_OUT, type LeftOut } from './fleet.js';
+import { describeReplica, Fleet } from './fleet.js';
 import { gatewayMemory } from './gauges.js';
 import { Judge } from './judge.js';
+import { LEFT_OUT, type LeftOut, leftOutMetric, whyLeftOut } from './left-out.js';
+import { type PathReport, PathWatch, pathMetrics, readPaths } from './paths.js';
 import { pipelineOptions } from './pipeline-options.js';
 import { type FlowFilter, flowReport, proximityReport, raceReport } from './reports.js';
 import type { GatewayMemory } from './state.js';
@@ -98,12 +100,15 @@ class GatewayRace implements Run {
   readonly #said = new Set<string>();
   #timer: NodeJS.Timeout | undefined;
   #looks = 0;
+  #wanMtu = 0;
+  readonly #pathWatch: PathWatch;
 
   constructor(config: GatewayConfig, site: Site) {
     this.#config = config;
     this.#site = site;
     this.#clients = config.prefixes.map((p) => parsePrefix(p) as Prefix);
     this.#fleet = new Fleet(config.race);
+    this.#pathWatch = new PathWatch(site.events);
     this.#judge = new Judge(this.#fleet, site.events, config.judge);
     const shared = config.site === undefined ? [] : [proximityTopic(config.site)];
     this.topics = ['service', 'replica', 'gateway', 'origin', ...shared];
@@ -115,7 +120,7 @@ class GatewayRace implements Run {
     };
     this.kernel = {
       hooks: hookSet(config.flows.max),
-      attachments: (host) => this.#attachments(host),
+      attachments: (host) => attachments(config, host),
       clients: this.#clients,
       translated: config.lan.flatMap((l) =>
         config.wan.flatMap((w) => [
@@ -131,6 +136,7 @@ class GatewayRace implements Run {
         answer: ({ last }) => ({ races: this.#races(last as number) }),
       },
       proximity: { answer: () => ({ proximity: this.#proximity() }) },
+      paths: { answer: () => ({ paths: this.#paths() }) },
       flows: {
         query: {
           limit: { type: 'integer', minimum: 1, maximum: 10_000, default: 100 },
@@ -223,23 +229,6 @@ class GatewayRace implements Run {
     return checkMasquerade(host, this.#config.wan, this.#clients).length > 0;
   }
 
-  #attachments(host: Host): Attachment[] {
-    const { lan, wan, tun } = this.#config;
-    const on =
-      (hook: string) =>
-      (name: string): Attachment => ({
-        interface: name,
-        direction: 'ingress',
-        hook,
-        ethernet: host.interfaces.find((i) => i.name === name)?.ethernet !== false,
-      });
-    return [
-      ...lan.map(on('gateway_lan')),
-      ...wan.map(on('gateway_wan')),
-      { interface: tun.name, direction: 'ingress', hook: 'gateway_tun', ethernet: false },
-    ];
-  }
-
   duty(host: Host, view: View, kernel: KernelMode): Duty {
     this.#host = host;
     const config = this.#config;
@@ -248,6 +237,7 @@ class GatewayRace implements Run {
     this.#sayMismatches(view);
     this.#sayLeftOut(fleet.leftOut);
     const wanMtu = config.tun.mtu ?? leastMtu(host, config.wan);
+    this.#wanMtu = wanMtu;
     const inside = wanMtu - OVERHEAD;
     return {
       steering: steering(config, this.#site.instance, fleet, {
@@ -329,6 +319,7 @@ class GatewayRace implements Run {
     const { site, race, tag } = this.#config;
     this.#fleet.candidates.forgetBefore(races[0] - RACES_KEPT);
     const isForgetting = this.#fleet.isForgetting;
+    this.#pathWatch.look(this.#paths());
     const haveChanged = race !== 'origin' && this.#judge.look(evidence, learned, performance.now());
     if (haveChanged || isForgetting) refresh();
     if (this.#looks++ % PUBLISHED === 0 && race !== 'origin' && site !== undefined)
@@ -355,27 +346,19 @@ class GatewayRace implements Run {
           .map((r) => this.#describeReplica(r.id, describeReplica(r))) ?? [],
       machines:
         this.#memory === undefined ? [] : this.#judge.report(this.#memory.evidence, performance.now()),
+      paths: this.#paths(),
       leftOut: Object.fromEntries(Object.entries(this.#fleet.leftOut).map(([what, ids]) => [what, ids.size])),
     };
   }
 
   #describeReplica(id: string, described: Record<string, unknown>): Record<string, unknown> {
-    const { leftOut } = this.#fleet;
-    const why = (Object.keys(LEFT_OUT) as (keyof LeftOut)[]).find(
-      (what) => what !== 'services' && leftOut[what].has(id),
-    );
-    return why === undefined ? described : { ...described, leftOut: LEFT_OUT[why] };
+    const why = whyLeftOut(this.#fleet.leftOut, id);
+    return why === undefined ? described : { ...described, leftOut: why };
   }
 
   metrics(): Metric[] {
-    const { leftOut } = this.#fleet;
     return [
-      {
-        name: 'firstack_left_out',
-        help: 'Services and machines beyond the limits of a gateway, by kind.',
-        type: 'gauge',
-        samples: Object.entries(leftOut).map(([what, ids]) => ({ labels: { what }, value: ids.size })),
-      },
+      leftOutMetric(this.#fleet.leftOut),
       {
         name: 'firstack_endpoints',
         help: 'Addresses and ports that speak for a service here.',
@@ -383,6 +366,7 @@ class GatewayRace implements Run {
         samples: [{ labels: {}, value: this.#fleet.endpointCount }],
       },
       ...(this.#memory === undefined ? [] : this.#judge.metrics(this.#memory.evidence)),
+      ...pathMetrics(this.#paths()),
     ];
   }
 
@@ -395,6 +379,10 @@ class GatewayRace implements Run {
   #flows(filter: FlowFilter): Promise<unknown[]> {
     const plane = this.#context?.plane;
     return plane === undefined ? Promise.resolve([]) : flowReport((q) => plane.ask(q), filter, this.#fleet);
+  }
+
+  #paths(): PathReport[] {
+    return this.#memory === undefined ? [] : readPaths(this.#memory.paths, this.#fleet, this.#wanMtu);
   }
 
   #proximity(): unknown[] {

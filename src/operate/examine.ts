@@ -61,6 +61,14 @@ export interface Examined {
     services?: { name: string; port: number }[];
   }[];
   machines?: { service: string; id: string; state: string; why?: string }[];
+  paths?: {
+    machines: string[];
+    address: string;
+    form: string;
+    state: string;
+    mtuOut: number | null;
+    mtuIn: number | null;
+  }[];
 }
 
 export type Told = { instance: string; events: readonly Event[] };
@@ -270,6 +278,10 @@ function ofGateway(
           `firstack doctor   # on the host of ${m.id}${m.address === undefined ? '' : `, ${m.address}`}`,
         ),
       ];
+    }),
+    ...(r.paths ?? []).flatMap((p) => {
+      if (p.state !== 'silent' || p.machines.every((id) => ill.has(id))) return [];
+      return [at(`path to ${p.machines.join(', ')} (${p.address}): no ${p.form} probe is answered any more`)];
     }),
   ];
 }

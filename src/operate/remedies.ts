@@ -37,6 +37,8 @@ const REMEDIES: readonly [RegExp, string][] = [
   [/an operator requested it|drained:/, 'firstack replica resume ASK'],
   [/flows\.max/, 'grep -n "flows" -A2 FILE   # raise flows.max, and restart the role'],
   [/path to an origin/, 'firstack races --last 20 ASK   # what drops TCP options on the way to the origin?'],
+  [/no tunnel probe is answered/, 'firstack paths ASK   # what drops IP protocol 4 on the way, or back?'],
+  [/no plain probe is answered/, 'firstack paths ASK   # what drops UDP 7417 on the way, or back?'],
   [/does not answer probes/, 'ss -lunp "sport = 7417"   # on that machine; does a firewall drop UDP 7417?'],
   [/thread is stuck/, 'systemctl restart "firstack-*"; firstack events --since 10m ASK'],
 ];

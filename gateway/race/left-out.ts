@@ -1,0 +1,38 @@
+/** Services and machines beyond a gateway's limits: named, and said once. */
+import type { Metric } from '../../src/admin/metrics.js';
+
+/** Services and machines that exceed a limit: the ids of the machines, or the names of the services. */
+export interface LeftOut {
+  /** Replicas that are up and never asked, because all numbers that a race can name are assigned. */
+  replicas: Set<string>;
+  /** Machines whose endpoints exceed the limit. */
+  machines: Set<string>;
+  services: Set<string>;
+}
+
+export const nothingLeftOut = (): LeftOut => ({
+  replicas: new Set(),
+  machines: new Set(),
+  services: new Set(),
+});
+
+/** What is said of services and machines beyond a limit. */
+export const LEFT_OUT: Record<keyof LeftOut, string> = {
+  replicas: 'more replicas are up than a gateway can race (31 at once): the others are not asked',
+  machines: 'more endpoints than a gateway can know (65536): connections to the others are not raced',
+  services: 'more services than a gateway can know (4096): connections to the others are not raced',
+};
+
+/** Why a machine is left out; undefined when it is not. */
+export function whyLeftOut(leftOut: LeftOut, id: string): string | undefined {
+  const machines = (Object.keys(LEFT_OUT) as (keyof LeftOut)[]).filter((what) => what !== 'services');
+  const what = machines.find((kind) => leftOut[kind].has(id));
+  return what === undefined ? undefined : LEFT_OUT[what];
+}
+
+export const leftOutMetric = (leftOut: LeftOut): Metric => ({
+  name: 'firstack_left_out',
+  help: 'Services and machines beyond the limits of a gateway, by kind.',
+  type: 'gauge',
+  samples: Object.entries(leftOut).map(([what, ids]) => ({ labels: { what }, value: ids.size })),
+});
