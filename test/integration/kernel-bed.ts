@@ -74,8 +74,8 @@ const row = PACKETS.find(
 )!;
 
 /** Nobody ticks here: the hooks are told that the TUN's reader is awake for good. */
-export function stayAwake(fd: number): void {
-  bpf.update(fd, new Uint8Array(4), 4, new Uint8Array(8).fill(0x7f), 8, 1);
+export function stayAwake(fd: number, isAwake = true): void {
+  bpf.update(fd, new Uint8Array(4), 4, new Uint8Array(8).fill(isAwake ? 0x7f : 0), 8, 1);
 }
 
 /** A gateway that knows its services and clients, and has a TUN. */

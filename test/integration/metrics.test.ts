@@ -47,10 +47,10 @@ function take(host: string, text: string): void {
 beforeAll(async () => {
   lab = await Lab.create({ name: freshName(), seed: 1, configuration: 'C', race: 'learned' });
   expect((await requestMany(lab, 20, 4)).filter((r) => !r.ok)).toEqual([]);
-  const isCounted = async (): Promise<boolean> =>
-    /firstack_path_mtu_bytes\{[^]*firstack_machine_total\{|firstack_machine_total\{[^]*firstack_path_mtu_bytes\{/.test(
-      await scrape('gateway'),
-    );
+  const isCounted = async (): Promise<boolean> => {
+    const text = await scrape('gateway');
+    return ['firstack_machine_total{', 'firstack_path_mtu_bytes{'].every((name) => text.includes(name));
+  };
   expect(await waitUntil(isCounted, 10_000, 200)).toBe(true);
   for (const host of ['gateway', 'origin', 'r2']) take(host, await scrape(host));
 });

@@ -1,0 +1,193 @@
+/**
+ * The forty rules of a correct middlebox, and which tests show each, beside those whose title names it (`[rule 14]`,
+ * `[MIDDLEBOX 3]`): a part of the file's path, and a pattern of the test's full title.
+ *
+ * `exceptions`: what cannot hold, or is not held, by configuration, with the reason.
+ *
+ * @typedef {{n: number, rule: string, rfc?: string, tests?: [string, RegExp][],
+ *   exceptions?: {in: string, why: string}[]}} Rule
+ */
+
+const ALL = 'A B C';
+
+/** @type {Rule[]} */
+export const RULES = [
+  { n: 1, rule: 'the tag never overfills the options or the MTU', rfc: '9293' },
+  { n: 2, rule: 'kind and ExID both matter', rfc: '6994' },
+  { n: 3, rule: 'other options stay as they are and in order', rfc: '9293' },
+  { n: 4, rule: 'TCP-MD5 and TCP-AO are neither tagged nor translated', rfc: '2385, 5925' },
+  {
+    n: 5,
+    rule: 'a SYN with data goes to one machine, uncopied',
+    rfc: '7413',
+    tests: [['contract/', /SYN with payload goes to one machine/]],
+  },
+  { n: 6, rule: 'MPTCP passes or falls back', rfc: '8684' },
+  { n: 7, rule: 'ECN and AccECN flags of the SYN are kept', rfc: '3168' },
+  {
+    n: 8,
+    rule: 'no server sees a tag; an untagged SYN reaches the server of the origin only',
+    tests: [
+      ['integration/wire-table', /./],
+      ['integration/forged', /./],
+    ],
+  },
+  { n: 9, rule: 'truncated, zero-length, repeated options', tests: [['unit/wire/options', /./]] },
+  {
+    n: 10,
+    rule: 'a retransmitted SYN meets the same choice; a path that drops the tag still connects',
+    tests: [['', /retransmi|path that drops the tag|gets no more tags/]],
+  },
+  {
+    n: 11,
+    rule: "the winner's repeated SYN-ACK is forwarded",
+    tests: [['', /winner's (second|repeated|duplicate|retransmitted) SYN-ACK|SYN-ACK again/]],
+  },
+  {
+    n: 12,
+    rule: 'an acknowledgement of another SYN does not win',
+    tests: [['', /does not win|of another SYN/]],
+  },
+  {
+    n: 13,
+    rule: "a loser's RST is exact, and reaches that loser only",
+    rfc: '5961',
+    tests: [['', /loser.* is reset|resets? .*loser|exact/]],
+  },
+  { n: 14, rule: "neither a loser's RST nor an ICMP error from its path ends a race" },
+  { n: 15, rule: 'all replicas busy or dead: the origin serves', tests: [['integration/failures', /./]] },
+  {
+    n: 16,
+    rule: "a loser's SYN-RECEIVED is gone within one round trip",
+    tests: [['integration/wire-table', /./]],
+  },
+  {
+    n: 17,
+    rule: 'a SYN-ACK after its entry expired gets an exact RST',
+    tests: [['', /late SYN-ACK|loser-late|entry (has )?expired|comes too late/]],
+  },
+  { n: 18, rule: 'simultaneous open', rfc: '5382 REQ-2' },
+  {
+    n: 19,
+    rule: 'after the choice nothing reaches a second responder',
+    tests: [['integration/wire-table', /./]],
+  },
+  {
+    n: 20,
+    rule: 'established flows live 2 h 4 min without a packet',
+    rfc: '5382 REQ-5',
+    tests: [
+      ['unit/gateway/race/config', /documented defaults/],
+      ['unit/flow/states', /./],
+    ],
+  },
+  {
+    n: 21,
+    rule: 'transitory states 4 min, opening and closing apart',
+    rfc: '7857',
+    tests: [['unit/flow/states', /./]],
+  },
+  {
+    n: 22,
+    rule: 'a RST is translated; the state stays 4 min',
+    rfc: '7857',
+    tests: [['unit/flow/states', /./]],
+  },
+  { n: 23, rule: 'an inexact RST: the flow survives', rfc: '5961', tests: [['unit/flow/states', /./]] },
+  { n: 24, rule: 'a new SYN on an old tuple: challenge ACK, RST, SYN', rfc: '5961' },
+  {
+    n: 25,
+    rule: 'a retransmission of acknowledged data is never dropped',
+    tests: [['integration/transfer', /./]],
+  },
+  {
+    n: 26,
+    rule: 'two clients on one port never share a mapping',
+    rfc: '5382 REQ-7',
+    tests: [['unit/flow/table', /./]],
+  },
+  {
+    n: 27,
+    rule: 'an unsolicited SYN gets no answer for 6 s',
+    rfc: '5382 REQ-4',
+    exceptions: [
+      {
+        in: ALL,
+        why: 'the gateway is a router, its clients are routable: the SYN is forwarded, and the client answers',
+      },
+    ],
+  },
+  { n: 28, rule: 'incremental checksums equal full ones', rfc: '1624', tests: [['unit/wire/checksum', /./]] },
+  { n: 29, rule: 'a bad checksum never becomes valid', tests: [['unit/wire/checksum', /./]] },
+  {
+    n: 30,
+    rule: 'fragments are translated, in any order, with capped memory',
+    rfc: '4787 REQ-14',
+    tests: [
+      ['unit/pipeline/reassemble', /./],
+      ['integration/paths', /that fragments/],
+    ],
+  },
+  {
+    n: 31,
+    rule: 'the IP ID stays unique',
+    rfc: '6864',
+    tests: [['unit/pipeline/tunnel', /identification|\bid/i]],
+    exceptions: [],
+  },
+  {
+    n: 32,
+    rule: '"fragmentation needed" is translated both ways',
+    rfc: '5508',
+    tests: [['integration/paths', /that sends ICMP errors/]],
+  },
+  { n: 33, rule: 'no ICMP error deletes a mapping; one with a bad checksum is dropped', rfc: '5508' },
+  {
+    n: 34,
+    rule: 'inner DF is outer DF; a TTL of 0 is never encapsulated',
+    rfc: '2003',
+    tests: [['unit/wire/ipip', /./]],
+    exceptions: [{ in: 'A', why: 'no tunnel' }],
+  },
+  {
+    n: 35,
+    rule: "the tunnel's errors are told with MTU − 20, or as host unreachable",
+    rfc: '2003',
+    exceptions: [{ in: 'A B', why: 'no tunnel but for SYNs and their answers' }],
+  },
+  {
+    n: 36,
+    rule: 'transfers over a hop of 1,400 bytes that sends no ICMP errors',
+    rfc: '8899',
+    tests: [
+      ['integration/paths', /that sends no ICMP errors/],
+      ['unit/gateway/race/path-probes', /./],
+    ],
+  },
+  {
+    n: 37,
+    rule: 'ECN through the tunnel',
+    rfc: '6040',
+    tests: [['unit/wire/ipip', /./]],
+    exceptions: [{ in: 'A', why: 'no tunnel' }],
+  },
+  {
+    n: 38,
+    rule: 'IPv6 extension headers',
+    rfc: '8200',
+    exceptions: [{ in: ALL, why: 'IPv6 is not carried yet: it passes untouched' }],
+  },
+  {
+    n: 39,
+    rule: 'forged tags, tunnels, SYN-ACKs, records are not accepted',
+    tests: [
+      ['fuzz/forgery', /./],
+      ['integration/forged', /./],
+    ],
+  },
+  {
+    n: 40,
+    rule: 'a flood of ten times the table: memory flat, flows unharmed',
+    tests: [['unit/flow/table', /./]],
+  },
+];

@@ -1,0 +1,94 @@
+/**
+ * Makes `test/conformance/README.md` from the results of a test run:
+ *
+ *     FIRSTACK_REPORTS=DIR npm test; node test/conformance/table.mjs DIR
+ *
+ * DIR has vitest's JSON reports, one per part. A cell counts the passed tests of a rule in a configuration, on the TUN
+ * or for flows that the kernel carries; a test that names neither counts for all.
+ *
+ * @typedef {{file: string, title: string, passed: boolean}} Result
+ */
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { RULES } from './rules.mjs';
+
+const CONFIGURATIONS = ['A', 'B', 'C'];
+const PLANES = ['TUN', 'pinned'];
+
+/** @param {string} directory @returns {Result[]} */
+export function resultsOf(directory) {
+  return readdirSync(directory)
+    .filter((name) => name.endsWith('.json'))
+    .flatMap((name) => JSON.parse(readFileSync(`${directory}/${name}`, 'utf8')).testResults)
+    .flatMap((f) =>
+      f.assertionResults.map((/** @type {{fullName: string, status: string}} */ t) => ({
+        file: f.name.replace(/^.*\/test\//, ''),
+        title: t.fullName,
+        passed: t.status === 'passed',
+      })),
+    );
+}
+
+/** @param {import('./rules.mjs').Rule} rule @param {Result} t */
+function shows(rule, t) {
+  const named = /\[(?:rules?|MIDDLEBOX) ([\d, ]+)\]/.exec(t.title)?.[1].split(/, ?/) ?? [];
+  if (named.includes(String(rule.n))) return true;
+  return (rule.tests ?? []).some(([file, title]) => t.file.includes(file) && title.test(t.title));
+}
+
+/** @param {Result} t @returns {string[]} */
+function configurationsOf(t) {
+  const named = [...t.title.matchAll(/configuration ([ABC])\b|under ([ABC])\b|[: ]([ABC]), fast path/g)];
+  const found = named.map((m) => m[1] ?? m[2] ?? m[3]);
+  return found.length > 0 ? found : CONFIGURATIONS;
+}
+
+/** @param {Result} t @returns {string[]} */
+function planesOf(t) {
+  if (t.file.startsWith('integration/kernel-table')) return ['pinned'];
+  if (t.file.startsWith('contract/') || t.title.includes('fast path off')) return ['TUN'];
+  return t.title.includes('fast path auto') ? ['pinned'] : PLANES;
+}
+
+/** @param {import('./rules.mjs').Rule} rule @param {Result[]} tests @param {string} c @param {string} plane */
+function cell(rule, tests, c, plane) {
+  const exception = rule.exceptions?.findIndex((e) => e.in.split(' ').includes(c)) ?? -1;
+  if (exception >= 0) return `[${rule.n}](#exceptions)`;
+  const own = tests.filter((t) => configurationsOf(t).includes(c) && planesOf(t).includes(plane));
+  const failed = own.filter((t) => !t.passed).length;
+  if (failed > 0) return `**no** (${failed})`;
+  return own.length > 0 ? String(own.length) : '**not tried**';
+}
+
+/** @param {Result[]} results */
+export function page(results) {
+  const rows = RULES.map((rule) => {
+    const tests = results.filter((t) => shows(rule, t));
+    const cells = CONFIGURATIONS.flatMap((c) => PLANES.map((p) => cell(rule, tests, c, p)));
+    const files = [...new Set(tests.map((t) => t.file.replace(/\.test\.ts$/, '')))].sort();
+    return `| ${[rule.n, rule.rule, rule.rfc ?? '', ...cells, files.map((f) => `\`${f}\``).join(' ')].join(' | ')} |`;
+  });
+  const exceptions = RULES.flatMap((r) => (r.exceptions ?? []).map((e) => `- ${r.n}, in ${e.in}: ${e.why}`));
+  return `# Conformance: forty rules of a correct middlebox
+
+Made by \`table.mjs\` from the results of a test run; [\`rules.mjs\`](rules.mjs) has the rules, the tests that show each
+beside those that name it in their title, and the exceptions. A cell is the number of tests that passed, in configuration A,
+B, C, with every packet on the TUN or with decided flows in the kernel (pinned). IPv4; IPv6 is not carried yet.
+
+| # | rule | RFC | A TUN | A pinned | B TUN | B pinned | C TUN | C pinned | shown by |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
+${rows.join('\n')}
+
+## Exceptions
+
+${exceptions.join('\n')}
+`;
+}
+
+if (process.argv[1]?.endsWith('table.mjs')) {
+  const [directory] = process.argv.slice(2);
+  if (directory === undefined) {
+    process.stderr.write('table: name the directory of the reports\n');
+    process.exit(2);
+  }
+  writeFileSync(new URL('README.md', import.meta.url), page(resultsOf(directory)));
+}
