@@ -5,14 +5,17 @@ import { defineConfig } from 'vitest/config';
  * Each has laboratories of its own, whose names hold the number of its process.
  */
 const WAITING = [
+  'allocation',
   'bad-input',
   'bench-race',
   'damage',
   'endpoints',
   'doctor',
+  'drain',
   'faults',
   'firewalls',
   'forged',
+  'host-shapes',
   'identities',
   'judged',
   'kernel-evidence',
@@ -25,7 +28,9 @@ const WAITING = [
   'numbers',
   'outliers',
   'paths',
+  'peers',
   'programs',
+  'registry',
   'registry-failover',
   'registry-faults',
   'registry-refusals',
@@ -33,6 +38,7 @@ const WAITING = [
   'setup',
   'steering-text',
   'stops',
+  'transfer',
 ].map((name) => `test/integration/${name}.test.ts`);
 
 /**

@@ -33,6 +33,7 @@ export const actingKind: RecordKind<ActingRecord> = {
 };
 
 export const gatewayActs = (gatewayId: number): string => `gateway-${gatewayId}`;
+export const isGateway = (id: string): boolean => id.startsWith('gateway-');
 export const originActs = (instance: string): string => `origin-${instance}`;
 
 /** The record of a role that acts on this view. */

@@ -4,7 +4,8 @@
  * that is cut off from Redis goes on with its last view, so its silence is no agreement.
  */
 import type { View } from '../registry/kinds.js';
-import { actingKind, unacknowledged } from './acting.js';
+import { actingKind, gatewayActs, isGateway, unacknowledged } from './acting.js';
+import { gatewayKind } from './records.js';
 
 /** How long a role that has vanished is remembered. */
 const REMEMBERED_MS = 600_000;
@@ -26,8 +27,15 @@ export class Senders {
 
   /** @returns one sentence for each role that may still send to this replica */
   unacknowledged(view: View, replica: string): string[] {
-    const present = new Set(view.of(actingKind).map((r) => r.id));
-    const vanished = [...this.#seen].filter(([id]) => !present.has(id));
+    const gateways = new Set(view.of(gatewayKind).map((g) => gatewayActs(g.id)));
+    // A gateway has two records, and either may be gone first.
+    const present = new Set(
+      view
+        .of(actingKind)
+        .filter((r) => gateways.has(r.id) || !isGateway(r.id) || r.draining.includes(replica))
+        .map((r) => r.id),
+    );
+    const vanished = [...this.#seen].filter(([id]) => !present.has(id) && !gateways.has(id));
     return [
       ...unacknowledged(view, replica),
       ...vanished.map(([id, at]) => {

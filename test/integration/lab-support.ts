@@ -1,7 +1,17 @@
 /** Laboratories for the tests: with a name of this run, and removed at the end whatever happens. */
+import type { PathReport } from '../../gateway/race/paths.js';
+import { askJson } from '../../src/lab/admin-client.js';
 import { Lab, type LabOptions } from '../../src/lab/lab.js';
 
 let made = 0;
+
+/** Whether the gateway has probed the path to each replica. */
+export async function pathsAreKnown(lab: Lab): Promise<boolean> {
+  const answer = await askJson<{ paths: PathReport[] }>(lab.roles.adminSocket('gateway'), '/v1/paths');
+  return (
+    answer!.paths.length === lab.topology.replicas.length && answer!.paths.every((p) => p.state !== 'unknown')
+  );
+}
 
 /** `t`, this process and a number, so that two runs at the same time do not collide. */
 export function freshName(): string {

@@ -3,10 +3,11 @@
 // within one round trip plus 100 ms, by the captures' own timestamps.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Lab } from '../../src/lab/lab.js';
+import { waitUntil } from '../../src/lab/process.js';
 import { type RequestResult, requestMany } from '../../src/lab/requests.js';
 import { CONFIGURATIONS } from '../../src/race/records.js';
 import { type Captured, during, form, tagOf } from './capture.js';
-import { freshName } from './lab-support.js';
+import { freshName, pathsAreKnown } from './lab-support.js';
 
 const REQUESTS = 5;
 const NAMES: Record<string, string> = {
@@ -59,6 +60,8 @@ describe.each(CONFIGURATIONS)('configuration %s on the wire', (configuration) =>
 
   beforeAll(async () => {
     lab = await Lab.create({ name: freshName(), seed: 1, topology: 'replica-nearest', configuration });
+    // Until a path has been probed, SYNs announce an MSS that nearly every path carries.
+    expect(await waitUntil(() => pathsAreKnown(lab), 10_000)).toBe(true);
     const replicas = ['r1', 'r2', 'r3'];
     const devices = [
       'client:lan0',

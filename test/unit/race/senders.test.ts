@@ -27,6 +27,15 @@ describe('who may still send to a draining replica', () => {
     expect(senders.unacknowledged(view(), 'r2')).toEqual([]);
   });
 
+  it('is a gateway whose own record is gone before the one of what it acts on', () => {
+    const senders = new Senders(() => 0);
+    const acts = view({ id: 'gateway-1', draining: [] });
+    senders.look(acts);
+    expect(senders.unacknowledged(acts, 'r2')).toEqual([
+      'gateway-1 has left the registry 0 s ago without a farewell: it may still send',
+    ]);
+  });
+
   it('is not a gateway that was stopped', () => {
     const senders = new Senders(() => 0);
     senders.look(view({ id: 'gateway-1' }));
