@@ -37,10 +37,10 @@ export async function explain(which: string, o: AskOptions): Promise<number> {
   if (race === undefined)
     throw new FirstackError('FSA_RACE_UNKNOWN', `${which}: no such race among the latest ${KEPT}`);
   const raced = new Set(race.candidates.map((c) => c.id));
-  const status = await askAdmin<{ replicas: { id: string; state: string; reason: string }[] }>(
-    gatewayOf(o),
-    '/v1/status',
-  );
+  const status = await askAdmin<{
+    replicas: { id: string; state: string; reason: string }[];
+    paths?: PathReport[];
+  }>(gatewayOf(o), '/v1/status');
   const leftOut = status.replicas
     .filter((r) => !raced.has(r.id))
     .map((r) => ({ id: r.id, why: whyLeftOut(race, r) }));
@@ -50,7 +50,9 @@ export async function explain(which: string, o: AskOptions): Promise<number> {
     const there = await askAdmin<{ races: RaceRecord[] }>(asked, `/v1/races?last=${KEPT}`);
     origin = there.races.findLast((r) => r.client === race.client && r.service === race.service);
   }
-  const explanation = join(race, origin, leftOut);
+  const form = race.configuration === 'C' ? 'tunnel' : 'plain';
+  const path = status.paths?.find((p) => p.form === form && p.machines.includes(race.winner ?? ''));
+  const explanation = join(race, origin, leftOut, path);
   print(o.json ? JSON.stringify(explanation, null, 2) : describeRace(explanation).join('\n'));
   return EXIT.ok;
 }

@@ -34,7 +34,7 @@ export const MOST_PATHS = 4096;
 /** Words per path in shared memory: {@link pathWords}. */
 export const PATH_WORDS = 8;
 export const pathsBytes = (paths = MOST_PATHS): number => paths * PATH_WORDS * 8;
-/** Places of a path's words; the writer sets `address` last, and clears it first. */
+/** Places of a path's words. In a free place all are 0. */
 export const pathWords = {
   address: 0,
   form: 1,
@@ -80,8 +80,11 @@ const BOTH = 64;
 const STATE_STEADY = 0;
 const STATE_SEARCH = 1;
 
+const nameOf = (t: ProbeTarget): string => `${t.address} ${t.form}`;
+
 export class PathProbes {
-  #targets: readonly ProbeTarget[] = [];
+  /** By place; a path keeps its place as long as it is probed. */
+  readonly #targets: (ProbeTarget | undefined)[] = [];
   #source = 0;
   #sizes: readonly number[] = SIZES;
   readonly #nextTick = new Int32Array(MOST_PATHS);
@@ -136,16 +139,38 @@ export class PathProbes {
     const isNew = sizes[0] !== this.#sizes[0] || source !== this.#source;
     this.#source = source;
     this.#sizes = sizes;
-    targets.slice(0, MOST_PATHS).forEach((t, n) => {
-      const known = this.#targets[n];
-      if (isNew || known?.address !== t.address || known.form !== t.form) this.#begin(n, t, nowTick);
-    });
-    for (let n = targets.length; n < this.#targets.length && n < MOST_PATHS; n++)
+    this.#forgetOthers(targets);
+    const known = new Map(this.#targets.map((t, n) => [t === undefined ? '' : nameOf(t), n]));
+    for (const t of targets) {
+      const n = known.get(nameOf(t)) ?? this.#free();
+      if (n === undefined) break;
+      if (isNew || this.#targets[n] === undefined) this.#begin(n, t, nowTick);
+    }
+  }
+
+  /** Frees the places of paths that are not listed any more. */
+  #forgetOthers(targets: readonly ProbeTarget[]): void {
+    const listed = new Set(targets.map(nameOf));
+    const addresses = new Set(targets.map((t) => t.address));
+    this.#targets.forEach((t, n) => {
+      if (t === undefined || listed.has(nameOf(t))) return;
+      this.#targets[n] = undefined;
       this.memory.fill(0, n * PATH_WORDS, (n + 1) * PATH_WORDS);
-    this.#targets = targets.slice(0, MOST_PATHS);
+      if (addresses.has(t.address)) return;
+      this.outward.set(t.address, 0, 0);
+      this.inward.set(t.address, 0, 0);
+    });
+  }
+
+  /** A place for one more path; undefined when all are taken. */
+  #free(): number | undefined {
+    const n = this.#targets.indexOf(undefined);
+    if (n >= 0) return n;
+    return this.#targets.length < MOST_PATHS ? this.#targets.length : undefined;
   }
 
   #begin(n: number, t: ProbeTarget, nowTick: number): void {
+    this.#targets[n] = t;
     for (const column of [this.#isOpen, this.#missedOut, this.#missedBoth, this.#at, this.#atBoth])
       column[n] = 0;
     this.#state[n] = STATE_SEARCH;
@@ -163,7 +188,7 @@ export class PathProbes {
     for (let k = 0; k < count && sent < PER_TICK; k++) {
       const n = this.#hand;
       this.#hand = n + 1 < count ? n + 1 : 0;
-      if (n >= count || ((nowTick - this.#nextTick[n]) | 0) < 0) continue;
+      if (this.#targets[n] === undefined || ((nowTick - this.#nextTick[n]) | 0) < 0) continue;
       if (this.#isOpen[n] !== 0 && !this.#judge(n, nowTick)) continue;
       sent += this.#send(n, nowTick);
     }
@@ -188,7 +213,7 @@ export class PathProbes {
       this.memory[w + pathWords.silent]++;
       if (this.memory[w + pathWords.answered] > 0 || this.memory[w + pathWords.silent] < MUTE) return true;
       // Nothing is known of this path, and it costs less to ask less.
-      this.inward.set(this.#targets[n].address, 0, nowTick);
+      this.inward.set(this.#targets[n]!.address, 0, nowTick);
       this.#state[n] = STATE_STEADY;
       this.#nextTick[n] = nowTick + STEADY;
       return false;
@@ -232,7 +257,7 @@ export class PathProbes {
   }
 
   #note(n: number, nowTick: number): void {
-    const { address } = this.#targets[n];
+    const { address } = this.#targets[n]!;
     const out = this.#sizes[this.#at[n]];
     const back = this.#sizes[this.#atBoth[n]];
     this.memory[n * PATH_WORDS + pathWords.mtuOut] = out;
@@ -265,7 +290,7 @@ export class PathProbes {
 
   /** @param length of the packet on the wire, an outer header included */
   #put(n: number, length: number, replyLength: number, slot: number): void {
-    const { address, form } = this.#targets[n];
+    const { address, form } = this.#targets[n]!;
     const outer = form === probe.TUNNELLED ? ipip.OVERHEAD : 0;
     const r = this.#request;
     r.source = this.#source;

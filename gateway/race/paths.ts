@@ -34,7 +34,8 @@ const SILENT = 3;
 /** @param wanMtu the largest packet that the interfaces send: {@link PathReport.mtuOut} of an open path */
 export function readPaths(memory: Float64Array, fleet: Fleet, wanMtu: number): PathReport[] {
   const reports: PathReport[] = [];
-  for (let w = 0; w < memory.length && memory[w + pathWords.address] !== 0; w += PATH_WORDS) {
+  for (let w = 0; w < memory.length; w += PATH_WORDS) {
+    if (memory[w + pathWords.address] === 0) continue;
     const word = (name: keyof typeof pathWords): number => memory[w + pathWords[name]];
     const address = formatV4(word('address'));
     const [out, back] = [word('mtuOut'), word('mtuIn')];

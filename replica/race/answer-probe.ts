@@ -4,7 +4,7 @@
  *
  * reads: the inner packet's columns. Sets: verdict; emits the answer.
  */
-import type { Batch } from '../../src/pipeline/batch.js';
+import { type Batch, EXTRA_SLOT } from '../../src/pipeline/batch.js';
 import { innerAt } from '../../src/pipeline/tunnel.js';
 import * as ipip from '../../src/wire/ipip.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
@@ -33,8 +33,8 @@ export function answerProbe(state: ReplicaFlows, batch: Batch, i: number, outerS
   const key = state.keyring.keyOf(probe.gatewayId(view, payload), probe.keyId(view, payload));
   const isGenuine = key !== undefined && source === outerSource && probe.isAuthentic(view, payload, key);
   const total = probe.replyLength(view, payload);
-  if (!isGenuine || total < probe.LEAST || total > ipv4.totalLength(view, from))
-    return batch.drop(i, reasons.dropProbeForged);
+  const most = Math.min(ipv4.totalLength(view, from), EXTRA_SLOT - ipip.OVERHEAD);
+  if (!isGenuine || total < probe.LEAST || total > most) return batch.drop(i, reasons.dropProbeForged);
   const sport = batch.sport[i];
   const k = batch.emit(total, reasons.emitProbeAnswer);
   const at = batch.at[k];

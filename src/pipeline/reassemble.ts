@@ -8,6 +8,7 @@
  */
 import type { Clock } from '../device/clock.js';
 import type { At } from '../flow/numbers.js';
+import { OVERHEAD } from '../wire/ipip.js';
 import * as ipv4 from '../wire/ipv4.js';
 import * as tcp from '../wire/tcp.js';
 import * as virtio from '../wire/virtio.js';
@@ -16,7 +17,8 @@ import { common } from './reasons.js';
 
 /** RFC 791 suggests 15 s. */
 const PATIENCE_US = 15e6;
-const MOST = 65_535;
+/** A larger datagram leaves no room for a tunnel's header. */
+const MOST = 65_535 - OVERHEAD;
 /** Payload bytes of one bit in a datagram's map. */
 const BLOCK = 8;
 const WORDS = Math.ceil(MOST / BLOCK / 32);

@@ -10,6 +10,8 @@ export interface Explanation {
   origin: RaceRecord | undefined;
   /** Replicas that took no part, and the reason. */
   leftOut: { id: string; why: string }[];
+  /** The path to the winner, as probes show it now; undefined where it is not probed. */
+  path: PathNow | undefined;
   /** Where the gateway's record and the origin's record differ. */
   disagreements: string[];
 }
@@ -18,6 +20,7 @@ export function join(
   race: RaceRecord,
   origin: RaceRecord | undefined,
   leftOut: Explanation['leftOut'],
+  path?: PathNow,
 ): Explanation {
   const disagreements: string[] = [];
   if (origin !== undefined) {
@@ -32,12 +35,25 @@ export function join(
       if (!race.candidates.some((c) => c.id === id))
         disagreements.push(`the origin sent ${id} a copy, the gateway did not expect it`);
   }
-  return { race, origin, leftOut, disagreements };
+  return { race, origin, leftOut, path, disagreements };
+}
+
+/** What a gateway's path probes tell (`gateway/race/paths.ts`). */
+export interface PathNow {
+  form: string;
+  state: string;
+  mtuOut: number | null;
+  mtuIn: number | null;
+}
+
+function describePath(winner: string | null, { form, state, mtuOut, mtuIn }: PathNow): string {
+  const sizes = mtuOut === null ? '' : `: packets of ${mtuOut} bytes arrive there, of ${mtuIn} here`;
+  return `path to ${winner} now: ${form}, ${state}${sizes}`;
 }
 
 const ms = (us: number): string => (us / 1000).toFixed(1);
 
-export function describeRace({ race, origin, leftOut, disagreements }: Explanation): string[] {
+export function describeRace({ race, origin, leftOut, path, disagreements }: Explanation): string[] {
   const release = race.race === 'origin' && race.release !== null ? `, ${race.release} release` : '';
   const lines = [
     `${race.client} → ${race.service}: configuration ${race.configuration}, race ${race.race}${release}`,
@@ -53,6 +69,7 @@ export function describeRace({ race, origin, leftOut, disagreements }: Explanati
   for (const { id, why } of leftOut)
     lines.push(`${id.padEnd(12)}  ${'-'.padStart(7)}   ${'-'.padStart(11)}   left out: ${why}`);
   for (const d of disagreements) lines.push(`DISAGREEMENT: ${d}`);
+  if (path !== undefined) lines.push('', describePath(race.winner, path));
   lines.push('', `the registry's view was ${race.viewAgeMs} ms old`);
   return lines;
 }

@@ -53,10 +53,14 @@ describe('the records of gateway and origin', () => {
   });
 
   it('are not compared where there is only one', () => {
-    const e = join(race(), undefined, [{ id: 'r9', why: 'busy' }]);
+    const path = { form: 'tunnel', state: 'narrow', mtuOut: 1400, mtuIn: 1380 };
+    const e = join(race(), undefined, [{ id: 'r9', why: 'busy' }], path);
     expect(e.disagreements).toEqual([]);
     const text = describeRace(e);
     expect(text.join('\n')).not.toContain('held');
+    expect(text).toContain(
+      `path to ${race().winner} now: tunnel, narrow: packets of 1400 bytes arrive there, of 1380 here`,
+    );
     expect(text.find((l) => l.startsWith('r9'))).toMatch(/left out: busy$/);
   });
 });

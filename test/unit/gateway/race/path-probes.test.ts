@@ -191,6 +191,20 @@ describe('path probes', () => {
     ]);
   });
 
+  it('keep what is known of a path when others come and go', () => {
+    const bed = new Bed({ out: 1400, back: 1400 }).steps(20);
+    const r1 = { address: R1_WORD, form: TUNNELLED };
+    const other = { address: R1_WORD + 1, form: PLAIN };
+    bed.gateway.change({ probed: [other, r1] });
+    expect(bed.mtus).toEqual([1400, 1400]);
+    expect(bed.gateway.memory.paths[PATH_WORDS + pathWords.address]).toBe(R1_WORD + 1);
+    bed.gateway.change({ probed: [other] });
+    expect(bed.mtus).toEqual([0, 0]);
+    bed.gateway.change({ probed: [other, r1] });
+    expect(bed.word('address')).toBe(R1_WORD);
+    expect(bed.gateway.memory.paths[PATH_WORDS + pathWords.address]).toBe(R1_WORD + 1);
+  });
+
   it('begin anew for another machine at a place of the list', () => {
     const bed = new Bed({ out: 1400, back: 1400 }).steps(20);
     bed.gateway.change({ probed: [{ address: R1_WORD + 1, form: PLAIN }] });
