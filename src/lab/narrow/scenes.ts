@@ -4,8 +4,11 @@ import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import type { Fastpath } from '../../fastpath/modes.js';
 import type { Configuration } from '../../race/records.js';
+import { PORT } from '../../wire/path-probe.js';
+import { askJson } from '../admin-client.js';
 import { Lab } from '../lab.js';
 import { narrowClientScript } from '../paths.js';
+import { waitUntil } from '../process.js';
 import { loadTopology, type Topology } from '../topology.js';
 import type { Transfer, Way } from './transfer.js';
 
@@ -16,7 +19,11 @@ export interface Narrow {
   mtu: number;
   /** Which hop is narrow: the WAN between the gateway and the nearest replica, or the link to the client. */
   hop: 'wan' | 'client';
-  /** How the hop behaves: it answers with ICMP errors; it sends none; or no host sets DF, and it fragments. */
+  /**
+   * How the hop behaves: it answers with ICMP errors; it sends none; or no host sets DF, and it fragments. Only where it
+   * sends none are the gateway's path probes answered: else they would tell every host at once what passes, and neither
+   * errors nor fragments would be needed.
+   */
   kind: 'icmp' | 'blocked' | 'fragments';
   seed: number;
 }
@@ -41,6 +48,7 @@ export async function withNarrow<T>(n: Narrow, body: (lab: Lab) => Promise<T>): 
   });
   try {
     if (n.kind === 'blocked') await silence(lab);
+    else await mute(lab);
     if (n.kind === 'fragments') {
       for (const host of ends(lab)) await must(lab, host, ['sysctl', '-qw', 'net.ipv4.ip_no_pmtu_disc=1']);
       // A socket takes the setting when it is made.
@@ -48,6 +56,7 @@ export async function withNarrow<T>(n: Narrow, body: (lab: Lab) => Promise<T>): 
     }
     if (n.hop === 'client') await must(lab, 'gateway', ['ip', 'link', 'set', 'lan0', 'mtu', String(n.mtu)]);
     await lab.startRoles({ configuration: n.configuration, race: 'learned', fastpath: n.fastpath });
+    if (n.kind !== 'blocked') await untilMute(lab);
     return await body(lab);
   } finally {
     await lab.down();
@@ -68,6 +77,30 @@ async function silence(lab: Lab): Promise<void> {
     }
   }`;
   await must(lab, 'wan', ['nft', '-f', '-'], rules);
+}
+
+/** The WAN drops the gateway's path probes, plain and in a tunnel. */
+async function mute(lab: Lab): Promise<void> {
+  const rules = `table ip mute {
+    chain forward {
+      type filter hook forward priority 0
+      iifname "to-gateway" udp dport ${PORT} drop
+      iifname "to-gateway" ip protocol 4 @th,72,8 17 drop
+    }
+  }`;
+  await must(lab, 'wan', ['nft', '-f', '-'], rules);
+}
+
+/** Waits until the gateway has given up probing: until then connections announce a smaller MSS. */
+async function untilMute(lab: Lab): Promise<void> {
+  const isMute = async (): Promise<boolean> => {
+    const answer = await askJson<{ paths: { machines: string[]; state: string }[] }>(
+      lab.roles.adminSocket('gateway'),
+      '/v1/paths',
+    );
+    return answer?.paths.some((p) => p.machines.includes(NEAREST) && p.state === 'mute') === true;
+  };
+  if (!(await waitUntil(isMute, 10_000, 100))) throw new Error('the path is not mute');
 }
 
 async function must(lab: Lab, host: string, argv: string[], input?: string): Promise<void> {
