@@ -62,6 +62,7 @@ export function addBench(root: Command, exit: (code: number) => void): void {
     .addOption(new Option('--configuration <letter>', 'all by default').choices(['A', 'B', 'C']))
     .option('--only <id>', 'cases whose id begins so')
     .option('--transfers <n>', 'transfers each way', integer(1, 10_000), 200)
+    .option('--svg <file>', 'draw a plot')
     .option('--seed <n>', 'seed of the laboratory', integer(0, 2 ** 31 - 2), 1)
     .option('--json', 'print one JSON array', false)
     .action(async (options) => {

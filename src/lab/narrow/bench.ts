@@ -2,7 +2,9 @@
  * `firstack bench paths`: transfers over paths with a narrow hop, in every configuration, with the fast path and
  * without it: how many arrive whole, and how long they stand still.
  */
+import { writeFileSync } from 'node:fs';
 import { CONFIGURATIONS, type Configuration } from '../../race/records.js';
+import { plot } from '../bench/plot.js';
 import { type Narrow, NEAREST, transfers, withNarrow } from './scenes.js';
 import type { Transfer, Way } from './transfer.js';
 
@@ -11,6 +13,8 @@ export interface PathsOptions {
   only?: string;
   transfers: number;
   seed: number;
+  /** Where a plot is drawn. */
+  svg?: string;
   json: boolean;
 }
 
@@ -61,6 +65,8 @@ export async function benchPaths(o: PathsOptions): Promise<number> {
       c.id.startsWith(o.only ?? '') && (o.configuration === undefined || c.configuration === o.configuration),
   );
   const figures: PathsFigure[] = [];
+  const stalls: Stalls[] = [];
+  if (!o.json) process.stdout.write(HEAD);
   for (const c of wanted) {
     const made = await withNarrow(c, async (lab) => ({
       down: await transfers(lab, 'down', o.transfers, AT_ONCE),
@@ -69,9 +75,11 @@ export async function benchPaths(o: PathsOptions): Promise<number> {
     for (const way of ['down', 'up'] as const) {
       const figure = judged(c, way, made[way], o);
       figures.push(figure);
+      stalls.push({ kind: c.kind, configuration: c.configuration, ms: made[way].map((t) => t.stallMs) });
       if (!o.json) process.stdout.write(lineOf(figure));
     }
   }
+  if (o.svg !== undefined) writeFileSync(o.svg, drawn(stalls));
   if (o.json) process.stdout.write(`${JSON.stringify(figures, null, 2)}\n`);
   return figures.length > 0 && figures.every((f) => f.met !== 'no') ? 0 : 1;
 }
@@ -96,13 +104,47 @@ function judged(c: Case, way: Way, made: readonly Transfer[], o: PathsOptions): 
   };
 }
 
+interface Stalls extends Pick<Narrow, 'kind' | 'configuration'> {
+  ms: number[];
+}
+
+const TITLES = {
+  icmp: 'the hop sends ICMP errors',
+  blocked: 'it sends none',
+  fragments: 'it fragments',
+} as const;
+
+/** The longest stall of each transfer, cumulative: a panel per kind of hop, a line per configuration. */
+function drawn(stalls: readonly Stalls[]): string {
+  const panels = (['icmp', 'blocked', 'fragments'] as const)
+    .filter((kind) => stalls.some((s) => s.kind === kind))
+    .map((kind) => ({
+      title: TITLES[kind],
+      unit: 'ms',
+      least: 0,
+      most: STALL_MS,
+      series: CONFIGURATIONS.map((name) => ({
+        name,
+        values: stalls.filter((s) => s.kind === kind && s.configuration === name).flatMap((s) => s.ms),
+      })).filter((s) => s.values.length > 0),
+    }));
+  return plot('longest stall of a transfer over a narrow hop', panels);
+}
+
 function tally(names: readonly string[]): Record<string, number> {
   const counts: Record<string, number> = {};
   for (const name of names) counts[name] = (counts[name] ?? 0) + 1;
   return counts;
 }
 
+const HEAD = `met  ${'path'.padEnd(32)}${'whole'.padStart(6)}${'stall ms'.padStart(16)}  served by\n`;
+
 function lineOf(f: PathsFigure): string {
-  const why = Object.keys(f.errors).length === 0 ? '' : `  ${JSON.stringify(f.errors)}`;
-  return `${f.met.padEnd(9)}${f.id.padEnd(32)}${String(f.value).padStart(6)} whole, stall ${f.low} to ${f.high} ms, ${JSON.stringify(f.servedBy)}${why}\n`;
+  const told = (counts: Record<string, number>): string =>
+    Object.entries(counts)
+      .map(([what, n]) => `${n} × ${what === '' ? 'no machine' : what}`)
+      .join(', ');
+  const why = Object.keys(f.errors).length === 0 ? '' : `: ${told(f.errors)}`;
+  const stall = `${f.low} to ${f.high}`.padStart(16);
+  return `${f.met.padEnd(5)}${f.id.padEnd(32)}${String(f.value).padStart(6)}${stall}  ${told(f.servedBy)}${why}\n`;
 }
