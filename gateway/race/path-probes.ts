@@ -15,6 +15,7 @@ import type { HoldQueue } from '../../src/device/hold-queue.js';
 import { TICK_US } from '../../src/flow/table.js';
 import { type Batch, OPEN } from '../../src/pipeline/batch.js';
 import type { PathMtus } from '../../src/pipeline/path-mtus.js';
+import type { Quotation } from '../../src/pipeline/quotation.js';
 import * as ipip from '../../src/wire/ipip.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
 import * as probe from '../../src/wire/path-probe.js';
@@ -304,6 +305,11 @@ export class PathProbes {
     probe.writeRequest(this.#view, at, r, this.key);
     if (outer > 0) at = ipip.encapsulate(this.#view, at, this.#source, address, 0);
     this.hold.pushIn(this.#packet, at, r.length + outer, this.clock, 0, PROBE);
+  }
+
+  /** Whether an ICMP error quotes a probe of this gateway. */
+  isOwn(q: Quotation): boolean {
+    return q.protocol === ipv4.PROTO_UDP && q.dport === probe.PORT && q.saddr === this.#source;
   }
 
   /**

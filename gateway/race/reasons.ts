@@ -39,6 +39,7 @@ export const reasons = defineReasons({
   emitTooBig: 'emit.too-big',
   dropTooBig: 'drop.too-big',
   dropIcmpChecksum: 'drop.icmp-checksum',
+  dropIcmpProbe: 'drop.icmp-about-probe',
   dropIcmpLoser: 'drop.icmp-about-loser',
   dropIcmpRacing: 'drop.icmp-others-pending',
   dropIcmpShort: 'drop.icmp-quotes-too-little',

@@ -40,6 +40,7 @@ export function relayErrors(state: GatewayState): Stage {
 function relay(state: GatewayState, batch: Batch, i: number, q: Quotation): void {
   if (!q.read(batch, i)) return batch.pass(i, reasons.passNotTcp);
   if (q.protocol === ipv4.PROTO_IPIP) return aboutTunnel(state, batch, i, q);
+  if (state.probes.isOwn(q)) return aboutProbe(state, batch, i, q.daddr);
   if (q.protocol !== ipv4.PROTO_TCP) return batch.pass(i, reasons.passIcmp);
   const { machines } = state;
   const endpoint = machines.endpoints.getV4(q.daddr, q.dport);
@@ -92,6 +93,7 @@ function aboutTunnel(state: GatewayState, batch: Batch, i: number, q: Quotation)
     if (isWholeMessage(batch, i)) state.paths.learn(replica, batch.view, batch.l4[i], state.nowTick);
     return batch.drop(i, reasons.dropIcmpShort);
   }
+  if (state.probes.isOwn(q)) return aboutProbe(state, batch, i, replica);
   const service = q.protocol === ipv4.PROTO_TCP ? machines.services.getV4(q.daddr, q.dport) : -1;
   const e = service < 0 ? -1 : find(state, q.saddr, q.sport, service as ServiceNumber);
   if (e < 0) return batch.pass(i, reasons.passIcmp);
@@ -106,6 +108,12 @@ function aboutTunnel(state: GatewayState, batch: Batch, i: number, q: Quotation)
   state.paths.learn(replica, batch.view, batch.l4[i], state.nowTick);
   if (!outOfQuotedTunnel(batch, i, q)) return batch.drop(i, reasons.dropIcmpOuter);
   batch.pass(i, reasons.passIcmpRelayed);
+}
+
+/** About a path probe: no host has its source, and it tells of the path at once. */
+function aboutProbe(state: GatewayState, batch: Batch, i: number, replica: number): void {
+  if (isWholeMessage(batch, i)) state.paths.learn(replica, batch.view, batch.l4[i], state.nowTick);
+  batch.drop(i, reasons.dropIcmpProbe);
 }
 
 /** About a packet that a server sent to a client: it is the sender's, which is not always the origin's server. */

@@ -94,6 +94,7 @@ describe('the packet table', () => {
     'emit.probe',
     'emit.probe-answer',
     'drop.probe-answer',
+    'drop.icmp-about-probe',
     'drop.probe-answer-refused',
     'drop.probe-answered',
     'drop.probe-forged',

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { PATH_WORDS, pathWords } from '../../../../gateway/race/path-probes.js';
 import { PLAIN, TUNNELLED } from '../../../../src/wire/path-probe.js';
 import { answerOnWan, synAck } from '../../../contract/row.js';
-import { asService, CLIENT, fromClient, R1, syn, text, tunnel } from '../../../support/builder.js';
+import { asService, CLIENT, fromClient, icmpAbout, R1, syn, text, tunnel } from '../../../support/builder.js';
 import { Harness } from '../../../support/harness.js';
 import { frame, type Packet, parseFrame, type Raw, type Tcp } from '../../../support/naive.js';
 
@@ -189,6 +189,27 @@ describe('path probes', () => {
     expect(bed.gateway.send([frame(fits)]).map((f) => parseFrame(f)!.packet)).toEqual([
       { ...tunnel(CLIENT, R1.address, fits), id: expect.any(Number) },
     ]);
+  });
+
+  it('learn from an ICMP error about a probe, which goes no further', () => {
+    const bed = new Bed({ out: 1500, back: 1500 }).steps(20);
+    bed.gateway.tick();
+    bed.steps(20);
+    let probe: Packet | undefined;
+    for (let n = 0; probe === undefined && n < 40; n++) {
+      bed.gateway.tick();
+      const large = bed.gateway.advance(0).filter((f) => isProbe(f) && lengthOf(f) === 1500);
+      probe = large.length > 0 ? parseFrame(large[0])!.packet : undefined;
+      bed.gateway.advance(TICK_US);
+    }
+    bed.gateway.clearCounts();
+    const error = icmpAbout('192.0.2.66', CLIENT, [3, 4], probe!, { bytes: 80 });
+    expect(bed.gateway.send([frame(error)])).toEqual([]);
+    expect(bed.gateway.counts()).toEqual({ 'drop.icmp-about-probe': 1 });
+    bed.gateway.send([frame(syn())]);
+    const [answer] = bed.gateway.send([frame(answerOnWan('C', R1, synAck()))]);
+    const { options } = parseFrame(answer)!.packet.body as Tcp;
+    expect(options[2] * 256 + options[3]).toBe(1400 - 20 - 40);
   });
 
   it('keep what is known of a path when others come and go', () => {
