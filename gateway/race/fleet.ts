@@ -15,9 +15,7 @@ import {
   originKind,
   type RaceService,
   type ReplicaRecord,
-  type ReplicaService,
   raceServices,
-  replicaKind,
   replicaPort,
 } from '../../src/race/records.js';
 import type { Race, Release } from '../../src/race/release.js';
@@ -26,7 +24,8 @@ import { type Address, parse } from '../../src/wire/address.js';
 import { PLAIN, TUNNELLED } from '../../src/wire/path-probe.js';
 import { type LeftOut, nothingLeftOut } from './left-out.js';
 import type { Endpoint } from './machines.js';
-import type { ProbeTarget } from './path-probes.js';
+import { type Offer, offersByService } from './offers.js';
+import { MOST_PATHS, type ProbeTarget } from './path-probes.js';
 import type { GatewaySnapshot } from './state.js';
 
 const RACE_NUMBERS: Record<Race, GatewaySnapshot['race']> = { origin: 0, gateway: 1, learned: 2 };
@@ -68,23 +67,6 @@ export interface Judged {
   suspectsOf(service: ServiceNumber): number;
 }
 const NOT_JUDGED: Judged = { trialsOf: () => undefined, suspectsOf: () => 0 };
-
-/** A service that a replica offers. */
-interface Offer {
-  replica: ReplicaRecord;
-  offer: ReplicaService;
-}
-
-function offersByService(view: View): Map<string, Offer[]> {
-  const offers = new Map<string, Offer[]>();
-  for (const replica of view.of(replicaKind))
-    for (const offer of replica.services) {
-      const list = offers.get(offer.name);
-      if (list === undefined) offers.set(offer.name, [{ replica, offer }]);
-      else if (list.at(-1)!.replica !== replica) list.push({ replica, offer });
-    }
-  return offers;
-}
 
 /** Loads are rounded to steps, so that small changes do not reload the data plane. */
 const LOAD_STEP = 0.05;
@@ -128,6 +110,7 @@ export class Fleet {
   /** Takes over the registry's present view. `told` is the configuration of the command-line flag. */
   update(view: View, told: Configuration | undefined, judged: Judged = NOT_JUDGED): void {
     this.#judged = judged;
+    this.#idsByAddress = undefined;
     this.#leftOut = nothingLeftOut();
     for (const s of this.#services) s.raced = false;
     for (const e of this.#endpoints.values()) Object.assign(e, { up: false, live: false, trials: 0 });
@@ -350,20 +333,38 @@ export class Fleet {
     };
   }
 
-  /** The paths to replicas that are up, each in the forms in which their services' packets travel. */
+  /**
+   * The paths to replicas that are up and may win a race here, each in the forms in which their services' packets
+   * travel.
+   */
   probed(): ProbeTarget[] {
     const targets = new Map<string, ProbeTarget>();
+    const most = this.race === 'origin' ? MOST_PATHS : MOST_RACED;
     for (const { candidate, service, address, up } of this.#endpoints.values()) {
-      if (candidate === ORIGIN || !up) continue;
+      if (candidate === ORIGIN || !up || candidate >= most || targets.size >= MOST_PATHS) continue;
       const form = this.#services[service].configuration === 'C' ? TUNNELLED : PLAIN;
       targets.set(`${address} ${form}`, { address: (parse(address) as Address)[3], form });
     }
     return [...targets.values()];
   }
 
-  /** The ids of the replicas with this address. */
-  idsAt(address: string): string[] {
-    return [...new Set([...this.#endpoints.values()].filter((e) => e.address === address).map((e) => e.id))];
+  /** The ids of the replicas that are up at this address. */
+  idsAt(address: string): readonly string[] {
+    this.#idsByAddress ??= this.#groupIds();
+    return [...(this.#idsByAddress.get(address) ?? [])];
+  }
+  /** Made when it is asked for, and forgotten by {@link update}. */
+  #idsByAddress: Map<string, Set<string>> | undefined;
+
+  #groupIds(): Map<string, Set<string>> {
+    const groups = new Map<string, Set<string>>();
+    for (const { address, id, up } of this.#endpoints.values()) {
+      if (!up) continue;
+      const ids = groups.get(address);
+      if (ids === undefined) groups.set(address, new Set([id]));
+      else ids.add(id);
+    }
+    return groups;
   }
 
   /** Elements of the nftables sets: services, services in configuration C, replica endpoints, tunnel sources. */

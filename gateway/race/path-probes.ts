@@ -31,7 +31,7 @@ export interface ProbeTarget {
 }
 
 /** The most paths that are probed. */
-export const MOST_PATHS = 4096;
+export const MOST_PATHS = 256;
 /** Words per path in shared memory: {@link pathWords}. */
 export const PATH_WORDS = 8;
 export const pathsBytes = (paths = MOST_PATHS): number => paths * PATH_WORDS * 8;
@@ -58,7 +58,7 @@ const PATIENCE = 10;
 const STEADY = 20;
 const RAISE = 6000;
 /** The most probes of one tick, so that a large fleet does not make a burst. */
-const PER_TICK = 64;
+const PER_TICK = 48;
 /** What a path is taken to carry until it is judged: the least MTU of IPv6. */
 const UNJUDGED = 1280;
 /** A replica that answered none of so many rounds has no software that answers, or an older one. */
@@ -149,6 +149,11 @@ export class PathProbes {
     }
   }
 
+  /** Ticks between two rounds of a path: of more paths each is probed less often, thirty packets a second at most. */
+  get #pause(): number {
+    return Math.max(STEADY, this.#targets.length);
+  }
+
   /** Frees the places of paths that are not listed any more. */
   #forgetOthers(targets: readonly ProbeTarget[]): void {
     const listed = new Set(targets.map(nameOf));
@@ -216,7 +221,7 @@ export class PathProbes {
       // Nothing is known of this path, and it costs less to ask less.
       this.inward.set(this.#targets[n]!.address, 0, nowTick);
       this.#state[n] = STATE_STEADY;
-      this.#nextTick[n] = nowTick + STEADY;
+      this.#nextTick[n] = nowTick + this.#pause;
       return false;
     }
     this.memory[w + pathWords.answered]++;
@@ -225,7 +230,7 @@ export class PathProbes {
     else this.#confirm(n, nowTick);
     const isSure = this.#missedOut[n] === 0 && this.#missedBoth[n] === 0;
     if (this.#state[n] === STATE_SEARCH || !isSure) return true;
-    this.#nextTick[n] = nowTick + STEADY;
+    this.#nextTick[n] = nowTick + this.#pause;
     return false;
   }
 

@@ -16,7 +16,7 @@ export type PathState = 'unknown' | 'mute' | 'open' | 'narrow' | 'silent';
 export interface PathReport {
   address: string;
   /** The replicas with this address. */
-  machines: string[];
+  machines: readonly string[];
   /** How packets travel. */
   form: 'plain' | 'tunnel';
   state: PathState;

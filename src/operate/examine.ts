@@ -115,6 +115,8 @@ export function examine(answers: readonly Answered<Examined>[], told: readonly T
     ...merged([
       ...roles.flatMap((r) => ofOrigin(r, ill)),
       ...roles.flatMap((r) => ofGateway(r, ill, answering, told)),
+      // What is wrong on the gateway's own host may be why its probes are lost.
+      ...roles.filter((r) => !own.some((f) => f.where === r.instance)).flatMap((r) => ofPaths(r, ill)),
       ...roles.flatMap(withoutReplica),
     ]),
     // Rules that are a fault already are why the fast path is off.
@@ -279,11 +281,16 @@ function ofGateway(
         ),
       ];
     }),
-    ...(r.paths ?? []).flatMap((p) => {
-      if (p.state !== 'silent' || p.machines.every((id) => ill.has(id))) return [];
-      return [at(`path to ${p.machines.join(', ')} (${p.address}): no ${p.form} probe is answered any more`)];
-    }),
   ];
+}
+
+/** Paths whose probes are not answered any more. */
+function ofPaths(r: Asked, ill: ReadonlySet<string>): Finding[] {
+  return (r.paths ?? []).flatMap((p) => {
+    if (p.state !== 'silent' || p.machines.every((id) => ill.has(id))) return [];
+    const what = `path to ${p.machines.join(', ')} (${p.address}): no ${p.form} probe is answered any more`;
+    return [{ where: r.instance, what, run: remedyOf(what, r.place) }];
+  });
 }
 
 /** A request to the machine itself, where it answers with its own address. */
