@@ -5,7 +5,6 @@ import { defineConfig } from 'vitest/config';
  * Each has laboratories of its own, whose names hold the number of its process.
  */
 const WAITING = [
-  'allocation',
   'bad-input',
   'bench-race',
   'damage',
