@@ -5,7 +5,7 @@ import { learnedBytes } from '../../src/proximity/learned.js';
 import { MOST_SERVICES, usageBytes } from '../../src/proximity/usage.js';
 import { ringBytes } from '../../src/race/record.js';
 import { evidenceBytes } from './evidence.js';
-import { MOST_PATHS, pathsBytes } from './path-probes.js';
+import { pathsBytes } from './path-probes.js';
 import type { GatewayMemory } from './state.js';
 
 export const gauges = defineGauges({ flows: 'flows', pinned: 'pinned' });
@@ -20,11 +20,10 @@ export const gatewayMemory = (
   races: number,
   learned: number,
   services = MOST_SERVICES,
-  paths = MOST_PATHS,
 ): Record<keyof GatewayMemory, number> => ({
   races: ringBytes(races),
   learned: learned === 0 ? 0 : learnedBytes(learned),
   evidence: evidenceBytes(services),
   usage: usageBytes,
-  paths: pathsBytes(paths),
+  paths: pathsBytes,
 });

@@ -34,7 +34,7 @@ export interface ProbeTarget {
 export const MOST_PATHS = 256;
 /** Words per path in shared memory: {@link pathWords}. */
 export const PATH_WORDS = 8;
-export const pathsBytes = (paths = MOST_PATHS): number => paths * PATH_WORDS * 8;
+export const pathsBytes = MOST_PATHS * PATH_WORDS * 8;
 /** Places of a path's words. In a free place all are 0. */
 export const pathWords = {
   address: 0,

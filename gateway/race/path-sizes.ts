@@ -43,8 +43,7 @@ export function clampAnswer(
 }
 
 /**
- * Lowers the MSS of a SYN that the origin copies to every replica, or that nobody has won yet: to what the narrowest
- * of their paths carries.
+ * Lowers the MSS of a SYN that the origin copies to every replica: to what the narrowest of their paths carries.
  */
 export function clampForAll(state: GatewayState, batch: Batch, i: number, service: ServiceNumber): void {
   const { machines, pathsBack } = state;

@@ -3,6 +3,7 @@
  * to a learned winner by itself, and the winners of a predecessor's flows.
  */
 import type { Clock } from '../../src/device/clock.js';
+import { NarrowPaths, type PathHandles } from '../../src/fastpath/narrow-paths.js';
 import { Pins } from '../../src/fastpath/pins.js';
 import type { CandidateNumber, FlowEntry, ServiceNumber } from '../../src/flow/numbers.js';
 import { ESTABLISHED, PINNED } from '../../src/flow/states.js';
@@ -19,6 +20,7 @@ const PREFIX_MASK = -1 << (32 - PREFIX_BITS);
 
 export class Pinning {
   readonly pins: Pins;
+  readonly narrowPaths: NarrowPaths;
   /** Connections that the kernel opens with a learned winner; undefined in an origin's race. */
   readonly openings: Openings | undefined;
 
@@ -41,6 +43,7 @@ export class Pinning {
       firstByte: (e, us) => requests.firstByte(e, us),
       failed: (e, byServer) => requests.failed(e, byServer),
     });
+    this.narrowPaths = new NarrowPaths(handles as KernelHandles & PathHandles);
     if (how.learns) this.openings = new Openings(handles as KernelHandles & OpeningHandles);
   }
 

@@ -163,7 +163,7 @@ export class GatewayState {
         { learns: memory.learned.length > 0, mayLease: openings },
       );
     const { pinning } = this;
-    if (pinning !== undefined) paths.changed = (to, mtu) => pinning.pins.path(to, mtu, paths.size);
+    if (pinning !== undefined) paths.changed = (to, mtu) => pinning.narrowPaths.set(to, mtu, paths.size);
     this.requests.pinning = pinning;
     // Sweeps the whole table once in five seconds.
     this.#sweepBudget = Math.ceil(flows.max / 50);

@@ -22,7 +22,6 @@ import {
 } from '../flow/states.js';
 import { type FlowTable, tickOf } from '../flow/table.js';
 import type { Stage } from '../pipeline/batch.js';
-import { V4_MAPPED } from '../wire/address.js';
 import {
   AWAKE,
   ENDPOINT_KEY,
@@ -32,8 +31,6 @@ import {
   firstByteUs,
   idleUs,
   type KernelEndpoint,
-  PATH_KEY,
-  PATH_VALUE,
   readFlowKey,
   SEEN_CLIENT_ACK,
   SEEN_CLIENT_FIN,
@@ -60,7 +57,6 @@ export interface PinHandles {
   flows: number;
   endpoints: number;
   awake: number;
-  paths: number;
   /** How many packets of a decided flow go through the TUN before it is pinned; 0 for none. */
   after: number;
 }
@@ -236,27 +232,6 @@ export class Pins {
   readonly #zero = new Uint8Array(4);
   readonly #untilBytes = new Uint8Array(AWAKE);
   readonly #until = new DataView(this.#untilBytes.buffer);
-
-  /**
-   * Tells the hooks the path MTU to an IPv4 target; they leave larger packets to the TUN.
-   * @param mtu 0 where the path is not known to be narrow
-   * @param count how many narrow paths there are now
-   */
-  path(address: number, mtu: number, count: number): void {
-    const [key, value] = [new DataView(this.#pathKey.buffer), new DataView(this.#pathValue.buffer)];
-    key.setInt32(8, V4_MAPPED);
-    key.setInt32(12, address);
-    value.setUint32(0, mtu, true);
-    if (mtu === 0) bpf.remove(this.fds.paths, this.#pathKey, PATH_KEY, 1);
-    else bpf.update(this.fds.paths, this.#pathKey, PATH_KEY, this.#pathValue, PATH_VALUE, 1);
-    const words = new DataView(new ArrayBuffer(4 + AWAKE));
-    words.setUint32(0, 1, true);
-    words.setUint32(4, count, true);
-    const bytes = new Uint8Array(words.buffer);
-    bpf.update(this.fds.awake, bytes.subarray(0, 4), 4, bytes.subarray(4), AWAKE, 1);
-  }
-  readonly #pathKey = new Uint8Array(PATH_KEY);
-  readonly #pathValue = new Uint8Array(PATH_VALUE);
 
   /** Runs ten times a second: reads the next part of the kernel's table; an empty table only every tenth time. */
   tick(): void {

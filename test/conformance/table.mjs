@@ -4,7 +4,7 @@
  *     FIRSTACK_REPORTS=DIR npm test; node test/conformance/table.mjs DIR
  *
  * DIR has vitest's JSON reports, one per part. A cell counts the passed tests of a rule in a configuration, on the TUN
- * or for flows that the kernel carries; a test that names neither counts for all.
+ * or with the hooks in the kernel.
  *
  * @typedef {{file: string, title: string, passed: boolean}} Result
  */
@@ -35,28 +35,28 @@ function shows(rule, t) {
   return (rule.tests ?? []).some(([file, title]) => t.file.includes(file) && title.test(t.title));
 }
 
-/** @param {Result} t @returns {string[]} */
+/** Whether a test tries real stages, hooks or roles: only those fill cells. @param {Result} t */
+const isWhole = (t) => t.file.startsWith('contract/') || t.file.startsWith('integration/');
+
+/** The configurations that a test names. @param {Result} t @returns {string[]} */
 function configurationsOf(t) {
   const named = [...t.title.matchAll(/configuration ([ABC])\b|under ([ABC])\b|[: ]([ABC]), fast path/g)];
-  const found = named.map((m) => m[1] ?? m[2] ?? m[3]);
-  return found.length > 0 ? found : CONFIGURATIONS;
+  return named.map((m) => m[1] ?? m[2] ?? m[3]);
 }
 
-/** @param {Result} t @returns {string[]} */
-function planesOf(t) {
-  if (t.file.startsWith('integration/kernel-table')) return ['pinned'];
-  if (t.file.startsWith('contract/') || t.title.includes('fast path off')) return ['TUN'];
-  return t.title.includes('fast path auto') ? ['pinned'] : PLANES;
+/** Laboratories use the fast path unless a test says otherwise. @param {Result} t */
+function planeOf(t) {
+  return t.file.startsWith('contract/') || t.title.includes('fast path off') ? 'TUN' : 'pinned';
 }
 
 /** @param {import('./rules.mjs').Rule} rule @param {Result[]} tests @param {string} c @param {string} plane */
 function cell(rule, tests, c, plane) {
-  const exception = rule.exceptions?.findIndex((e) => e.in.split(' ').includes(c)) ?? -1;
-  if (exception >= 0) return `[${rule.n}](#exceptions)`;
-  const own = tests.filter((t) => configurationsOf(t).includes(c) && planesOf(t).includes(plane));
+  if (rule.exceptions?.some((e) => e.in.split(' ').includes(c)) === true) return `[${rule.n}](#exceptions)`;
+  const own = tests.filter((t) => isWhole(t) && configurationsOf(t).includes(c) && planeOf(t) === plane);
   const failed = own.filter((t) => !t.passed).length;
   if (failed > 0) return `**no** (${failed})`;
-  return own.length > 0 ? String(own.length) : '**not tried**';
+  if (own.length > 0) return String(own.length);
+  return rule.shared === true && tests.some((t) => t.passed && !isWhole(t)) ? 'unit' : '**not tried**';
 }
 
 /** @param {Result[]} results */
@@ -72,7 +72,8 @@ export function page(results) {
 
 Made by \`table.mjs\` from the results of a test run; [\`rules.mjs\`](rules.mjs) has the rules, the tests that show each
 beside those that name it in their title, and the exceptions. A cell is the number of tests that passed, in configuration A,
-B, C, with every packet on the TUN or with decided flows in the kernel (pinned). IPv4; IPv6 is not carried yet.
+B, C, of the TUN's stages or with the hooks in front of them (pinned: what the hooks leave goes to the TUN there too). *unit*: only
+unit tests show it, of code that all cells share. Tests that name no configuration fill no cell. IPv4; IPv6 is not carried yet.
 
 | # | rule | RFC | A TUN | A pinned | B TUN | B pinned | C TUN | C pinned | shown by |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |

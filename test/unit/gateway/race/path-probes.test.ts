@@ -119,7 +119,7 @@ describe('path probes', () => {
     expect(bed.mtus).toEqual([1500, 1500]);
   });
 
-  it('refuse answers that were changed, that come again, and that nobody asked for', () => {
+  it('refuse an answer that was changed, and one of an earlier round', () => {
     const bed = new Bed({ out: 1500, back: 1500 });
     bed.gateway.tick();
     const [probe] = bed.gateway.advance(0).filter(isProbe);
