@@ -81,19 +81,21 @@ export function validate(
   return (check.errors ?? []).map((e) => problem(e, locate, named));
 }
 
+/** One for all schemas: each instance compiles the meta-schema again. */
+const ajv = new Ajv({
+  allErrors: true,
+  useDefaults: true,
+  verbose: true,
+  strict: true,
+  allowUnionTypes: true,
+});
+ajv.addFormat('ipv4-cidr', isIpv4Cidr);
+ajv.addFormat('ipv4', isIpv4);
+
 const compiled = new WeakMap<Schema, ReturnType<Ajv['compile']>>();
 function compile(schema: Schema): ReturnType<Ajv['compile']> {
   let check = compiled.get(schema);
   if (check === undefined) {
-    const ajv = new Ajv({
-      allErrors: true,
-      useDefaults: true,
-      verbose: true,
-      strict: true,
-      allowUnionTypes: true,
-    });
-    ajv.addFormat('ipv4-cidr', isIpv4Cidr);
-    ajv.addFormat('ipv4', isIpv4);
     check = ajv.compile(schema);
     compiled.set(schema, check);
   }

@@ -3,7 +3,8 @@
  * reads and actions. `listen` is HOST:PORT or unix:PATH.
  */
 import { rmSync } from 'node:fs';
-import { fastify } from 'fastify';
+import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
+import { type FastifyServerOptions, fastify } from 'fastify';
 import type { Schema } from '../config.js';
 import { FirstackError } from '../errors.js';
 import { exposition, type Metric } from './metrics.js';
@@ -59,8 +60,28 @@ function status(source: AdminSource): Record<string, unknown> {
   return { ...source.head(), ready: source.ready(), ...programs[FIRST_PROGRAM], programs };
 }
 
+/**
+ * Compiles a query's schema with its first request; fastify's own compiler would do so at the start of the role, which
+ * costs 50 ms of processor time.
+ */
+function compileLate({ schema }: { schema: unknown }): (query: unknown) => true | { error: ErrorObject[] } {
+  let check: ValidateFunction | undefined;
+  return (query) => {
+    check ??= new Ajv({ coerceTypes: 'array', useDefaults: true, removeAdditional: true }).compile(
+      schema as Schema,
+    );
+    return check(query) || { error: check.errors! };
+  };
+}
+
+/** In the place of fastify's own. Answers have no schemas. The types of fastify name the standalone compilers' forms. */
+const compilersFactory = {
+  buildValidator: () => compileLate,
+  buildSerializer: () => () => JSON.stringify,
+} as unknown as NonNullable<FastifyServerOptions['schemaController']>['compilersFactory'];
+
 export function createAdmin(source: AdminSource): Admin {
-  const app = fastify({ logger: false });
+  const app = fastify({ logger: false, schemaController: { compilersFactory } });
   app.get('/livez', async (_request, reply) => {
     const live = source.live();
     return reply.code(live ? 200 : 503).send({ live });

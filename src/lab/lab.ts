@@ -133,7 +133,7 @@ export class Lab {
     const used = [...new Set(own)].join(', ');
     this.#progress(`roles: configuration ${used}, race ${race}, release ${release}, registry ${registry}`);
     await this.redis.flush();
-    await this.roles.prepare(all);
+    this.roles.prepare(all);
     // In configuration A the web server sees its own address; in B and C it sees the service's, which the replica
     // must have.
     const addresses = this.topology.services.map(({ address }, n) => ({ address, have: own[n] !== 'A' }));

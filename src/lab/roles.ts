@@ -7,17 +7,17 @@ import { setPriority } from 'node:os';
 import { stringify } from 'yaml';
 import { FirstackError } from '../errors.js';
 import type { Fastpath } from '../fastpath/modes.js';
+import { deriveGateway, newMaster, writeKeyFile } from '../keys.js';
 import type { RaceRecord } from '../race/record.js';
 import type { Configuration } from '../race/records.js';
 import type { Race, Release } from '../race/release.js';
 import { ask, askJson, type RoleStatus } from './admin-client.js';
 import { CLIENT_PREFIX, namespaceOf, serverAddress, serverLan, wanAddress } from './network.js';
-import { cliScript } from './paths.js';
+import { cliScript, compileCache } from './paths.js';
 import {
   endAll,
   inNamespace,
   isAlive,
-  mustRun,
   type ProcessId,
   signal,
   spawnLogged,
@@ -82,12 +82,12 @@ export class Roles {
   }
 
   /** Writes keys, once, and the files of every role for these options. Does not affect running roles. */
-  async prepare(options: RoleOptions): Promise<void> {
+  prepare(options: RoleOptions): void {
     this.options = options;
     const { record } = this.state;
     record.instances = this.hosts.map((h) => this.instanceOf(h));
     this.state.save();
-    if (!this.#haveKeys) await this.#makeKeys();
+    if (!this.#haveKeys) this.#makeKeys();
     this.#haveKeys = true;
     for (const host of this.hosts) {
       const file = { ...(this.#configOf(host) as object), ...options.changes?.[host] };
@@ -148,6 +148,7 @@ export class Roles {
       `FIRSTACK_CLOCK_OFFSET_MS=${offset}`,
       `FIRSTACK_BPF_DIR=${this.state.bpfDirectory}`,
       `FIRSTACK_STATE_DIR=${this.#directory}/events`,
+      `NODE_COMPILE_CACHE=${compileCache}`,
       'nice',
       '-n',
       String(niceness),
@@ -287,11 +288,10 @@ export class Roles {
     return this.topology.replicas.filter((r) => this.#processes.has(r));
   }
 
-  async #makeKeys(): Promise<void> {
-    const key = (...args: string[]) => mustRun([process.execPath, cliScript, 'keygen', ...args]);
-    const [master, gateway] = [`${this.#directory}/master.key`, `${this.#directory}/gateway.key`];
-    await key('--out', master);
-    await key('--from', master, '--gateway', String(GATEWAY_ID), '--out', gateway);
+  #makeKeys(): void {
+    const master = newMaster();
+    writeKeyFile(`${this.#directory}/master.key`, master);
+    writeKeyFile(`${this.#directory}/gateway.key`, deriveGateway(master, GATEWAY_ID));
   }
 
   #configOf(host: string): unknown {

@@ -16,7 +16,7 @@ interface Outcome {
 let lab: Lab;
 beforeAll(async () => {
   lab = await Lab.create({ name: freshName(), seed: 1, roles: false });
-  await lab.roles.prepare({
+  lab.roles.prepare({
     configuration: 'A',
     race: 'origin',
     release: 'synchronized',

@@ -91,7 +91,7 @@ describe('masquerading', () => {
   it('is refused where replicas answer the client directly, but not for other prefixes', async () => {
     await withLab({ topology: 'replica-nearest', roles: false }, async (lab) => {
       const check = async (configuration: RoleOptions['configuration'], race: RoleOptions['race']) => {
-        await lab.roles.prepare({
+        lab.roles.prepare({
           configuration,
           race,
           release: 'synchronized',
