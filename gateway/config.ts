@@ -1,6 +1,7 @@
 /** The gateway's own part of its role file, whatever programs it runs. */
 import type { Locate, Schema } from '../src/config.js';
 import type { Problem } from '../src/errors.js';
+import { explained } from '../src/explained.js';
 import { noInterfaces, type RoleSchema, roleProperties } from '../src/role-config.js';
 import { formatPrefix, overlaps, type Prefix, parsePrefix } from '../src/wire/address.js';
 
@@ -15,9 +16,16 @@ export interface GatewaySite {
 
 const properties: Record<string, Schema> = {
   ...roleProperties(7411),
-  lan: noInterfaces,
-  prefixes: { type: 'array', minItems: 1, items: { type: 'string', format: 'ipv4-cidr' } },
-  local: { type: 'boolean', default: false },
+  lan: explained(noInterfaces, 'Interfaces towards the clients.', ['lan0']),
+  prefixes: explained(
+    { type: 'array', minItems: 1, items: { type: 'string', format: 'ipv4-cidr' } },
+    "The clients' prefixes; no other gateway has them.",
+    ['192.0.2.0/24'],
+  ),
+  local: explained(
+    { type: 'boolean', default: false },
+    "Whether this host's own connections are raced too: for a gateway on the client's host itself.",
+  ),
 };
 
 export const schema: RoleSchema = {

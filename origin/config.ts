@@ -1,6 +1,7 @@
 /** The origin's own part of its role file, whatever programs it runs. */
 import type { Locate, Schema } from '../src/config.js';
 import type { Problem } from '../src/errors.js';
+import { explained } from '../src/explained.js';
 import { ipv4Schema } from '../src/registry/kinds.js';
 import { noInterfaces, type RoleSchema, roleProperties } from '../src/role-config.js';
 
@@ -15,9 +16,13 @@ export interface OriginSite {
 
 const properties: Record<string, Schema> = {
   ...roleProperties(7412),
-  lan: noInterfaces,
-  address: ipv4Schema,
-  local: { type: 'boolean', default: false },
+  lan: explained(noInterfaces, 'Interfaces towards the web server.', ['lan0']),
+  address: explained(
+    ipv4Schema,
+    "O: this host's own address, the source of its packets to other roles.",
+    '198.51.100.2',
+  ),
+  local: explained({ type: 'boolean', default: false }, 'Whether the web server is this host itself.'),
 };
 
 export const schema: RoleSchema = {

@@ -1,5 +1,6 @@
 /** The replica's own part of its role file, whatever programs it runs. */
 import type { Schema } from '../src/config.js';
+import { explained } from '../src/explained.js';
 import { ipv4Schema, nameSchema } from '../src/registry/kinds.js';
 import { noInterfaces, type RoleSchema, roleProperties } from '../src/role-config.js';
 
@@ -13,9 +14,13 @@ export interface ReplicaSite {
 
 const properties: Record<string, Schema> = {
   ...roleProperties(7413),
-  lan: noInterfaces,
-  id: nameSchema,
-  address: ipv4Schema,
+  lan: explained(noInterfaces, 'Not used by the race.'),
+  id: explained(nameSchema, 'Its name in the registry; no other replica has it.', 'r1'),
+  address: explained(
+    ipv4Schema,
+    "R: this host's own address, at which other roles reach it.",
+    '198.51.100.7',
+  ),
 };
 
 export const schema: RoleSchema = { properties, required: ['instance', 'id', 'wan', 'registry', 'address'] };

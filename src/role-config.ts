@@ -2,6 +2,7 @@
 import type { Locate, Schema } from './config.js';
 import type { Faults } from './device/fault.js';
 import type { Problem } from './errors.js';
+import { explained } from './explained.js';
 import { FASTPATHS, type Fastpath } from './fastpath/modes.js';
 import type { TlsFiles } from './registry/connect.js';
 import type { Allocation } from './steer/marks.js';
@@ -52,29 +53,54 @@ const interfaceName: Schema = { type: 'string', pattern: '^[^\\s/]{1,15}$' };
 export const interfaceNames: Schema = { type: 'array', items: interfaceName, minItems: 1 };
 export const noInterfaces: Schema = { ...interfaceNames, minItems: 0, default: [] };
 
-const group = (properties: Record<string, Schema>, required: string[] = []): Schema => ({
+const group = (description: string, properties: Record<string, Schema>): Schema => ({
   type: 'object',
+  description,
   additionalProperties: false,
   default: {},
   properties,
-  required,
 });
 
 /** The keys of {@link RoleConfig}. @param adminPort the default of `admin.listen` on loopback */
 export function roleProperties(adminPort: number): Record<string, Schema> {
   return {
-    instance: { type: 'string', pattern: '^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$' },
-    lan: interfaceNames,
-    wan: interfaceNames,
-    registry: { type: 'string' },
+    instance: explained(
+      { type: 'string', pattern: '^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$' },
+      'Name of this role on its host: its tables, its files under /run/firstack, its lines in the journal.',
+      'one',
+    ),
+    lan: explained(interfaceNames, 'Interfaces towards the clients, or the servers.', ['lan0']),
+    wan: explained(interfaceNames, 'Interfaces towards the other roles.', ['wan0']),
+    registry: explained(
+      { type: 'string' },
+      'Where the roles find each other: redis://, rediss:// (TLS), redis+unix:///PATH, redis+sentinel://HOST:PORT,…/MASTER, or file:PATH.',
+      'redis://USER:PASSWORD@192.0.2.53:6379',
+    ),
     registryTls: {
       type: 'object',
+      description: 'Files for rediss://, in PEM.',
       additionalProperties: false,
-      properties: { caFile: { type: 'string' }, certFile: { type: 'string' }, keyFile: { type: 'string' } },
+      properties: {
+        caFile: explained(
+          { type: 'string' },
+          "The authority that signed the server's certificate.",
+          '/etc/firstack/ca.pem',
+        ),
+        certFile: explained({ type: 'string' }, "This role's own certificate.", '/etc/firstack/role.pem'),
+        keyFile: explained({ type: 'string' }, 'Its key.', '/etc/firstack/role-key.pem'),
+      },
       dependencies: { certFile: ['keyFile'], keyFile: ['certFile'] },
     },
-    admin: group({ listen: { type: 'string', default: `127.0.0.1:${adminPort}` } }),
-    log: { enum: ['trace', 'debug', 'info', 'warn', 'error', 'fatal'], default: 'info' },
+    admin: group('The admin API.', {
+      listen: explained(
+        { type: 'string', default: `127.0.0.1:${adminPort}` },
+        'HOST:PORT on loopback or a management network, or unix:PATH. It has actions: no client may reach it.',
+      ),
+    }),
+    log: explained(
+      { enum: ['trace', 'debug', 'info', 'warn', 'error', 'fatal'], default: 'info' },
+      'The least important lines that are logged.',
+    ),
   };
 }
 
@@ -83,43 +109,78 @@ export function programProperties(a: Allocation): Record<string, Schema> {
   const word: Schema = { type: 'integer', minimum: 1, maximum: 0xffffffff };
   const share: Schema = { type: 'number', minimum: 0, maximum: 1 };
   return {
-    tun: group({
-      name: { ...interfaceName, default: a.tun },
-      mtu: { type: 'integer', minimum: 576, maximum: 65535 },
-      queueLength: { type: 'integer', minimum: 64, maximum: 1_000_000, default: 4096 },
-      pcapFile: { type: 'string', minLength: 1 },
-      // For laboratories: damages packets that are read from the TUN, at random from a seed.
+    tun: group('The TUN interface through which packets reach this process.', {
+      name: explained({ ...interfaceName, default: a.tun }, 'Its name.'),
+      mtu: explained(
+        { type: 'integer', minimum: 576, maximum: 65535 },
+        "Its MTU; without this key, that of the host's interfaces.",
+        1500,
+      ),
+      queueLength: explained(
+        { type: 'integer', minimum: 64, maximum: 1_000_000, default: 4096 },
+        'Packets that may wait for this process.',
+      ),
+      pcapFile: explained(
+        { type: 'string', minLength: 1 },
+        'Captures what is read and written, for debugging: it grows without bound.',
+        '/var/tmp/role.pcap',
+      ),
       fault: {
         type: 'object',
+        description: 'For laboratories: damages packets that are read, at random from a seed.',
         additionalProperties: false,
         required: ['seed'],
         properties: {
-          seed: { type: 'integer' },
-          drop: share,
-          duplicate: share,
-          reorder: share,
-          corrupt: share,
+          seed: explained({ type: 'integer' }, 'The same seed damages the same packets.', 1),
+          drop: explained(share, 'The share of packets that are dropped,', 0.01),
+          duplicate: explained(share, 'that come twice,', 0.01),
+          reorder: explained(share, 'that come after their successor,', 0.01),
+          corrupt: explained(share, 'of which a byte is changed.', 0.01),
         },
       },
     }),
-    flows: group({
-      max: { type: 'integer', minimum: 16, maximum: 8_388_608, default: 262_144 },
-      openingTimeoutMs: timeout(seconds(240)),
-      establishedTimeoutMs: timeout(seconds(7440)),
-      closingTimeoutMs: timeout(seconds(240)),
+    flows: group('Flows that this process carries.', {
+      max: explained(
+        { type: 'integer', minimum: 16, maximum: 8_388_608, default: 262_144 },
+        'How many at once: memory for all of them is taken at the start.',
+      ),
+      openingTimeoutMs: explained(
+        timeout(seconds(240)),
+        'A flow without a packet is forgotten: while it opens,',
+      ),
+      establishedTimeoutMs: explained(
+        timeout(seconds(7440)),
+        'when it is open (RFC 5382 asks for two hours and four minutes),',
+      ),
+      closingTimeoutMs: explained(timeout(seconds(240)), 'and when it has ended.'),
     }),
-    fastpath: group({
-      mode: { enum: [...FASTPATHS], default: 'auto' },
-      pinAfterPackets: { type: 'integer', minimum: 0, maximum: 65535, default: 0 },
+    fastpath: group("Flows are left to the kernel's hooks where they can be.", {
+      mode: explained(
+        { enum: [...FASTPATHS], default: 'auto' },
+        "auto takes the fastest that the host's other rules allow: on (before the stack), stack (through it), off.",
+      ),
+      pinAfterPackets: explained(
+        { type: 'integer', minimum: 0, maximum: 65535, default: 0 },
+        'Packets of a flow that this process carries first.',
+      ),
     }),
-    steering: group({
-      mark: { ...word, default: a.mark },
-      tunnelMark: { ...word, default: a.tunnelMark },
-      pinnedMark: { ...word, default: a.pinnedMark },
-      mask: { ...word, default: a.mask },
-      table: { ...word, default: a.table },
-      tunnelTable: { ...word, default: a.tunnelTable },
-      priority: { type: 'integer', minimum: 1, maximum: 32765, default: a.priority },
+    steering: group('Numbers in which this program must not collide with others on the host.', {
+      mark: explained({ ...word, default: a.mark }, 'The firewall mark of packets for the TUN,'),
+      tunnelMark: explained({ ...word, default: a.tunnelMark }, 'of packets that come out of a tunnel,'),
+      pinnedMark: explained({ ...word, default: a.pinnedMark }, 'and of packets of flows in the kernel.'),
+      mask: explained(
+        { ...word, default: a.mask },
+        'The bits that these marks use; other bits stay as they are.',
+      ),
+      table: explained({ ...word, default: a.table }, 'The routing table that leads to the TUN,'),
+      tunnelTable: explained(
+        { ...word, default: a.tunnelTable },
+        'and the one for what comes out of a tunnel.',
+      ),
+      priority: explained(
+        { type: 'integer', minimum: 1, maximum: 32765, default: a.priority },
+        'The preference of the two rules that lead to them.',
+      ),
     }),
   };
 }

@@ -1,5 +1,6 @@
 /** The race's part of the gateway's role file. */
 import type { Schema } from '../../src/config.js';
+import { explained } from '../../src/explained.js';
 import { CONFIGURATIONS, type Configuration } from '../../src/race/records.js';
 import { RACES, type Race } from '../../src/race/release.js';
 import { type ProgramConfig, programProperties, type RoleFlags } from '../../src/role-config.js';
@@ -25,31 +26,64 @@ export function schema(allocation: Allocation): { properties: Record<string, Sch
   return {
     properties: {
       ...common,
-      configuration: { enum: [...CONFIGURATIONS] },
+      configuration: explained(
+        { enum: [...CONFIGURATIONS] },
+        'The configuration that services must have; without it, each has the one that its origin publishes.',
+        'A',
+      ),
       tag: {
         type: 'object',
+        description: 'With which key this gateway signs the tags of SYNs.',
         additionalProperties: false,
         required: ['gatewayId', 'keyFile'],
         properties: {
-          gatewayId: { type: 'integer', minimum: 0, maximum: 65535 },
-          keyFile: { type: 'string' },
+          gatewayId: explained(
+            { type: 'integer', minimum: 0, maximum: 65535 },
+            'The number for which the key was derived; no other gateway has it.',
+            1,
+          ),
+          keyFile: explained(
+            { type: 'string' },
+            'From `firstack keygen --from MASTER --gateway ID`.',
+            '/etc/firstack/gateway.key',
+          ),
         },
       },
       fastpath: {
         ...common.fastpath,
-        properties: { ...fastpath, openings: { type: 'boolean', default: true } },
+        properties: {
+          ...fastpath,
+          openings: explained(
+            { type: 'boolean', default: true },
+            'Whether the kernel opens connections to a learned winner by itself (race: learned).',
+          ),
+        },
       },
-      race: { enum: [...RACES], default: 'learned' },
+      race: explained(
+        { enum: [...RACES], default: 'learned' },
+        'Who starts a race: the origin (as published), this gateway, or this gateway with a learned winner first.',
+      ),
       judge: {
         type: 'object',
+        description: 'When a machine that failed, or was slow, is tried again with one connection.',
         additionalProperties: false,
         default: {},
         properties: {
-          trialMs: { type: 'integer', minimum: 1000, maximum: 3_600_000, default: 30_000 },
-          mostTrialMs: { type: 'integer', minimum: 1000, maximum: 86_400_000, default: 300_000 },
+          trialMs: explained(
+            { type: 'integer', minimum: 1000, maximum: 3_600_000, default: 30_000 },
+            'At first after this time,',
+          ),
+          mostTrialMs: explained(
+            { type: 'integer', minimum: 1000, maximum: 86_400_000, default: 300_000 },
+            'then after twice the time before, up to this one.',
+          ),
         },
       },
-      site: { type: 'string', pattern: '^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$' },
+      site: explained(
+        { type: 'string', pattern: '^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$' },
+        'Gateways of one site share what they learn.',
+        'north',
+      ),
     },
     required: ['tag'],
   };

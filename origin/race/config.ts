@@ -1,6 +1,7 @@
 /** The race's part of the origin's role file. */
 import type { Locate, Schema } from '../../src/config.js';
 import type { Problem } from '../../src/errors.js';
+import { explained } from '../../src/explained.js';
 import { type HealthConfig, healthProblem, healthSchema } from '../../src/health/health.js';
 import { type Configuration, type OriginServer, racePart } from '../../src/race/records.js';
 import { RACES, type Race, RELEASES, type Release } from '../../src/race/release.js';
@@ -44,13 +45,30 @@ export function schema(allocation: Allocation): { properties: Record<string, Sch
         ...common.steering,
         properties: {
           ...(common.steering.properties as Record<string, Schema>),
-          serverMask: { type: 'integer', minimum: 1, maximum: 0xffffffff, default: 0x000000ff },
-          serverTable: { type: 'integer', minimum: 256, maximum: 0x7fffff00, default: 17412 },
+          serverMask: explained(
+            { type: 'integer', minimum: 1, maximum: 0xffffffff, default: 0x000000ff },
+            'The bits of the mark that number adjacent servers,',
+          ),
+          serverTable: explained(
+            { type: 'integer', minimum: 256, maximum: 0x7fffff00, default: 17412 },
+            'and the first of their routing tables.',
+          ),
         },
       },
-      services: { type: 'array', minItems: 1, items: serviceSchema },
-      race: { enum: [...RACES], default: 'origin' },
-      release: { enum: [...RELEASES], default: 'synchronized' },
+      services: {
+        type: 'array',
+        description: 'The services for which this origin speaks.',
+        minItems: 1,
+        items: serviceSchema,
+      },
+      race: explained(
+        { enum: [...RACES], default: 'origin' },
+        'Only a gateway uses it; it is accepted here so that one set of flags fits every role.',
+      ),
+      release: explained(
+        { enum: [...RELEASES], default: 'synchronized' },
+        'When copies of a SYN leave: each so early that all arrive at once, or at once, as published.',
+      ),
     },
     required: ['tag', 'services'],
   };
@@ -61,11 +79,15 @@ const serviceSchema: Schema = {
   additionalProperties: false,
   required: ['name', 'address', 'ports'],
   properties: {
-    name: nameSchema,
-    address: ipv4Schema,
-    ports: { type: 'array', items: portSchema, minItems: 1, uniqueItems: true },
+    name: explained(nameSchema, 'Its name, which replicas refer to.', 'web'),
+    address: explained(ipv4Schema, 'The address that clients use.', '203.0.113.10'),
+    ports: explained(
+      { type: 'array', items: portSchema, minItems: 1, uniqueItems: true },
+      'The TCP ports that clients use.',
+      [80],
+    ),
     ...racePart.properties,
-    health: healthSchema,
+    health: explained(healthSchema, 'How adjacent servers are checked; {server} stands for the address.'),
   },
 };
 

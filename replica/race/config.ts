@@ -1,6 +1,7 @@
 /** The race's part of the replica's role file. */
 import type { Locate, Schema } from '../../src/config.js';
 import type { Problem } from '../../src/errors.js';
+import { explained } from '../../src/explained.js';
 import { type HealthConfig, healthProblem, healthSchema } from '../../src/health/health.js';
 import { type ReplicaService, replicaSchema } from '../../src/race/records.js';
 import { type CommonConfig, commonProperties } from '../../src/race/role-file.js';
@@ -28,21 +29,34 @@ export function schema(allocation: Allocation): { properties: Record<string, Sch
         properties: {
           ...(common.steering.properties as Record<string, Schema>),
           // The rule must stand before the local table's rule, which moves to preference 10.
-          priority: { type: 'integer', minimum: 1, maximum: 9, default: allocation.priority },
+          priority: explained(
+            { type: 'integer', minimum: 1, maximum: 9, default: allocation.priority },
+            'The preference of the two rules that lead to them, before the local table.',
+          ),
         },
       },
       services: (replicaSchema.properties as Record<string, Schema>).services,
       health: healthSchema,
-      loadPenaltyMs: { type: 'number', minimum: 0, maximum: 1000, default: 10 },
+      loadPenaltyMs: explained(
+        { type: 'number', minimum: 0, maximum: 1000, default: 10 },
+        "A replica under load delays its kernel's acknowledgement by this time × its load (0 … 1).",
+      ),
       limits: {
         type: 'object',
+        description: 'Beyond a limit the replica says that it is busy, and is not raced.',
         additionalProperties: false,
         default: {},
         properties: {
-          connections: { type: 'integer', minimum: 1, default: 100_000 },
-          /** 100 switches the limit off, because the use of a machine's processors is never above it. */
-          cpuPct: { type: 'number', minimum: 1, maximum: 100, default: 95 },
-          newPerSecond: { type: 'integer', minimum: 1, maximum: 10_000_000 },
+          connections: explained({ type: 'integer', minimum: 1, default: 100_000 }, 'Connections at once.'),
+          cpuPct: explained(
+            { type: 'number', minimum: 1, maximum: 100, default: 95 },
+            "Use of the host's processors; 100 switches this limit off.",
+          ),
+          newPerSecond: explained(
+            { type: 'integer', minimum: 1, maximum: 10_000_000 },
+            "New connections a second, evenly, with a burst of one second's worth; without this key, all.",
+            500,
+          ),
         },
       },
     },

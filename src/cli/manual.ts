@@ -4,6 +4,7 @@ import { FirstackError } from '../errors.js';
 import type { ProgramEntry } from '../program.js';
 import type { RoleSchema } from '../role-config.js';
 import { allocate, ROLES, type RoleName } from '../steer/marks.js';
+import { exampleOf } from './example.js';
 
 /** Every command below this one, with its path from the root: `lab run`. */
 export function commandsOf(
@@ -121,14 +122,20 @@ export function addManual(root: Command, exit: (code: number) => void, version: 
     .command('man')
     .description('print the manual page: firstack man | man -l -')
     .action(() => print(manual(root, version)));
-  root
-    .command('config')
-    .description('role files')
-    .command('schema')
-    .description("print the JSON schema of a role's file, with every key and its default")
-    .addArgument(new Argument('<role>').choices([...ROLES]))
-    .option('--program <name>', 'the program', 'race')
-    .action(async (role: string, { program }: { program: string }) => {
-      print(`${JSON.stringify(await schemaOf(role, program), null, 2)}\n`);
-    });
+  const config = root.command('config').description('role files');
+  const ofRole = (name: string, description: string, text: (schema: Record<string, unknown>) => string) =>
+    config
+      .command(name)
+      .description(description)
+      .addArgument(new Argument('<role>').choices([...ROLES]))
+      .option('--program <name>', 'the program', 'race')
+      .action(async (role: string, { program }: { program: string }) => {
+        print(text(await schemaOf(role, program)));
+      });
+  ofRole(
+    'schema',
+    "print the JSON schema of a role's file, with every key and its default",
+    (schema) => `${JSON.stringify(schema, null, 2)}\n`,
+  );
+  ofRole('example', "print a role's file with every key, what it means, and its default", exampleOf);
 }

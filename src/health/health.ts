@@ -7,6 +7,7 @@ import { get } from 'node:http';
 import { get as getTls } from 'node:https';
 import { connect } from 'node:net';
 import type { Schema } from '../config.js';
+import { explained } from '../explained.js';
 
 export interface HealthConfig {
   /** URL that must answer 2xx or 3xx. */
@@ -24,15 +25,32 @@ export interface HealthConfig {
 
 export const healthSchema: Schema = {
   type: 'object',
+  description:
+    'How the web server is checked: by one of http, tcp, command. Without it, it is taken to be well.',
   additionalProperties: false,
   properties: {
-    http: { type: 'string', pattern: '^https?://[^/]+' },
-    tcp: { type: 'string', pattern: '^.+:[0-9]{1,5}$' },
-    command: { type: 'array', minItems: 1, items: { type: 'string', minLength: 1 } },
-    intervalMs: { type: 'integer', minimum: 50, default: 1000 },
-    timeoutMs: { type: 'integer', minimum: 10, default: 900 },
-    rise: { type: 'integer', minimum: 1, default: 1 },
-    fall: { type: 'integer', minimum: 1, default: 2 },
+    http: explained(
+      { type: 'string', pattern: '^https?://[^/]+' },
+      'A URL that must answer with a status below 400,',
+      'http://198.51.100.7/',
+    ),
+    tcp: explained(
+      { type: 'string', pattern: '^.+:[0-9]{1,5}$' },
+      'or HOST:PORT that must accept a connection,',
+      '198.51.100.7:80',
+    ),
+    command: explained(
+      { type: 'array', minItems: 1, items: { type: 'string', minLength: 1 } },
+      'or a program that must exit with 0.',
+      ['/usr/local/bin/check-web'],
+    ),
+    intervalMs: explained({ type: 'integer', minimum: 50, default: 1000 }, 'Time between two checks.'),
+    timeoutMs: explained(
+      { type: 'integer', minimum: 10, default: 900 },
+      'A check that takes longer has failed.',
+    ),
+    rise: explained({ type: 'integer', minimum: 1, default: 1 }, 'Checks in a row that make it well,'),
+    fall: explained({ type: 'integer', minimum: 1, default: 2 }, 'and that make it ill.'),
   },
 };
 

@@ -5,6 +5,7 @@
  */
 import type { Schema } from '../config.js';
 import type { Problem } from '../errors.js';
+import { explained } from '../explained.js';
 import {
   ipv4Schema,
   nameSchema,
@@ -93,18 +94,30 @@ export interface OriginRecord {
 
 export const racePart: ServicePart = {
   properties: {
-    configuration: { enum: [...CONFIGURATIONS] },
-    replicable: { type: 'boolean', default: true },
-    raceWindowMs: { type: 'number', minimum: 0, maximum: 2000, default: 500 },
+    configuration: explained(
+      { enum: [...CONFIGURATIONS] },
+      'How its replicas are reached: A translates addresses, B spoofs the origin, C tunnels.',
+      'A',
+    ),
+    replicable: explained({ type: 'boolean', default: true }, 'Whether replicas may carry its connections.'),
+    raceWindowMs: explained(
+      { type: 'number', minimum: 0, maximum: 2000, default: 500 },
+      'Dmax: how long the origin waits for replicas to answer before it serves by itself.',
+    ),
     servers: {
       type: 'array',
+      description:
+        'Several servers; without them the network leads to the only one. Each is adjacent or a replica.',
       items: {
         type: 'object',
         additionalProperties: false,
         properties: {
-          address: ipv4Schema,
-          replica: nameSchema,
-          weight: { type: 'number', minimum: 0, maximum: 1000, default: 1 },
+          address: explained(ipv4Schema, 'Of an adjacent server,', '198.51.100.20'),
+          replica: explained(nameSchema, 'or the id of a replica.', 'r1'),
+          weight: explained(
+            { type: 'number', minimum: 0, maximum: 1000, default: 1 },
+            'Its share of new connections, against the others; 0: none.',
+          ),
         },
       },
     },
@@ -119,11 +132,19 @@ export const replicaSchema: Schema = recordSchema(
     address: ipv4Schema,
     services: {
       type: 'array',
+      description: 'The services of which this machine is a replica.',
       minItems: 1,
       items: {
         type: 'object',
         additionalProperties: false,
-        properties: { name: nameSchema, port: portSchema },
+        properties: {
+          name: explained(nameSchema, "The service's name in its origin's file.", 'web'),
+          port: explained(
+            portSchema,
+            "The web server's port on this host; by default the service's own.",
+            8080,
+          ),
+        },
         required: ['name'],
       },
     },
