@@ -54,6 +54,7 @@ import { Drain } from './drain.js';
 import { CpuMeter, countConnections } from './load.js';
 import type { ReplicaPipelineOptions, ReplicaSnapshot } from './state.js';
 import { type Carried, steering } from './steering.js';
+import { Translated } from './translated.js';
 
 const LOAD_MS = 1000;
 /** The most SYNs that are delayed by load at a time. */
@@ -105,6 +106,7 @@ class ReplicaRace implements Run {
   #state: ReplicaState = 'inactive';
   #reason = 'starting';
   #connections = 0;
+  readonly #translated = new Translated();
   #cpuPct = 0;
   #penaltyTold = 0;
   readonly #drain: Drain;
@@ -327,8 +329,11 @@ class ReplicaRace implements Run {
   }
 
   #measure(): void {
-    const ports = new Set(this.#carried(this.#context!.registry.view).map((s) => s.localPort));
-    this.#connections = countConnections(ports);
+    const carried = this.#carried(this.#context!.registry.view);
+    const ports = new Set(carried.map((s) => s.localPort));
+    const addresses = carried.flatMap((s) => [s.address, this.config.address]);
+    void this.#translated.look(new Set(addresses), ports, performance.now());
+    this.#connections = countConnections(ports) + this.#translated.count;
     this.#senders.look(this.#context!.registry.view);
     this.#drain.observe(this.#connections, this.#unacknowledged().length === 0);
     this.#cpuPct = this.#cpu.read();

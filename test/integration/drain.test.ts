@@ -7,7 +7,7 @@ import { cliScript } from '../../src/lab/paths.js';
 import { waitUntil } from '../../src/lab/process.js';
 import { request, requestMany } from '../../src/lab/requests.js';
 import { CONFIGURATIONS } from '../../src/race/records.js';
-import { withLab } from './lab-support.js';
+import { TWO_REPLICAS, withLab } from './lab-support.js';
 
 async function replicaCommand(lab: Lab, ...args: string[]) {
   const socket = `unix:${lab.roles.adminSocket('r2')}`;
@@ -38,7 +38,7 @@ const servedBy = async (lab: Lab, n: number): Promise<string[]> => {
 
 describe.each(CONFIGURATIONS)('configuration %s', (configuration) => {
   it('drain keeps existing connections, takes no new ones, ends with the last flow; resume', async () => {
-    await withLab({ topology: 'replica-nearest', configuration, race: 'learned' }, async (lab) => {
+    await withLab({ ...TWO_REPLICAS, configuration, race: 'learned' }, async (lab) => {
       expect((await request(lab)).servedBy).toBe('r2');
       writeFileSync(`${lab.webServer('r2').blobDirectory}/slow`, Buffer.alloc(400_000, 'x'));
       const download = slowDownload(lab);
@@ -72,25 +72,75 @@ describe.each(CONFIGURATIONS)('configuration %s', (configuration) => {
   });
 });
 
+/** Moves the web server of r2 into a namespace of its own, behind rules that translate R:80 to it, as containers have. */
+async function intoContainer(lab: Lab): Promise<void> {
+  await lab.webServer('r2').stop();
+  const { directory } = lab.webServer('r2');
+  const nginx = ['nginx', '-p', directory, '-e', 'error.log', '-c', `${directory}/nginx.conf`];
+  const box = lab.spawnIn('r2', ['unshare', '--net', ...nginx], { stdio: 'ignore' });
+  const inside = ['nsenter', '-t', String(box.pid), '--net', 'ip', '-batch', '-'];
+  const isApart = async () => (await lab.exec('r2', inside, { input: 'link set lo up' })).status === 0;
+  expect(await waitUntil(isApart, 5000)).toBe(true);
+  const [address, bridge] = ['172.31.0.2', '172.31.0.1'];
+  const outside = `link add box0 type veth peer name eth0 netns ${box.pid}
+address add ${bridge}/24 dev box0
+link set box0 up`;
+  const must = async (argv: string[], input: string) =>
+    expect((await lab.exec('r2', argv, { input })).stderr).toBe('');
+  await must(['ip', '-batch', '-'], outside);
+  await must(inside, `address add ${address}/24 dev eth0\nlink set eth0 up\nroute add default via ${bridge}`);
+  await must(
+    ['nft', '-f', '-'],
+    `table ip box {
+      chain prerouting {
+        type nat hook prerouting priority dstnat
+        fib daddr type local tcp dport 80 dnat to ${address}:80
+      }
+      chain output {
+        type nat hook output priority -100
+        fib daddr type local tcp dport 80 dnat to ${address}:80
+      }
+    }`,
+  );
+  await must(['sysctl', '-qw', 'net.ipv4.ip_forward=1'], '');
+}
+
+describe('a replica whose web server is in a container', () => {
+  it('is drained when the last connection into the container has ended, not before', async () => {
+    await withLab({ ...TWO_REPLICAS, configuration: 'A', race: 'learned', roles: false }, async (lab) => {
+      await intoContainer(lab);
+      await lab.startRoles({ configuration: 'A', race: 'learned' });
+      expect((await request(lab)).servedBy).toBe('r2');
+      writeFileSync(`${lab.webServer('r2').blobDirectory}/slow`, Buffer.alloc(400_000, 'x'));
+      const download = slowDownload(lab);
+      const open = async () => Number((await lab.roles.status('r2'))?.connections ?? 0) === 1;
+      expect(await waitUntil(open, 5000)).toBe(true);
+
+      const early = await replicaCommand(lab, 'drain', '--wait', '--timeout', '3');
+      expect([early.status, early.stdout]).toEqual([1, expect.stringContaining('1 connections left')]);
+      const waited = await replicaCommand(lab, 'drain', '--wait', '--timeout', '25');
+      expect(waited.stdout).toMatch(/r2: inactive \(drained/);
+      expect(await download).toBe(0);
+    });
+  });
+});
+
 describe('admission', () => {
   it('accepts a number of new connections per second; other machines serve the rest', async () => {
     const changes = { r2: { limits: { connections: 10_000, cpuPct: 100, newPerSecond: 5 } } };
-    await withLab(
-      { topology: 'replica-nearest', configuration: 'C', race: 'origin', changes },
-      async (lab) => {
-        const all = await requestMany(lab, 60, 30);
-        expect(all.filter((r) => !r.ok).map((r) => r.error)).toEqual([]);
-        const limited = all.filter((r) => r.servedBy === 'r2').length;
-        expect(limited).toBeGreaterThanOrEqual(5);
-        expect(limited).toBeLessThan(40);
-        expect(await lab.roles.counter('r2', 'drop.over-rate')).toBeGreaterThan(0);
-      },
-    );
+    await withLab({ ...TWO_REPLICAS, configuration: 'C', race: 'origin', changes }, async (lab) => {
+      const all = await requestMany(lab, 60, 30);
+      expect(all.filter((r) => !r.ok).map((r) => r.error)).toEqual([]);
+      const limited = all.filter((r) => r.servedBy === 'r2').length;
+      expect(limited).toBeGreaterThanOrEqual(5);
+      expect(limited).toBeLessThan(40);
+      expect(await lab.roles.counter('r2', 'drop.over-rate')).toBeGreaterThan(0);
+    });
   });
 
   it('checks health by a command', async () => {
     const health = { command: ['test', '-e', ''], intervalMs: 200, timeoutMs: 1000, rise: 2, fall: 2 };
-    await withLab({ topology: 'replica-nearest', race: 'learned', roles: false }, async (lab) => {
+    await withLab({ ...TWO_REPLICAS, race: 'learned', roles: false }, async (lab) => {
       const here = `${lab.directory}/healthy`;
       health.command[2] = here;
       writeFileSync(here, '');
