@@ -128,6 +128,8 @@ interface Flow {
   machine: string | null;
   state: string;
   idleMs: number;
+  /** Absent in an older version. */
+  ageMs?: number | null;
   pinned: boolean;
 }
 
@@ -143,15 +145,17 @@ export async function flows(
   else
     print(
       columns(
-        ['client', 'service', 'machine', 'state', 'idle s', 'carried by'],
+        ['client', 'service', 'machine', 'state', 'age s', 'idle s', 'carried by'],
         answer.flows.map((f) => [
-          ...[f.client, f.service ?? '?', f.machine ?? '-', f.state, (f.idleMs / 1000).toFixed(1)],
-          f.pinned ? 'kernel' : 'process',
+          ...[f.client, f.service ?? '?', f.machine ?? '-', f.state],
+          ...[seconds(f.ageMs ?? null), seconds(f.idleMs), f.pinned ? 'kernel' : 'process'],
         ]),
       ),
     );
   return EXIT.ok;
 }
+
+const seconds = (ms: number | null): string => (ms === null ? '-' : (ms / 1000).toFixed(1));
 
 function print(line: string): void {
   process.stdout.write(`${line}\n`);

@@ -1,6 +1,6 @@
 /** The race's commands that query a gateway: `firstack explain`, `races`, `proximity`; and the gateway's own flags. */
 import { Option } from 'commander';
-import { integer } from '../../src/cli/options.js';
+import { integer, positive } from '../../src/cli/options.js';
 import type { CommandLine } from '../../src/program.js';
 import { configurationOption, raceOption, releaseOption } from '../../src/race/flags.js';
 
@@ -47,6 +47,17 @@ export function addCommands({ root, role, exit }: CommandLine): void {
     .option('--json', 'print JSON', false)
     .action(async (options) => {
       exit(await (await ask()).flows(options));
+    });
+  root
+    .command('top')
+    .description('what each machine does now: connections, requests, times and failures of the last interval')
+    .addOption(adminOption())
+    .addOption(labOption())
+    .option('--interval <seconds>', 'time between two looks', positive, 2)
+    .option('--rounds <n>', 'end after so many looks', integer(1, 1_000_000))
+    .option('--json', 'print one JSON object per look', false)
+    .action(async (options) => {
+      exit(await (await import('./top.js')).top(options));
     });
   root
     .command('paths')

@@ -17,6 +17,15 @@ export const GROUPS = 8;
 /** The counters of one group of clients, in doubles. */
 export const groupOf = layoutOf({ firstBytes: 1, sumUs: 1, failed: 1 });
 
+/**
+ * The upper bounds of the buckets in which times are counted, µs: of a reply (from a SYN to its acknowledgement), and of
+ * a first byte (from a request to the first data).
+ */
+export const BOUNDS_US = [
+  1000, 2500, 5000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
+] as const;
+const BUCKETS = BOUNDS_US.length + 1;
+
 /** The counters of one machine for one service, in doubles. */
 export const evidence = layoutOf({
   /** Connections whose SYN was sent to it. */
@@ -40,6 +49,10 @@ export const evidence = layoutOf({
   trialsGood: 1,
   trialsBad: 1,
   trialUs: 1,
+  /** The sum of the measured times from a SYN to its acknowledgement (µs); and the buckets of both times. */
+  replySumUs: 1,
+  replies: BUCKETS,
+  firstByteTimes: BUCKETS,
   groups: GROUPS * groupOf.stride,
 });
 
@@ -68,6 +81,12 @@ export function groupOfClient(client: number): number {
   return (h >>> 24) % GROUPS;
 }
 
+function bucketOf(us: number): number {
+  let b = 0;
+  while (b < BOUNDS_US.length && us > BOUNDS_US[b]) b++;
+  return b;
+}
+
 /** The data plane's side. One writer; never allocates. Numbers beyond the table are not counted. */
 export class EvidenceWriter {
   constructor(readonly table: Float64Array) {}
@@ -84,6 +103,14 @@ export class EvidenceWriter {
     if (at >= 0) this.table[at + counter]++;
   }
 
+  /** @param us whole µs from the SYN to its acknowledgement */
+  replied(service: ServiceNumber, candidate: CandidateNumber, us: number): void {
+    const at = this.#row(service, candidate);
+    if (at < 0) return;
+    this.table[at + evidence.replySumUs] += us;
+    this.table[at + evidence.replies + bucketOf(us)]++;
+  }
+
   /** @param us whole µs from the client's first data to the machine's */
   firstByte(service: ServiceNumber, candidate: CandidateNumber, client: number, us: number): void {
     const at = this.#row(service, candidate);
@@ -91,6 +118,7 @@ export class EvidenceWriter {
     const { table } = this;
     const group = at + evidence.groups + groupOfClient(client) * groupOf.stride;
     table[at + evidence.firstBytes]++;
+    table[at + evidence.firstByteTimes + bucketOf(us)]++;
     table[at + evidence.sumUs] += us;
     table[group + groupOf.firstBytes]++;
     table[group + groupOf.sumUs] += us;

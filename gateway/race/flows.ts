@@ -11,6 +11,8 @@ export class RaceFlows extends SynFlows {
   readonly record = this.column<number>(Int32Array, -1);
   /** The sequence number of the winner's SYN-ACK; 0 where it is not known. */
   readonly irs = this.column<number>(Int32Array, 0);
+  /** The tick at which the SYN came; 0 for a flow that this process took over from a former one. */
+  readonly born = this.column<number>(Int32Array, 0);
   /** The ejected candidate that is tried with this connection; 0 for none. */
   readonly trial = this.column<number>(Uint8Array, 0);
 }

@@ -109,6 +109,7 @@ export class Following {
     const answeredUs = this.openings.answeredUs(slot);
     const service = machines.services.getV4(flows.keyWord(e, 7), flows.keyWord(e, 8) & 0xffff);
     races.wonAt(flows.record[e], candidate, answeredUs);
+    state.evidence.replied(service, candidate, (answeredUs - this.openings.sentUs(slot)) | 0);
     // No round trip is learned from this answer, because the kernel's times do not include the TUN, as all others do.
     // A candidate that is asked alone would look nearer than others at the same distance.
     learned.won(learned.entry(service, flows.keyWord(e, 3)), candidate);

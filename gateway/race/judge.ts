@@ -5,12 +5,13 @@
 import type { Metric } from '../../src/admin/metrics.js';
 import type { Events, Level } from '../../src/events/events.js';
 import type { CandidateNumber, ServiceNumber } from '../../src/flow/numbers.js';
-import { MOST_RACED, ORIGIN } from '../../src/proximity/candidates.js';
+import { MOST_RACED } from '../../src/proximity/candidates.js';
 import { readLearned } from '../../src/proximity/learned.js';
 import type { Pace } from './ejections.js';
 import { evidence, rowOf, SHOWN } from './evidence.js';
 import type { Failing } from './failures.js';
 import type { Fleet } from './fleet.js';
+import { machineMetrics } from './machine-metrics.js';
 import { rate, total } from './outcomes.js';
 import type { Slow } from './outliers.js';
 import { ServiceJudge, type Verdict } from './service-judge.js';
@@ -200,39 +201,18 @@ export class Judge {
             }),
         ...counters,
         silent: Math.max(0, counters.asked - counters.answered - counters.refused),
+        firstByteSumMs: sumUs / 1000,
         firstByteMs: counters.firstBytes === 0 ? null : Math.round(sumUs / counters.firstBytes / 100) / 10,
       };
     });
   }
 
-  /** Summed over the ports of a service. */
   metrics(table: Float64Array): Metric[] {
-    const sums = new Map<string, Metric['samples'][number]>();
-    const add = (to: typeof sums, labels: Record<string, string>, value: number): void => {
-      const key = JSON.stringify(labels);
-      to.set(key, { labels, value: (to.get(key)?.value ?? 0) + value });
-    };
-    const ejected: typeof sums = new Map();
-    for (const { service, id: machine, n, c, judge } of this.#machines()) {
-      // A gateway may know very many machines that no client of its own has used.
-      if (SHOWN.every((what) => table[rowOf(n, c) + evidence[what]] === 0)) continue;
-      for (const what of SHOWN) add(sums, { service, machine, what }, table[rowOf(n, c) + evidence[what]]);
-      if (c !== ORIGIN) add(ejected, { service, machine }, judge?.ejections.get(c) === undefined ? 0 : 1);
-    }
-    return [
-      {
-        name: 'firstack_machine_total',
-        help: 'Connections by machine and by what happened: asked, answered, refused, won, requested, firstBytes, noFirstByte, reset, trials.',
-        type: 'counter',
-        samples: [...sums.values()],
-      },
-      {
-        name: 'firstack_machine_ejected',
-        help: 'On how many ports of the service the machine is not raced, because it fails or serves slowly.',
-        type: 'gauge',
-        samples: [...ejected.values()],
-      },
-    ];
+    const machines = this.#machines().map(({ judge, ...m }) => ({
+      ...m,
+      isEjected: judge?.ejections.get(m.c) !== undefined,
+    }));
+    return machineMetrics(machines, table);
   }
 
   #machines(): {

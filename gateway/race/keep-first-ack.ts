@@ -63,7 +63,7 @@ function onSynAck(state: GatewayState, batch: Batch, i: number): void {
   batch.drop(i, reasons.dropLoser);
 }
 
-/** In a gateway's own race every acknowledgement measures a round trip, including a loser's. */
+/** Every acknowledgement measures a time; in a gateway's own race a round trip, including a loser's. */
 function measure(
   state: GatewayState,
   batch: Batch,
@@ -71,8 +71,10 @@ function measure(
   e: FlowEntry,
   candidate: CandidateNumber,
 ): void {
-  if (state.race === RACE_ORIGIN || state.isCatchingUp()) return;
+  if (state.isCatchingUp()) return;
   const took = state.races.roundTripUs(state.flows.record[e], candidate);
+  if (took >= 0) state.evidence.replied(batch.service[i], candidate, took);
+  if (state.race === RACE_ORIGIN) return;
   const entry = state.learned.entry(batch.service[i], batch.daddrV4(i));
   if (took >= 0) state.learned.note(entry, candidate, took);
   if (state.flows.state[e] === UNDECIDED) state.learned.won(entry, candidate);

@@ -37,6 +37,8 @@ export interface FlowRow {
   state: 'undecided' | 'opening' | 'established' | 'closing' | 'reset';
   /** Time without a packet, ms, as far as it is known here: the kernel's flows are read every few seconds. */
   idleMs: number;
+  /** Time since its SYN, ms; null for a flow that was there before the gateway was started again. */
+  ageMs: number | null;
   pinned: boolean;
 }
 
@@ -83,6 +85,7 @@ function rowOf(state: GatewayState, e: FlowEntry): FlowRow {
     machine: flows.winner[e],
     state: STATES[flows.state[e]],
     idleMs: Math.max(0, state.idle[flows.state[e]] - left) * TICK_MS,
+    ageMs: flows.born[e] === 0 ? null : ((state.nowTick - flows.born[e]) | 0) * TICK_MS,
     pinned: (flows.marks[e] & PINNED) !== 0,
   };
 }

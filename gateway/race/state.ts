@@ -12,7 +12,7 @@ import {
   NO_SERVICE,
   type ServiceNumber,
 } from '../../src/flow/numbers.js';
-import { idleTicks, OPENING } from '../../src/flow/states.js';
+import { idleTicks, OPENING, UNDECIDED } from '../../src/flow/states.js';
 import { FlowTable, TICK_US, tickOf } from '../../src/flow/table.js';
 import { PathMtus } from '../../src/pipeline/path-mtus.js';
 import type { PipelineContext } from '../../src/pipeline/pipeline.js';
@@ -291,6 +291,7 @@ export class GatewayState {
   /** Sets the state of a flow and renews its expiry time. */
   enter(e: FlowEntry, state: number): void {
     this.flows.state[e] = state;
+    if (state === UNDECIDED) this.flows.born[e] = this.nowTick || 1;
     this.flows.expiresAt[e] = this.nowTick + this.idle[state];
   }
 }

@@ -91,7 +91,7 @@ export function createAdmin(source: AdminSource): Admin {
     return reply.code(state.ready ? 200 : 503).send(state);
   });
   app.get('/metrics', async (_request, reply) =>
-    reply.type('text/plain; version=0.0.4').send(metrics(source)),
+    reply.type('text/plain; version=0.0.4').send(await metrics(source)),
   );
   app.get('/v1/status', async () => status(source));
   const since = { since: { type: 'integer', minimum: 0, default: 0 } };
@@ -142,8 +142,13 @@ export function parseListen(address: string): { path: string } | { host: string;
   return { host: match[1].replace(/^\[(.*)\]$/, '$1'), port: Number(match[2]) };
 }
 
+/** Adds the program's name to each sample's labels. */
+function labelled<M extends Metric>(m: M, program: string): M {
+  return { ...m, samples: m.samples.map((s) => ({ ...s, labels: { program, ...s.labels } })) };
+}
+
 /** A counter's name has two parts: verdict and reason. */
-function metrics(source: AdminSource): string {
+function metrics(source: AdminSource): Promise<string> {
   const { programs } = source;
   const packets = programs.flatMap((p) =>
     Object.entries(p.counters()).map(([name, value]) => {
@@ -179,12 +184,7 @@ function metrics(source: AdminSource): string {
         .filter((c) => c.what !== 'flows')
         .map(({ program, what, value }) => ({ labels: { program, what }, value })),
     },
-    ...programs.flatMap((p) =>
-      p.metrics().map((m) => ({
-        ...m,
-        samples: m.samples.map((s) => ({ ...s, labels: { program: p.name, ...s.labels } })),
-      })),
-    ),
+    ...programs.flatMap((p) => p.metrics().map((m) => labelled(m, p.name))),
     {
       name: 'firstack_clock_offset_seconds',
       help: "This host's wall clock less the registry's.",
