@@ -233,8 +233,8 @@ function hedge(state: GatewayState, batch: Batch, meta: number): void {
 }
 
 /**
- * Notes that the candidates that were not asked yet are asked now. A candidate that was asked and has not answered
- * must be measured in a race again.
+ * Notes that the candidates that were not asked yet are asked now. A candidate that was asked and has not answered is
+ * late.
  * @returns one bit for each candidate that is asked now
  */
 export function askOthers(state: GatewayState, batch: Batch, i: number, e: FlowEntry): number {
@@ -247,9 +247,9 @@ export function askOthers(state: GatewayState, batch: Batch, i: number, e: FlowE
   const client = batch.saddrV4(i);
   const entry = learned.entry(service, client);
   const isKnownLate = !state.isCatchingUp();
-  for (let c = 0; isKnownLate && c < MOST_RACED; c++)
-    if (((asked >>> c) & 1) !== 0) state.forget(service, client, c as CandidateNumber);
   learned.raced(entry, live);
+  for (let c = 0; isKnownLate && c < MOST_RACED; c++)
+    if (((asked >>> c) & 1) !== 0) state.late(service, client, c as CandidateNumber);
   races.asked(record, live, HEDGED);
   state.evidence.asked(service, live & ~asked);
   return live & ~asked;

@@ -247,6 +247,12 @@ export class GatewayState {
     this.enter(e, OPENING);
   }
 
+  /** Notes that a candidate that was asked alone has not answered in time. */
+  late(service: ServiceNumber, client: number, candidate: CandidateNumber): void {
+    this.learned.late(this.learned.entry(service, client), candidate);
+    this.pinning?.endLease(service, client);
+  }
+
   /** Notes that a candidate failed: it must be measured in a race again. */
   forget(service: ServiceNumber, client: number, candidate: CandidateNumber): void {
     this.learned.forget(this.learned.entry(service, client), candidate);

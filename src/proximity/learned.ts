@@ -10,7 +10,14 @@ import { layoutOf } from '../layout.js';
 import { MOST_RACED } from './candidates.js';
 
 /** The values of one candidate, in doubles. */
-const candidate = layoutOf({ rtt: 1, variation: 1, samples: 1, wins: 1 });
+const candidate = layoutOf({
+  rtt: 1,
+  variation: 1,
+  samples: 1,
+  wins: 1,
+  /** How often in a row it was late: as the only one asked, or asked in a race since. */
+  late: 1,
+});
 
 /** One entry, in doubles. */
 const entryOf = layoutOf({
@@ -26,7 +33,8 @@ const entryOf = layoutOf({
   retries: 1,
   /** Races and comparisons since a candidate was last measured as a new one. */
   races: 1,
-  reserved: 1,
+  /** One bit for each candidate whose time was forgotten because it was late, and that is not proven yet. */
+  doubted: 1,
   candidates: MOST_RACED * candidate.stride,
 });
 const SERVICE = entryOf.service;
@@ -36,24 +44,38 @@ const RACED = entryOf.raced;
 const ATTEMPTED = entryOf.attempted;
 const RETRIES = entryOf.retries;
 const RACES = entryOf.races;
+const DOUBTED = entryOf.doubted;
 const CANDIDATES = entryOf.candidates;
 const RTT = candidate.rtt;
 const VARIATION = candidate.variation;
 const SAMPLES = candidate.samples;
 const WINS = candidate.wins;
+const LATE = candidate.late;
 const PER_CANDIDATE = candidate.stride;
 const STRIDE = entryOf.stride;
 /** Entries per bucket; the entry that was unused for longest is replaced. */
 const WAYS = 4;
 
 /**
- * Gains for round trip and variation as in RFC 6298, but slower for the variation, and with errors clipped: one late
- * wake-up of a busy machine must not make two machines at different distances look equally near. A path that really
- * changed is still followed, because the variation, which sets the clip, grows with each such error.
+ * Gains for round trip and variation as in RFC 6298, but slower for the variation, and with late answers clipped: one
+ * late wake-up of a busy machine must not make two machines at different distances look equally near. A path that
+ * really changed is still followed, because the variation, which sets the clip, grows with each such error. An answer
+ * that is early by more than the clip is not clipped, and weighs a half, or wholly among the first few: nothing makes
+ * an answer come too early.
  */
 const ALPHA = 1 / 8;
 const BETA = 1 / 16;
 const CLIP = 3;
+const EARLY = 1 / 2;
+
+/** The first answer of a machine may be late for reasons of the moment: a race soon after tells. */
+const PROVEN = 2;
+
+/**
+ * A candidate that was late is raced with the others until it answers in time again. When it was late so often, its
+ * time is forgotten: its path has changed, or it is gone.
+ */
+const LATE_MOST = 3;
 
 /** From this number of samples on, a candidate's own variation is meaningful. */
 const ENOUGH_SAMPLES = 4;
@@ -77,8 +99,8 @@ const HEDGE_MOST_US = 2_000_000;
 /** One connection in this many is raced again, so that learned times do not become stale. */
 export const RACE_AGAIN = 50;
 /**
- * A candidate that did not answer a race may have lost its SYN: the race is repeated soon, and then at doubling
- * intervals.
+ * A candidate that did not answer a race may have lost its SYN, and the first answer of a candidate may have been late:
+ * the race is repeated soon, and then at doubling intervals.
  */
 const RETRY_US = 1e6;
 const MOST_DOUBLINGS = 6;
@@ -157,7 +179,7 @@ export class Learned {
       const c = entry + CANDIDATES + s.candidate * PER_CANDIDATE;
       this.table[c + RTT] = s.rttUs;
       this.table[c + VARIATION] = s.variationUs;
-      this.table[c + SAMPLES] = 1;
+      this.table[c + SAMPLES] = PROVEN;
       this.table[entry + ATTEMPTED] |= 1 << s.candidate;
       this.table[entry + RACED] = this.clock.nowUs;
     }
@@ -173,12 +195,42 @@ export class Learned {
       table[c + VARIATION] = LEAST_JITTER_US;
     } else {
       const most = CLIP * table[c + VARIATION] + LEAST_JITTER_US;
-      const error = Math.max(-most, Math.min(most, rttUs - table[c + RTT]));
-      table[c + VARIATION] += BETA * (Math.abs(error) - table[c + VARIATION]);
-      // The first few samples have equal weight.
-      table[c + RTT] += Math.max(ALPHA, 1 / (table[c + SAMPLES] + 1)) * error;
+      const error = rttUs - table[c + RTT];
+      const isInTime = rttUs <= this.hedgeUs(entry, candidate);
+      this.#smooth(c, error, most);
+      if (isInTime) this.#inTime(entry, candidate);
     }
     table[c + SAMPLES]++;
+  }
+
+  #smooth(c: number, error: number, most: number): void {
+    const { table } = this;
+    table[c + VARIATION] += BETA * (Math.min(most, Math.abs(error)) - table[c + VARIATION]);
+    // The first few samples have equal weight.
+    const early = table[c + SAMPLES] < ENOUGH_SAMPLES ? 1 : EARLY;
+    const gain = error < -most ? early : Math.max(ALPHA, 1 / (table[c + SAMPLES] + 1));
+    table[c + RTT] += gain * Math.min(most, error);
+  }
+
+  #inTime(entry: number, candidate: number): void {
+    this.table[entry + CANDIDATES + candidate * PER_CANDIDATE + LATE] = 0;
+    if (this.best(entry, (1 << candidate) | this.table[entry + ATTEMPTED]) === candidate)
+      this.table[entry + DOUBTED] &= ~(1 << candidate);
+  }
+
+  /**
+   * Notes that a candidate that was asked alone has not answered in time. One late answer moves no later connection:
+   * the next ones are raced until it answers in time again.
+   */
+  late(entry: number, candidate: number): void {
+    if (entry < 0 || candidate >= MOST_RACED) return;
+    const { table } = this;
+    const c = entry + CANDIDATES + candidate * PER_CANDIDATE;
+    table[entry + RACES] = 0;
+    if (++table[c + LATE] < LATE_MOST) return;
+    this.forget(entry, candidate);
+    table[entry + DOUBTED] |= 1 << candidate;
+    table[entry + RETRIES] = 0;
   }
 
   won(entry: number, candidate: number): void {
@@ -189,7 +241,9 @@ export class Learned {
   /** Forgets the times of a candidate that failed: it must be measured in a race again. */
   forget(entry: number, candidate: number): void {
     if (entry < 0 || candidate >= MOST_RACED) return;
-    this.table[entry + CANDIDATES + candidate * PER_CANDIDATE + SAMPLES] = 0;
+    const c = entry + CANDIDATES + candidate * PER_CANDIDATE;
+    this.table[c + SAMPLES] = 0;
+    this.table[c + LATE] = 0;
     this.table[entry + RACES] = 0;
   }
 
@@ -202,6 +256,7 @@ export class Learned {
       if (table[c + SAMPLES] > 0) table[base + RACES] = 0;
       table.fill(0, c, c + PER_CANDIDATE);
       table[base + ATTEMPTED] &= ~(1 << candidateNumber);
+      table[base + DOUBTED] &= ~(1 << candidateNumber);
     }
   }
 
@@ -219,11 +274,17 @@ export class Learned {
   raced(entry: number, live: number): void {
     if (entry < 0) return;
     // A new candidate resets the retry back-off.
-    const unanswered = (live & ~this.table[entry + ATTEMPTED]) === 0 && this.#unheard(entry, live);
+    const unanswered = (live & ~this.table[entry + ATTEMPTED]) === 0 && this.#unproven(entry, live);
     this.table[entry + RETRIES] = unanswered ? this.table[entry + RETRIES] + 1 : 0;
     this.table[entry + RACED] = this.clock.nowUs;
     this.table[entry + ATTEMPTED] = live;
     this.table[entry + RACES]++;
+    for (let left = live; left !== 0; left &= left - 1)
+      if (this.#isLate(entry, lowest(left))) this.late(entry, lowest(left));
+  }
+
+  #isLate(entry: number, candidate: number): boolean {
+    return this.table[entry + CANDIDATES + candidate * PER_CANDIDATE + LATE] > 0;
   }
 
   /**
@@ -240,12 +301,12 @@ export class Learned {
     if ((live & ~table[entry + ATTEMPTED]) !== 0) return RACE;
     const waited = this.clock.nowUs - table[entry + RACED];
     if (
-      this.#unheard(entry, live) &&
+      this.#unproven(entry, live) &&
       waited > RETRY_US * (1 << Math.min(table[entry + RETRIES], MOST_DOUBLINGS))
     )
       return RACE;
     const best = this.best(entry, live);
-    if (best < 0) return RACE;
+    if (best < 0 || this.#isLate(entry, best)) return RACE;
     if (this.#unsure(entry, live, best)) return COMPARE;
     let total = 0;
     for (let left = live; left !== 0; left &= left - 1) {
@@ -265,7 +326,8 @@ export class Learned {
   /** Whether every candidate that answers at all has been measured, and none comes near this one. */
   isClear(entry: number, live: number, candidate: number): boolean {
     if (entry < 0 || this.best(entry, live) !== candidate) return false;
-    if (this.#unheard(entry, live) && this.table[entry + RETRIES] < SILENT_RACES) return false;
+    const isOpen = (this.table[entry + DOUBTED] & live) !== 0 || this.#unheard(entry, live);
+    if (isOpen && this.table[entry + RETRIES] < SILENT_RACES) return false;
     for (let left = live & ~(1 << candidate); left !== 0; left &= left - 1)
       if (this.#isNear(entry, candidate, lowest(left), CLEAR)) return false;
     return true;
@@ -286,6 +348,14 @@ export class Learned {
   #unheard(entry: number, candidates: number): boolean {
     for (let left = candidates; left !== 0; left &= left - 1)
       if (this.samples(entry, lowest(left)) === 0) return true;
+    return false;
+  }
+
+  /** Whether a race may tell more of one of these: it has answered once at the most, or its time was forgotten. */
+  #unproven(entry: number, candidates: number): boolean {
+    if ((this.table[entry + DOUBTED] & candidates) !== 0) return true;
+    for (let left = candidates; left !== 0; left &= left - 1)
+      if (this.samples(entry, lowest(left)) < PROVEN) return true;
     return false;
   }
 

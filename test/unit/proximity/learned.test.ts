@@ -53,7 +53,12 @@ describe('the learned times', () => {
       expect(asksAlone()).toBe(false);
       learned.raced(entry, 0b110);
     }
-    learned.note(entry, 2, 30_000);
+    for (let n = 0; n < 2; n++)
+      for (const [c, us] of [
+        [1, 40_000],
+        [2, 30_000],
+      ])
+        learned.note(entry, c, us);
     clock.nowUs += 100e6;
     expect(learned.choose(entry, 0b110, IDLE, 1)).toBe(2);
   });
@@ -86,11 +91,74 @@ describe('the learned times', () => {
     expect(rtt(learned, entry, 1)).toBe(31_000);
   });
 
+  it('are not moved by one late answer: the next connections are raced until it answers in time', () => {
+    const learned = fresh();
+    const entry = raced(learned, { 0: 120, 1: 30, 2: 90 });
+    for (let n = 0; n < 40; n++) learned.note(entry, 1, 30_000);
+    // Asked alone, it has not answered when the hedge fires; its answer comes 150 ms late.
+    learned.raced(entry, ALL);
+    learned.late(entry, 1);
+    learned.note(entry, 0, 120_000);
+    learned.note(entry, 1, 180_000);
+    expect(learned.choose(entry, ALL, IDLE, 1)).toBe(-1);
+    learned.raced(entry, ALL);
+    learned.note(entry, 1, 30_000);
+    expect(shares(learned, entry)).toEqual({ 1: 1 });
+    expect(rtt(learned, entry, 1)).toBeLessThan(31_000);
+  });
+
+  it('are forgotten when it is late again and again, and a race soon tells when it is near again', () => {
+    const learned = fresh();
+    const entry = raced(learned, { 0: 120, 1: 30 }, bits(0, 1), 2);
+    learned.raced(entry, bits(0, 1));
+    learned.late(entry, 1);
+    for (let n = 0; n < 2; n++) {
+      expect(learned.choose(entry, bits(0, 1), IDLE, 1)).toBe(-1);
+      learned.raced(entry, bits(0, 1));
+    }
+    // Every machine was late, this one more so.
+    learned.note(entry, 1, 200_000);
+    expect(learned.choose(entry, bits(0, 1), IDLE, 1)).toBe(0);
+    const later = NOW + 1.1e6;
+    expect(at(later, () => learned.choose(entry, bits(0, 1), IDLE, 1))).toBe(-1);
+    at(later, () => learned.raced(entry, bits(0, 1)));
+    for (let n = 0; n < 2; n++) at(later, () => learned.note(entry, 1, 30_000));
+    expect(rtt(learned, entry, 1)).toBeLessThan(75_000);
+    expect(at(later, () => learned.choose(entry, bits(0, 1), IDLE, 1))).toBe(1);
+    // It has proven itself: no more races for its sake.
+    expect(at(later + 100e6, () => learned.choose(entry, bits(0, 1), IDLE, 1))).toBe(1);
+  });
+
+  it('are proven by a second race, soon after the first, because a first answer may have been late', () => {
+    const learned = fresh();
+    const entry = raced(learned, { 0: 120, 1: 180 }, bits(0, 1));
+    expect(learned.choose(entry, bits(0, 1), IDLE, 1)).toBe(0);
+    const later = NOW + 1.1e6;
+    expect(at(later, () => learned.choose(entry, bits(0, 1), IDLE, 1))).toBe(-1);
+    at(later, () => learned.raced(entry, bits(0, 1)));
+    at(later, () => learned.note(entry, 0, 120_000));
+    at(later, () => learned.note(entry, 1, 30_000));
+    expect(at(later + 100e6, () => learned.choose(entry, bits(0, 1), IDLE, 1))).toBe(1);
+  });
+
+  it('are gone for a machine that is: it costs one connection a wait, and two a race', () => {
+    const learned = fresh();
+    const entry = raced(learned, { 0: 120, 1: 30 }, bits(0, 1));
+    learned.raced(entry, bits(0, 1));
+    learned.late(entry, 1);
+    for (let n = 0; n < 2; n++) {
+      expect(learned.choose(entry, bits(0, 1), IDLE, 1)).toBe(-1);
+      learned.raced(entry, bits(0, 1));
+      learned.note(entry, 0, 120_000);
+    }
+    expect(learned.choose(entry, bits(0, 1), IDLE, 1)).toBe(0);
+  });
+
   it('become stale', () => {
     const learned = fresh();
     // All candidates have been measured, so only age can cause a race.
     const only = bits(1);
-    const entry = raced(learned, { 1: 30 }, only);
+    const entry = raced(learned, { 1: 30 }, only, 2);
     expect(at(NOW + 600e6, () => learned.choose(entry, only, IDLE, 1))).toBe(1);
     expect(at(NOW + 600e6 + 1, () => learned.choose(entry, only, IDLE, 1))).toBe(-1);
     at(NOW + 700e6, () => learned.raced(entry, only));
@@ -115,7 +183,7 @@ describe('the learned times', () => {
     expect(learned.hedgeUs(entry, 2)).toBe(10_000);
     expect(learned.hedgeUs(entry, 3)).toBe(2_000_000);
     // The hedge for a path that varies waits longer.
-    for (const ms of [20, 60, 20, 60, 40]) learned.note(entry, 1, ms * 1000);
+    for (let n = 0; n < 20; n++) for (const ms of [35, 55]) learned.note(entry, 1, ms * 1000);
     expect(learned.hedgeUs(entry, 1)).toBeGreaterThan(hedge);
   });
 
