@@ -15,9 +15,9 @@ import type { Transfer, Way } from './transfer.js';
 export interface Narrow {
   configuration: Configuration;
   fastpath: Fastpath;
-  /** The MTU of the hop, both ways. */
+  /** The MTU of the hop: of the WAN both ways, of the hop to the client that way. */
   mtu: number;
-  /** Which hop is narrow: the WAN between the gateway and the nearest replica, or the link to the client. */
+  /** Which hop is narrow: the WAN between the gateway and the nearest replica, or that from the gateway to the client. */
   hop: 'wan' | 'client';
   /**
    * How the hop behaves: it answers with ICMP errors; it sends none; or no host sets DF, and it fragments. Only where it
@@ -54,8 +54,14 @@ export async function withNarrow<T>(n: Narrow, body: (lab: Lab) => Promise<T>): 
       // A socket takes the setting when it is made.
       await lab.restartWebServers();
     }
-    if (n.hop === 'client') await must(lab, 'gateway', ['ip', 'link', 'set', 'lan0', 'mtu', String(n.mtu)]);
-    await lab.startRoles({ configuration: n.configuration, race: 'learned', fastpath: n.fastpath });
+    // By its route: a link with two MTUs would drop what the client sends, without a word.
+    if (n.hop === 'client') {
+      const route = ['192.0.2.0/24', 'dev', 'lan0', 'proto', 'kernel', 'scope', 'link', 'src', '192.0.2.1'];
+      const narrow = ['mtu', 'lock', String(n.mtu)];
+      await must(lab, 'gateway', ['ip', 'route', 'replace', ...route, ...narrow]);
+    }
+    const { configuration, fastpath } = n;
+    await lab.startRoles({ configuration, fastpath, race: 'learned', idle: ['r1', 'r3'] });
     if (n.kind !== 'blocked') await untilMute(lab);
     return await body(lab);
   } finally {
