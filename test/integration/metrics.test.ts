@@ -29,11 +29,12 @@ async function scrape(host: string): Promise<string> {
 }
 
 function take(host: string, text: string): void {
-  for (const line of text.trimEnd().split('\n')) {
+  for (const line of text.split('\n').filter((l) => l !== '')) {
     const help = /^# HELP (\S+) (.+)$/.exec(line);
     const type = /^# TYPE (\S+) (\S+)$/.exec(line);
-    const sample = /^(\w+)(?:\{(.*)\})? (-?[\d.e+]+)$/.exec(line);
-    const name = (help ?? type ?? sample)?.[1];
+    const sample = /^(\w+)(?:\{(.*)\})? (-?[\d.e+-]+)$/.exec(line);
+    // A histogram's lines have its name and a suffix.
+    const name = (help ?? type ?? sample)?.[1].replace(/_(bucket|sum|count)$/, '');
     expect(name, line).toBeDefined();
     const family = families.get(name!) ?? { type: '', help: '', labels: new Set(), hosts: new Set() };
     families.set(name!, family);
@@ -60,10 +61,12 @@ afterAll(async () => {
 
 /** The metrics that an expression names, with the labels by which it chooses or groups. */
 function namesOf(expr: string): { name: string; labels: string[] }[] {
-  return [...expr.matchAll(/(firstack_\w+)(?:\{([^}]*)\})?/g)].map(([, name, chosen = '']) => ({
-    name,
-    labels: [...chosen.matchAll(/(\w+)\s*[=!]/g)].map((m) => m[1]),
-  }));
+  return [...expr.matchAll(/(firstack_\w+?)(?:_bucket)?\b(?:\{([^}]*)\})?/g)].map(
+    ([, name, chosen = '']) => ({
+      name,
+      labels: [...chosen.matchAll(/(\w+)\s*[=!]/g)].map((m) => m[1]),
+    }),
+  );
 }
 
 function expectKnown(expr: string): void {

@@ -138,13 +138,15 @@ describe('an ejection', () => {
     expect(report.find((m) => m.service === 'web' && m.id === 'r2')).toEqual({
       ...{ service: 'web', port: 80, id: 'r2', state: 'ejected', why: 'fails', goodTrials: 0 },
       ...{ since: '1970-01-01T00:00:00.000Z', nextTrialMs: 30_000, firstByteMs: null },
+      firstByteSumMs: 0,
       ...{ asked: 1, answered: 1, refused: 0, won: 0, requested: 0, firstBytes: 0, noFirstByte: 10 },
       ...{ reset: 0, trials: 0, silent: 0 },
     });
     expect(report.find((m) => m.service === 'web' && m.id === 'r1')).toMatchObject({
       ...{ state: 'live', firstBytes: 10, firstByteMs: 20, silent: 1 },
     });
-    const [total, gauge] = w.judge.metrics(w.table);
+    w.writer.replied(WEB, R2, 30_000);
+    const [total, gauge, replies, firstBytes] = w.judge.metrics(w.table);
     expect(total.samples).toContainEqual({
       labels: { service: 'web', machine: 'r2', what: 'noFirstByte' },
       value: 10,
@@ -154,6 +156,12 @@ describe('an ejection', () => {
       { labels: { service: 'web', machine: 'r1' }, value: 0 },
       { labels: { service: 'web', machine: 'r2' }, value: 1 },
     ]);
+    expect(replies.samples.find((x) => x.labels.machine === 'r2')).toMatchObject({
+      ...{ counts: [0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0], sum: 0.03 },
+    });
+    expect(firstBytes.samples.find((x) => x.labels.machine === 'r1')).toMatchObject({
+      ...{ counts: [0, 0, 0, 0, 10, 0, 0, 0, 0, 0, 0, 0], sum: 0.2 },
+    });
   });
 });
 
