@@ -11,6 +11,7 @@ const WAITING = [
   'endpoints',
   'doctor',
   'drain',
+  'drain-registry',
   'faults',
   'firewalls',
   'forged',

@@ -1,15 +1,13 @@
-// Identities and places have one holder (faults S7 and S8), and a drain that the registry cannot tell is not complete
-// (S9).
+// Identities and places have one holder (faults S7 and S8).
 import { readFileSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { parse, stringify } from 'yaml';
 import { askJson } from '../../src/lab/admin-client.js';
 import type { Lab } from '../../src/lab/lab.js';
-import { cliScript } from '../../src/lab/paths.js';
 import { type Output, pause, waitUntil } from '../../src/lab/process.js';
 import { request, requestMany } from '../../src/lab/requests.js';
 import { withLab } from './lab-support.js';
-import { Client, logOf, SlowProxy } from './registry-support.js';
+import { Client, logOf } from './registry-support.js';
 
 type File = Record<string, unknown>;
 
@@ -130,85 +128,6 @@ describe('a second gateway on one host', () => {
       expect(after.filter((r) => !r.ok)).toEqual([]);
       // Raced: the origin, which is farther than two machines, serves what the gateway does not steer.
       expect(after.filter((r) => r.servedBy === 'origin').length).toBeLessThan(5);
-    });
-  });
-});
-
-describe('a drain while Redis is frozen', () => {
-  it('is not complete, says who has not taken it over, and completes when Redis goes on', async () => {
-    await withLab({ topology: 'replica-nearest', configuration: 'A', race: 'learned' }, async (lab) => {
-      expect((await request(lab)).servedBy).toBe('r2');
-      const drain = (timeout: number) => {
-        const admin = `unix:${lab.roles.adminSocket('r2')}`;
-        const words = ['replica', 'drain', '--wait', '--timeout', String(timeout), '--admin', admin];
-        return lab.exec('r2', [process.execPath, cliScript, ...words], { timeoutMs: 60_000 });
-      };
-      const redis = lab.state.find('redis')!.pid;
-      process.kill(redis, 'SIGSTOP');
-      try {
-        const { status, stdout, stderr } = await drain(5);
-        expect([status, stdout]).toEqual([1, expect.stringContaining('draining')]);
-        process.stderr.write(stderr);
-        expect(stderr).toMatch(
-          /^FSA_EXPECTATION: r2 is not drained; gateway-1 has not taken over the drain/m,
-        );
-        expect(stderr).toMatch(/origin-lab-\S+ has not taken over the drain; the registry is lost/);
-      } finally {
-        process.kill(redis, 'SIGCONT');
-      }
-      const { status, stdout } = await drain(30);
-      expect([status, stdout]).toEqual([
-        0,
-        expect.stringContaining('drained: its last connection has ended'),
-      ]);
-      const after = await requestMany(lab, 10, 2);
-      expect(after.filter((r) => !r.ok)).toEqual([]);
-      expect(after.map((r) => r.servedBy)).not.toContain('r2');
-    });
-  });
-});
-
-describe('a drain while a gateway is cut off from Redis', () => {
-  it('is not complete while that gateway may still send', async () => {
-    await withLab({ topology: 'replica-nearest', roles: false }, async (lab) => {
-      const proxy = new SlowProxy(lab);
-      await proxy.listen();
-      await lab.startRoles({ configuration: 'A', race: 'learned', registryUrls: { gateway: proxy.url } });
-      const drain = (timeout: number) => {
-        const words = ['replica', 'drain', '--wait', '--timeout', String(timeout), '--lab', `${lab.name}/r2`];
-        return lab.exec('r2', [process.execPath, cliScript, ...words], { timeoutMs: 60_000 });
-      };
-      const isKnown = async (): Promise<boolean> =>
-        (await lab.roles.status('r2'))!.applied.gateways.includes(1);
-      expect(await waitUntil(isKnown, 15_000)).toBe(true);
-      proxy.close();
-      // Its records expire, and the others forget it.
-      expect(await waitUntil(async () => !(await isKnown()), 15_000)).toBe(true);
-      expect((await request(lab)).servedBy).toBe('r2');
-      const { status, stderr } = await drain(5);
-      expect([status, stderr]).toEqual([
-        1,
-        expect.stringMatching(
-          /r2 is not drained; gateway-1 has left the registry \d+ s ago without a farewell/,
-        ),
-      ]);
-      expect((await request(lab)).servedBy).toBe('r2');
-
-      const again = new SlowProxy(lab);
-      await again.listen();
-      expect((await drain(30)).status).toBe(0);
-      expect((await request(lab)).servedBy).not.toBe('r2');
-      await lab.stopRole('gateway');
-      again.close();
-    });
-  });
-
-  it('is not delayed by a gateway that was stopped', async () => {
-    await withLab({ topology: 'replica-nearest', configuration: 'A', race: 'learned' }, async (lab) => {
-      await lab.stopRole('gateway');
-      const words = ['replica', 'drain', '--wait', '--timeout', '12', '--lab', `${lab.name}/r2`];
-      const drained = await lab.exec('r2', [process.execPath, cliScript, ...words], { timeoutMs: 60_000 });
-      expect([drained.status, drained.stderr]).toEqual([0, '']);
     });
   });
 });
