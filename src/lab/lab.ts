@@ -46,6 +46,7 @@ export class Lab {
   /** By host: `server`, `s2` …, `r1` … */
   readonly webServers = new Map<string, WebServer>();
   readonly #progress: (line: string) => void;
+  readonly #idle: readonly string[] | undefined;
   #forget = () => {};
   #gone: Promise<void> | undefined;
 
@@ -55,6 +56,7 @@ export class Lab {
     options: LabOptions,
   ) {
     this.#progress = options.progress ?? (() => {});
+    this.#idle = options.idle;
     const seed = options.seed ?? Math.floor(Math.random() * 0x7fff_ffff);
     this.wan = new Wan(state, topology, seed);
     this.redis = new PrivateRedis(state);
@@ -124,6 +126,7 @@ export class Lab {
       log: options.log ?? 'info',
       changes: options.changes,
       edit: options.edit,
+      idle: options.idle ?? this.#idle,
       clockOffsetsMs: options.clockOffsetsMs,
       registryUrls: options.registryUrls,
       trees: options.trees,

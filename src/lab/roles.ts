@@ -37,6 +37,8 @@ export interface RoleOptions {
   changes?: Record<string, Record<string, unknown>>;
   /** Changes a host's role file as the laboratory would write it, for example to add programs besides the race. */
   edit?: (host: string, file: Record<string, unknown>) => Record<string, unknown>;
+  /** Replicas whose role is not started: they are there, and take no part. */
+  idle?: readonly string[];
   /** By host: another registry than the laboratory's own. */
   registryUrls?: Record<string, string>;
   /**
@@ -162,7 +164,9 @@ export class Roles {
     // The origin publishes the service that the replicas and the gateway look for.
     // Each start takes a second of processor time; until the roles are ready they have no raised priority, so that
     // other laboratories can run.
-    for (const host of ['origin', ...this.topology.replicas, 'gateway']) this.start(host, 0);
+    const idle = this.options.idle ?? [];
+    for (const host of ['origin', ...this.topology.replicas, 'gateway'])
+      if (!idle.includes(host)) this.start(host, 0);
   }
 
   /** Raises the priority of every thread of every running role, because on Linux niceness belongs to a thread. */

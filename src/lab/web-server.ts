@@ -70,6 +70,10 @@ export class WebServer {
     }
   }
 
+  get isRunning(): boolean {
+    return this.#process !== undefined && isAlive(this.#process);
+  }
+
   async stop(): Promise<void> {
     if (this.#process !== undefined) await endAll([this.#process]);
   }

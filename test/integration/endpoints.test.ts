@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest';
 import { parse, stringify } from 'yaml';
 import type { Lab } from '../../src/lab/lab.js';
 import { waitUntil } from '../../src/lab/process.js';
-import { withLab } from './lab-support.js';
+import { TWO_REPLICAS, withLab } from './lab-support.js';
 
 const script = fileURLToPath(new URL('../support/kept-connections.mjs', import.meta.url));
 const COUNT = 8;
@@ -37,42 +37,36 @@ async function change(lab: Lab, edit: (file: Record<string, unknown>) => void): 
 
 describe('with every packet on the TUN, a connection stays when its replica', () => {
   it('has another id', async () => {
-    await withLab(
-      { topology: 'replica-nearest', configuration: 'A', fastpath: 'off', race: 'learned' },
-      async (lab) => {
-        const kept = keep(lab);
-        expect(await kept.ask()).toEqual(new Array(COUNT).fill('r2'));
-        await change(lab, (file) => {
-          file.id = 'r9';
-        });
-        const known = async (): Promise<boolean> =>
-          (await lab.roles.status('gateway'))!.applied.replicasUp.includes('r9');
-        expect(await waitUntil(known, 15_000)).toBe(true);
-        expect(await kept.ask()).toEqual(new Array(COUNT).fill('r2'));
-        kept.end();
-      },
-    );
+    await withLab({ ...TWO_REPLICAS, configuration: 'A', fastpath: 'off', race: 'learned' }, async (lab) => {
+      const kept = keep(lab);
+      expect(await kept.ask()).toEqual(new Array(COUNT).fill('r2'));
+      await change(lab, (file) => {
+        file.id = 'r9';
+      });
+      const known = async (): Promise<boolean> =>
+        (await lab.roles.status('gateway'))!.applied.replicasUp.includes('r9');
+      expect(await waitUntil(known, 15_000)).toBe(true);
+      expect(await kept.ask()).toEqual(new Array(COUNT).fill('r2'));
+      kept.end();
+    });
   });
 
   it('serves new connections at another address', async () => {
-    await withLab(
-      { topology: 'replica-nearest', configuration: 'A', fastpath: 'off', race: 'learned' },
-      async (lab) => {
-        const kept = keep(lab);
-        expect(await kept.ask()).toEqual(new Array(COUNT).fill('r2'));
-        const moved = '198.18.12.77';
-        await lab.exec('r2', ['ip', 'address', 'add', `${moved}/24`, 'dev', 'wan0']);
-        await change(lab, (file) => {
-          file.address = moved;
-        });
-        const known = async (): Promise<boolean> =>
-          (
-            (await lab.roles.status('gateway')) as unknown as { replicas: { address: string }[] }
-          ).replicas.some((r) => r.address === moved);
-        expect(await waitUntil(known, 15_000)).toBe(true);
-        expect(await kept.ask()).toEqual(new Array(COUNT).fill('r2'));
-        kept.end();
-      },
-    );
+    await withLab({ ...TWO_REPLICAS, configuration: 'A', fastpath: 'off', race: 'learned' }, async (lab) => {
+      const kept = keep(lab);
+      expect(await kept.ask()).toEqual(new Array(COUNT).fill('r2'));
+      const moved = '198.18.12.77';
+      await lab.exec('r2', ['ip', 'address', 'add', `${moved}/24`, 'dev', 'wan0']);
+      await change(lab, (file) => {
+        file.address = moved;
+      });
+      const known = async (): Promise<boolean> =>
+        ((await lab.roles.status('gateway')) as unknown as { replicas: { address: string }[] }).replicas.some(
+          (r) => r.address === moved,
+        );
+      expect(await waitUntil(known, 15_000)).toBe(true);
+      expect(await kept.ask()).toEqual(new Array(COUNT).fill('r2'));
+      kept.end();
+    });
   });
 });

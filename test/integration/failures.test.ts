@@ -1,11 +1,11 @@
 // Shows that a dead, a busy and an inactive replica are skipped; that the origin serves when all replicas are; and
 // that killing a replica's role, its nginx, or both makes no new connection fail.
-import { describe, expect, it } from 'vitest';
-import type { Lab } from '../../src/lab/lab.js';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { Lab } from '../../src/lab/lab.js';
 import { waitUntil } from '../../src/lab/process.js';
 import { type RequestResult, request, requestMany } from '../../src/lab/requests.js';
 import { CONFIGURATIONS } from '../../src/race/records.js';
-import { withLab } from './lab-support.js';
+import { freshName, TWO_REPLICAS, withLab } from './lab-support.js';
 
 const REPLICAS = ['r1', 'r2', 'r3'];
 
@@ -31,23 +31,53 @@ function servers(results: RequestResult[]): string[] {
 }
 
 describe.each(CONFIGURATIONS)('configuration %s: the nearest replica', (configuration) => {
-  it('is skipped when its application does not answer, although its kernel does, and comes back', async () => {
-    await withLab({ topology: 'replica-nearest', configuration }, async (lab) => {
-      expect(servers([await request(lab)])).toEqual(['r2']);
-      lab.webServer('r2').pause();
-      await untilRaced(lab, 'r2', false);
-      const status = await lab.roles.status('r2');
-      expect(status).toMatchObject({ state: 'inactive' });
-      expect(String(status?.reason)).toContain('health check');
-      expect(servers(await requestMany(lab, 10, 5))).toEqual(['r1']);
-      lab.webServer('r2').resume();
-      await untilRaced(lab, 'r2', true);
-      expect(servers(await requestMany(lab, 10, 5))).toEqual(['r2']);
-    });
+  let lab: Lab;
+  beforeAll(async () => {
+    lab = await Lab.create({ ...TWO_REPLICAS, name: freshName(), seed: 1, configuration });
+  });
+  afterAll(() => lab?.down());
+  // What the test before has stopped or killed.
+  beforeEach(async () => {
+    if (!lab.roles.isRunning('r2')) lab.startRole('r2');
+    if (!lab.webServer('r2').isRunning) await lab.webServer('r2').start();
+    lab.webServer('r2').resume();
+    await lab.roles.waitUntilReady();
+    await untilRaced(lab, 'r2', true);
+    expect(servers(await requestMany(lab, 5, 5))).toEqual(['r2']);
   });
 
+  it('is skipped when its application does not answer, although its kernel does, and comes back', async () => {
+    lab.webServer('r2').pause();
+    await untilRaced(lab, 'r2', false);
+    const status = await lab.roles.status('r2');
+    expect(status).toMatchObject({ state: 'inactive' });
+    expect(String(status?.reason)).toContain('health check');
+    expect(servers(await requestMany(lab, 10, 5))).toEqual(['r1']);
+    lab.webServer('r2').resume();
+    await untilRaced(lab, 'r2', true);
+    expect(servers(await requestMany(lab, 10, 5))).toEqual(['r2']);
+  });
+
+  it.each(['its role', 'its nginx', 'both'])('killing %s makes no new connection fail', async (what) => {
+    await Promise.all([
+      what === 'its nginx' ? undefined : lab.killRole('r2'),
+      what === 'its role' ? undefined : lab.webServer('r2').kill(),
+    ]);
+    // Requests at once, before any other role can know, and until all roles know.
+    const results: RequestResult[] = [];
+    for (let round = 0; round < 12; round++) {
+      results.push(...(await requestMany(lab, 10, 10)));
+      await new Promise((resolve) => setTimeout(resolve, 250));
+    }
+    expect(servers(results)).not.toContain('r2');
+    await untilRaced(lab, 'r2', false);
+    expect(servers(await requestMany(lab, 10, 5))).toEqual(['r1']);
+  });
+});
+
+describe.each(CONFIGURATIONS)('configuration %s: a replica', (configuration) => {
   it('is skipped when it is busy', async () => {
-    await withLab({ topology: 'replica-nearest', configuration, roles: false }, async (lab) => {
+    await withLab({ ...TWO_REPLICAS, configuration, roles: false }, async (lab) => {
       lab.topology.limits.r2 = { connections: 2, cpuPct: 100 };
       await lab.startRoles({ configuration });
       // Three connections that stay open.
@@ -56,25 +86,6 @@ describe.each(CONFIGURATIONS)('configuration %s: the nearest replica', (configur
       lab.spawnIn('client', [process.execPath, '-e', idle], { stdio: 'ignore' });
       await untilRaced(lab, 'r2', false);
       expect((await stateAtOrigin(lab, 'r2'))?.state).toBe('busy');
-      expect(servers(await requestMany(lab, 10, 5))).toEqual(['r1']);
-    });
-  });
-
-  it.each(['its role', 'its nginx', 'both'])('killing %s makes no new connection fail', async (what) => {
-    await withLab({ topology: 'replica-nearest', configuration }, async (lab) => {
-      expect(servers(await requestMany(lab, 5, 5))).toEqual(['r2']);
-      await Promise.all([
-        what === 'its nginx' ? undefined : lab.killRole('r2'),
-        what === 'its role' ? undefined : lab.webServer('r2').kill(),
-      ]);
-      // Requests at once, before any other role can know, and until all roles know.
-      const results: RequestResult[] = [];
-      for (let round = 0; round < 12; round++) {
-        results.push(...(await requestMany(lab, 10, 10)));
-        await new Promise((resolve) => setTimeout(resolve, 250));
-      }
-      expect(servers(results)).not.toContain('r2');
-      await untilRaced(lab, 'r2', false);
       expect(servers(await requestMany(lab, 10, 5))).toEqual(['r1']);
     });
   });

@@ -8,10 +8,9 @@ import type { Output } from '../../src/lab/process.js';
 import { waitUntil } from '../../src/lab/process.js';
 import { requestMany } from '../../src/lab/requests.js';
 import { CONFIGURATIONS } from '../../src/race/records.js';
-import { withLab } from './lab-support.js';
+import { TWO_REPLICAS, withLab } from './lab-support.js';
 
 const SERVICE = 'http://203.0.113.10';
-const TOPOLOGY = 'replica-nearest';
 
 interface KernelStatus {
   how: string;
@@ -50,7 +49,7 @@ function expectWhole(lab: Lab, count: number, hash: string): void {
 
 describe.each(CONFIGURATIONS)('configuration %s', (configuration) => {
   it("a killed gateway's flows continue, end, and are taken over by the next process", async () => {
-    await withLab({ topology: TOPOLOGY, configuration, fastpath: 'on' }, async (lab) => {
+    await withLab({ ...TWO_REPLICAS, configuration, fastpath: 'on' }, async (lab) => {
       const count = 20;
       const hash = publish(lab, 'long', 3 << 20);
       const short = publish(lab, 'short', 600 << 10);
@@ -93,7 +92,7 @@ describe.each(CONFIGURATIONS)('configuration %s', (configuration) => {
   it('pins in mid-transfer without losing a byte', async () => {
     const late = { fastpath: { mode: 'on', pinAfterPackets: 40 } };
     const changes = Object.fromEntries(['gateway', 'r2'].map((h) => [h, late]));
-    await withLab({ topology: TOPOLOGY, configuration, changes, fastpath: 'on' }, async (lab) => {
+    await withLab({ ...TWO_REPLICAS, configuration, changes, fastpath: 'on' }, async (lab) => {
       const count = 10;
       const hash = publish(lab, 'blob', 8 << 20);
       expect(await download(lab, 'blob', count, '20M')).toMatchObject({ status: 0, stderr: '' });
@@ -110,7 +109,7 @@ describe.each(CONFIGURATIONS)('configuration %s', (configuration) => {
   it("removes ended flows, from the kernel's table and its own", async () => {
     const flows = { openingTimeoutMs: 2000, establishedTimeoutMs: 60_000, closingTimeoutMs: 1000 };
     const changes = Object.fromEntries(['gateway', 'r2'].map((h) => [h, { flows }]));
-    await withLab({ topology: TOPOLOGY, configuration, changes, fastpath: 'on' }, async (lab) => {
+    await withLab({ ...TWO_REPLICAS, configuration, changes, fastpath: 'on' }, async (lab) => {
       const answers = await requestMany(lab, 30, 10);
       expect(answers.every((r) => r.ok)).toBe(true);
       expect(Number((await kernel(lab))['out.packets'])).toBeGreaterThanOrEqual(60);
@@ -126,7 +125,7 @@ describe.each(CONFIGURATIONS)('configuration %s', (configuration) => {
 });
 
 describe('a learned winner', () => {
-  const learned = { topology: TOPOLOGY, configuration: 'A', race: 'learned', fastpath: 'on' } as const;
+  const learned = { ...TWO_REPLICAS, configuration: 'A', race: 'learned', fastpath: 'on' } as const;
   const count = (lab: Lab, name: string) => lab.roles.counter('gateway', name);
   const servedBy = async (lab: Lab, requests: number, concurrency = 4) =>
     (await requestMany(lab, requests, concurrency)).map((r) => (r.ok ? r.servedBy : r.error));
@@ -186,7 +185,7 @@ describe('hosts with and without the fast path', () => {
   it.each(['A', 'C'] as const)(
     'on a host with rules of its own, the stack forwards in configuration %s',
     async (c) => {
-      await withLab({ topology: TOPOLOGY, roles: false }, async (lab) => {
+      await withLab({ ...TWO_REPLICAS, roles: false }, async (lab) => {
         const rules =
           'table ip mine { chain onward { type filter hook forward priority 0; policy accept; counter; }; }';
         expect(await lab.exec('gateway', ['nft', '-f', '-'], { input: rules })).toMatchObject({ status: 0 });
@@ -216,7 +215,7 @@ describe('hosts with and without the fast path', () => {
   );
 
   it('a host without it reports that', async () => {
-    await withLab({ topology: TOPOLOGY, roles: false }, async (lab) => {
+    await withLab({ ...TWO_REPLICAS, roles: false }, async (lab) => {
       await lab.startRoles({ configuration: 'A', fastpath: 'off' });
       expect(await kernel(lab)).toMatchObject({ how: 'off', why: 'as asked' });
       await lab.stopRoles();

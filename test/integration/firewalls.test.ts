@@ -3,7 +3,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Lab } from '../../src/lab/lab.js';
 import { requestMany } from '../../src/lab/requests.js';
-import { withLab } from './lab-support.js';
+import { TWO_REPLICAS, withLab } from './lab-support.js';
 
 /** A second client, which the firewalls block. */
 const BLOCKED = '192.0.2.66';
@@ -96,7 +96,7 @@ describe.each(Object.entries(FIREWALLS))('%s rules', (name, rules) => {
   it.each(name === "a router's" ? (['A', 'C'] as const) : (['A'] as const))(
     'under %s: the check names what to add; with that it works',
     async (configuration) => {
-      await withLab({ topology: 'replica-nearest', roles: false }, async (lab) => {
+      await withLab({ ...TWO_REPLICAS, roles: false }, async (lab) => {
         await lab.exec('client', ['ip', 'address', 'add', `${BLOCKED}/32`, 'dev', 'lan0']);
         await lab.startRoles({ configuration, race: 'learned' });
         expect((await requestMany(lab, 3, 1)).filter((r) => !r.ok)).toEqual([]);

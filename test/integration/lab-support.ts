@@ -3,6 +3,9 @@ import type { PathReport } from '../../gateway/race/paths.js';
 import { askJson } from '../../src/lab/admin-client.js';
 import { Lab, type LabOptions } from '../../src/lab/lab.js';
 
+/** The usual laboratory without the role of r3: each role takes a second of processor time at its start. */
+export const TWO_REPLICAS = { topology: 'replica-nearest', idle: ['r3'] } as const;
+
 let made = 0;
 
 /** Whether the gateway has probed the path to each replica. */

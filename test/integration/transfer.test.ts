@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest';
 import type { Lab } from '../../src/lab/lab.js';
 import { waitUntil } from '../../src/lab/process.js';
 import { CONFIGURATIONS } from '../../src/race/records.js';
-import { withLab } from './lab-support.js';
+import { TWO_REPLICAS, withLab } from './lab-support.js';
 
 const MIB = 1 << 20;
 const SIZE = 100 * MIB;
@@ -42,7 +42,7 @@ const WAYS = CONFIGURATIONS.flatMap((c) => (['auto', 'off'] as const).map((f) =>
 
 describe.each(WAYS)('configuration %s, fast path %s', (configuration, fastpath) => {
   it('carries 100 MiB down and 100 MiB up intact, from and to the nearest replica', async () => {
-    await withLab({ topology: 'replica-nearest', configuration, fastpath }, async (lab) => {
+    await withLab({ ...TWO_REPLICAS, configuration, fastpath }, async (lab) => {
       const replica = lab.webServer('r2');
       mkdirSync(replica.blobDirectory, { recursive: true });
       const blob = `${replica.blobDirectory}/100m`;
@@ -61,7 +61,7 @@ describe.each(WAYS)('configuration %s, fast path %s', (configuration, fastpath) 
   });
 
   it('serves 200 connections at the same time, the first of the fleet, from the nearest replica', async () => {
-    await withLab({ topology: 'replica-nearest', configuration, fastpath }, async (lab) => {
+    await withLab({ ...TWO_REPLICAS, configuration, fastpath }, async (lab) => {
       // One curl with 200 transfers, each on its own connection at once.
       const all = [
         '-Z',
