@@ -18,7 +18,7 @@ const properties: Record<string, Schema> = {
   ...roleProperties(7411),
   lan: explained(noInterfaces, 'Interfaces towards the clients.', ['lan0']),
   prefixes: explained(
-    { type: 'array', minItems: 1, items: { type: 'string', format: 'ipv4-cidr' } },
+    { type: 'array', minItems: 1, items: { type: 'string', format: 'cidr' } },
     "The clients' prefixes; no other gateway has them.",
     ['192.0.2.0/24'],
   ),

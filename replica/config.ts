@@ -1,7 +1,7 @@
 /** The replica's own part of its role file, whatever programs it runs. */
 import type { Schema } from '../src/config.js';
 import { explained } from '../src/explained.js';
-import { ipv4Schema, nameSchema } from '../src/registry/kinds.js';
+import { ipv4Schema, ipv6Schema, nameSchema } from '../src/registry/kinds.js';
 import { noInterfaces, type RoleSchema, roleProperties } from '../src/role-config.js';
 
 /** The replica's place in the network. */
@@ -10,12 +10,19 @@ export interface ReplicaSite {
   id: string;
   /** R: this host's own address, at which other roles reach it. */
   address: string;
+  /** The same of IPv6. */
+  address6?: string;
 }
 
 const properties: Record<string, Schema> = {
   ...roleProperties(7413),
   lan: explained(noInterfaces, 'Not used by the race.'),
   id: explained(nameSchema, 'Its name in the registry; no other replica has it.', 'r1'),
+  address6: explained(
+    ipv6Schema,
+    'Its IPv6 address, for IPv6 services. Set it once every role of the fleet knows this key.',
+    '2001:db8:7::2',
+  ),
   address: explained(
     ipv4Schema,
     "R: this host's own address, at which other roles reach it.",

@@ -8,6 +8,7 @@ import { Ajv, type ErrorObject } from 'ajv';
 import { distance } from 'fastest-levenshtein';
 import { type Document, isMap, isNode, LineCounter, parseDocument } from 'yaml';
 import { type ErrorCode, FirstackError, type Problem } from './errors.js';
+import { format, parse } from './wire/address.js';
 
 export type Schema = Record<string, unknown>;
 
@@ -89,8 +90,16 @@ const ajv = new Ajv({
   strict: true,
   allowUnionTypes: true,
 });
-ajv.addFormat('ipv4-cidr', isIpv4Cidr);
-ajv.addFormat('ipv4', isIpv4);
+addFormats(ajv);
+
+/** The formats that schemas of this project name. */
+export function addFormats(to: Ajv): void {
+  to.addFormat('ipv4-cidr', isIpv4Cidr);
+  to.addFormat('ipv4', isIpv4);
+  to.addFormat('ipv6', isIpv6);
+  to.addFormat('ip', (text) => isIpv4(text) || isIpv6(text));
+  to.addFormat('cidr', (text) => isIpv4Cidr(text) || isIpv6Cidr(text));
+}
 
 const compiled = new WeakMap<Schema, ReturnType<Ajv['compile']>>();
 function compile(schema: Schema): ReturnType<Ajv['compile']> {
@@ -102,9 +111,28 @@ function compile(schema: Schema): ReturnType<Ajv['compile']> {
   return check;
 }
 
+/** What messages call a format whose name does not say it. */
+const FORMATS: Record<string, string> = {
+  ip: 'an IPv4 address, or an IPv6 address in the form of RFC 5952',
+  ipv6: 'an IPv6 address in the form of RFC 5952',
+  cidr: 'ADDRESS/BITS, of IPv4, or of IPv6 in the form of RFC 5952',
+};
+
 function isIpv4(text: string): boolean {
   const parts = text.split('.');
   return parts.length === 4 && parts.every((p) => /^(0|[1-9]\d{0,2})$/.test(p) && Number(p) <= 255);
+}
+
+/** In the form of RFC 5952, and no address that holds an IPv4 address: an address has one text and one family. */
+function isIpv6(text: string): boolean {
+  const address = text.includes(':') ? parse(text) : undefined;
+  return address !== undefined && (address[0] | address[1]) !== 0 && format(address) === text;
+}
+
+function isIpv6Cidr(text: string): boolean {
+  const [address, prefix, more] = text.split('/');
+  const bits = /^\d{1,3}$/.test(prefix ?? '') ? Number(prefix) : 129;
+  return more === undefined && isIpv6(address) && bits <= 128;
 }
 
 function isIpv4Cidr(text: string): boolean {
@@ -143,7 +171,10 @@ function problem(e: ErrorObject, locate: Locate, named: readonly string[]): Prob
     return at('FSA_CONFIG_VALUE', `'${name}' must be one of ${e.params.allowedValues.join(', ')}`);
   }
   if (e.keyword === 'format') {
-    return at('FSA_CONFIG_VALUE', `'${name}' must be ${e.params.format}, not '${String(e.data)}'`);
+    return at(
+      'FSA_CONFIG_VALUE',
+      `'${name}' must be ${FORMATS[e.params.format] ?? e.params.format}, not '${String(e.data)}'`,
+    );
   }
   if (e.keyword === 'pattern') {
     return at('FSA_CONFIG_VALUE', `'${name}' must match ${e.params.pattern}, not '${String(e.data)}'`);

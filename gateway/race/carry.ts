@@ -49,7 +49,7 @@ function fromClient(state: GatewayState, batch: Batch, i: number): void {
   const target = flows.target[e * 4 + 3];
   if (state.paths.size > 0 && refuseTooLarge(state, batch, i, target)) return;
   if (machines.serviceMode[batch.service[i]] !== TUNNEL) {
-    dnat(batch, i, target, flows.targetPort[e]);
+    dnat(batch, i, flows.target, 4 * e, flows.targetPort[e]);
     return batch.pass(i, reasons.passToReplica);
   }
   if (syn) clampSyn(state, batch, i, batch.service[i], target);
@@ -61,10 +61,9 @@ function fromClient(state: GatewayState, batch: Batch, i: number): void {
 /** Whether the packet comes from where the flow's packets go: its machine may have another id by now. */
 function isTarget({ flows, machines }: GatewayState, batch: Batch, i: number): boolean {
   const [e, endpoint] = [batch.flow[i], batch.endpoint[i]];
-  return (
-    machines.endpointV4(endpoint) === flows.target[e * 4 + 3] &&
-    machines.endpointPort[endpoint] === flows.targetPort[e]
-  );
+  for (let w = 0; w < 4; w++)
+    if (machines.endpointWords[4 * endpoint + w] !== flows.target[4 * e + w]) return false;
+  return machines.endpointPort[endpoint] === flows.targetPort[e];
 }
 
 function fromServer(state: GatewayState, batch: Batch, i: number): void {

@@ -21,7 +21,8 @@ import { type GatewayState, SERVER, SPOOF, TUNNEL } from './state.js';
 export function crackAck(state: GatewayState): Stage {
   return (batch) => {
     for (let i = 0; i < batch.count; i++)
-      if (batch.verdict[i] === OPEN && batch.protocol[i] === ipv4.PROTO_IPIP) crack(state, batch, i);
+      if (batch.verdict[i] === OPEN && batch.family[i] === 4 && batch.protocol[i] === ipv4.PROTO_IPIP)
+        crack(state, batch, i);
   };
 }
 

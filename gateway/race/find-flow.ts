@@ -17,7 +17,8 @@ export function findFlow(state: GatewayState): Stage {
     for (let i = 0; i < batch.count; i++) {
       if (batch.verdict[i] !== OPEN || batch.side[i] !== 0) continue;
       if (batch.protocol[i] !== ipv4.PROTO_TCP) {
-        const isProbe = batch.protocol[i] === ipv4.PROTO_UDP && state.probes.take(batch, i, PLAIN);
+        const isUdp = batch.family[i] === 4 && batch.protocol[i] === ipv4.PROTO_UDP;
+        const isProbe = isUdp && state.probes.take(batch, i, PLAIN);
         if (!isProbe) batch.pass(i, reasons.passNotTcp);
         continue;
       }

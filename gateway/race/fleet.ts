@@ -10,6 +10,7 @@ import type { Seed } from '../../src/proximity/site.js';
 import { isServiceUnused, isUnused, MOST_SERVICES, walksOf } from '../../src/proximity/usage.js';
 import { MODES } from '../../src/race/modes.js';
 import {
+  addressFor,
   type Configuration,
   endpointConflict,
   originKind,
@@ -20,7 +21,7 @@ import {
 } from '../../src/race/records.js';
 import type { Race, Release } from '../../src/race/release.js';
 import type { View } from '../../src/registry/kinds.js';
-import { type Address, parse } from '../../src/wire/address.js';
+import { type Address, isV6Text, parse } from '../../src/wire/address.js';
 import { PLAIN, TUNNELLED } from '../../src/wire/path-probe.js';
 import { type LeftOut, nothingLeftOut } from './left-out.js';
 import type { Endpoint } from './machines.js';
@@ -207,8 +208,11 @@ export class Fleet {
       const live = up && ordered === undefined;
       const load = Math.round(Math.min(1, replica.load) / LOAD_STEP) * LOAD_STEP;
       const place = replicaPort(offer, port);
+      const address = addressFor(this.#services[n], replica);
+      // It cannot be reached in the service's family.
+      if (address === undefined) continue;
       const state = { up, live, load, trials: up ? (ordered ?? 0) : 0 };
-      if (!this.#know(n, candidate, replica.id, replica.address, place, state)) continue;
+      if (!this.#know(n, candidate, replica.id, address, place, state)) continue;
       // An ejected machine gets its trials also where no other replica is left.
       any ||= state.up;
       if (live && candidate >= MOST_RACED) this.#leftOut.replicas.add(replica.id);
@@ -342,6 +346,7 @@ export class Fleet {
     const most = this.race === 'origin' ? MOST_PATHS : MOST_RACED;
     for (const { candidate, service, address, up } of this.#endpoints.values()) {
       if (candidate === ORIGIN || !up || candidate >= most || targets.size >= MOST_PATHS) continue;
+      if (isV6Text(address)) continue;
       const form = this.#services[service].configuration === 'C' ? TUNNELLED : PLAIN;
       targets.set(`${address} ${form}`, { address: (parse(address) as Address)[3], form });
     }

@@ -1,5 +1,6 @@
 /** The gateway's translation table: flows that are raced, and their winners. */
-import { type CandidateNumber, NO_CANDIDATE } from '../../src/flow/numbers.js';
+import { type CandidateNumber, type FlowEntry, NO_CANDIDATE } from '../../src/flow/numbers.js';
+import { PREFIX_BITS } from '../../src/proximity/learned.js';
 import { SynFlows } from '../../src/race/flows.js';
 
 export class RaceFlows extends SynFlows {
@@ -15,4 +16,10 @@ export class RaceFlows extends SynFlows {
   readonly born = this.column<number>(Int32Array, 0);
   /** The ejected candidate that is tried with this connection; 0 for none. */
   readonly trial = this.column<number>(Uint8Array, 0);
+
+  /** The client's prefix (`learned.ts`) as a number: of IPv6, a mixture of its words. */
+  prefixOf(e: FlowEntry): number {
+    if (this.isV4(e)) return this.keyWord(e, 3) >>> (32 - PREFIX_BITS);
+    return this.keyWord(e, 0) ^ Math.imul(this.keyWord(e, 1) >>> 16, 0x85ebca6b);
+  }
 }

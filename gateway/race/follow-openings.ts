@@ -36,6 +36,7 @@ export class Following {
   readonly #record = new Int32Array(OPENINGS);
   readonly #dueUs = new Float64Array(OPENINGS);
   readonly #arena = new Uint8Array(SYN_AT + 128);
+  readonly #client = new Int32Array(4);
   readonly #view = new DataView(this.#arena.buffer);
   /** The first ticket that is not settled. */
   #tail: number;
@@ -81,7 +82,7 @@ export class Following {
     state.evidence.asked(service, 1 << candidate);
     this.#entry[slot] = e;
     this.#record[slot] = record;
-    this.#dueUs[slot] = sentUs + learned.hedgeUs(learned.entry(service, key[3]), candidate);
+    this.#dueUs[slot] = sentUs + learned.hedgeUs(learned.entry(service, key, 0), candidate);
     batch.counters[reasons.kernelOpened]++;
   }
 
@@ -112,7 +113,8 @@ export class Following {
     state.evidence.replied(service, candidate, (answeredUs - this.openings.sentUs(slot)) | 0);
     // No round trip is learned from this answer, because the kernel's times do not include the TUN, as all others do.
     // A candidate that is asked alone would look nearer than others at the same distance.
-    learned.won(learned.entry(service, flows.keyWord(e, 3)), candidate);
+    flows.clientOf(e, this.#client);
+    learned.won(learned.entry(service, this.#client, 0), candidate);
     state.decide(e, service, machines.endpointOf(service, candidate), candidate);
     if ((flows.marks[e] & PINNED) === 0) state.pinning?.pins.pin(e, TRANSLATE);
   }

@@ -75,7 +75,7 @@ function measure(
   const took = state.races.roundTripUs(state.flows.record[e], candidate);
   if (took >= 0) state.evidence.replied(batch.service[i], candidate, took);
   if (state.race === RACE_ORIGIN) return;
-  const entry = state.learned.entry(batch.service[i], batch.daddrV4(i));
+  const entry = state.learned.entry(batch.service[i], batch.daddr, 4 * i);
   if (took >= 0) state.learned.note(entry, candidate, took);
   if (state.flows.state[e] === UNDECIDED) state.learned.won(entry, candidate);
 }
@@ -116,23 +116,22 @@ function onRefusal(state: GatewayState, batch: Batch, i: number): void {
   const candidate = machines.endpointCandidate[batch.endpoint[i]];
   if (tcp.ackSeq(batch.view, batch.l4[i]) !== add(flows.isn[e], 1))
     return batch.drop(i, reasons.dropAckOutside);
-  if (!refuse(state, e, batch.service[i], batch.daddrV4(i), candidate))
-    return batch.drop(i, reasons.dropRefusedPending);
+  if (!refuse(state, e, batch.service[i], candidate)) return batch.drop(i, reasons.dropRefusedPending);
   if (candidate !== ORIGIN) asService(state, batch, i);
   state.enter(e, CLOSING);
   batch.pass(i, reasons.passRefused);
 }
 
+const client = new Int32Array(4);
+
 /**
  * Notes that a candidate, or its path, refused the SYN of an undecided flow.
- * @param client its IPv4 address as a word
  * @returns whether the client is to be told, because no other candidate may still answer
  */
 export function refuse(
   state: GatewayState,
   e: FlowEntry,
   service: ServiceNumber,
-  client: number,
   candidate: CandidateNumber,
 ): boolean {
   const { flows, machines } = state;
@@ -141,7 +140,10 @@ export function refuse(
   // Candidates without a bit in the word are not waited for either (`serviceLive`).
   if (candidate < MOST_RACED) flows.refused[e] |= 1 << candidate;
   state.races.refused(flows.record[e], candidate);
-  if (state.race !== RACE_ORIGIN) state.forget(service, client, candidate);
+  if (state.race !== RACE_ORIGIN) {
+    flows.clientOf(e, client);
+    state.forget(service, client, 0, candidate);
+  }
   const pending = machines.serviceLive[service] & ~flows.refused[e];
   // After a retransmission the origin's refusal is final even if a replica stays silent, so that no client waits for
   // ever.
@@ -164,5 +166,6 @@ function onStray(state: GatewayState, batch: Batch, i: number): void {
 /** Rewrites the source of a replica's packet to the service's. In configuration C it is the service's already. */
 export function asService(state: GatewayState, batch: Batch, i: number): void {
   const service = batch.service[i];
-  snat(batch, i, state.machines.serviceV4(service), state.machines.servicePort[service]);
+  const { serviceWords, servicePort } = state.machines;
+  snat(batch, i, serviceWords, 4 * service, servicePort[service]);
 }

@@ -10,6 +10,7 @@ import {
   RESET_IN_KERNEL,
   UNDECIDED,
 } from '../../src/flow/states.js';
+import type { Address } from '../../src/wire/address.js';
 import type { GatewayState } from './state.js';
 
 /** Entries that one question looks at: a few milliseconds. */
@@ -20,15 +21,14 @@ export interface FlowQuestion {
   from: number;
   /** The most rows of the answer. */
   limit: number;
-  /** Only flows of this client's address, as a word; undefined for all. */
-  client?: number;
+  /** Only flows of this client's address; undefined for all. */
+  client?: Address;
   /** Only flows that this machine carries. */
   machine?: CandidateNumber;
 }
 
 export interface FlowRow {
-  /** The client's address as a word, and its port. */
-  client: number;
+  client: Address;
   clientPort: number;
   /** -1 where no record names the service any more. */
   service: ServiceNumber;
@@ -66,7 +66,7 @@ export function listFlows(state: GatewayState, q: FlowQuestion): FlowAnswer {
   let e = q.from;
   for (; e < to && rows.length < q.limit; e++) {
     if (flows.state[e] === 0) continue;
-    if (q.client !== undefined && flows.keyWord(e, 3) !== q.client) continue;
+    if (q.client?.some((word, w) => flows.keyWord(e, w) !== word)) continue;
     if (q.machine !== undefined && flows.winner[e] !== q.machine) continue;
     rows.push(rowOf(state, e as FlowEntry));
   }
@@ -79,9 +79,9 @@ function rowOf(state: GatewayState, e: FlowEntry): FlowRow {
   const ports = flows.keyWord(e, 8);
   const left = (flows.expiresAt[e] - state.nowTick) | 0;
   return {
-    client: flows.keyWord(e, 3),
+    client: [0, 1, 2, 3].map((w) => flows.keyWord(e, w)) as unknown as Address,
     clientPort: ports >>> 16,
-    service: machines.services.getV4(flows.keyWord(e, 7), ports & 0xffff),
+    service: machines.serviceOfFlow(flows, e),
     machine: flows.winner[e],
     state: STATES[flows.state[e]],
     idleMs: Math.max(0, state.idle[flows.state[e]] - left) * TICK_MS,

@@ -5,10 +5,11 @@ import {
   type Column,
   columnOf,
   type EndpointNumber,
+  type FlowEntry,
   NO_ENDPOINT,
   type ServiceNumber,
 } from '../../src/flow/numbers.js';
-import type { Tuples } from '../../src/flow/table.js';
+import type { FlowTable, Tuples } from '../../src/flow/table.js';
 import { MOST_RACED, ORIGIN } from '../../src/proximity/candidates.js';
 import { type Mode, TUNNEL } from '../../src/race/modes.js';
 import type { Address } from '../../src/wire/address.js';
@@ -165,6 +166,13 @@ export class Machines {
   serviceFor(t: Tuples, i: number): ServiceNumber {
     return this.services.ofDestination(t, i);
   }
+
+  /** The service of a flow, or -1. */
+  serviceOfFlow(flows: FlowTable, e: FlowEntry): ServiceNumber {
+    const port = flows.serviceOf(e, this.#address);
+    return this.services.ofWords(this.#address, 0, port);
+  }
+  readonly #address = new Int32Array(4);
 
   /** The endpoint from which a packet comes, or -1. */
   endpointFrom(t: Tuples, i: number): EndpointNumber {

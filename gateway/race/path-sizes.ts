@@ -1,5 +1,5 @@
 /**
- * Keeps packets within what the path to their machine carries (`path-probes.ts`, and ICMP errors): the MSS of SYNs and
+ * Keeps IPv4 packets within what the path to their machine carries (`path-probes.ts`, and ICMP errors): the MSS of SYNs and
  * of their answers is lowered (RFC 2923, 2.3), and a packet that is too large none the less is answered as the first
  * router of the path would answer it.
  */
@@ -59,7 +59,7 @@ export function clampForAll(state: GatewayState, batch: Batch, i: number, servic
 /** @param mtu 0 where the path is not known to be narrow: then only a tunnel lowers the MSS */
 function clamp(state: GatewayState, batch: Batch, i: number, service: ServiceNumber, mtu: number): void {
   const outer = overhead(state, service);
-  if (mtu === 0 && outer === 0) return;
+  if ((mtu === 0 && outer === 0) || batch.family[i] !== 4) return;
   const { view, l4 } = batch;
   const most = outer === 0 ? Number.MAX_SAFE_INTEGER : state.tunnelMss;
   const limit = mtu === 0 ? most : Math.min(most, mtu - outer - HEADERS);
@@ -72,7 +72,7 @@ function clamp(state: GatewayState, batch: Batch, i: number, service: ServiceNum
  * @returns whether it was; then the packet is decided
  */
 export function refuseTooLarge(state: GatewayState, batch: Batch, i: number, replica: number): boolean {
-  const mtu = state.paths.to(replica);
+  const mtu = batch.family[i] === 4 ? state.paths.to(replica) : 0;
   if (mtu === 0) return false;
   const { view, l4 } = batch;
   const at = batch.at[i];

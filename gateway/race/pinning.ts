@@ -12,6 +12,7 @@ import { ORIGIN } from '../../src/proximity/candidates.js';
 import { PREFIX_BITS } from '../../src/proximity/learned.js';
 import { TRANSLATE, TUNNEL } from '../../src/race/modes.js';
 import { type OpeningHandles, Openings } from '../../src/race/openings.js';
+import { V4_MAPPED } from '../../src/wire/address.js';
 import type { RaceFlows } from './flows.js';
 import { type Endpoint, type Machines, tunnelPort } from './machines.js';
 import type { Requests } from './requests.js';
@@ -95,19 +96,22 @@ export class Pinning {
   /** Pins a decided flow: from here on the kernel carries it. */
   pin(e: FlowEntry, service: ServiceNumber): void {
     const { pins, flows } = this;
-    if ((flows.marks[e] & PINNED) !== 0 || !pins.isDue(e)) return;
+    if ((flows.marks[e] & PINNED) !== 0 || !flows.isV4(e) || !pins.isDue(e)) return;
     pins.pin(e, flows.winner[e] === ORIGIN ? TRANSLATE : this.machines.serviceMode[service]);
   }
 
-  /** Lets the kernel send SYNs of this client's prefix to this candidate alone, for one second. */
-  lease(service: ServiceNumber, client: number, candidate: CandidateNumber): void {
-    if (!this.how.mayLease || !this.pins.allowed) return;
+  /**
+   * Lets the kernel send SYNs of this client's prefix to this candidate alone, for one second. IPv4 only.
+   * @param words the client's address is in four words from `at` on
+   */
+  lease(service: ServiceNumber, words: Int32Array, at: number, candidate: CandidateNumber): void {
+    if (!this.how.mayLease || !this.pins.allowed || words[at + 2] !== V4_MAPPED) return;
     const { machines } = this;
     const endpoint = machines.endpointOf(service, candidate);
     // Where the first packets of flows go through the TUN, the kernel does not know which tuples are in use.
     if (endpoint < 0 || this.pins.isLate) return;
     this.openings?.lease(
-      client & PREFIX_MASK,
+      words[at + 3] & PREFIX_MASK,
       machines.serviceList[service].address,
       machines.servicePort[service],
       machines.endpointV4(endpoint),
@@ -118,10 +122,11 @@ export class Pinning {
   }
 
   /** Ends a lease, because its winner failed: SYNs of this client's prefix come to the TUN again. */
-  endLease(service: ServiceNumber, client: number): void {
+  endLease(service: ServiceNumber, words: Int32Array, at: number): void {
     const { machines } = this;
+    if (words[at + 2] !== V4_MAPPED) return;
     this.openings?.end(
-      client & PREFIX_MASK,
+      words[at + 3] & PREFIX_MASK,
       machines.serviceList[service].address,
       machines.servicePort[service],
     );

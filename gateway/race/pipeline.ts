@@ -5,7 +5,7 @@
 import { writePins } from '../../src/fastpath/pins.js';
 import type { Pipeline, PipelineContext } from '../../src/pipeline/pipeline.js';
 import { Reassembler } from '../../src/pipeline/reassemble.js';
-import { validateWhole } from '../../src/pipeline/validate.js';
+import { validateBoth } from '../../src/pipeline/validate.js';
 import { carry } from './carry.js';
 import { crackAck } from './crack-ack.js';
 import { findFlow } from './find-flow.js';
@@ -36,7 +36,7 @@ export function createPipeline(context: PipelineContext<GatewayPipelineOptions>)
     poll: following === undefined ? undefined : () => following.poll(state, context.batch),
     due: hedges(state, context.batch),
     stages: [
-      validateWhole(new Reassembler(context.clock)),
+      validateBoth(new Reassembler(context.clock)),
       ...(following === undefined ? [] : [followOpenings(state, following)]), // SYNs that the kernel sent by itself
       crackAck(state), //     535, 554
       relayErrors(state), //  ICMP errors about flows

@@ -32,11 +32,12 @@ import type { RecordKind, View } from '../../src/registry/kinds.js';
 import {
   checkForwardChains,
   checkForwarding,
+  checkForwarding6,
   checkMasquerade,
   type Host,
   leastMtu,
 } from '../../src/steer/host.js';
-import { overlaps, type Prefix, parsePrefix } from '../../src/wire/address.js';
+import { isV4, isV6Text, overlaps, type Prefix, parsePrefix } from '../../src/wire/address.js';
 import { OVERHEAD } from '../../src/wire/ipip.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
 import * as tcp from '../../src/wire/tcp.js';
@@ -121,7 +122,7 @@ class GatewayRace implements Run {
     this.kernel = {
       hooks: hookSet(config.flows.max),
       attachments: (host) => attachments(config, host),
-      clients: this.#clients,
+      clients: this.#clients.filter((p) => isV4(p.address)),
       translated: config.lan.flatMap((l) =>
         config.wan.flatMap((w) => [
           { iif: l, oif: w, isShared: true },
@@ -140,7 +141,7 @@ class GatewayRace implements Run {
       flows: {
         query: {
           limit: { type: 'integer', minimum: 1, maximum: 10_000, default: 100 },
-          client: { type: 'string', format: 'ipv4' },
+          client: { type: 'string', format: 'ip' },
           machine: { type: 'string', minLength: 1 },
         },
         answer: async (query) => ({ flows: await this.#flows(query as unknown as FlowFilter) }),
@@ -166,6 +167,7 @@ class GatewayRace implements Run {
       ...configurationMismatches(view, undefined, configuration),
       ...this.#foreignPrefixes(host, view),
       ...checkForwarding(host),
+      ...(this.#carriesV6(view) ? checkForwarding6(host) : []),
       ...checkForwardChains(host, legs),
       ...(this.#mayMasquerade(view) ? [] : checkMasquerade(host, wan, this.#clients)),
     ];
@@ -249,7 +251,7 @@ class GatewayRace implements Run {
         wanMtu,
         inside - ipv4.MIN_HEADER - tcp.MIN_HEADER,
         seedsOf(view, config.tag.gatewayId, config.site, fleet),
-        this.#clients[0].address[3],
+        this.#clients.find((p) => isV4(p.address))?.address[3] ?? 0,
       ),
       tunMtu: wanMtu,
       names: { ...namesIn(view), ejected: this.#judge.ejectedIds },
@@ -288,8 +290,14 @@ class GatewayRace implements Run {
     this.#publish();
   }
 
+  #carriesV6(view: View): boolean {
+    const hasClients = this.#clients.some((p) => !isV4(p.address));
+    return hasClients && raceServices(view).some((s) => isV6Text(s.address));
+  }
+
   #publish(): void {
-    const prefixes = [...this.#prefixesOutside(this.#host!)];
+    // Of IPv4 only: no tag is for an IPv6 client, and roles of an earlier version could not read the record.
+    const prefixes = this.#prefixesOutside(this.#host!).filter((p) => !isV6Text(p));
     this.#context?.registry.publish(gatewayKind, { v: 1, id: this.#config.tag.gatewayId, prefixes });
   }
 

@@ -13,6 +13,7 @@ export const reasons = defineReasons({
   passSynNoRoom: 'pass.syn-no-room-for-tag',
   passSynPathDropsTag: 'pass.syn-path-drops-tag',
   passSynOptions: 'pass.syn-malformed-options',
+  passSynFamily: 'pass.syn-ipv6-in-this-form',
   passSynTableFull: 'pass.syn-table-full',
   passWonByReplica: 'pass.won-by-replica',
   passWonByOrigin: 'pass.won-by-origin',

@@ -33,7 +33,8 @@ export function relayErrors(state: GatewayState): Stage {
   const quoted = new Quotation();
   return (batch) => {
     for (let i = 0; i < batch.count; i++)
-      if (batch.verdict[i] === OPEN && batch.protocol[i] === ipv4.PROTO_ICMP) relay(state, batch, i, quoted);
+      if (batch.verdict[i] === OPEN && batch.family[i] === 4 && batch.protocol[i] === ipv4.PROTO_ICMP)
+        relay(state, batch, i, quoted);
   };
 }
 
@@ -151,7 +152,7 @@ function isFinal(
   service: ServiceNumber,
   candidate: CandidateNumber,
 ): boolean {
-  if (q.seq(batch.view) === state.flows.isn[e] && refuse(state, e, service, q.saddr, candidate)) {
+  if (q.seq(batch.view) === state.flows.isn[e] && refuse(state, e, service, candidate)) {
     state.enter(e, CLOSING);
     return true;
   }

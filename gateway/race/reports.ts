@@ -1,10 +1,10 @@
 /** Reports of the gateway's races and of what it has learned, with names instead of numbers. */
 import type { CandidateNumber } from '../../src/flow/numbers.js';
 import { ORIGIN } from '../../src/proximity/candidates.js';
-import { PREFIX_BITS, readLearned } from '../../src/proximity/learned.js';
+import { readLearned } from '../../src/proximity/learned.js';
 import { type RaceRecord, readRaces } from '../../src/race/record.js';
 import type { Race } from '../../src/race/release.js';
-import { formatV4, parse } from '../../src/wire/address.js';
+import { type Address, contains, formatEndpoint, formatPrefix, parse } from '../../src/wire/address.js';
 import type { Fleet } from './fleet.js';
 import type { FlowAnswer, FlowQuestion } from './list-flows.js';
 import type { GatewayMemory } from './state.js';
@@ -30,12 +30,11 @@ export function raceReport(
 function jitterUs(
   learned: Float64Array,
   service: number,
-  client: number,
+  client: Address,
   a: number,
   b: number,
 ): number | null {
-  const prefix = client & (-1 << (32 - PREFIX_BITS));
-  const entry = readLearned(learned).find((e) => e.service === service && e.prefix === prefix);
+  const entry = readLearned(learned).find((e) => e.service === service && contains(e.prefix, client));
   const variation = (c: number): number | undefined =>
     entry?.candidates.find((x) => x.candidate === c && x.samples > 1)?.variationUs;
   const [va, vb] = [variation(a), variation(b)];
@@ -46,7 +45,7 @@ function jitterUs(
 export function proximityReport(learned: Float64Array, fleet: Fleet): unknown[] {
   return readLearned(learned).map((e) => ({
     service: fleet.service(e.service)?.name ?? '',
-    prefix: `${formatV4(e.prefix)}/${PREFIX_BITS}`,
+    prefix: formatPrefix(e.prefix),
     candidates: e.candidates.map((c) => ({
       id: fleet.candidates.idOf(c.candidate),
       rttMs: c.rttUs / 1000,
@@ -75,17 +74,17 @@ export async function flowReport(
   { limit, client, machine }: FlowFilter,
   fleet: Fleet,
 ): Promise<Record<string, unknown>[]> {
-  const word = client === undefined ? undefined : parse(client)?.[3];
+  const address = client === undefined ? undefined : parse(client);
   const number = machine === undefined ? undefined : numberOf(fleet, machine);
   // A machine that this gateway has never known carries nothing.
   if (machine !== undefined && number === undefined) return [];
   const out: Record<string, unknown>[] = [];
   for (let from = 0; from >= 0 && out.length < limit; ) {
-    const q = { from, limit: limit - out.length, client: word, machine: number };
+    const q = { from, limit: limit - out.length, client: address, machine: number };
     const { rows, next } = (await ask(q)) as FlowAnswer;
     for (const { client: c, clientPort, service, machine: m, ...rest } of rows)
       out.push({
-        client: `${formatV4(c)}:${clientPort}`,
+        client: formatEndpoint(c, clientPort),
         service: service < 0 ? null : (fleet.service(service)?.name ?? null),
         machine: m < 0 ? null : fleet.candidates.idOf(m),
         ...rest,

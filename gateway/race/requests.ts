@@ -81,7 +81,7 @@ export class Requests {
     const { flows } = this;
     const service = this.#serviceOf(e);
     const winner = flows.winner[e];
-    this.evidence.firstByte(service, winner, flows.keyWord(e, 3), us);
+    this.evidence.firstByte(service, winner, flows.prefixOf(e), us);
     if (flows.trial[e] !== winner || winner <= 0) return;
     flows.trial[e] = 0;
     this.evidence.trialGood(service, winner, us);
@@ -97,7 +97,7 @@ export class Requests {
     const service = this.#serviceOf(e);
     const winner = flows.winner[e];
     const how = byServer ? evidence.reset : evidence.noFirstByte;
-    this.evidence.failed(service, winner, flows.keyWord(e, 3), how);
+    this.evidence.failed(service, winner, flows.prefixOf(e), how);
     if (flows.trial[e] === winner) this.trialLost(e, service);
   }
 
@@ -149,7 +149,6 @@ export class Requests {
   }
 
   #serviceOf(e: FlowEntry): ServiceNumber {
-    const { flows } = this;
-    return this.machines.services.getV4(flows.keyWord(e, 7), flows.keyWord(e, 8) & 0xffff);
+    return this.machines.serviceOfFlow(this.flows, e);
   }
 }

@@ -7,15 +7,18 @@
 import type { At } from '../../src/flow/numbers.js';
 import type { Batch } from '../../src/pipeline/batch.js';
 import { ORIGIN } from '../../src/proximity/candidates.js';
-import { fold, pseudoHeader, sum } from '../../src/wire/checksum.js';
+import { fold, sum } from '../../src/wire/checksum.js';
+import * as ip from '../../src/wire/ip.js';
 import * as ipip from '../../src/wire/ipip.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
+import * as ipv6 from '../../src/wire/ipv6.js';
 import * as tcp from '../../src/wire/tcp.js';
 import { reasons } from './reasons.js';
 import { type GatewayState, TUNNEL } from './state.js';
 
 const TTL = 64;
-const LENGTH = ipv4.MIN_HEADER + tcp.MIN_HEADER;
+/** The reset's source and destination, as words. */
+const ends = new Int32Array(8);
 
 /**
  * Emits the reset that answers acknowledgement `i`: `[C→R]`; in configuration C `[C→R][C→S]`; to a losing origin
@@ -25,15 +28,23 @@ const LENGTH = ipv4.MIN_HEADER + tcp.MIN_HEADER;
 export function emitReset(state: GatewayState, batch: Batch, i: number, at: At, reason: number): void {
   const { view } = batch;
   const { machines } = state;
-  const client = ipv4.daddr(view, at);
-  const server = ipv4.saddr(view, at);
   const l4 = batch.l4[i];
-  const k = batch.emit(LENGTH, reason);
+  const v6 = batch.family[i] === 6;
+  const header = v6 ? ipv6.HEADER : ipv4.MIN_HEADER;
+  const length = header + tcp.MIN_HEADER;
+  const k = batch.emit(length, reason);
   const p = batch.at[k];
-  ipv4.write(view, p, 0, LENGTH, 0, true, TTL, ipv4.PROTO_TCP, client, server);
-  const t = p + ipv4.MIN_HEADER;
+  const client = v6 ? 0 : ipv4.daddr(view, at);
+  if (v6) {
+    for (let w = 0; w < 4; w++) {
+      ends[w] = batch.daddr[4 * i + w];
+      ends[4 + w] = batch.saddr[4 * i + w];
+    }
+    ipv6.write(view, p, 0, length, TTL, ipv4.PROTO_TCP, ends, 0, 4);
+  } else ipv4.write(view, p, 0, length, 0, true, TTL, ipv4.PROTO_TCP, client, ipv4.saddr(view, at));
+  const t = p + header;
   tcp.write(view, t, tcp.dport(view, l4), tcp.sport(view, l4), tcp.ackSeq(view, l4), 0, tcp.RST);
-  const pseudo = pseudoHeader(client, server, ipv4.PROTO_TCP, tcp.MIN_HEADER);
+  const pseudo = ip.pseudoHeader(view, p, ipv4.PROTO_TCP, tcp.MIN_HEADER);
   tcp.setCheck(view, t, ~fold(sum(view, t, tcp.MIN_HEADER, pseudo)) & 0xffff);
   const endpoint = batch.endpoint[i];
   const tunnelled =

@@ -18,11 +18,13 @@ import { type Batch, DROP, EMIT } from '../../src/pipeline/batch.js';
 import type { Due } from '../../src/pipeline/pipeline.js';
 import { dnat } from '../../src/pipeline/translate.js';
 import { intoTunnel } from '../../src/pipeline/tunnel.js';
-import { decode } from '../../src/pipeline/validate.js';
+import { decode, decodeV6 } from '../../src/pipeline/validate.js';
 import { MOST_RACED, ORIGIN } from '../../src/proximity/candidates.js';
 import { COMPARE, RACE, RACE_AGAIN } from '../../src/proximity/learned.js';
 import { HEDGED } from '../../src/race/record.js';
+import { isV6 } from '../../src/wire/ip.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
+import * as ipv6 from '../../src/wire/ipv6.js';
 import * as tcp from '../../src/wire/tcp.js';
 import { PROBE } from './path-probes.js';
 import { clampSyn } from './path-sizes.js';
@@ -82,8 +84,7 @@ export function sendAgain(
   const k = batch.emit(length, reasons.emitSynAgain);
   state.races.copySyn(record, batch.arena, batch.at[k]);
   batch.service[k] = batch.service[i];
-  batch.protocol[k] = ipv4.PROTO_TCP;
-  decode(batch, k, batch.at[k]);
+  decodeSyn(batch, k);
   address(state, batch, k, endpoint);
 }
 
@@ -94,7 +95,7 @@ function address(state: GatewayState, batch: Batch, i: number, endpoint: Endpoin
   const replica = machines.endpointV4(endpoint);
   if (state.pathsBack.size > 0) clampSyn(state, batch, i, machines.endpointService[endpoint], replica);
   if (machines.serviceMode[machines.endpointService[endpoint]] === TRANSLATE)
-    return dnat(batch, i, replica, machines.endpointPort[endpoint]);
+    return dnat(batch, i, machines.endpointWords, 4 * endpoint, machines.endpointPort[endpoint]);
   putTag(state, batch, i);
   intoTunnel(batch, i, state.tunnelIds, batch.saddrV4(i), replica);
 }
@@ -107,7 +108,7 @@ export function choose(state: GatewayState, batch: Batch, i: number, e: FlowEntr
   const { learned, machines } = state;
   const service = batch.service[i];
   const live = machines.serviceLive[service];
-  const entry = learned.entry(service, batch.saddrV4(i));
+  const entry = learned.entry(service, batch.saddr, 4 * i);
   if (state.trials[service] !== 0) return tryEjected(state, batch, i, e, entry);
   // Random per connection, and the same for every SYN of it.
   const hash = mix(state.flows.isn[e]);
@@ -128,7 +129,7 @@ export function choose(state: GatewayState, batch: Batch, i: number, e: FlowEntr
       // The kernel may send the next SYNs of this prefix to the winner by itself.
       const mayLease = suspects === 0 && machines.serviceMode[service] === TRANSLATE;
       if (mayLease && learned.isClear(entry, live, one) && !isNarrow(state, service, one as CandidateNumber))
-        state.pinning?.lease(service, batch.saddrV4(i), one as CandidateNumber);
+        state.pinning?.lease(service, batch.saddr, 4 * i, one as CandidateNumber);
       return 1 << one;
     }
   }
@@ -176,6 +177,15 @@ export function mix(word: number): number {
   return h ^ (h >>> 16);
 }
 
+/** Fills the columns of a SYN that this gateway kept. */
+function decodeSyn(batch: Batch, i: number): void {
+  const at = batch.at[i];
+  batch.protocol[i] = ipv4.PROTO_TCP;
+  if (!isV6(batch.view, at)) return decode(batch, i, at);
+  ipv6.walk(batch.view, at);
+  decodeV6(batch, i, at, ipv6.found.l4);
+}
+
 /** How late a hedge may fire; a hedge waits at least ten milliseconds. */
 const HEDGE_SLACK_US = 1000;
 
@@ -209,8 +219,7 @@ function sendProbe(batch: Batch): void {
 function hedge(state: GatewayState, batch: Batch, meta: number): void {
   const { flows, machines } = state;
   const { view } = batch;
-  batch.protocol[0] = ipv4.PROTO_TCP;
-  decode(batch, 0, batch.at[0]);
+  decodeSyn(batch, 0);
   const l4 = batch.l4[0];
   // The copies are emitted; the packet itself is dropped.
   batch.verdict[0] = DROP;
@@ -244,12 +253,11 @@ export function askOthers(state: GatewayState, batch: Batch, i: number, e: FlowE
   const live = machines.serviceLive[service];
   const asked = races.asking(record);
   if ((live & ~asked) === 0) return 0;
-  const client = batch.saddrV4(i);
-  const entry = learned.entry(service, client);
+  const entry = learned.entry(service, batch.saddr, 4 * i);
   const isKnownLate = !state.isCatchingUp();
   learned.raced(entry, live);
   for (let c = 0; isKnownLate && c < MOST_RACED; c++)
-    if (((asked >>> c) & 1) !== 0) state.late(service, client, c as CandidateNumber);
+    if (((asked >>> c) & 1) !== 0) state.late(service, batch.saddr, 4 * i, c as CandidateNumber);
   races.asked(record, live, HEDGED);
   state.evidence.asked(service, live & ~asked);
   return live & ~asked;

@@ -227,11 +227,8 @@ export class GatewayState {
   /** The service of a flow, while numbers of services are short; else -1, to save the search. */
   #serviceOf(e: FlowEntry): ServiceNumber {
     const { machines, flows } = this;
-    if (machines.serviceList.length < MOST_SERVICES) return NO_SERVICE;
-    const port = flows.serviceOf(e, this.#serviceAddress);
-    return machines.services.ofWords(this.#serviceAddress, 0, port);
+    return machines.serviceList.length < MOST_SERVICES ? NO_SERVICE : machines.serviceOfFlow(flows, e);
   }
-  readonly #serviceAddress = new Int32Array(4);
 
   /** Stores the winner and its address in the entry, and counts who won. */
   decide(e: FlowEntry, service: ServiceNumber, endpoint: EndpointNumber, candidate: CandidateNumber): void {
@@ -247,16 +244,19 @@ export class GatewayState {
     this.enter(e, OPENING);
   }
 
-  /** Notes that a candidate that was asked alone has not answered in time. */
-  late(service: ServiceNumber, client: number, candidate: CandidateNumber): void {
-    this.learned.late(this.learned.entry(service, client), candidate);
-    this.pinning?.endLease(service, client);
+  /**
+   * Notes that a candidate that was asked alone has not answered in time.
+   * @param words the client's address is in four words from `at` on
+   */
+  late(service: ServiceNumber, words: Int32Array, at: number, candidate: CandidateNumber): void {
+    this.learned.late(this.learned.entry(service, words, at), candidate);
+    this.pinning?.endLease(service, words, at);
   }
 
   /** Notes that a candidate failed: it must be measured in a race again. */
-  forget(service: ServiceNumber, client: number, candidate: CandidateNumber): void {
-    this.learned.forget(this.learned.entry(service, client), candidate);
-    this.pinning?.endLease(service, client);
+  forget(service: ServiceNumber, words: Int32Array, at: number, candidate: CandidateNumber): void {
+    this.learned.forget(this.learned.entry(service, words, at), candidate);
+    this.pinning?.endLease(service, words, at);
   }
 
   /**

@@ -36,15 +36,19 @@ export function steering(
   how: GatewaySteering,
 ): Steering {
   const { tun, lan, wan } = config;
-  const { services, tunnelled, endpoints, tunnels } = fleet.steered();
+  const all = fleet.steered();
+  const [services, endpoints] = [all.services, all.endpoints].map((list) => list.filter(isV4Text));
+  const { tunnelled, tunnels } = all;
+  const v6 = steeringV6(config, all.services, all.endpoints);
   const sets = [
-    set('clients', 'ipv4_addr', config.prefixes),
+    set('clients', 'ipv4_addr', config.prefixes.filter(isV4Text)),
     set('services', 'ipv4_addr . inet_service', services),
     set('tunnelled', 'ipv4_addr . inet_service', tunnelled),
     set('endpoints', 'ipv4_addr . inet_service', endpoints),
     set('tunnels', 'ipv4_addr', tunnels),
     set('addresses', 'ipv4_addr', services.map(addressOf)),
     set('machines', 'ipv4_addr', endpoints.map(addressOf)),
+    ...(v6?.sets ?? []),
   ];
   const fromLan = `iifname ${interfaces(lan)} ip saddr @clients`;
   const fromWan = `iifname ${interfaces(wan)} ip daddr @clients`;
@@ -67,6 +71,7 @@ export function steering(
         // after destination translation.
         chain('prerouting', 'prerouting', 'filter', [
           `iifname "${tun.name}" ip daddr @clients notrack accept`,
+          ...(v6?.rules ?? []),
           ...outward,
         ]),
         chain(
@@ -96,6 +101,7 @@ export function steering(
         chain('prerouting', 'prerouting', 'filter', [
           `iifname "${tun.name}" notrack accept`,
           ...(how.kernel !== 'off' ? [letPinned(config.steering)] : []),
+          ...(v6?.rules ?? []),
           ...outward,
           `${fromWan} jump inward`,
         ]),
@@ -115,11 +121,48 @@ export function steering(
         `${ICMP_ERRORS} ip daddr @clients ${mark}`,
       ]),
     ].join(''),
+    v6: v6 !== undefined,
     ...beforeLocal(config),
     // With early demultiplexing a socket would take an answer before the TUN has seen it.
     sysctls: config.local ? [{ key: 'net.ipv4.tcp_early_demux', value: '0' }] : [],
   };
 }
+
+/**
+ * What is steered over IPv6: connections between clients and services, in a gateway's own races of configuration A.
+ * Undefined where there are none.
+ */
+function steeringV6(
+  config: GatewayConfig,
+  allServices: readonly string[],
+  allEndpoints: readonly string[],
+): { sets: string[]; rules: string[] } | undefined {
+  const { tun, lan, wan, race } = config;
+  const [clients, services, endpoints] = [config.prefixes, allServices, allEndpoints].map((list) =>
+    list.filter((text) => !isV4Text(text)),
+  );
+  if (clients.length === 0 || services.length === 0 || lan.length === 0 || race === 'origin')
+    return undefined;
+  const mark = steerTo(config.steering);
+  const fromLan = `iifname ${interfaces(lan)} ip6 saddr @clients6`;
+  const fromWan = `iifname ${interfaces(wan)} ip6 daddr @clients6`;
+  return {
+    sets: [
+      set('clients6', 'ipv6_addr', clients),
+      set('services6', 'ipv6_addr . inet_service', services),
+      set('endpoints6', 'ipv6_addr . inet_service', endpoints),
+    ],
+    rules: [
+      `iifname "${tun.name}" meta nfproto ipv6 notrack accept`,
+      `${fromLan} ip6 daddr . tcp dport @services6 ${mark} notrack accept`,
+      `${fromWan} ip6 saddr . tcp sport @services6 tcp flags & (fin | syn | rst) != 0 ${mark} notrack accept`,
+      `${fromWan} ip6 saddr . tcp sport @services6 notrack accept`,
+      `${fromWan} ip6 saddr . tcp sport @endpoints6 ${mark} notrack accept`,
+    ],
+  };
+}
+
+const isV4Text = (text: string): boolean => !text.includes(':');
 
 const PROBE_ANSWERS = `ip saddr @machines udp sport ${PORT}`;
 

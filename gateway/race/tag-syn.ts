@@ -89,13 +89,16 @@ function whyNotRaced(state: GatewayState, batch: Batch, i: number): number {
   if (state.machines.serviceRaced[batch.service[i]] === 0) return reasons.passSynNoReplicas;
   if (state.race === RACE_ORIGIN && state.tagPaths.dropTags(batch.service[i], state.nowTick))
     return reasons.passSynPathDropsTag;
+  // Over IPv6 only a gateway's own races, in configuration A.
+  const isPlain = state.race !== RACE_ORIGIN && state.machines.serviceMode[batch.service[i]] === TRANSLATE;
+  if (batch.family[i] === 6 && !isPlain) return reasons.passSynFamily;
   // TCP Fast Open: two servers that share a key would both execute the request.
   if (batch.at[i] + batch.length[i] > l4 + header) return reasons.passSynPayload;
   if (options.end(view, l4, header) < 0) return reasons.passSynOptions;
   if (options.find(view, l4, header, options.MD5) >= 0 || options.find(view, l4, header, options.AO) >= 0)
     return reasons.passSynAuthenticated;
   // In configuration A a gateway's own race needs no tag.
-  if (state.race !== RACE_ORIGIN && state.machines.serviceMode[batch.service[i]] === TRANSLATE) return -1;
+  if (isPlain) return -1;
   if (!tag.fits(view, l4) || batch.length[i] + tag.LENGTH > state.wanMtu) return reasons.passSynNoRoom;
   return -1;
 }

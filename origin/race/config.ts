@@ -6,10 +6,11 @@ import { type HealthConfig, healthProblem, healthSchema } from '../../src/health
 import { type Configuration, type OriginServer, racePart } from '../../src/race/records.js';
 import { RACES, type Race, RELEASES, type Release } from '../../src/race/release.js';
 import { type CommonConfig, commonProperties } from '../../src/race/role-file.js';
-import { ipv4Schema, nameSchema, portSchema } from '../../src/registry/kinds.js';
+import { ipSchema, nameSchema, portSchema } from '../../src/registry/kinds.js';
 import { type ProgramConfig, programProperties, type RoleFlags } from '../../src/role-config.js';
 import type { Allocation } from '../../src/steer/marks.js';
 import { mostServers } from '../../src/steer/next-hops.js';
+import { isV6Text } from '../../src/wire/address.js';
 import type { OriginSite } from '../config.js';
 
 /** A service in its origin's file; its configuration defaults to the role's. */
@@ -80,7 +81,7 @@ const serviceSchema: Schema = {
   required: ['name', 'address', 'ports'],
   properties: {
     name: explained(nameSchema, 'Its name, which replicas refer to.', 'web'),
-    address: explained(ipv4Schema, 'The address that clients use.', '203.0.113.10'),
+    address: explained(ipSchema, 'The address that clients use.', '203.0.113.10'),
     ports: explained(
       { type: 'array', items: portSchema, minItems: 1, uniqueItems: true },
       'The TCP ports that clients use.',
@@ -123,6 +124,16 @@ export function problems(value: OriginConfig, locate: Locate, flags: RoleFlags):
       problems.push({
         code: 'FSA_CONFIGURATION_MISMATCH',
         message: `${locate(['services', i, 'configuration'])}: service ${service.name} has configuration ${service.configuration}, --configuration says ${flags.configuration}`,
+      });
+    if (isV6Text(service.address) && (service.configuration ?? value.configuration) !== 'A')
+      problems.push({
+        code: 'FSA_CONFIG_VALUE',
+        message: `${locate(['services', i, 'address'])}: service ${service.name} has an IPv6 address: those are carried in configuration A only`,
+      });
+    if (isV6Text(service.address) && service.servers !== undefined)
+      problems.push({
+        code: 'FSA_CONFIG_VALUE',
+        message: `${locate(['services', i, 'servers'])}: connections to an IPv6 service are not spread over servers`,
       });
     if (value.local && service.servers?.some((s) => s.address !== undefined))
       problems.push({

@@ -29,6 +29,7 @@ import {
   type Host,
   leastMtu,
 } from '../../src/steer/host.js';
+import { isV6Text } from '../../src/wire/address.js';
 import { type OriginConfig, type OriginService, overrides, problems, schema } from './config.js';
 import { Distances } from './distances.js';
 import { adjacentServers, snapshotOf, whyNotRaced } from './plan.js';
@@ -181,7 +182,7 @@ class OriginRace implements Run {
         candidates: this.#candidates,
         servers: this.#servers,
         ours: this.#ours,
-        services: this.#services(),
+        services: this.#services().filter((s) => !isV6Text(s.address)),
         distancesUs: this.#distances.us,
       },
       view,

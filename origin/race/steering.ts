@@ -13,6 +13,7 @@ import {
   set,
   steerTo,
 } from '../../src/steer/plan.js';
+import { isV6Text } from '../../src/wire/address.js';
 import type { OriginConfig } from './config.js';
 
 /** @param served where there are several adjacent servers: those, and the slots of each service */
@@ -23,16 +24,18 @@ export function steering(
 ): Steering {
   const { tun, wan, lan } = config;
   const fromWan = `iifname ${interfaces(wan)}`;
+  // A gateway's own races over IPv6 reach the server without this role.
+  const steered = config.services.filter((s) => !isV6Text(s.address));
   const body = [
     set(
       'services',
       'ipv4_addr . inet_service',
-      config.services.flatMap((s) => s.ports.map((p) => `${s.address} . ${p}`)),
+      steered.flatMap((s) => s.ports.map((p) => `${s.address} . ${p}`)),
     ),
     set(
       'servers',
       'ipv4_addr',
-      config.services.map((s) => s.address),
+      steered.map((s) => s.address),
     ),
     chain('prerouting', 'prerouting', 'filter', [
       `iifname "${tun.name}" notrack accept`,

@@ -8,7 +8,7 @@
  */
 import { advance } from '../../src/flow/states.js';
 import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
-import { snat } from '../../src/pipeline/translate.js';
+import { snatV4 } from '../../src/pipeline/translate.js';
 import { intoTunnel } from '../../src/pipeline/tunnel.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
 import * as tcp from '../../src/wire/tcp.js';
@@ -37,7 +37,7 @@ function send(state: ReplicaFlows, batch: Batch, i: number): void {
   if (spoof && !tcp.isSynAck(flags) && (flags & tcp.RST) === 0) return batch.pass(i, reasons.passAnswerBare);
   const client = batch.daddrV4(i);
   const source = spoof ? state.serviceV4(service) : state.address;
-  if (spoof) snat(batch, i, state.address, state.serviceLocalPort[service]);
+  if (spoof) snatV4(batch, i, state.address, state.serviceLocalPort[service]);
   intoTunnel(batch, i, state.tunnelIds, source, client);
   batch.pass(i, reasons.passAnswer);
 }

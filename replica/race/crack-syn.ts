@@ -9,7 +9,7 @@
 import type { FlowEntry } from '../../src/flow/numbers.js';
 import { advance, ESTABLISHED, OPENING } from '../../src/flow/states.js';
 import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
-import { dnat } from '../../src/pipeline/translate.js';
+import { dnatV4 } from '../../src/pipeline/translate.js';
 import { INNER_MALFORMED, INNER_WHOLE, innerAt, lookInside, outOfTunnel } from '../../src/pipeline/tunnel.js';
 import { FOREIGN, GENUINE, STALE } from '../../src/race/keyring.js';
 import { stripTags } from '../../src/race/strip-tags.js';
@@ -91,7 +91,7 @@ function onTaggedSyn(state: ReplicaFlows, batch: Batch, i: number, p: number, fl
     return batch.drop(i, reasons.dropTableFull);
   if (!outOfTunnel(batch, i)) return;
   stripTags(batch, i, p);
-  if (mode === TRANSLATE) dnat(batch, i, state.address, state.serviceLocalPort[service]);
+  if (mode === TRANSLATE) dnatV4(batch, i, state.address, state.serviceLocalPort[service]);
   // Between idle and busy the acknowledgement is delayed a little, so that replicas at nearly equal distances share
   // connections.
   if (state.penaltyUs > 0) {

@@ -5,7 +5,7 @@
  */
 import { advance } from '../../src/flow/states.js';
 import { OPEN, type Stage } from '../../src/pipeline/batch.js';
-import { dnat } from '../../src/pipeline/translate.js';
+import { dnatV4 } from '../../src/pipeline/translate.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
 import * as tcp from '../../src/wire/tcp.js';
 import { reasons } from './reasons.js';
@@ -29,7 +29,7 @@ export function deliver(state: ReplicaFlows): Stage {
         advance(flows, flow, batch.tcpFlags[i], true, state.nowTick, state.idle);
         state.pin(flow, service);
       }
-      dnat(batch, i, state.serviceV4(service), state.servicePort[service]);
+      dnatV4(batch, i, state.serviceV4(service), state.servicePort[service]);
       batch.pass(i, reasons.passDelivered);
     }
   };

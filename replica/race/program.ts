@@ -47,7 +47,7 @@ import {
   isOfHost,
   leastMtu,
 } from '../../src/steer/host.js';
-import { type Address, type Prefix, parse, parsePrefix } from '../../src/wire/address.js';
+import { type Address, isV6Text, type Prefix, parse, parsePrefix } from '../../src/wire/address.js';
 import { OVERHEAD } from '../../src/wire/ipip.js';
 import { overrides, problems, type ReplicaConfig, schema } from './config.js';
 import { Drain } from './drain.js';
@@ -219,7 +219,8 @@ class ReplicaRace implements Run {
 
   duty(host: Host, view: View, kernel: KernelMode): Duty {
     this.#host = host;
-    const carried = this.#carried(view);
+    // Connections over IPv6 come from the gateway as they are.
+    const steered = this.#carried(view).filter((s) => !isV6Text(s.address));
     const words = (text: string): Address => parse(text) as Address;
     const wanMtu = this.config.tun.mtu ?? leastMtu(host, this.config.wan);
     this.#judge();
@@ -227,7 +228,7 @@ class ReplicaRace implements Run {
       address: words(this.config.address),
       state: this.#state,
       penaltyUs: this.#penaltyUs(),
-      services: carried.map((s) => ({
+      services: steered.map((s) => ({
         address: words(s.address),
         port: s.port,
         localPort: s.localPort,
@@ -240,7 +241,7 @@ class ReplicaRace implements Run {
       })),
     };
     return {
-      steering: steering(this.config, this.site.instance, carried, wanMtu - OVERHEAD, kernel),
+      steering: steering(this.config, this.site.instance, steered, wanMtu - OVERHEAD, kernel),
       snapshot,
       tunMtu: wanMtu,
       names: namesIn(view),
@@ -314,10 +315,9 @@ class ReplicaRace implements Run {
   }
 
   #record(): ReplicaRecord {
+    const { id, address, address6 } = this.config;
     return {
-      v: 1,
-      id: this.config.id,
-      address: this.config.address,
+      ...{ v: 1, id, address, ...(address6 === undefined ? {} : { address6 }) },
       services: [...this.config.services],
       state: this.#state,
       reason: this.#reason,

@@ -5,7 +5,7 @@
 import { rmSync } from 'node:fs';
 import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
 import { type FastifyServerOptions, fastify } from 'fastify';
-import type { Schema } from '../config.js';
+import { addFormats, type Schema } from '../config.js';
 import { FirstackError } from '../errors.js';
 import { exposition, type Metric } from './metrics.js';
 
@@ -67,11 +67,15 @@ function status(source: AdminSource): Record<string, unknown> {
 function compileLate({ schema }: { schema: unknown }): (query: unknown) => true | { error: ErrorObject[] } {
   let check: ValidateFunction | undefined;
   return (query) => {
-    check ??= new Ajv({ coerceTypes: 'array', useDefaults: true, removeAdditional: true }).compile(
-      schema as Schema,
-    );
+    check ??= compile(schema as Schema);
     return check(query) || { error: check.errors! };
   };
+}
+
+function compile(schema: Schema): ValidateFunction {
+  const ajv = new Ajv({ coerceTypes: 'array', useDefaults: true, removeAdditional: true });
+  addFormats(ajv);
+  return ajv.compile(schema);
 }
 
 /** In the place of fastify's own. Answers have no schemas. The types of fastify name the standalone compilers' forms. */

@@ -206,6 +206,18 @@ export class FlowTable {
     return this.#keys[entry * KEY_WORDS + word];
   }
 
+  /** Whether an entry's client has an IPv4 address. */
+  isV4(entry: FlowEntry): boolean {
+    const base = entry * KEY_WORDS;
+    const keys = this.#keys;
+    return keys[base + 2] === V4_MAPPED && keys[base] === 0 && keys[base + 1] === 0;
+  }
+
+  /** Copies the four words of an entry's client address to `to`. */
+  clientOf(entry: FlowEntry, to: Int32Array): void {
+    for (let w = 0; w < 4; w++) to[w] = this.keyWord(entry, w);
+  }
+
   /** Copies the four words of an entry's service address to `to`. @returns the service's port */
   serviceOf(entry: FlowEntry, to: Int32Array): number {
     for (let w = 0; w < 4; w++) to[w] = this.keyWord(entry, 4 + w);

@@ -8,6 +8,7 @@
 import type { Clock } from '../device/clock.js';
 import type { Device } from '../device/device.js';
 import { type HoldClass, HoldQueue } from '../device/hold-queue.js';
+import { type Prefix, parsePrefix, wordMask } from '../wire/address.js';
 import type { PathOptions } from './topology.js';
 
 /** The laboratory's settings for the emulator; written by `Wan`, and read again at SIGHUP. */
@@ -56,6 +57,8 @@ export class Emulator {
   #networks = new Int32Array(0);
   #masks = new Int32Array(0);
   #networkHosts = new Int32Array(0);
+
+  #networks6: { prefix: Prefix; host: number }[] = [];
 
   // Per path: ingress * hosts + egress.
   readonly #delayUs: Float64Array;
@@ -109,8 +112,14 @@ export class Emulator {
   /** Takes over a changed plan with the same hosts. Held packets keep their due times. */
   apply(plan: WanPlan): void {
     const rows: [number, number, number][] = [];
+    this.#networks6 = plan.hosts.flatMap((host, n) =>
+      host.prefixes
+        .filter((p) => p.includes(':'))
+        .map((p) => ({ prefix: parsePrefix(p) as Prefix, host: n }))
+        .sort((a, b) => b.prefix.bits - a.prefix.bits),
+    );
     plan.hosts.forEach((host, n) => {
-      for (const prefix of host.prefixes) {
+      for (const prefix of host.prefixes.filter((p) => !p.includes(':'))) {
         const [address, bits] = prefix.split('/');
         const mask = Number(bits) === 0 ? 0 : -1 << (32 - Number(bits));
         const word = address.split('.').reduce((w, byte) => (w << 8) | Number(byte), 0);
@@ -153,12 +162,13 @@ export class Emulator {
   #hold(ingress: number, at: number, length: number): void {
     const counts = this.#counts;
     counts.packets++;
-    // This WAN has no IPv6; the kernel still sends some multicast packets through every device.
-    if (length < 20 || this.#arena[at] >> 4 !== 4) {
+    const version = this.#arena[at] >> 4;
+    // The kernel sends some multicast packets through every device.
+    if (length < 20 || !(version === 4 || (version === 6 && length >= 40 && this.#arena[at + 24] !== 0xff))) {
       counts.unroutable++;
       return;
     }
-    const egress = this.#hostOf(this.#view.getInt32(at + 16));
+    const egress = version === 4 ? this.#hostOf(this.#view.getInt32(at + 16)) : this.#hostOf6(at + 24);
     // A packet to an unknown host, or to the host that it came from, goes back to the kernel at once, which forwards
     // it or sends an error.
     let dueUs = this.clock.nowUs;
@@ -189,6 +199,17 @@ export class Emulator {
   #hostOf(daddr: number): number {
     for (let i = 0; i < this.#networks.length; i++) {
       if ((daddr & this.#masks[i]) === this.#networks[i]) return this.#networkHosts[i];
+    }
+    return -1;
+  }
+
+  #hostOf6(daddr: number): number {
+    for (let i = 0; i < this.#networks6.length; i++) {
+      const { address, bits } = this.#networks6[i].prefix;
+      // Prefixes of this WAN are of 64 bits at most.
+      const high = ((this.#view.getInt32(daddr) ^ address[0]) & wordMask(bits, 0)) === 0;
+      const low = ((this.#view.getInt32(daddr + 4) ^ address[1]) & wordMask(bits, 1)) === 0;
+      if (high && low) return this.#networks6[i].host;
     }
     return -1;
   }

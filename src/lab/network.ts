@@ -23,6 +23,12 @@ import type { PathOptions, Topology } from './topology.js';
 export const CLIENT_ADDRESS = '192.0.2.2';
 export const CLIENT_PREFIX = '192.0.2.0/24';
 export const SERVER_PREFIX = '203.0.113.0/24';
+/** The same over IPv6, in laboratories that have it (RFC 3849). */
+export const CLIENT_PREFIX6 = '2001:db8:1::/48';
+export const CLIENT_ADDRESS6 = '2001:db8:1::2';
+/** The IPv6 twin of the first service. */
+export const SERVICE6 = { name: 'web6', address: '2001:db8:203::10' };
+const SERVER_PREFIX6 = '2001:db8:203::/48';
 const TUN_QUEUE_LENGTH = 10_000;
 
 /** The third number of a WAN host's addresses: 198.18.N.2, with the wan's side as .1. */
@@ -34,6 +40,15 @@ export function wanNumber(host: string): number {
 
 export function wanAddress(host: string): string {
   return `198.18.${wanNumber(host)}.2`;
+}
+
+export const wanAddress6 = (host: string): string => `2001:db8:18:${wanNumber(host)}::2`;
+
+/** {@link prefixesOf} of IPv6. */
+export function prefixesOf6(host: string): string[] {
+  const own = `2001:db8:18:${wanNumber(host)}::/64`;
+  if (host === 'gateway') return [own, CLIENT_PREFIX6];
+  return host === 'origin' ? [own, SERVER_PREFIX6] : [own];
 }
 
 /** The prefixes behind a WAN host, as the wan namespace routes them. */
@@ -93,13 +108,15 @@ export async function createNetwork(lab: string, topology: Topology): Promise<vo
     undefined,
     hosts.map((h) => `netns add ${namespaceOf(lab, h)}`),
   );
-  for (const host of hosts) setSysctls(namespaceOf(lab, host), host);
+  for (const host of hosts) setSysctls(namespaceOf(lab, host), host, topology.ipv6);
   const commands = plan(lab, topology);
   // The wan's half comes first, because it makes all of the WAN's veth pairs; the hosts' own halves are then
   // independent.
   for (const first of ['wan', 'client', ...topology.servers])
     await ipBatch(namespaceOf(lab, first), commands[first]);
   await Promise.all(topology.wanHosts.map((host) => ipBatch(namespaceOf(lab, host), commands[host])));
+  const over6 = topology.ipv6 ? Object.entries(plan6(topology)) : [];
+  for (const [host, lines] of over6) await ipBatch(namespaceOf(lab, host), lines, ['-6']);
 }
 
 /**
@@ -145,6 +162,29 @@ export function plan(lab: string, topology: Topology): Record<string, string[]> 
   return commands;
 }
 
+/** The same network over IPv6, as commands of `ip -6`. No host waits for duplicate address detection. */
+export function plan6(topology: Topology): Record<string, string[]> {
+  const commands: Record<string, string[]> = {};
+  const add = (host: string, ...lines: string[]) => {
+    commands[host] = [...(commands[host] ?? []), ...lines];
+  };
+  const address = (text: string, dev: string): string => `addr add ${text}/64 dev ${dev} nodad`;
+  const router = (text: string): string => `route add default via ${text}`;
+  for (const host of topology.wanHosts) {
+    const n = wanNumber(host);
+    const [near, far] = [`2001:db8:18:${n}::1`, wanAddress6(host)];
+    add('wan', address(near, `to-${host}`), `route add default dev w-${host} table ${100 + n}`);
+    add('wan', `rule add pref ${100 + n} iif to-${host} lookup ${100 + n}`);
+    add('wan', ...prefixesOf6(host).flatMap((p, k) => (k === 0 ? [] : [`route add ${p} via ${far}`])));
+    add(host, address(far, 'wan0'), router(near));
+  }
+  add('client', address(CLIENT_ADDRESS6, 'lan0'), router('2001:db8:1::1'));
+  add('gateway', address('2001:db8:1::1', 'lan0'));
+  add('server', address(SERVICE6.address, 'lan0'), router('2001:db8:203::1'));
+  add('origin', address('2001:db8:203::1', 'lan0'));
+  return commands;
+}
+
 /** Each server has its own address on its own LAN; all servers but the first have the services' addresses on `lo`. */
 function several(lab: string, topology: Topology, commands: Record<string, string[]>): void {
   for (const host of topology.servers) {
@@ -186,7 +226,7 @@ function mtuRoutes(path: string, options: PathOptions): string[] {
  * A new namespace inherits its IPv4 settings from the machine (net.core.devconf_inherit_init_net), so every relevant
  * setting is set: the laboratory is then the same on every machine. `default` must be set before any device exists.
  */
-function setSysctls(namespace: string, host: string): void {
+function setSysctls(namespace: string, host: string, ipv6: boolean): void {
   const routes = host !== 'client' && !/^s(erver|\d+)$/.test(host);
   within(namespace, () => {
     const set = (key: string, value: number) =>
@@ -203,6 +243,10 @@ function setSysctls(namespace: string, host: string): void {
     set('conf/default/send_redirects', host === 'wan' ? 0 : 1);
     set('conf/default/arp_ignore', 0);
     set('conf/default/arp_announce', 0);
+    if (!ipv6) return;
+    for (const [key, value] of Object.entries({ forwarding: routes ? 1 : 0, accept_dad: 0, accept_ra: 0 }))
+      for (const which of ['all', 'default'])
+        writeFileSync(`/proc/sys/net/ipv6/conf/${which}/${key}`, String(value), { flag: 'r+' });
   });
 }
 
@@ -231,9 +275,9 @@ export async function deleteNamespaces(made: { name: string; inode?: number }[])
   );
 }
 
-async function ipBatch(namespace: string | undefined, lines: string[]): Promise<void> {
+async function ipBatch(namespace: string | undefined, lines: string[], family: string[] = []): Promise<void> {
   if (lines.length === 0) return;
-  const argv = ['ip', ...(namespace === undefined ? [] : ['-n', namespace]), '-batch', '-'];
+  const argv = ['ip', ...family, ...(namespace === undefined ? [] : ['-n', namespace]), '-batch', '-'];
   try {
     await mustRun(argv, `${lines.join('\n')}\n`);
   } catch (error) {

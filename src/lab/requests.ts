@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import type { Race, Release } from '../race/release.js';
 import type { Lab } from './lab.js';
-import { namespaceOf, within } from './network.js';
+import { namespaceOf, SERVICE6, within } from './network.js';
 import { pause, waitUntil } from './process.js';
 import { expectedWinner } from './topology.js';
 import type { WebServer } from './web-server.js';
@@ -40,9 +40,10 @@ export interface MeasureOptions {
 
 const RESET_COUNTER = 'emit.loser-reset';
 
-/** One curl in the client's namespace. */
-export async function request(lab: Lab, path = '/'): Promise<RequestResult> {
-  const { address, ports } = lab.topology.services[0];
+/** One curl in the client's namespace. @param family 6: to the service's IPv6 twin */
+export async function request(lab: Lab, path = '/', family: 4 | 6 = 4): Promise<RequestResult> {
+  const { ports } = lab.topology.services[0];
+  const address = family === 6 ? `[${SERVICE6.address}]` : lab.topology.services[0].address;
   const port = ports[0] === 80 ? '' : `:${ports[0]}`;
   const format = '\n%{http_code} %{time_connect} %{local_port}';
   const argv = ['curl', '-sS', '--max-time', '20', '--noproxy', '*', '-D', '-', '-w', format];
@@ -63,13 +64,14 @@ export async function requestMany(
   requests: number,
   concurrency: number,
   step: (done: number) => void = () => {},
+  family: 4 | 6 = 4,
 ): Promise<RequestResult[]> {
   const results: RequestResult[] = [];
   let begun = 0;
   const worker = async () => {
     while (begun < requests) {
       begun++;
-      results.push(await request(lab));
+      results.push(await request(lab, '/', family));
       step(results.length);
     }
   };

@@ -12,7 +12,16 @@ import type { RaceRecord } from '../race/record.js';
 import type { Configuration } from '../race/records.js';
 import type { Race, Release } from '../race/release.js';
 import { ask, askJson, type RoleStatus } from './admin-client.js';
-import { CLIENT_PREFIX, namespaceOf, serverAddress, serverLan, wanAddress } from './network.js';
+import {
+  CLIENT_PREFIX,
+  CLIENT_PREFIX6,
+  namespaceOf,
+  SERVICE6,
+  serverAddress,
+  serverLan,
+  wanAddress,
+  wanAddress6,
+} from './network.js';
 import { cliScript, compileCache } from './paths.js';
 import {
   endAll,
@@ -120,7 +129,7 @@ export class Roles {
    * publishes.
    */
   get isMixed(): boolean {
-    return this.topology.services.some((s) => s.configuration !== undefined);
+    return this.topology.ipv6 || this.topology.services.some((s) => s.configuration !== undefined);
   }
 
   configurationOf(service: Service): Configuration {
@@ -180,7 +189,7 @@ export class Roles {
     }
   }
 
-  /** Sends SIGTERM, and waits until the role has removed its rules. */
+  /** Ends with the removal of its rules. */
   async stop(host: string): Promise<void> {
     const id = this.#processes.get(host);
     if (id !== undefined) await endAll([id]);
@@ -272,7 +281,7 @@ export class Roles {
     }
     if (this.#processes.has('gateway')) {
       const known = (await this.status('gateway'))?.services.map((s) => s.name) ?? [];
-      const missing = this.topology.services.find((s) => !known.includes(s.name));
+      const missing = this.#services.find((s) => !known.includes(s.name));
       if (missing !== undefined) return { host: 'gateway', why: `it does not know service ${missing.name}` };
       // A role that does not know the gateway yet would refuse its first tags.
       for (const host of this.#processes.keys()) {
@@ -305,14 +314,14 @@ export class Roles {
       admin: { listen: `unix:${this.adminSocket(host)}` },
       log: this.options.log,
     };
-    const masterKey = { keyFile: `${this.#directory}/master.key` };
+    const [masterKey, { ipv6 }] = [{ keyFile: `${this.#directory}/master.key` }, this.topology];
     const tun = (name: string) => ({ name, queueLength: 4096 });
     if (host === 'gateway') {
       return {
         ...common,
         lan: ['lan0'],
         tun: tun('fsgw'),
-        prefixes: [CLIENT_PREFIX],
+        prefixes: [CLIENT_PREFIX, ...(ipv6 ? [CLIENT_PREFIX6] : [])],
         tag: { gatewayId: GATEWAY_ID, keyFile: `${this.#directory}/gateway.key` },
       };
     }
@@ -332,6 +341,7 @@ export class Roles {
       ...common,
       tun: tun('fsre'),
       address: wanAddress(host),
+      ...(ipv6 ? { address6: wanAddress6(host) } : {}),
       tag: masterKey,
       services,
       health: {
@@ -354,26 +364,32 @@ export class Roles {
     };
   }
 
+  /** The topology's services, and the IPv6 twin of the first one. */
+  get #services(): Service[] {
+    const { services, ipv6 } = this.topology;
+    return ipv6 ? [...services, { ...services[0], ...SERVICE6, configuration: 'A' }] : services;
+  }
+
   #originServices() {
-    return this.topology.services.map((s) => ({
+    return this.#services.map((s) => ({
       name: s.name,
       address: s.address,
       ports: s.ports,
       raceWindowMs: s.raceWindowMs,
       replicable: true,
-      ...(this.isMixed ? { configuration: this.configurationOf(s) } : {}),
+      ...(this.isMixed || this.topology.ipv6 ? { configuration: this.configurationOf(s) } : {}),
     }));
   }
 
   #replicaServices(): { name: string; port: number }[] {
-    return this.topology.services.map((s) => ({ name: s.name, port: s.ports[0] }));
+    return this.#services.map((s) => ({ name: s.name, port: s.ports[0] }));
   }
 
   #registryFile(): unknown {
     return {
       services: this.#originServices().map((s, n) => ({
         ...s,
-        configuration: this.configurationOf(this.topology.services[n]),
+        configuration: this.configurationOf(this.#services[n]),
       })),
       replicas: this.topology.replicas.map((id) => ({
         id,

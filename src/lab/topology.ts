@@ -54,9 +54,12 @@ export interface Topology {
   delaysMs: Record<string, Record<string, number>>;
   /** By "from>to". */
   paths: Record<string, PathOptions>;
+  /** Whether every host has an IPv6 address too, and the first service an IPv6 twin (`SERVICE6` in `network.ts`). */
+  ipv6: boolean;
 }
 
 interface TopologyFile {
+  ipv6: boolean;
   servers: number;
   hosts: Record<string, { limits?: Limits }>;
   services: Service[];
@@ -91,6 +94,7 @@ const SCHEMA: Schema = {
   required: ['hosts', 'delaysMs'],
   properties: {
     servers: { type: 'integer', minimum: 1, maximum: MOST_SERVERS, default: 1 },
+    ipv6: { type: 'boolean', default: false },
     hosts: {
       type: 'object',
       additionalProperties: false,
@@ -200,6 +204,7 @@ export function loadTopology(nameOrFile = DEFAULT_TOPOLOGY): Topology {
     services: value.services,
     delaysMs: completed(value.delaysMs, wanHosts),
     paths: value.paths,
+    ipv6: value.ipv6,
   };
 }
 

@@ -2,7 +2,7 @@
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { FirstackError } from '../errors.js';
 import type { WanPlan, WanStatistics } from './emulator.js';
-import { namespaceOf, prefixesOf } from './network.js';
+import { namespaceOf, prefixesOf, prefixesOf6 } from './network.js';
 import { emulatorScript } from './paths.js';
 import {
   endAll,
@@ -39,7 +39,10 @@ export class Wan {
         paths[path] = { delayMs: topology.delaysMs[from][to], ...topology.paths[path] };
       }
     }
-    const hosts = topology.wanHosts.map((name) => ({ name, prefixes: prefixesOf(name) }));
+    const hosts = topology.wanHosts.map((name) => ({
+      name,
+      prefixes: [...prefixesOf(name), ...(topology.ipv6 ? prefixesOf6(name) : [])],
+    }));
     this.plan = { generation: 0, seed, hosts, paths };
   }
 

@@ -115,7 +115,8 @@ export class WebServer {
   // One process without a master, so that killing it kills all of the server.
   #configuration(): string {
     const ports = [...this.#servicePorts(), DIRECT_PORT];
-    const listens = [...new Set(ports)].map((p) => `    listen ${p};`);
+    const both = (p: number): string => (this.topology.ipv6 ? `    listen [::]:${p};` : '');
+    const listens = [...new Set(ports)].map((p) => `    listen ${p};${both(p)}`);
     const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
     return `# Written by firstack's laboratory.
 user root;

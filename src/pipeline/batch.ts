@@ -63,6 +63,8 @@ export class Batch {
   // Columns that `validate.ts` decodes. A stage that opens a tunnel or translates a packet keeps them up to date.
   /** First byte of the transport header. */
   readonly l4 = wordColumn<At>(SLOTS);
+  /** 4 or 6. */
+  readonly family = new Uint8Array(SLOTS);
   readonly protocol = new Uint8Array(SLOTS);
   /** Four words per packet; IPv4 addresses are v4-mapped. */
   readonly saddr = new Int32Array(4 * SLOTS);
@@ -152,6 +154,7 @@ export class Batch {
     this.arena.copyWithin(to - VNET_HEADER, from - VNET_HEADER, from + this.length[i]);
     this.l4[k] = (to + this.l4[i] - from) as At;
     this.service[k] = this.service[i];
+    this.family[k] = this.family[i];
     this.protocol[k] = this.protocol[i];
     this.sport[k] = this.sport[i];
     this.dport[k] = this.dport[i];

@@ -7,6 +7,7 @@
 import type { Clock } from '../device/clock.js';
 import type { CandidateNumber, ServiceNumber } from '../flow/numbers.js';
 import { layoutOf } from '../layout.js';
+import { fromV4, type Prefix, V4_MAPPED } from '../wire/address.js';
 import { MOST_RACED } from './candidates.js';
 
 /** The values of one candidate, in doubles. */
@@ -22,7 +23,10 @@ const candidate = layoutOf({
 /** One entry, in doubles. */
 const entryOf = layoutOf({
   service: 1,
+  /** The first 32 bits of an IPv6 client's prefix, or the whole of an IPv4 client's. */
   prefix: 1,
+  /** The other 16 bits of an IPv6 client's prefix, and {@link V6}; 0 for IPv4. */
+  prefixLow: 1,
   /** When the entry was last used. */
   used: 1,
   /** When all candidates were last asked. */
@@ -39,6 +43,7 @@ const entryOf = layoutOf({
 });
 const SERVICE = entryOf.service;
 const PREFIX = entryOf.prefix;
+const PREFIX_LOW = entryOf.prefixLow;
 const USED = entryOf.used;
 const RACED = entryOf.raced;
 const ATTEMPTED = entryOf.attempted;
@@ -112,8 +117,10 @@ const SILENT_RACES = 4;
 /** Times older than this are not used. */
 const STALE_US = 600e6;
 
-/** Bits of an IPv4 client prefix. */
+/** Bits of an IPv4 client's prefix, and of an IPv6 client's. */
 export const PREFIX_BITS = 24;
+export const PREFIX_BITS_V6 = 48;
+const V6 = 1 << 16;
 
 export function learnedBytes(entries: number): number {
   return entries * STRIDE * 8;
@@ -147,17 +154,26 @@ export class Learned {
     for (let base = 0; base + STRIDE <= table.length; base += STRIDE) table[base + SERVICE] = -1;
   }
 
-  /** The entry's offset; the entry is made if there is none. -1 when there is no table. */
-  entry(service: ServiceNumber, client: number): number {
+  /**
+   * The entry's offset; the entry is made if there is none. -1 when there is no table.
+   * @param words the client's address is in four words from `at` on
+   */
+  entry(service: ServiceNumber, words: Int32Array, at: number): number {
     if (this.#mask < 0) return -1;
-    const prefix = client >>> (32 - PREFIX_BITS);
+    const isV4 = words[at] === 0 && words[at + 1] === 0 && words[at + 2] === V4_MAPPED;
+    const prefix = isV4 ? words[at + 3] >>> (32 - PREFIX_BITS) : words[at];
+    const low = isV4 ? 0 : (words[at + 1] >>> 16) | V6;
     const { table } = this;
-    const hash = Math.imul(prefix ^ Math.imul(service + 1, 0x9e3779b1), 0x85ebca6b);
+    const hash = Math.imul(prefix ^ Math.imul(low ^ Math.imul(service + 1, 0x9e3779b1), 31), 0x85ebca6b);
     const bucket = ((hash ^ (hash >>> 15)) & this.#mask) * WAYS * STRIDE;
     let oldest = bucket;
     for (let way = 0; way < WAYS; way++) {
       const base = bucket + way * STRIDE;
-      if (table[base + SERVICE] === service && table[base + PREFIX] === prefix) {
+      if (
+        table[base + SERVICE] === service &&
+        table[base + PREFIX] === prefix &&
+        table[base + PREFIX_LOW] === low
+      ) {
         table[base + USED] = this.clock.nowUs;
         return base;
       }
@@ -166,6 +182,7 @@ export class Learned {
     table.fill(0, oldest, oldest + STRIDE);
     table[oldest + SERVICE] = service;
     table[oldest + PREFIX] = prefix;
+    table[oldest + PREFIX_LOW] = low;
     table[oldest + USED] = this.clock.nowUs;
     this.#plant(oldest, service);
     return oldest;
@@ -438,9 +455,13 @@ function room(load: number): number {
 
 export interface ProximityEntry {
   service: number;
-  /** The prefix's address as a word; the prefix is {@link PREFIX_BITS} long. */
-  prefix: number;
+  prefix: Prefix;
   candidates: { candidate: number; rttUs: number; variationUs: number; samples: number; wins: number }[];
+}
+
+function prefixOf(word: number, low: number): Prefix {
+  if (low === 0) return { address: fromV4(word << (32 - PREFIX_BITS)), bits: 96 + PREFIX_BITS };
+  return { address: [word, low << 16, 0, 0], bits: PREFIX_BITS_V6 };
 }
 
 /** The whole table, for the control plane. */
@@ -460,7 +481,7 @@ export function readLearned(table: Float64Array): ProximityEntry[] {
         wins: table[c + WINS],
       });
     }
-    const prefix = (table[base + PREFIX] << (32 - PREFIX_BITS)) | 0;
+    const prefix = prefixOf(table[base + PREFIX], table[base + PREFIX_LOW]);
     out.push({ service: table[base + SERVICE], prefix, candidates });
   }
   return out;

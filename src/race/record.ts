@@ -6,7 +6,7 @@
 import type { Clock } from '../device/clock.js';
 import { layoutOf } from '../layout.js';
 import { MOST_RACED, ORIGIN } from '../proximity/candidates.js';
-import { type Address, format } from '../wire/address.js';
+import { type Address, formatEndpoint } from '../wire/address.js';
 import { HEADER } from '../wire/virtio.js';
 import type { Release } from './release.js';
 
@@ -293,7 +293,7 @@ export interface RaceNames {
   race: string;
   viewAgeMs: number;
   /** Measured jitter between two candidates for a client, µs; null while it is not measured. */
-  jitterUs?(service: number, client: number, a: number, b: number): number | null;
+  jitterUs?(service: number, client: Address, a: number, b: number): number | null;
 }
 
 /** The latest `count` races, oldest first. */
@@ -329,20 +329,20 @@ function decode(words: Float64Array, conn: number, names: RaceNames): RaceRecord
   candidates.sort(
     (a, b) => (a.replyUs ?? Number.POSITIVE_INFINITY) - (b.replyUs ?? Number.POSITIVE_INFINITY),
   );
+  const address = [...words.slice(CLIENT, CLIENT + 4)] as unknown as Address;
   const acknowledged = candidates.filter((c) => c.verdict === 'won' || c.verdict === 'reset');
   const margin = acknowledged.length > 1 ? acknowledged[1].replyUs! - acknowledged[0].replyUs! : null;
   const jitter =
     margin === null || names.jitterUs === undefined
       ? null
-      : names.jitterUs(words[SERVICE], words[CLIENT + 3], acknowledged[0].slot, acknowledged[1].slot);
-  const address = [...words.slice(CLIENT, CLIENT + 4)] as unknown as Address;
+      : names.jitterUs(words[SERVICE], address, acknowledged[0].slot, acknowledged[1].slot);
   return {
     v: 1,
     conn,
     configuration: service?.configuration ?? '',
     race: names.race,
     release: service?.release ?? null,
-    client: `${format(address)}:${words[PORT]}`,
+    client: formatEndpoint(address, words[PORT]),
     service: service?.name ?? '',
     candidates: candidates.map(({ slot: _slot, ...c }) => c),
     winner: winner < 0 ? null : names.candidate(winner, conn),

@@ -8,6 +8,7 @@ import type { Problem } from '../errors.js';
 import { explained } from '../explained.js';
 import {
   ipv4Schema,
+  ipv6Schema,
   nameSchema,
   portSchema,
   type RecordKind,
@@ -15,6 +16,7 @@ import {
   type View,
 } from '../registry/kinds.js';
 import { type ServicePart, type ServiceRecord, serviceKind } from '../registry/service.js';
+import { isV6Text } from '../wire/address.js';
 
 export const CONFIGURATIONS = ['A', 'B', 'C'] as const;
 /** A: the gateway translates in both directions. B: replicas spoof the origin. C: tunnel. */
@@ -62,6 +64,8 @@ export interface ReplicaRecord {
   id: string;
   /** The replica's address R. */
   address: string;
+  /** Its IPv6 address, for IPv6 services. Readers of an earlier version leave a record with it out. */
+  address6?: string;
   services: ReplicaService[];
   state: ReplicaState;
   /** Why the replica is not up; '' when it is. */
@@ -130,6 +134,7 @@ export const replicaSchema: Schema = recordSchema(
   {
     id: nameSchema,
     address: ipv4Schema,
+    address6: ipv6Schema,
     services: {
       type: 'array',
       description: 'The services of which this machine is a replica.',
@@ -289,14 +294,24 @@ export function replicaPort(service: ReplicaService, port: number): number {
   return service.port ?? port;
 }
 
-type Claimant = Pick<ReplicaRecord, 'id' | 'address' | 'services'>;
+type Claimant = Pick<ReplicaRecord, 'id' | 'address' | 'address6' | 'services'>;
 
 /** Endpoints, each with the service for which a replica claims it. */
+/** The address at which a replica carries a service: of the service's own family. */
+export function addressFor(
+  service: { address: string },
+  r: Pick<ReplicaRecord, 'address' | 'address6'>,
+): string | undefined {
+  return isV6Text(service.address) ? r.address6 : r.address;
+}
+
 function claimsOf(services: ReadonlyMap<string, RaceService>, r: Claimant): [string, string][] {
   return r.services.flatMap((s) => {
     const service = services.get(s.name);
     if (service === undefined || service.configuration === 'C') return [];
-    return service.ports.map((p): [string, string] => [`${r.address}:${replicaPort(s, p)}`, s.name]);
+    const address = addressFor(service, r);
+    if (address === undefined) return [];
+    return service.ports.map((p): [string, string] => [`${address}:${replicaPort(s, p)}`, s.name]);
   });
 }
 

@@ -67,6 +67,9 @@ export class View {
 export const nameSchema: Schema = { type: 'string', pattern: '^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$' };
 export const portSchema: Schema = { type: 'integer', minimum: 1, maximum: 65535 };
 export const ipv4Schema: Schema = { type: 'string', format: 'ipv4' };
+export const ipv6Schema: Schema = { type: 'string', format: 'ipv6' };
+/** Of either family. */
+export const ipSchema: Schema = { type: 'string', format: 'ip' };
 
 /** The schema of a record: an object with these properties, and a version that tells its form. */
 export const recordSchema = (

@@ -6,7 +6,7 @@
  * The race's services are still written in form 1, for roles of the version before (ADR 12).
  */
 import type { Schema } from '../config.js';
-import { ipv4Schema, nameSchema, portSchema, type RecordKind, recordSchema } from './kinds.js';
+import { ipSchema, nameSchema, portSchema, type RecordKind, recordSchema } from './kinds.js';
 
 export const PROTOCOLS = ['tcp', 'udp'] as const;
 export type ServiceProtocol = (typeof PROTOCOLS)[number];
@@ -29,7 +29,7 @@ const FORMER_PROGRAM = 'race';
 
 const base = {
   name: nameSchema,
-  address: ipv4Schema,
+  address: ipSchema,
   ports: { type: 'array', items: portSchema, minItems: 1, uniqueItems: true },
 };
 const baseKeys = Object.keys(base);

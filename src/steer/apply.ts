@@ -34,6 +34,7 @@ import {
 } from './plan.js';
 import { type Deviation, deviationsOf, listTable } from './standing.js';
 import { attempt, command, readSysctl, writeSysctl } from './tools.js';
+import { applyV6, deviationsV6, removeV6 } from './v6.js';
 
 export const RUN_DIRECTORY = process.env.FIRSTACK_RUN_DIR ?? '/run/firstack';
 
@@ -55,6 +56,8 @@ export interface Applied {
   sysctls: { key: string; before: string }[];
   /** Adjacent servers: their numbers by address, and their marks and tables. */
   hops?: Hops;
+  /** Whether the IPv6 half was applied. */
+  v6?: boolean;
 }
 
 type Hops = Pick<NextHops, 'mask' | 'table' | 'priority'> & { numbers: Record<string, number> };
@@ -101,6 +104,10 @@ export class Steerer {
     else if (routeArguments(steering).join() !== this.#routes) await this.#route(steering);
     this.#applySysctls(steering.sysctls);
     await this.#applyHops(steering.instance, steering.nextHops);
+    if (steering.v6 === true && this.#applied!.v6 !== true) {
+      this.#write(Object.assign(this.#applied!, { v6: true }));
+      await applyV6(steering);
+    }
     const text = nftText(steering);
     if (text !== this.#nft) await this.#loadTable(text);
     this.#steering = steering;
@@ -122,7 +129,8 @@ export class Steerer {
     const s = this.#steering;
     if (s === undefined || this.#applied === undefined) return [];
     const tables = await this.#tableDeviations(s);
-    return [...tables, ...(await deviationsOf(s, this.#applied.hops?.numbers ?? {}))];
+    const v6 = this.#applied.v6 === true ? await deviationsV6(s) : [];
+    return [...tables, ...v6, ...(await deviationsOf(s, this.#applied.hops?.numbers ?? {}))];
   }
 
   async #tableDeviations(s: Steering): Promise<Deviation[]> {
@@ -292,6 +300,7 @@ export class Steerer {
     for (const rule of ruleArguments(a)) while (await attempt('ip', ['rule', 'del', ...rule]));
     for (const table of [a.table, a.tunnelTable])
       await attempt('ip', ['route', 'flush', 'table', String(table)]);
+    if (a.v6 === true) await removeV6(a);
     if (a.movedLocal && !this.#othersMovedLocal(a.namespace) && !(await hasRule('0', 'local'))) {
       await attempt('ip', ['rule', 'add', 'pref', '0', 'lookup', 'local']);
       await attempt('ip', ['rule', 'del', 'pref', String(LOCAL_RULE_MOVED), 'lookup', 'local']);

@@ -21,6 +21,8 @@ export interface HostInterface {
 export interface Host {
   interfaces: HostInterface[];
   forwarding: boolean;
+  /** The same of IPv6. */
+  forwarding6?: boolean;
   ruleset: Ruleset;
 }
 
@@ -44,6 +46,7 @@ export async function inspectHost(): Promise<Host> {
       ...(l.flags.includes('UP') ? {} : { isDown: true }),
     })),
     forwarding: readSysctl('net.ipv4.ip_forward') === '1',
+    forwarding6: forwards6(),
     // Without the elements of named sets, which may be tens of thousands; what they match is unknown then.
     ruleset: withoutOwn(
       parseRuleset(await command('nft', ['-j', '-t', 'list', 'ruleset'])),
@@ -103,6 +106,27 @@ export function checkInterfacesUp(host: Host, names: readonly string[], key: str
       code: 'FSA_INTERFACE_DOWN',
       message: `${key}: interface '${name}' is down, and its routes are gone (ip link set ${name} up)`,
     }));
+}
+
+/** A kernel without IPv6 has no such setting. */
+function forwards6(): boolean {
+  try {
+    return readSysctl('net.ipv6.conf.all.forwarding') !== '0';
+  } catch {
+    return false;
+  }
+}
+
+export function checkForwarding6(host: Host): Problem[] {
+  return host.forwarding6 === true
+    ? []
+    : [
+        {
+          code: 'FSA_FORWARDING_OFF',
+          message:
+            'net.ipv6.conf.all.forwarding is 0: this host would not forward what the role sends (sysctl -w net.ipv6.conf.all.forwarding=1)',
+        },
+      ];
 }
 
 export function checkForwarding(host: Host): Problem[] {

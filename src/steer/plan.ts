@@ -33,6 +33,8 @@ export interface Steering {
   /** Whether steered packets are addressed to this host: then this role's rule must stand before the local table's. */
   beforeLocal: boolean;
   sysctls: { key: string; value: string }[];
+  /** Whether packets of IPv6 are steered too; undefined: no. */
+  v6?: boolean;
   /** Set where connections are spread over several adjacent servers. */
   nextHops?: NextHops;
 }
@@ -65,7 +67,8 @@ export function tableName(instance: string): string {
 
 /** An nftables set; empty ones are allowed. */
 export function set(name: string, type: string, elements: readonly string[]): string {
-  const flags = type === 'ipv4_addr' && elements.some((e) => e.includes('/')) ? '\n    flags interval' : '';
+  const flags =
+    /^ipv[46]_addr$/.test(type) && elements.some((e) => e.includes('/')) ? '\n    flags interval' : '';
   const list =
     elements.length === 0 ? '' : `\n    elements = { ${[...new Set(elements)].sort().join(', ')} }`;
   return `  set ${name} {\n    type ${type}${flags}${list}\n  }\n`;
@@ -154,6 +157,11 @@ export function describe(s: Steering): string {
     ...routeArguments(s).map((r) => `ip route add ${r.join(' ')}`),
     ...ruleArguments(s).map((r) => `ip rule add ${r.join(' ')}`),
   ];
+  if (s.v6 === true)
+    lines.push(
+      `ip -6 route add ${routeArguments({ ...s, tunnelMtu: undefined })[0].join(' ')}`,
+      `ip -6 rule add ${ruleArguments(s)[0].join(' ')}`,
+    );
   if (s.beforeLocal)
     lines.push(`ip rule add pref ${LOCAL_RULE_MOVED} lookup local`, `ip rule del pref 0 lookup local`);
   if (s.nextHops !== undefined) lines.push(...describeNextHops(s.instance, s.nextHops));

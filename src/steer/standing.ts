@@ -98,7 +98,7 @@ async function routeDeviations(routes: readonly string[][]): Promise<Deviation[]
   return out;
 }
 
-interface ListedRoute {
+export interface ListedRoute {
   dst: string;
   dev?: string;
   gateway?: string;
@@ -111,7 +111,7 @@ async function listRoutes(table: string): Promise<ListedRoute[]> {
   return JSON.parse(text === '' ? '[]' : text) as ListedRoute[];
 }
 
-function isRoute(listed: readonly ListedRoute[], route: readonly string[]): boolean {
+export function isRoute(listed: readonly ListedRoute[], route: readonly string[]): boolean {
   const after = (key: string): string | undefined =>
     route.includes(key) ? route[route.indexOf(key) + 1] : undefined;
   const mtu = route.includes('mtu') ? Number(route.at(-1)) : undefined;

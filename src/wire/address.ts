@@ -81,6 +81,14 @@ export function format(a: Address): string {
   return start < 0 ? hex(0, 8) : `${hex(0, start)}::${hex(start + best, 8)}`;
 }
 
+/** Whether the text of an address is one of IPv6. */
+export const isV6Text = (text: string): boolean => text.includes(':');
+
+/** ADDRESS:PORT, with brackets around an IPv6 address (RFC 5952, 6). */
+export function formatEndpoint(a: Address, port: number): string {
+  return isV4(a) ? `${format(a)}:${port}` : `[${format(a)}]:${port}`;
+}
+
 export function formatV4(word: number): string {
   return `${word >>> 24}.${(word >>> 16) & 255}.${(word >>> 8) & 255}.${word & 255}`;
 }

@@ -6,8 +6,11 @@
  *
  * Numbers in brackets: operations of the source "Wide area load balancing of web traffic".
  */
+import { V4_MAPPED } from './address.js';
 import { fold, sum } from './checksum.js';
+import * as ip from './ip.js';
 import * as ipv4 from './ipv4.js';
+import * as ipv6 from './ipv6.js';
 import * as options from './options.js';
 import { hash, result, type SipKey } from './siphash.js';
 import * as tcp from './tcp.js';
@@ -27,8 +30,6 @@ const MAC = 8;
 // The bytes that the MAC covers: 8 bytes of tag, both addresses as 128 bits, both ports, the ISN.
 const MESSAGE = 48;
 const message = new DataView(new ArrayBuffer(MESSAGE));
-message.setInt32(8 + 8, 0xffff);
-message.setInt32(24 + 8, 0xffff);
 
 /** The 4-bit epoch of a wall-clock time in seconds. */
 export function epochOf(seconds: number): number {
@@ -77,9 +78,9 @@ export function insert(
   authenticate(view, to, tcpAt, p, key);
   view.setInt32(p + MAC, result[0]);
   view.setInt32(p + MAC + 4, result[1]);
-  const total = ipv4.totalLength(view, to);
+  const total = ip.totalLength(view, to);
   const length = total - (tcpAt - to);
-  ipv4.setTotalLength(view, to, total + LENGTH);
+  ip.setTotalLength(view, to, total + LENGTH);
   const added = parity(sum(view, p, LENGTH), p - tcpAt);
   const partial = virtio.needsCsum(view, to);
   tcp.resize(view, tcpAt, tcp.dataOffset(view, tcpAt) + LENGTH, length, LENGTH, added, partial);
@@ -91,12 +92,12 @@ export function insert(
  * starts
  */
 export function strip(view: DataView, bytes: Uint8Array, at: number, l4: number, p: number): number {
-  const total = ipv4.totalLength(view, at);
+  const total = ip.totalLength(view, at);
   const length = total - (l4 - at);
   const partial = virtio.needsCsum(view, at);
   const removed = ~parity(sum(view, p, LENGTH), p - l4) & 0xffff;
   tcp.resize(view, l4, tcp.dataOffset(view, l4) - LENGTH, length, -LENGTH, removed, partial);
-  ipv4.setTotalLength(view, at, total - LENGTH);
+  ip.setTotalLength(view, at, total - LENGTH);
   bytes.copyWithin(at + LENGTH - virtio.HEADER, at - virtio.HEADER, p);
   return at + LENGTH;
 }
@@ -131,11 +132,23 @@ export function isAuthentic(view: DataView, at: number, l4: number, p: number, k
   return view.getInt32(p + MAC) === result[0] && view.getInt32(p + MAC + 4) === result[1];
 }
 
+/** Word `w` of an IPv4 address as 128 bits. */
+const mapped = (w: number, address: number): number => (w === 3 ? address : w === 2 ? V4_MAPPED : 0);
+
 function authenticate(view: DataView, at: number, l4: number, p: number, key: SipKey): void {
   message.setInt32(0, view.getInt32(p));
   message.setInt32(4, view.getInt32(p + 4));
-  message.setInt32(20, ipv4.saddr(view, at));
-  message.setInt32(36, ipv4.daddr(view, at));
+  const v6 = ip.isV6(view, at);
+  for (let w = 0; w < 4; w++) {
+    message.setInt32(
+      8 + 4 * w,
+      v6 ? view.getInt32(at + ipv6.SADDR + 4 * w) : mapped(w, ipv4.saddr(view, at)),
+    );
+    message.setInt32(
+      24 + 4 * w,
+      v6 ? view.getInt32(at + ipv6.DADDR + 4 * w) : mapped(w, ipv4.daddr(view, at)),
+    );
+  }
   message.setInt32(40, view.getInt32(l4));
   message.setInt32(44, tcp.seq(view, l4));
   hash(key, message, 0, MESSAGE);

@@ -48,8 +48,15 @@ function foreign(c: Configuration): Row[] {
   misplaced.set([1, 0, 0, 0, 0, 0, 20, 0, 14, 0]);
   const endless = frame(fromClient('A'));
   endless[1] = 1;
+  // No header follows (59); from :: to ::.
+  const low = bytes(0x60, 0, 0, 0, 0, 0, 59, 64, ...new Array<number>(32).fill(0));
   return [
-    same('IPv6 passes', bytes(0x60, ...new Array<number>(39).fill(0)), 'pass.not-ipv4'),
+    same('IPv6 with an IPv4 address inside passes', low, 'pass.not-ipv4'),
+    same(
+      'IPv6 without a transport header passes',
+      bytes(0x60, ...new Array<number>(39).fill(0)),
+      'pass.not-tcp',
+    ),
     same('UDP passes', ip(CLIENT, SERVICE, raw(17, [0, 80, 0, 80, 0, 8, 0, 0])), 'pass.not-tcp'),
     same('an echo request passes', icmpError(CLIENT, ORIGIN, 8, 0, [1, 2, 3, 4]), 'pass.not-tcp'),
     same('TCP to another address passes', { ...fromClient('A'), dst: STRANGER }, 'pass.not-ours'),

@@ -90,6 +90,8 @@ describe('the packet table', () => {
     'error.write',
     'error.read',
     'kernel.opened',
+    // `test/unit/gateway/race/ipv6.test.ts`
+    'pass.syn-ipv6-in-this-form',
     // `test/unit/gateway/race/path-probes.test.ts`
     'emit.probe',
     'emit.probe-answer',

@@ -3,6 +3,7 @@ import { beforeEach } from 'vitest';
 import { ManualClock } from '../../src/device/clock.js';
 import { MOST_RACED } from '../../src/proximity/candidates.js';
 import { Learned, learnedBytes, rttOf } from '../../src/proximity/learned.js';
+import { fromV4 } from '../../src/wire/address.js';
 import { serviceNumber } from './numbers.js';
 
 export const CLIENT = 0xc0000207 | 0;
@@ -18,6 +19,9 @@ beforeEach(() => {
 });
 export const fresh = (entries = 64): Learned =>
   new Learned(new Float64Array(learnedBytes(entries) / 8), clock);
+/** An IPv4 address as four words. */
+export const words = (v4: number): Int32Array => Int32Array.from(fromV4(v4));
+
 export const rtt = (learned: Learned, entry: number, candidate: number): number =>
   learned.table[rttOf(entry, candidate)];
 /** The result of `call` at another time. */
@@ -28,7 +32,7 @@ export function at<T>(us: number, call: () => T): T {
 
 /** An entry whose candidates were measured with these round trips, in a full race. */
 export function raced(learned: Learned, rttMs: Record<number, number>, live = ALL, times = 1): number {
-  const entry = learned.entry(serviceNumber(0), CLIENT);
+  const entry = learned.entry(serviceNumber(0), words(CLIENT), 0);
   learned.raced(entry, live);
   for (let n = 0; n < times; n++)
     for (const [c, ms] of Object.entries(rttMs)) learned.note(entry, Number(c), ms * 1000);

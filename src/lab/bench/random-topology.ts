@@ -72,5 +72,6 @@ export function blankTopology(replicas: number): Topology {
     services: [{ name: 'web', address: '203.0.113.10', ports: [80], raceWindowMs: 500 }],
     delaysMs: Object.fromEntries(wanHosts.map((from) => [from, row(from)])),
     paths: {},
+    ipv6: false,
   };
 }

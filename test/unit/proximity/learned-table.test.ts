@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { MOST_RACED } from '../../../src/proximity/candidates.js';
 import { readLearned } from '../../../src/proximity/learned.js';
-import { ALL, at, CLIENT, clock, fresh, IDLE, NOW, raced, rtt } from '../../support/learned.js';
+import { ALL, at, CLIENT, clock, fresh, IDLE, NOW, raced, rtt, words } from '../../support/learned.js';
 import { candidateNumber, serviceNumber } from '../../support/numbers.js';
 
 describe('times from other gateways of the site', () => {
@@ -16,7 +16,7 @@ describe('times from other gateways of the site', () => {
   it('are used for a new prefix, without a race', () => {
     const learned = fresh();
     learned.seeds = [seed(0, 0, 120), seed(0, 1, 30), seed(0, 2, 60), seed(1, 2, 1)];
-    const entry = learned.entry(serviceNumber(0), CLIENT);
+    const entry = learned.entry(serviceNumber(0), words(CLIENT), 0);
     expect(learned.choose(entry, ALL, IDLE, 1)).toBe(1);
     expect(rtt(learned, entry, 1)).toBe(30_000);
   });
@@ -24,14 +24,14 @@ describe('times from other gateways of the site', () => {
   it('are not used when a candidate is missing in them', () => {
     const learned = fresh();
     learned.seeds = [seed(0, 1, 30)];
-    expect(learned.choose(learned.entry(serviceNumber(0), CLIENT), ALL, IDLE, 1)).toBe(-1);
+    expect(learned.choose(learned.entry(serviceNumber(0), words(CLIENT), 0), ALL, IDLE, 1)).toBe(-1);
   });
 
   it('change nothing that was measured here', () => {
     const learned = fresh();
     raced(learned, { 0: 10, 1: 30, 2: 60 });
     learned.seeds = [seed(0, 2, 1), seed(0, MOST_RACED, 1)];
-    const entry = learned.entry(serviceNumber(0), CLIENT);
+    const entry = learned.entry(serviceNumber(0), words(CLIENT), 0);
     expect(learned.choose(entry, ALL, IDLE, 1)).toBe(0);
   });
 });
@@ -42,23 +42,25 @@ describe('the table', () => {
     const learned = fresh(4);
     const client = (n: number): number => (10 << 24) | (n << 8);
     for (let n = 0; n < 4; n++)
-      at(NOW + n, () => learned.note(learned.entry(serviceNumber(0), client(n)), 1, 1000 * (n + 1)));
+      at(NOW + n, () =>
+        learned.note(learned.entry(serviceNumber(0), words(client(n)), 0), 1, 1000 * (n + 1)),
+      );
     // The first prefix is used again, so the second is the oldest.
-    at(NOW + 10, () => learned.entry(serviceNumber(0), client(0)));
-    at(NOW + 11, () => learned.entry(serviceNumber(0), client(9)));
-    const known = readLearned(learned.table).map((e) => (e.prefix >>> 8) & 0xff);
+    at(NOW + 10, () => learned.entry(serviceNumber(0), words(client(0)), 0));
+    at(NOW + 11, () => learned.entry(serviceNumber(0), words(client(9)), 0));
+    const known = readLearned(learned.table).map((e) => (e.prefix.address[3] >>> 8) & 0xff);
     expect(known.sort()).toEqual([0, 2, 3, 9]);
     // The new prefix has nothing of the prefix that it replaced.
     expect(
       learned.best(
-        at(NOW + 12, () => learned.entry(serviceNumber(0), client(9))),
+        at(NOW + 12, () => learned.entry(serviceNumber(0), words(client(9)), 0)),
         ALL,
       ),
     ).toBe(-1);
     expect(
       rtt(
         learned,
-        at(NOW + 13, () => learned.entry(serviceNumber(0), client(0))),
+        at(NOW + 13, () => learned.entry(serviceNumber(0), words(client(0)), 0)),
         1,
       ),
     ).toBe(1000);
@@ -91,14 +93,14 @@ describe('the table', () => {
           const learned = fresh(8);
           for (const s of steps) {
             clock.nowUs++;
-            const entry = learned.entry(serviceNumber(s.service), s.client);
+            const entry = learned.entry(serviceNumber(s.service), words(s.client), 0);
             if (s.what === 'raced') learned.raced(entry, s.live);
             else if (s.what === 'note') learned.note(entry, s.c, s.us);
             else learned[s.what](entry, s.c);
           }
           for (const s of steps) {
             clock.nowUs++;
-            const entry = learned.entry(serviceNumber(s.service), s.client);
+            const entry = learned.entry(serviceNumber(s.service), words(s.client), 0);
             const chosen = learned.choose(entry, now, Float64Array.from(loads), hash | 0);
             if (chosen < 0) continue;
             expect((now >>> chosen) & 1).toBe(1);

@@ -2,13 +2,14 @@ import { describe, expect, it } from 'vitest';
 import { ManualClock } from '../../../src/device/clock.js';
 import { MOST_RACED } from '../../../src/proximity/candidates.js';
 import { COMPARE, Learned, learnedBytes, readLearned } from '../../../src/proximity/learned.js';
-import { ALL, at, bits, CLIENT, fresh, IDLE, NOW, raced, rtt, shares } from '../../support/learned.js';
+import { formatPrefix, fromV4, parse } from '../../../src/wire/address.js';
+import { ALL, at, bits, CLIENT, fresh, IDLE, NOW, raced, rtt, shares, words } from '../../support/learned.js';
 import { serviceNumber } from '../../support/numbers.js';
 
 describe('the learned times', () => {
   it('are empty at first: race', () => {
     const learned = fresh();
-    const entry = learned.entry(serviceNumber(0), CLIENT);
+    const entry = learned.entry(serviceNumber(0), words(CLIENT), 0);
     expect(learned.choose(entry, ALL, IDLE, 1)).toBe(-1);
     learned.raced(entry, ALL);
     expect(learned.choose(entry, ALL, IDLE, 1)).toBe(-1);
@@ -41,7 +42,7 @@ describe('the learned times', () => {
   it('make an unanswered race be repeated, at doubling intervals, until the candidate answers', () => {
     const clock = new ManualClock(1e6);
     const learned = new Learned(new Float64Array(learnedBytes(8) / 8), clock);
-    const entry = learned.entry(serviceNumber(0), 0x0a000001);
+    const entry = learned.entry(serviceNumber(0), words(0x0a000001), 0);
     const asksAlone = () => learned.choose(entry, 0b110, IDLE, 1) >= 0;
     learned.raced(entry, 0b110);
     learned.note(entry, 1, 40_000);
@@ -190,10 +191,22 @@ describe('the learned times', () => {
   it('belong to one service and one prefix', () => {
     const learned = fresh();
     raced(learned, { 1: 30 });
-    const same = learned.entry(serviceNumber(0), CLIENT ^ 0xff);
+    const same = learned.entry(serviceNumber(0), words(CLIENT ^ 0xff), 0);
     expect(learned.best(same, ALL)).toBe(1);
-    expect(learned.best(learned.entry(serviceNumber(1), CLIENT), ALL)).toBe(-1);
-    expect(learned.best(learned.entry(serviceNumber(0), CLIENT ^ 0x100), ALL)).toBe(-1);
+    expect(learned.best(learned.entry(serviceNumber(1), words(CLIENT), 0), ALL)).toBe(-1);
+    expect(learned.best(learned.entry(serviceNumber(0), words(CLIENT ^ 0x100), 0), ALL)).toBe(-1);
+  });
+
+  it('are kept apart for IPv6 clients by their first 48 bits, and from IPv4 clients', () => {
+    const learned = fresh();
+    const entryOf = (text: string): number =>
+      learned.entry(serviceNumber(0), Int32Array.from(parse(text)!), 0);
+    const entry = entryOf('2001:db8:1::1');
+    expect(entryOf('2001:db8:1:ffff::2')).toBe(entry);
+    expect(entryOf('2001:db8:2::1')).not.toBe(entry);
+    expect(entryOf('192.0.2.1')).not.toBe(entry);
+    const known = readLearned(learned.table).map((e) => formatPrefix(e.prefix));
+    expect(known.sort()).toEqual(['192.0.2.0/24', '2001:db8:1::/48', '2001:db8:2::/48']);
   });
 
   it('can be read by the control plane', () => {
@@ -204,7 +217,7 @@ describe('the learned times', () => {
     expect(readLearned(learned.table)).toMatchObject([
       {
         service: 0,
-        prefix: CLIENT & ~0xff,
+        prefix: { address: fromV4(CLIENT & ~0xff), bits: 120 },
         candidates: [
           { candidate: 0, rttUs: 120_000, samples: 1, wins: 0 },
           { candidate: 2, rttUs: 30_000, samples: 1, wins: 2 },
@@ -215,7 +228,7 @@ describe('the learned times', () => {
 
   it('do not exist without a table: every connection is raced', () => {
     const learned = fresh(0);
-    const entry = learned.entry(serviceNumber(0), CLIENT);
+    const entry = learned.entry(serviceNumber(0), words(CLIENT), 0);
     expect(entry).toBe(-1);
     learned.raced(entry, ALL);
     learned.note(entry, 1, 5);
@@ -279,7 +292,7 @@ describe('candidates too close to call', () => {
   it('are told apart by measurements, after some samples', () => {
     const learned = fresh();
     expect(shares(learned, raced(learned, { 0: 90, 1: 30, 2: 33 }, ALL, 3))).toEqual({ [COMPARE]: 1 });
-    expect(learned.compare(learned.entry(serviceNumber(0), CLIENT), ALL)).toBe(bits(1, 2));
+    expect(learned.compare(learned.entry(serviceNumber(0), words(CLIENT), 0), ALL)).toBe(bits(1, 2));
     expect(shares(learned, raced(learned, { 1: 30, 2: 33 }, ALL))).toEqual({ 1: 1 });
   });
 

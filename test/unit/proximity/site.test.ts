@@ -7,6 +7,7 @@ import { proximityKind } from '../../../src/proximity/record.js';
 import { proximityRecord, seedsOf } from '../../../src/proximity/site.js';
 import type { RaceService, ReplicaRecord } from '../../../src/race/records.js';
 import type { View } from '../../../src/registry/kinds.js';
+import { words } from '../../support/learned.js';
 import { serviceNumber } from '../../support/numbers.js';
 import { type RaceRecords, raceView } from '../../support/race-view.js';
 
@@ -41,7 +42,8 @@ function fleets(): [Fleet, Fleet] {
 function learnedBy(...notes: [client: number, candidate: number, us: number, times: number][]): Float64Array {
   const learned = new Learned(new Float64Array(learnedBytes(64) / 8), new ManualClock());
   for (const [client, candidate, us, times] of notes)
-    for (let n = 0; n < times; n++) learned.note(learned.entry(serviceNumber(0), client), candidate, us);
+    for (let n = 0; n < times; n++)
+      learned.note(learned.entry(serviceNumber(0), words(client), 0), candidate, us);
   return learned.table;
 }
 
@@ -65,11 +67,11 @@ describe('gateways of a site', () => {
   it('publish nothing about failed candidates, or unknown services', () => {
     const [a] = fleets();
     const learned = new Learned(new Float64Array(learnedBytes(64) / 8), new ManualClock());
-    const entry = learned.entry(serviceNumber(0), 0x0a010000);
+    const entry = learned.entry(serviceNumber(0), words(0x0a010000), 0);
     learned.note(entry, 1, 30_000);
     learned.won(entry, 1);
     learned.forget(entry, 1);
-    learned.note(learned.entry(serviceNumber(5), 0x0a010000), 1, 1);
+    learned.note(learned.entry(serviceNumber(5), words(0x0a010000), 0), 1, 1);
     expect(proximityRecord(7, 'zurich', learned.table, a).entries).toEqual([]);
   });
 

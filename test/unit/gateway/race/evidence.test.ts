@@ -100,7 +100,7 @@ describe.each(CONFIGURATIONS)('configuration %s', (c) => {
     h.put(dataOnWan(c, R1, page()), request);
     expect(h.seen(1)).toEqual({ ...WON, requested: 1, firstBytes: 1 });
     expect(h.word(1, evidence.sumUs)).toBe(7000);
-    const group = evidence.groups + groupOfClient(parse(CLIENT)![3]) * groupOf.stride;
+    const group = evidence.groups + groupOfClient(parse(CLIENT)![3] >>> 8) * groupOf.stride;
     expect(h.word(1, group + groupOf.firstBytes)).toBe(1);
     expect(h.word(1, group + groupOf.sumUs)).toBe(7000);
     h.wait(5000);
@@ -124,7 +124,7 @@ describe.each(CONFIGURATIONS)('configuration %s', (c) => {
     expect(h.seen(1)).toEqual({ ...WON, requested: 1 });
     h.wait(200);
     expect(h.seen(1)).toEqual({ ...WON, requested: 1, noFirstByte: 1 });
-    const group = evidence.groups + groupOfClient(parse(CLIENT)![3]) * groupOf.stride;
+    const group = evidence.groups + groupOfClient(parse(CLIENT)![3] >>> 8) * groupOf.stride;
     expect(h.word(1, group + groupOf.failed)).toBe(1);
     h.put(fromClient('RA'));
     h.wait(5000);

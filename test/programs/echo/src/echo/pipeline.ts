@@ -4,7 +4,7 @@ import type { Stage } from '../pipeline/batch.js';
 import { OPEN } from '../pipeline/batch.js';
 import type { Pipeline, PipelineContext } from '../pipeline/pipeline.js';
 import { defineReasons } from '../pipeline/reasons.js';
-import { dnat, snat } from '../pipeline/translate.js';
+import { dnatV4, snatV4 } from '../pipeline/translate.js';
 import { validate } from '../pipeline/validate.js';
 import type { Address } from '../wire/address.js';
 import { PROTO_UDP } from '../wire/ipv4.js';
@@ -19,8 +19,8 @@ export function createPipeline(
     for (let i = 0; i < batch.count; i++) {
       if (batch.verdict[i] !== OPEN || own.ofDestination(batch, i) < 0) continue;
       const [from, port] = [batch.saddrV4(i), batch.sport[i]];
-      snat(batch, i, batch.daddrV4(i), batch.dport[i]);
-      dnat(batch, i, from, port);
+      snatV4(batch, i, batch.daddrV4(i), batch.dport[i]);
+      dnatV4(batch, i, from, port);
       batch.pass(i, reasons.passEchoed);
     }
   };

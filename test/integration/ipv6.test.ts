@@ -1,0 +1,108 @@
+// Connections over IPv6 in configuration A, through a gateway's own races, beside connections over IPv4 of the same
+// roles: real kernels, curl and nginx.
+import { createHash, randomBytes } from 'node:crypto';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { askJson } from '../../src/lab/admin-client.js';
+import { Lab } from '../../src/lab/lab.js';
+import { CLIENT_ADDRESS6, SERVICE6 } from '../../src/lab/network.js';
+import { cliScript } from '../../src/lab/paths.js';
+import { waitUntil } from '../../src/lab/process.js';
+import { type RequestResult, request, requestMany } from '../../src/lab/requests.js';
+import { loadTopology } from '../../src/lab/topology.js';
+import { freshName } from './lab-support.js';
+
+const TOPOLOGY = { ...loadTopology('replica-nearest'), ipv6: true };
+const many = (lab: Lab, n: number, family: 4 | 6): Promise<RequestResult[]> =>
+  requestMany(lab, n, 4, undefined, family);
+const errors = (all: readonly RequestResult[]): string[] => all.flatMap((r) => (r.ok ? [] : [r.error]));
+
+describe.each([
+  ['learned', 'auto'],
+  ['learned', 'off'],
+  ['gateway', 'auto'],
+] as const)('race %s, fast path %s', (race, fastpath) => {
+  let lab: Lab;
+  beforeAll(async () => {
+    lab = await Lab.create({ name: freshName(), seed: 1, topology: TOPOLOGY, race, fastpath });
+  });
+  afterAll(() => lab?.down());
+
+  it('the nearest replica carries connections over IPv6, as it does over IPv4', async () => {
+    for (const family of [6, 4] as const) {
+      const all = await many(lab, 40, family);
+      expect(errors(all)).toEqual([]);
+      expect(all.filter((r) => r.servedBy === 'r2').length).toBeGreaterThanOrEqual(36);
+    }
+    const seen = lab
+      .webServer('r2')
+      .accessLog()
+      .filter((l) => l.client.includes('2001:db8:1::2'));
+    expect(seen.length).toBeGreaterThanOrEqual(36);
+  });
+
+  it('losers are reset with their exact numbers: no machine keeps a half-open connection', async () => {
+    const halfOpen = async (host: string): Promise<number> =>
+      Number((await lab.exec(host, ['sh', '-c', 'ss -6Htn state syn-recv | wc -l'])).stdout);
+    await many(lab, 10, 6);
+    for (const host of ['r1', 'r3', 'server'])
+      expect(await waitUntil(async () => (await halfOpen(host)) === 0, 3000, 100), host).toBe(true);
+  });
+
+  it('carries five megabytes each way intact', async () => {
+    const bytes = randomBytes(5 << 20);
+    const sha = createHash('sha256').update(bytes).digest('hex');
+    const url = `http://[${SERVICE6.address}]`;
+    const file = `${lab.directory}/big`;
+    writeFileSync(file, bytes);
+    writeFileSync(`${lab.webServer('r2').blobDirectory}/big`, bytes);
+    const curl = (...args: string[]) =>
+      lab.exec('client', ['curl', '-sS', '--fail', '--noproxy', '*', '--max-time', '30', ...args]);
+    expect((await curl('-o', `${file}.got`, `${url}/blob/big`)).stderr).toBe('');
+    expect(
+      createHash('sha256')
+        .update(readFileSync(`${file}.got`))
+        .digest('hex'),
+    ).toBe(sha);
+    const up = await curl('-D', '-', '-T', file, `${url}/upload/big`);
+    expect(up.stderr).toBe('');
+    const host = /X-Served-By: (\S+)/.exec(up.stdout)![1];
+    const arrived = readFileSync(`${lab.webServer(host === 'origin' ? 'server' : host).uploadDirectory}/big`);
+    expect(createHash('sha256').update(arrived).digest('hex')).toBe(sha);
+  });
+
+  it('a dead machine makes no connection fail', async () => {
+    await lab.webServer('r2').kill();
+    const all = await many(lab, 20, 6);
+    expect(errors(all)).toEqual([]);
+    expect(all.map((r) => r.servedBy)).not.toContain('r2');
+    await lab.webServer('r2').start();
+    const isBack = async () => (await request(lab, '/', 6)).servedBy === 'r2';
+    expect(await waitUntil(isBack, 20_000, 200)).toBe(true);
+  });
+
+  it('is told in races, flows and what was learned', async () => {
+    const ask = (...words: string[]) =>
+      lab.exec('gateway', [process.execPath, cliScript, ...words, '--lab', lab.name, '--json']);
+    await many(lab, 3, 6);
+    const races = (await ask('races', '--last', '3')).stdout.trim().split('\n');
+    expect(JSON.parse(races[0]).client).toMatch(/^\[2001:db8:1::2\]:\d+$/);
+    const flows = JSON.parse((await ask('flows', '--client', CLIENT_ADDRESS6)).stdout);
+    expect(flows[0]).toMatchObject({ service: 'web6', pinned: false });
+    if (race !== 'learned') return;
+    const { proximity } = (await askJson<{ proximity: { service: string; prefix: string }[] }>(
+      lab.roles.adminSocket('gateway'),
+      '/v1/proximity',
+    ))!;
+    expect(proximity.find((p) => p.service === 'web6')!.prefix).toBe('2001:db8:1::/48');
+  });
+
+  it('leaves no IPv6 rule behind', async () => {
+    const listed = async () => (await lab.exec('gateway', ['ip', '-6', 'rule', 'show'])).stdout;
+    expect(await listed()).toContain('fwmark');
+    await lab.stopRole('gateway');
+    expect(await listed()).not.toContain('fwmark');
+    // Without a gateway the origin's server answers.
+    expect((await request(lab, '/', 6)).servedBy).toBe('origin');
+  });
+});

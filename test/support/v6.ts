@@ -1,0 +1,76 @@
+/** TCP over IPv6 as frames (virtio header and packet), made and read without the code under test. */
+import { parse } from '../../src/wire/address.js';
+
+const VIRTIO = 10;
+
+export interface Tcp6 {
+  src: string;
+  dst: string;
+  sport: number;
+  dport: number;
+  seq: number;
+  ack: number;
+  /** A string of S, A, R, F, P. */
+  flags: string;
+  payload: number[];
+  /** Extension headers, [kind, bytes of 8, the first of which is filled in]. */
+  headers: [number, number[]][];
+}
+
+const BITS: Record<string, number> = { F: 1, S: 2, R: 4, P: 8, A: 16 };
+
+const bytesOf = (text: string): number[] =>
+  parse(text)!.flatMap((w) => [(w >>> 24) & 255, (w >>> 16) & 255, (w >>> 8) & 255, w & 255]);
+
+/** The ones' complement sum of bytes as 16-bit words. */
+function sum(bytes: readonly number[]): number {
+  let s = 0;
+  for (let k = 0; k < bytes.length; k += 2) s += (bytes[k] << 8) | (bytes[k + 1] ?? 0);
+  while (s > 0xffff) s = (s & 0xffff) + (s >>> 16);
+  return s;
+}
+const word = (n: number): number[] => [(n >>> 24) & 255, (n >>> 16) & 255, (n >>> 8) & 255, n & 255];
+const half = (n: number): number[] => [(n >>> 8) & 255, n & 255];
+
+export function frame6(p: Partial<Tcp6> & Pick<Tcp6, 'src' | 'dst'>): Uint8Array {
+  const { src, dst, sport = 40_000, dport = 80, seq = 1000, ack = 0, flags = 'S' } = p;
+  const { payload = [], headers = [] } = p;
+  const bits = [...flags].reduce((all, f) => all | BITS[f], 0);
+  const segment = [...half(sport), ...half(dport), ...word(seq), ...word(ack)];
+  segment.push(5 << 4, bits, ...half(64_240), 0, 0, 0, 0, ...payload);
+  const pseudo = [...bytesOf(src), ...bytesOf(dst), ...word(segment.length), 0, 0, 0, 6];
+  const check = ~sum([...pseudo, ...segment]) & 0xffff;
+  [segment[16], segment[17]] = half(check);
+  const kinds = [...headers.map(([kind]) => kind), 6];
+  const extensions = headers.flatMap(([, bytes], n) => [kinds[n + 1], ...bytes.slice(1)]);
+  const head = [0x60, 0, 0, 0, ...half(extensions.length + segment.length), kinds[0], 61];
+  const packet = [...head, ...bytesOf(src), ...bytesOf(dst), ...extensions, ...segment];
+  return Uint8Array.from([...Array(VIRTIO).fill(0), ...packet]);
+}
+
+const text = (bytes: readonly number[]): string => {
+  const groups = Array.from({ length: 8 }, (_, g) => ((bytes[2 * g] << 8) | bytes[2 * g + 1]).toString(16));
+  return groups.join(':');
+};
+
+/** Reads a frame that has no extension headers but these many bytes. */
+export function read6(frame: Uint8Array, extensions = 0): Tcp6 & { isSound: boolean } {
+  const packet = [...frame.slice(VIRTIO)];
+  const l4 = 40 + extensions;
+  const segment = packet.slice(l4);
+  const at = (k: number): number => (segment[k] << 8) | segment[k + 1];
+  const long = (k: number): number => at(k) * 0x10000 + at(k + 2);
+  const pseudo = [...packet.slice(8, 40), ...word(segment.length), 0, 0, 0, 6];
+  const length = (packet[4] << 8) | packet[5];
+  return {
+    src: text(packet.slice(8, 24)),
+    dst: text(packet.slice(24, 40)),
+    ...{ sport: at(0), dport: at(2), seq: long(4), ack: long(8) },
+    flags: Object.keys(BITS)
+      .filter((f) => (segment[13] & BITS[f]) !== 0)
+      .join(''),
+    payload: segment.slice((segment[12] >>> 4) * 4),
+    headers: [],
+    isSound: sum([...pseudo, ...segment]) === 0xffff && length === packet.length - 40,
+  };
+}

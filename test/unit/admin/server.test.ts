@@ -1,0 +1,64 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { askAdmin } from '../../../src/admin/client.js';
+import { type AdminSource, createAdmin } from '../../../src/admin/server.js';
+
+const directory = mkdtempSync(join(tmpdir(), 'fs-admin-'));
+const address = `unix:${directory}/admin.sock`;
+
+/** A role with one program, whose read `echo` answers with its query. */
+const source: AdminSource = {
+  programs: [
+    {
+      name: 'test',
+      counters: () => ({ 'pass.all': 1 }),
+      carried: () => undefined,
+      status: () => ({}),
+      metrics: () => [],
+      reads: {
+        echo: {
+          query: {
+            limit: { type: 'integer', minimum: 1, maximum: 10, default: 3 },
+            client: { type: 'string', format: 'ip' },
+          },
+          answer: (query) => ({ query }),
+        },
+      },
+      actions: {},
+    },
+  ],
+  live: () => true,
+  ready: () => ({ ready: true, reasons: [] }),
+  clockOffsetMs: () => undefined,
+  events: (sinceMs) => [{ sinceMs }],
+  who: () => ({ role: 'gateway', instance: 'one' }),
+  metrics: () => [],
+  head: () => ({}),
+};
+const admin = createAdmin(source);
+beforeAll(() => admin.listen(address));
+afterAll(async () => {
+  await admin.close();
+  rmSync(directory, { recursive: true });
+});
+
+const query = async (path: string): Promise<unknown> =>
+  (await askAdmin<{ query: unknown }>(address, `/v1/echo${path}`)).query;
+
+it('fills in defaults, and makes numbers of a query that has them as text', async () => {
+  expect(await query('')).toEqual({ limit: 3 });
+  expect(await query('?limit=7&client=192.0.2.1')).toEqual({ limit: 7, client: '192.0.2.1' });
+  expect(await query('?client=2001:db8::1&more=x')).toEqual({ limit: 3, client: '2001:db8::1' });
+});
+
+it('refuses values that do not fit', async () => {
+  for (const path of ['?limit=0', '?limit=eleven', '?client=nobody', '?client=2001:DB8::1'])
+    await expect(query(path), path).rejects.toThrow('HTTP 400');
+});
+
+it('answers events since a time, liveness and metrics', async () => {
+  expect(await askAdmin(address, '/v1/events?since=5')).toMatchObject({ events: [{ sinceMs: 5 }] });
+  expect(await askAdmin(address, '/livez')).toEqual({ live: true });
+});

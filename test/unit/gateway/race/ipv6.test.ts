@@ -1,0 +1,190 @@
+// Races of a gateway over IPv6, in configuration A: every packet of a connection, read byte by byte.
+import { describe, expect, it } from 'vitest';
+import { gatewayMemory } from '../../../../gateway/race/gauges.js';
+import { createPipeline } from '../../../../gateway/race/pipeline.js';
+import type { GatewaySnapshot } from '../../../../gateway/race/state.js';
+import { ManualClock } from '../../../../src/device/clock.js';
+import { HoldQueue } from '../../../../src/device/hold-queue.js';
+import { memoryPair } from '../../../../src/device/memory.js';
+import { Batch, EXTRA_SLOT } from '../../../../src/pipeline/batch.js';
+import { Runner } from '../../../../src/pipeline/pipeline.js';
+import { MAX_GAUGES, MAX_REASONS } from '../../../../src/pipeline/reasons.js';
+import { parse } from '../../../../src/wire/address.js';
+import { candidateNumber, serviceNumber } from '../../../support/numbers.js';
+import { frame6, read6, type Tcp6 } from '../../../support/v6.js';
+import { gatewayOptions, gatewaySnapshot, WORLD } from '../../../support/world.js';
+
+const CLIENT = '2001:db8:0:1:0:0:0:7';
+const SERVICE = '2001:db8:80:0:0:0:0:10';
+const R1 = '2001:db8:11:0:0:0:0:2';
+const R2 = '2001:db8:12:0:0:0:0:2';
+const R2_PORT = 8080;
+const [GATEWAY_RACE, LEARNED] = [1, 2] as const;
+
+class Gateway6 {
+  readonly clock = new ManualClock(5e6);
+  readonly batch = new Batch(this.clock, new Float64Array(MAX_REASONS));
+  readonly #pair = memoryPair();
+  readonly #runner: Runner;
+  readonly #names: readonly string[];
+  readonly #tick: () => void;
+
+  constructor(race: GatewaySnapshot['race'] = GATEWAY_RACE, change: Partial<GatewaySnapshot> = {}) {
+    const hold = new HoldQueue([{ slotBytes: EXTRA_SLOT, slots: 64 }]);
+    const memory = Object.entries(gatewayMemory(64, 64, 4)).map(([name, bytes]) => [
+      name,
+      new Float64Array(bytes / 8),
+    ]);
+    const pipeline = createPipeline({
+      ...{ clock: this.clock, batch: this.batch, hold, gauges: new Float64Array(MAX_GAUGES) },
+      ...{ memory: Object.fromEntries(memory), kernel: undefined, options: gatewayOptions(WORLD) },
+    });
+    const endpoint = (c: number, address: string, port: number) => ({
+      ...{ service: serviceNumber(0), candidate: candidateNumber(c), address: parse(address)!, port },
+      ...{ live: true, load: 0, trials: 0 },
+    });
+    pipeline.load({
+      ...gatewaySnapshot({ ...WORLD, configuration: 'A' }),
+      race,
+      services: [
+        {
+          ...gatewaySnapshot({ ...WORLD, configuration: 'A' }).services[0],
+          address: parse(SERVICE)!,
+          port: 80,
+        },
+      ],
+      endpoints: [endpoint(0, SERVICE, 80), endpoint(1, R1, 80), endpoint(2, R2, R2_PORT)],
+      probed: [],
+      ...change,
+    });
+    this.#tick = () => pipeline.tick?.();
+    this.#tick();
+    this.#names = pipeline.reasons;
+    this.#runner = new Runner(this.#pair[0], this.batch, hold, pipeline.stages, this.clock, pipeline.due);
+  }
+
+  frames(...frames: Uint8Array[]): Uint8Array[] {
+    this.#pair[0].queue.push(...frames);
+    this.#runner.run();
+    return this.#pair[1].queue.splice(0);
+  }
+  send(p: Partial<Tcp6> & Pick<Tcp6, 'src' | 'dst'>): ReturnType<typeof read6>[] {
+    return this.frames(frame6(p)).map((f) => read6(f));
+  }
+  /** Lets time pass in which nothing happens. */
+  pass(us: number): void {
+    for (let left = us; left > 0; left -= 1e5) {
+      this.clock.nowUs += Math.min(left, 1e5);
+      this.#tick();
+    }
+  }
+  advance(us: number): ReturnType<typeof read6>[] {
+    this.clock.nowUs += us;
+    this.#runner.release();
+    return this.#pair[1].queue.splice(0).map((f) => read6(f));
+  }
+  count(name: string): number {
+    return this.batch.counters[this.#names.indexOf(name)];
+  }
+}
+
+const SYN = { src: CLIENT, dst: SERVICE };
+/** A machine's answer to the SYN. */
+const answer = (from: string, sport: number) => ({
+  ...{ src: from, sport, dst: CLIENT, dport: 40_000, seq: 7000, ack: 1001, flags: 'SA' },
+});
+
+describe('a race over IPv6', () => {
+  it('asks every machine at its own address and port', () => {
+    const out = new Gateway6().send(SYN);
+    expect(out.every((p) => p.isSound)).toBe(true);
+    expect(out.map((p) => [p.src, p.dst, p.dport, p.seq]).sort()).toEqual([
+      [CLIENT, R1, 80, 1000],
+      [CLIENT, R2, R2_PORT, 1000],
+      [CLIENT, SERVICE, 80, 1000],
+    ]);
+  });
+
+  it('passes the first answer as the service, and resets the losers with their exact numbers', () => {
+    const g = new Gateway6();
+    g.send(SYN);
+    const [won] = g.send(answer(R2, R2_PORT));
+    expect(won).toMatchObject({
+      src: SERVICE,
+      sport: 80,
+      dst: CLIENT,
+      dport: 40_000,
+      ack: 1001,
+      isSound: true,
+    });
+    for (const [loser, port] of [
+      [R1, 80],
+      [SERVICE, 80],
+    ] as const) {
+      const out = g.send(answer(loser, port));
+      expect(out).toHaveLength(1);
+      expect(out[0]).toMatchObject({ src: CLIENT, sport: 40_000, dst: loser, dport: port, isSound: true });
+      expect(out[0]).toMatchObject({ seq: 1001, flags: 'R', payload: [] });
+    }
+    expect(g.count('drop.loser')).toBe(2);
+  });
+
+  it('carries the connection to the winner and back, with odd payloads and extension headers', () => {
+    const g = new Gateway6();
+    g.send(SYN);
+    g.send(answer(R2, R2_PORT));
+    const [up] = g.send({ ...SYN, seq: 1001, ack: 7001, flags: 'PA', payload: [1, 2, 3] });
+    expect(up).toMatchObject({ src: CLIENT, dst: R2, dport: R2_PORT, payload: [1, 2, 3], isSound: true });
+    const headers: [number, number[]][] = [[60, [0, 0, 1, 4, 0, 0, 0, 0]]];
+    const behind = frame6({ ...answer(R2, R2_PORT), flags: 'PA', seq: 7001, payload: [9], headers });
+    const [down] = g.frames(behind).map((f) => read6(f, 8));
+    expect(down).toMatchObject({ src: SERVICE, sport: 80, dst: CLIENT, payload: [9], isSound: true });
+    // Another machine's packets are not the connection's.
+    expect(g.send({ ...answer(R1, 80), flags: 'PA', payload: [6] })).toEqual([]);
+    expect(g.count('drop.not-the-winner')).toBe(1);
+  });
+
+  it('keeps a bad checksum bad', () => {
+    const g = new Gateway6();
+    const frame = frame6(SYN);
+    frame[frame.length - 1] ^= 0xff;
+    expect(g.frames(frame).map((f) => read6(f).isSound)).toEqual([false, false, false]);
+  });
+
+  it('asks the learned winner alone, and the others when it is late', () => {
+    const g = new Gateway6(LEARNED);
+    for (const sport of [41_000, 41_001]) {
+      g.pass(2e6);
+      g.send({ ...SYN, sport });
+      g.pass(30_000);
+      g.send({ ...answer(R2, R2_PORT), dport: sport });
+      g.pass(60_000);
+      for (const [other, port] of [
+        [R1, 80],
+        [SERVICE, 80],
+      ] as const)
+        g.send({ ...answer(other, port), dport: sport });
+    }
+    const alone = g.send({ ...SYN, seq: 77_777 });
+    expect(alone.map((p) => p.dst)).toEqual([R2]);
+    const others = g.advance(1e5);
+    expect(others.map((p) => p.dst).sort()).toEqual([R1, SERVICE]);
+    expect(others.every((p) => p.isSound && p.src === CLIENT)).toBe(true);
+  });
+
+  it('is left to the origin where the form needs a tag, and says so', () => {
+    const g = new Gateway6(0);
+    expect(g.send(SYN).map((p) => p.dst)).toEqual([SERVICE]);
+    expect(g.count('pass.syn-ipv6-in-this-form')).toBe(1);
+  });
+
+  it('takes no address with an IPv4 address inside for one of IPv4', () => {
+    const g = new Gateway6();
+    const out = g.frames(
+      frame6({ ...SYN, src: '::ffff:192.0.2.7' }),
+      frame6({ ...SYN, dst: '::203.0.113.10' }),
+    );
+    expect(out).toHaveLength(2);
+    expect(g.count('pass.not-ipv4')).toBe(2);
+  });
+});
