@@ -15,6 +15,7 @@ import { keepFirstAck } from './keep-first-ack.js';
 import { type FlowQuestion, listFlows } from './list-flows.js';
 import { reasons } from './reasons.js';
 import { relayErrors } from './relay-errors.js';
+import { relayErrors6 } from './relay-errors6.js';
 import { hedges } from './send-syn.js';
 import { type GatewayPipelineOptions, type GatewaySnapshot, GatewayState } from './state.js';
 import { tagSyn } from './tag-syn.js';
@@ -40,6 +41,7 @@ export function createPipeline(context: PipelineContext<GatewayPipelineOptions>)
       ...(following === undefined ? [] : [followOpenings(state, following)]), // SYNs that the kernel sent by itself
       crackAck(state), //     535, 554
       relayErrors(state), //  ICMP errors about flows
+      relayErrors6(state), // the same of ICMPv6
       findFlow(state), //     606
       tagSyn(state), //       204–214
       keepFirstAck(state), // 502–516

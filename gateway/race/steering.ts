@@ -6,6 +6,7 @@ import {
   chain,
   FRAGMENTS,
   ICMP_ERRORS,
+  ICMPV6_ERRORS,
   interfaces,
   letPinned,
   type Steering,
@@ -119,6 +120,7 @@ export function steering(
         // This host's own errors: about what it was to forward to a client, or to a replica.
         aboutServers,
         `${ICMP_ERRORS} ip daddr @clients ${mark}`,
+        ...(v6?.own ?? []),
       ]),
     ].join(''),
     v6: v6 !== undefined,
@@ -136,7 +138,7 @@ function steeringV6(
   config: GatewayConfig,
   allServices: readonly string[],
   allEndpoints: readonly string[],
-): { sets: string[]; rules: string[] } | undefined {
+): { sets: string[]; rules: string[]; own: string[] } | undefined {
   const { tun, lan, wan, race } = config;
   const [clients, services, endpoints] = [config.prefixes, allServices, allEndpoints].map((list) =>
     list.filter((text) => !isV4Text(text)),
@@ -151,6 +153,7 @@ function steeringV6(
       set('clients6', 'ipv6_addr', clients),
       set('services6', 'ipv6_addr . inet_service', services),
       set('endpoints6', 'ipv6_addr . inet_service', endpoints),
+      set('addresses6', 'ipv6_addr', services.map(addressOf)),
     ],
     rules: [
       `iifname "${tun.name}" meta nfproto ipv6 notrack accept`,
@@ -158,7 +161,10 @@ function steeringV6(
       `${fromWan} ip6 saddr . tcp sport @services6 tcp flags & (fin | syn | rst) != 0 ${mark} notrack accept`,
       `${fromWan} ip6 saddr . tcp sport @services6 notrack accept`,
       `${fromWan} ip6 saddr . tcp sport @endpoints6 ${mark} notrack accept`,
+      `iifname ${interfaces(lan)} ip6 daddr @addresses6 ${ICMPV6_ERRORS} ${mark}`,
+      `${fromWan} ${ICMPV6_ERRORS} ${mark}`,
     ],
+    own: ['addresses6', 'clients6'].map((to) => `${ICMPV6_ERRORS} ip6 daddr @${to} ${mark}`),
   };
 }
 

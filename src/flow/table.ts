@@ -190,6 +190,12 @@ export class FlowTable {
     key[PROTOCOL] = protocolWord(t.protocol[i]);
   }
 
+  /** Writes the ports of a TCP flow's key, whose addresses the caller has written to {@link key}. */
+  setPorts(client: number, service: number): void {
+    this.key[PORTS] = (client << 16) | service;
+    this.key[PROTOCOL] = 0;
+  }
+
   /** Writes a TCP flow's key from IPv4 addresses. */
   keyV4(client: number, clientPort: number, service: number, servicePort: number): void {
     const key = this.key;

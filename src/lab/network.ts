@@ -178,6 +178,12 @@ export function plan6(topology: Topology): Record<string, string[]> {
     add('wan', ...prefixesOf6(host).flatMap((p, k) => (k === 0 ? [] : [`route add ${p} via ${far}`])));
     add(host, address(far, 'wan0'), router(near));
   }
+  for (const [path, { mtu }] of Object.entries(topology.paths)) {
+    const [from, to] = path.split('>');
+    const narrow = (p: string): string =>
+      `route add ${p} dev w-${from} table ${100 + wanNumber(from)} mtu lock ${mtu}`;
+    if (mtu !== undefined) add('wan', ...prefixesOf6(to).map(narrow));
+  }
   add('client', address(CLIENT_ADDRESS6, 'lan0'), router('2001:db8:1::1'));
   add('gateway', address('2001:db8:1::1', 'lan0'));
   add('server', address(SERVICE6.address, 'lan0'), router('2001:db8:203::1'));

@@ -119,6 +119,10 @@ export function interfaces(names: readonly string[]): string {
 /** The three kinds of ICMP error. */
 export const ICMP_ERRORS = 'icmp type { destination-unreachable, time-exceeded, parameter-problem }';
 
+/** The kinds of ICMPv6 error. */
+export const ICMPV6_ERRORS =
+  'icmpv6 type { destination-unreachable, packet-too-big, time-exceeded, parameter-problem }';
+
 /** Fragments: later ones have no ports to match. */
 export const FRAGMENTS = 'ip frag-off & 0x3fff != 0';
 

@@ -48,6 +48,40 @@ export function frame6(p: Partial<Tcp6> & Pick<Tcp6, 'src' | 'dst'>): Uint8Array
   return Uint8Array.from([...Array(VIRTIO).fill(0), ...packet]);
 }
 
+/** An ICMPv6 error that quotes a frame's packet. */
+export function error6(p: {
+  src: string;
+  dst: string;
+  type: number;
+  mtu?: number;
+  quotes: Uint8Array;
+}): Uint8Array {
+  const message = [p.type, 0, 0, 0, ...word(p.mtu ?? 0), ...p.quotes.slice(VIRTIO)];
+  const pseudo = [...bytesOf(p.src), ...bytesOf(p.dst), ...word(message.length), 0, 0, 0, 58];
+  [message[2], message[3]] = half(~sum([...pseudo, ...message]) & 0xffff);
+  const head = [0x60, 0, 0, 0, ...half(message.length), 58, 61];
+  return Uint8Array.from([
+    ...Array(VIRTIO).fill(0),
+    ...head,
+    ...bytesOf(p.src),
+    ...bytesOf(p.dst),
+    ...message,
+  ]);
+}
+
+/** Reads what {@link error6} writes. */
+export function readError6(frame: Uint8Array) {
+  const packet = [...frame.slice(VIRTIO)];
+  const message = packet.slice(40);
+  const pseudo = [...packet.slice(8, 40), ...word(message.length), 0, 0, 0, 58];
+  return {
+    ...{ src: text(packet.slice(8, 24)), dst: text(packet.slice(24, 40)), type: message[0] },
+    mtu: (message[6] << 8) | message[7],
+    isSound: sum([...pseudo, ...message]) === 0xffff,
+    quotes: read6(Uint8Array.from([...Array(VIRTIO).fill(0), ...message.slice(8)])),
+  };
+}
+
 const text = (bytes: readonly number[]): string => {
   const groups = Array.from({ length: 8 }, (_, g) => ((bytes[2 * g] << 8) | bytes[2 * g + 1]).toString(16));
   return groups.join(':');

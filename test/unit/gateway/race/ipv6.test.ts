@@ -11,7 +11,7 @@ import { Runner } from '../../../../src/pipeline/pipeline.js';
 import { MAX_GAUGES, MAX_REASONS } from '../../../../src/pipeline/reasons.js';
 import { parse } from '../../../../src/wire/address.js';
 import { candidateNumber, serviceNumber } from '../../../support/numbers.js';
-import { frame6, read6, type Tcp6 } from '../../../support/v6.js';
+import { error6, frame6, read6, readError6, type Tcp6 } from '../../../support/v6.js';
 import { gatewayOptions, gatewaySnapshot, WORLD } from '../../../support/world.js';
 
 const CLIENT = '2001:db8:0:1:0:0:0:7';
@@ -170,6 +170,59 @@ describe('a race over IPv6', () => {
     const others = g.advance(1e5);
     expect(others.map((p) => p.dst).sort()).toEqual([R1, SERVICE]);
     expect(others.every((p) => p.isSound && p.src === CLIENT)).toBe(true);
+  });
+
+  describe('errors', () => {
+    const ROUTER = '2001:db8:99:0:0:0:0:1';
+    const carried = (): Gateway6 => {
+      const g = new Gateway6();
+      g.send(SYN);
+      g.send(answer(R2, R2_PORT));
+      return g;
+    };
+    const up = { src: CLIENT, seq: 1001, ack: 7001, flags: 'A', payload: [1, 2, 3, 4] };
+
+    it('about what went to the winner reach the client in its own terms', () => {
+      const quotes = frame6({ ...up, dst: R2, dport: R2_PORT });
+      const [out] = carried().frames(error6({ src: ROUTER, dst: CLIENT, type: 2, mtu: 1400, quotes }));
+      const told = readError6(out);
+      expect(told).toMatchObject({ src: ROUTER, dst: CLIENT, type: 2, mtu: 1400, isSound: true });
+      expect(told.quotes).toMatchObject({ src: CLIENT, dst: SERVICE, dport: 80, isSound: true });
+    });
+
+    it('about what the winner sent reach the winner in its own terms', () => {
+      const quotes = frame6({ ...answer(SERVICE, 80), flags: 'A', payload: [9, 9] });
+      const [out] = carried().frames(error6({ src: ROUTER, dst: SERVICE, type: 2, mtu: 1300, quotes }));
+      const told = readError6(out);
+      expect(told).toMatchObject({ src: ROUTER, dst: R2, type: 2, mtu: 1300, isSound: true });
+      expect(told.quotes).toMatchObject({ src: R2, sport: R2_PORT, dst: CLIENT, isSound: true });
+    });
+
+    it('about a loser, damaged, or about nothing of ours change nothing', () => {
+      const g = carried();
+      const loser = error6({ src: ROUTER, dst: CLIENT, type: 1, quotes: frame6({ ...up, dst: R1 }) });
+      const damaged = error6({
+        src: ROUTER,
+        dst: CLIENT,
+        type: 2,
+        quotes: frame6({ ...up, dst: R2, dport: R2_PORT }),
+      });
+      damaged[damaged.length - 1] ^= 1;
+      expect(g.frames(loser, damaged)).toEqual([]);
+      expect([g.count('drop.icmp-about-loser'), g.count('drop.icmp-checksum')]).toEqual([1, 1]);
+      const foreign = error6({ src: ROUTER, dst: CLIENT, type: 2, quotes: frame6({ ...up, dst: ROUTER }) });
+      expect(g.frames(foreign)).toEqual([foreign]);
+    });
+
+    it('about the SYN of a race are the loss of that candidate only', () => {
+      const g = new Gateway6();
+      g.send(SYN);
+      const about = (dst: string, dport: number) =>
+        error6({ src: ROUTER, dst: CLIENT, type: 1, quotes: frame6({ ...SYN, dst, dport }) });
+      expect(g.frames(about(R1, 80))).toEqual([]);
+      expect(g.count('drop.icmp-others-pending')).toBe(1);
+      expect(g.send(answer(R2, R2_PORT))[0]).toMatchObject({ src: SERVICE, isSound: true });
+    });
   });
 
   it('is left to the origin where the form needs a tag, and says so', () => {
