@@ -1,6 +1,6 @@
 /** `firstack bench`: measurements on this machine. */
 import { type Command, Option } from 'commander';
-import { integer, positive } from './options.js';
+import { family, integer, positive } from './options.js';
 
 export function addBench(root: Command, exit: (code: number) => void): void {
   const bench = root.command('bench').description('measurements on this machine');
@@ -60,6 +60,7 @@ export function addBench(root: Command, exit: (code: number) => void): void {
       'transfers over paths with a narrow hop: how many arrive whole, and how long they stand still',
     )
     .addOption(new Option('--configuration <letter>', 'all by default').choices(['A', 'B', 'C']))
+    .option('--family <n>', '4 or 6; both by default', family)
     .option('--only <id>', 'cases whose id begins so')
     .option('--transfers <n>', 'transfers each way', integer(1, 10_000), 200)
     .option('--svg <file>', 'draw a plot')

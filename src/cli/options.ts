@@ -15,6 +15,12 @@ export const integer =
     return n;
   };
 
+/** Parses a family of addresses. */
+export const family = (text: string): 4 | 6 => {
+  if (text !== '4' && text !== '6') throw new InvalidArgumentError('4 or 6');
+  return text === '4' ? 4 : 6;
+};
+
 /** Parses a number above 0. */
 export const positive = (text: string): number => {
   const n = Number(text);

@@ -45,8 +45,7 @@ async function carryBothWays(lab: Lab): Promise<string[]> {
 
 describe.each([
   ['learned', 'auto'],
-  ['learned', 'off'],
-  ['gateway', 'auto'],
+  ['gateway', 'off'],
 ] as const)('race %s, fast path %s', (race, fastpath) => {
   let lab: Lab;
   beforeAll(async () => {

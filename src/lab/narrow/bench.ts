@@ -10,6 +10,7 @@ import type { Transfer, Way } from './transfer.js';
 
 export interface PathsOptions {
   configuration?: Configuration;
+  family?: 4 | 6;
   only?: string;
   transfers: number;
   seed: number;
@@ -43,7 +44,10 @@ interface Case extends Narrow {
 
 const KINDS = { icmp: 'P12', blocked: 'P3', fragments: 'P4' } as const;
 
-/** Every case, by id: `KIND.CONFIGURATION.HOP.MTU.FASTPATH`. */
+/**
+ * Every case, by id: `KIND.CONFIGURATION.HOP.MTU.FASTPATH`, and `.v6` over IPv6: in configuration A, through the TUN,
+ * where the hop sends errors.
+ */
 export function cases(seed: number): Case[] {
   const all: Case[] = [];
   for (const kind of ['icmp', 'blocked', 'fragments'] as const)
@@ -53,7 +57,9 @@ export function cases(seed: number): Case[] {
           for (const fastpath of ['auto', 'off'] as const) {
             const carried = fastpath === 'auto' ? 'pinned' : 'tun';
             const id = `${KINDS[kind]}.${configuration}.${hop}.${mtu}.${carried}`;
-            all.push({ id, kind, configuration, hop, mtu, fastpath, seed });
+            all.push({ id, kind, configuration, hop, mtu, fastpath, seed, family: 4 });
+            if (kind === 'icmp' && configuration === 'A' && fastpath === 'off')
+              all.push({ id: `${id}.v6`, kind, configuration, hop, mtu, fastpath, seed, family: 6 });
           }
   return all;
 }
@@ -62,7 +68,9 @@ export function cases(seed: number): Case[] {
 export async function benchPaths(o: PathsOptions): Promise<number> {
   const wanted = cases(o.seed).filter(
     (c) =>
-      c.id.startsWith(o.only ?? '') && (o.configuration === undefined || c.configuration === o.configuration),
+      c.id.startsWith(o.only ?? '') &&
+      (o.family === undefined || c.family === o.family) &&
+      (o.configuration === undefined || c.configuration === o.configuration),
   );
   const figures: PathsFigure[] = [];
   const stalls: Stalls[] = [];

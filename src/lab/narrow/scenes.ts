@@ -7,12 +7,15 @@ import type { Configuration } from '../../race/records.js';
 import { PORT } from '../../wire/path-probe.js';
 import { askJson } from '../admin-client.js';
 import { Lab } from '../lab.js';
+import { SERVICE6 } from '../network.js';
 import { narrowClientScript } from '../paths.js';
 import { waitUntil } from '../process.js';
 import { loadTopology, type Topology } from '../topology.js';
 import type { Transfer, Way } from './transfer.js';
 
 export interface Narrow {
+  /** 6: over IPv6, in configuration A, with ICMPv6 errors; by default 4. */
+  family?: 4 | 6;
   configuration: Configuration;
   fastpath: Fastpath;
   /** The MTU of the hop: of the WAN both ways, of the hop to the client that way. */
@@ -35,6 +38,7 @@ const TOPOLOGY = 'replica-nearest';
 /** The laboratory's topology, with the narrow hop. */
 function topologyOf(n: Narrow): Topology {
   const topology = structuredClone(loadTopology(TOPOLOGY));
+  topology.ipv6 = n.family === 6;
   if (n.hop === 'wan')
     for (const path of [`gateway>${NEAREST}`, `${NEAREST}>gateway`]) topology.paths[path] = { mtu: n.mtu };
   return topology;
@@ -56,9 +60,10 @@ export async function withNarrow<T>(n: Narrow, body: (lab: Lab) => Promise<T>): 
     }
     // By its route: a link with two MTUs would drop what the client sends, without a word.
     if (n.hop === 'client') {
-      const route = ['192.0.2.0/24', 'dev', 'lan0', 'proto', 'kernel', 'scope', 'link', 'src', '192.0.2.1'];
-      const narrow = ['mtu', 'lock', String(n.mtu)];
-      await must(lab, 'gateway', ['ip', 'route', 'replace', ...route, ...narrow]);
+      const over4 = ['192.0.2.0/24', 'dev', 'lan0', 'proto', 'kernel', 'scope', 'link', 'src', '192.0.2.1'];
+      const over6 = ['2001:db8:1::/64', 'dev', 'lan0', 'proto', 'kernel', 'metric', '256'];
+      const route = n.family === 6 ? ['-6', 'route', 'replace', ...over6] : ['route', 'replace', ...over4];
+      await must(lab, 'gateway', ['ip', ...route, 'mtu', 'lock', String(n.mtu)]);
     }
     const { configuration, fastpath } = n;
     await lab.startRoles({ configuration, fastpath, race: 'learned', idle: ['r1', 'r3'] });
@@ -119,13 +124,15 @@ export const TRANSFER_BYTES = 5 << 20;
 /** Makes `count` transfers, some at a time. */
 export async function transfers(lab: Lab, way: Way, count: number, atOnce: number): Promise<Transfer[]> {
   // Each host forgets the path MTUs that it has learned: a host that knows one announces a smaller MSS.
-  for (const end of ends(lab)) await must(lab, end, ['ip', 'route', 'flush', 'cache']);
+  for (const end of ends(lab))
+    for (const family of lab.topology.ipv6 ? ['-4', '-6'] : ['-4'])
+      await must(lab, end, ['ip', family, 'route', 'flush', 'cache']);
   const bytes = randomBytes(TRANSFER_BYTES);
   const sha256 = createHash('sha256').update(bytes).digest('hex');
   const [host] = lab.topology.servers;
   const file = `${lab.webServer(host).blobDirectory}/narrow`;
   writeFileSync(file, bytes);
-  const { address } = lab.topology.services[0];
+  const address = lab.topology.ipv6 ? SERVICE6.address : lab.topology.services[0].address;
   const numbers = [TRANSFER_BYTES, count, atOnce].map(String);
   const argv = [process.execPath, narrowClientScript, address, way, sha256, ...numbers, file];
   const child = lab.spawnIn('client', argv, { stdio: ['ignore', 'pipe', 'inherit'] });
