@@ -90,7 +90,7 @@ describe('the packet table', () => {
     'error.write',
     'error.read',
     'kernel.opened',
-    // `test/unit/gateway/race/ipv6.test.ts`
+    // `test/contract/ipv6.test.ts`
     'pass.syn-ipv6-in-this-form',
     // `test/unit/gateway/race/path-probes.test.ts`
     'emit.probe',

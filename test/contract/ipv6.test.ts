@@ -1,18 +1,18 @@
 // Races of a gateway over IPv6, in configuration A: every packet of a connection, read byte by byte.
 import { describe, expect, it } from 'vitest';
-import { gatewayMemory } from '../../../../gateway/race/gauges.js';
-import { createPipeline } from '../../../../gateway/race/pipeline.js';
-import type { GatewaySnapshot } from '../../../../gateway/race/state.js';
-import { ManualClock } from '../../../../src/device/clock.js';
-import { HoldQueue } from '../../../../src/device/hold-queue.js';
-import { memoryPair } from '../../../../src/device/memory.js';
-import { Batch, EXTRA_SLOT } from '../../../../src/pipeline/batch.js';
-import { Runner } from '../../../../src/pipeline/pipeline.js';
-import { MAX_GAUGES, MAX_REASONS } from '../../../../src/pipeline/reasons.js';
-import { parse } from '../../../../src/wire/address.js';
-import { candidateNumber, serviceNumber } from '../../../support/numbers.js';
-import { error6, frame6, read6, readError6, type Tcp6 } from '../../../support/v6.js';
-import { gatewayOptions, gatewaySnapshot, WORLD } from '../../../support/world.js';
+import { gatewayMemory } from '../../gateway/race/gauges.js';
+import { createPipeline } from '../../gateway/race/pipeline.js';
+import type { GatewaySnapshot } from '../../gateway/race/state.js';
+import { ManualClock } from '../../src/device/clock.js';
+import { HoldQueue } from '../../src/device/hold-queue.js';
+import { memoryPair } from '../../src/device/memory.js';
+import { Batch, EXTRA_SLOT } from '../../src/pipeline/batch.js';
+import { Runner } from '../../src/pipeline/pipeline.js';
+import { MAX_GAUGES, MAX_REASONS } from '../../src/pipeline/reasons.js';
+import { parse } from '../../src/wire/address.js';
+import { candidateNumber, serviceNumber } from '../support/numbers.js';
+import { error6, frame6, read6, readError6, type Tcp6 } from '../support/v6.js';
+import { gatewayOptions, gatewaySnapshot, WORLD } from '../support/world.js';
 
 const CLIENT = '2001:db8:0:1:0:0:0:7';
 const SERVICE = '2001:db8:80:0:0:0:0:10';
@@ -94,7 +94,7 @@ const answer = (from: string, sport: number) => ({
   ...{ src: from, sport, dst: CLIENT, dport: 40_000, seq: 7000, ack: 1001, flags: 'SA' },
 });
 
-describe('a race over IPv6', () => {
+describe('configuration A: a race over IPv6', () => {
   it('asks every machine at its own address and port', () => {
     const out = new Gateway6().send(SYN);
     expect(out.every((p) => p.isSound)).toBe(true);
@@ -105,7 +105,7 @@ describe('a race over IPv6', () => {
     ]);
   });
 
-  it('passes the first answer as the service, and resets the losers with their exact numbers', () => {
+  it('passes the first answer as the service, and resets the losers with their exact numbers [rule 13]', () => {
     const g = new Gateway6();
     g.send(SYN);
     const [won] = g.send(answer(R2, R2_PORT));
@@ -129,7 +129,7 @@ describe('a race over IPv6', () => {
     expect(g.count('drop.loser')).toBe(2);
   });
 
-  it('carries the connection to the winner and back, with odd payloads and extension headers', () => {
+  it('carries the connection to the winner and back, with odd payloads and extension headers [rules 28, 38]', () => {
     const g = new Gateway6();
     g.send(SYN);
     g.send(answer(R2, R2_PORT));
@@ -144,7 +144,7 @@ describe('a race over IPv6', () => {
     expect(g.count('drop.not-the-winner')).toBe(1);
   });
 
-  it('keeps a bad checksum bad', () => {
+  it('keeps a bad checksum bad [rule 29]', () => {
     const g = new Gateway6();
     const frame = frame6(SYN);
     frame[frame.length - 1] ^= 0xff;
@@ -182,7 +182,7 @@ describe('a race over IPv6', () => {
     };
     const up = { src: CLIENT, seq: 1001, ack: 7001, flags: 'A', payload: [1, 2, 3, 4] };
 
-    it('about what went to the winner reach the client in its own terms', () => {
+    it('about what went to the winner reach the client in its own terms [rule 32]', () => {
       const quotes = frame6({ ...up, dst: R2, dport: R2_PORT });
       const [out] = carried().frames(error6({ src: ROUTER, dst: CLIENT, type: 2, mtu: 1400, quotes }));
       const told = readError6(out);
@@ -190,7 +190,7 @@ describe('a race over IPv6', () => {
       expect(told.quotes).toMatchObject({ src: CLIENT, dst: SERVICE, dport: 80, isSound: true });
     });
 
-    it('about what the winner sent reach the winner in its own terms', () => {
+    it('about what the winner sent reach the winner in its own terms [rule 32]', () => {
       const quotes = frame6({ ...answer(SERVICE, 80), flags: 'A', payload: [9, 9] });
       const [out] = carried().frames(error6({ src: ROUTER, dst: SERVICE, type: 2, mtu: 1300, quotes }));
       const told = readError6(out);
@@ -198,7 +198,7 @@ describe('a race over IPv6', () => {
       expect(told.quotes).toMatchObject({ src: R2, sport: R2_PORT, dst: CLIENT, isSound: true });
     });
 
-    it('about a loser, damaged, or about nothing of ours change nothing', () => {
+    it('about a loser, damaged, or about nothing of ours change nothing [rule 33]', () => {
       const g = carried();
       const loser = error6({ src: ROUTER, dst: CLIENT, type: 1, quotes: frame6({ ...up, dst: R1 }) });
       const damaged = error6({
@@ -214,7 +214,7 @@ describe('a race over IPv6', () => {
       expect(g.frames(foreign)).toEqual([foreign]);
     });
 
-    it('about the SYN of a race are the loss of that candidate only', () => {
+    it('about the SYN of a race are the loss of that candidate only [rule 14]', () => {
       const g = new Gateway6();
       g.send(SYN);
       const about = (dst: string, dport: number) =>
@@ -229,6 +229,38 @@ describe('a race over IPv6', () => {
     const g = new Gateway6(0);
     expect(g.send(SYN).map((p) => p.dst)).toEqual([SERVICE]);
     expect(g.count('pass.syn-ipv6-in-this-form')).toBe(1);
+  });
+
+  it('meets the same choice with a repeated SYN, and forwards the repeated answer [rules 10, 11]', () => {
+    const g = new Gateway6();
+    g.send(SYN);
+    g.send(answer(R2, R2_PORT));
+    expect(g.send(SYN).map((p) => [p.dst, p.isSound])).toEqual([[R2, true]]);
+    expect(g.send(answer(R2, R2_PORT))[0]).toMatchObject({ src: SERVICE, ack: 1001, isSound: true });
+  });
+
+  it('is not won by an acknowledgement of another SYN [rule 12]', () => {
+    const g = new Gateway6();
+    g.send(SYN);
+    const [reset] = g.send({ ...answer(R1, 80), ack: 999 });
+    expect(reset).toMatchObject({ dst: R1, seq: 999, flags: 'R' });
+    expect(g.send(answer(R2, R2_PORT))[0]).toMatchObject({ src: SERVICE });
+  });
+
+  it('gives a SYN with data to one machine, uncopied [rule 5]', () => {
+    const g = new Gateway6();
+    expect(g.send({ ...SYN, payload: [1, 2] }).map((p) => [p.dst, p.payload])).toEqual([[SERVICE, [1, 2]]]);
+  });
+
+  it('never shares a connection between two clients on one port [rule 26]', () => {
+    const g = new Gateway6();
+    const other = '2001:db8:0:2:0:0:0:7';
+    for (const src of [CLIENT, other]) g.send({ ...SYN, src });
+    g.send(answer(R2, R2_PORT));
+    g.send({ ...answer(R1, 80), dst: other });
+    const data = { flags: 'PA', seq: 1001, ack: 7001, payload: [1] };
+    expect(g.send({ ...SYN, ...data })[0].dst).toBe(R2);
+    expect(g.send({ ...SYN, ...data, src: other })[0].dst).toBe(R1);
   });
 
   it('takes no address with an IPv4 address inside for one of IPv4', () => {
