@@ -5,6 +5,16 @@ import { parseListen } from './server.js';
 
 const TIMEOUT_MS = 3000;
 
+/** What a refusal says of the query. */
+function reasonIn(body: string): string {
+  try {
+    const { message } = JSON.parse(body) as { message?: string };
+    return message === undefined ? '' : `: ${message}`;
+  } catch {
+    return '';
+  }
+}
+
 /** @throws FirstackError FSA_ADMIN_UNAVAILABLE when there is no answer, or its status is not 200 */
 export function askAdmin<T>(address: string, path: string, method: 'GET' | 'POST' = 'GET'): Promise<T> {
   const at = parseListen(address);
@@ -19,7 +29,7 @@ export function askAdmin<T>(address: string, path: string, method: 'GET' | 'POST
         text += part;
       });
       response.on('end', () => {
-        if (response.statusCode !== 200) fail(`HTTP ${response.statusCode}`);
+        if (response.statusCode !== 200) fail(`HTTP ${response.statusCode}${reasonIn(text)}`);
         else resolve(JSON.parse(text) as T);
       });
     });
