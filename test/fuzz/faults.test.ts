@@ -5,6 +5,7 @@
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { PACKETS } from '../contract/packets.js';
 import { NOW_SECONDS } from '../support/builder.js';
+import { MORE, SEED } from '../support/fuzz.js';
 import { Harness, sums } from '../support/harness.js';
 import { frame, type Packet, parseFrame } from '../support/naive.js';
 import type { Configuration, RoleName } from '../support/world.js';
@@ -29,7 +30,7 @@ function conversations(role: RoleName, configuration: Configuration): Uint8Array
     .filter((frames) => frames.length > 0);
 }
 
-const SEEDS = [1, 2, 3, 4, 5];
+const SEEDS = Array.from({ length: 5 * MORE }, (_, n) => SEED + n + 1);
 const FAULTS = { drop: 0.05, duplicate: 0.1, reorder: 0.1, corrupt: 0.05 };
 const worlds = (['gateway', 'origin', 'replica'] as const).flatMap((role) =>
   (['A', 'B', 'C'] as const).map((configuration) => [role, configuration] as const),

@@ -82,6 +82,22 @@ export function readError6(frame: Uint8Array) {
   };
 }
 
+/** Whether a frame is a whole packet whose transport checksum, behind any extension headers, is right. */
+export function isSound6(frame: Uint8Array): boolean {
+  const packet = [...frame.slice(VIRTIO)];
+  if (packet.length < 40 || packet[0] >>> 4 !== 6 || frame[0] !== 0 || frame[1] !== 0) return false;
+  if (((packet[4] << 8) | packet[5]) + 40 !== packet.length) return false;
+  let [next, at] = [packet[6], 40];
+  while (next === 60) {
+    if (at + 8 > packet.length) return false;
+    [next, at] = [packet[at], at + 8 * (packet[at + 1] + 1)];
+  }
+  if (next !== 6 && next !== 58) return false;
+  const rest = packet.slice(at);
+  const pseudo = [...packet.slice(8, 40), ...word(rest.length), 0, 0, 0, next];
+  return rest.length >= (next === 6 ? 20 : 8) && sum([...pseudo, ...rest]) === 0xffff;
+}
+
 const text = (bytes: readonly number[]): string => {
   const groups = Array.from({ length: 8 }, (_, g) => ((bytes[2 * g] << 8) | bytes[2 * g + 1]).toString(16));
   return groups.join(':');
