@@ -6,7 +6,7 @@
  *
  * reads: verdict, side, service, tcpFlags, the tuple. Sets: flow, verdict; emits copies.
  */
-import type { FlowEntry } from '../../src/flow/numbers.js';
+import { type FlowEntry, NO_FLOW } from '../../src/flow/numbers.js';
 import { isClosing, RETRANSMITTED, UNDECIDED, UNTAGGED } from '../../src/flow/states.js';
 import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
 import { ALONE, COMPARED, TRIED } from '../../src/race/record.js';
@@ -46,8 +46,15 @@ function onSyn(state: GatewayState, batch: Batch, i: number): void {
     flows.remove(e);
   }
   const refusal = whyNotRaced(state, batch, i);
+  // Else the new entry takes the place of the old one, under the same key.
+  if (refusal >= 0 && e >= 0) forget(batch, e);
   if (refusal >= 0) return batch.pass(i, refusal);
   begin(state, batch, i);
+}
+
+/** Packets of this batch that were found to belong to an entry that was removed since belong to none. */
+function forget(batch: Batch, removed: FlowEntry): void {
+  for (let i = 0; i < batch.count; i++) if (batch.flow[i] === removed) batch.flow[i] = NO_FLOW;
 }
 
 function lookUp(state: GatewayState, batch: Batch, i: number): FlowEntry {
