@@ -71,7 +71,12 @@ function measure(
   e: FlowEntry,
   candidate: CandidateNumber,
 ): void {
-  if (state.isCatchingUp()) return;
+  if (state.isCatchingUp()) {
+    // Without a time of it, a farther machine would look like the nearest.
+    if (state.race !== RACE_ORIGIN)
+      state.learned.missed(state.learned.entry(batch.service[i], batch.daddr, 4 * i), candidate);
+    return;
+  }
   const took = state.races.roundTripUs(state.flows.record[e], candidate);
   if (took >= 0) state.evidence.replied(batch.service[i], candidate, took);
   if (state.race === RACE_ORIGIN) return;

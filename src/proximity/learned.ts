@@ -39,6 +39,8 @@ const entryOf = layoutOf({
   races: 1,
   /** One bit for each candidate whose time was forgotten because it was late, and that is not proven yet. */
   doubted: 1,
+  /** 1 until a second race, some time after the first, has proven the first one's times. */
+  young: 1,
   candidates: MOST_RACED * candidate.stride,
 });
 const SERVICE = entryOf.service;
@@ -50,6 +52,7 @@ const ATTEMPTED = entryOf.attempted;
 const RETRIES = entryOf.retries;
 const RACES = entryOf.races;
 const DOUBTED = entryOf.doubted;
+const YOUNG = entryOf.young;
 const CANDIDATES = entryOf.candidates;
 const RTT = candidate.rtt;
 const VARIATION = candidate.variation;
@@ -72,9 +75,6 @@ const ALPHA = 1 / 8;
 const BETA = 1 / 16;
 const CLIP = 3;
 const EARLY = 1 / 2;
-
-/** The first answer of a machine may be late for reasons of the moment: a race soon after tells. */
-const PROVEN = 2;
 
 /**
  * A candidate that was late is raced with the others until it answers in time again. When it was late so often, its
@@ -104,8 +104,8 @@ const HEDGE_MOST_US = 2_000_000;
 /** One connection in this many is raced again, so that learned times do not become stale. */
 export const RACE_AGAIN = 50;
 /**
- * A candidate that did not answer a race may have lost its SYN, and the first answer of a candidate may have been late:
- * the race is repeated soon, and then at doubling intervals.
+ * A candidate that did not answer a race may have lost its SYN: the race is repeated soon, and then at doubling
+ * intervals. The first race is repeated in any case, because its answers may have been late for reasons of the moment.
  */
 const RETRY_US = 1e6;
 const MOST_DOUBLINGS = 6;
@@ -196,7 +196,7 @@ export class Learned {
       const c = entry + CANDIDATES + s.candidate * PER_CANDIDATE;
       this.table[c + RTT] = s.rttUs;
       this.table[c + VARIATION] = s.variationUs;
-      this.table[c + SAMPLES] = PROVEN;
+      this.table[c + SAMPLES] = 1;
       this.table[entry + ATTEMPTED] |= 1 << s.candidate;
       this.table[entry + RACED] = this.clock.nowUs;
     }
@@ -250,6 +250,12 @@ export class Learned {
     table[entry + RETRIES] = 0;
   }
 
+  /** Notes that a candidate answered whose time could not be measured: where there is none yet, the next race tells. */
+  missed(entry: number, candidate: number): void {
+    if (entry >= 0 && candidate < MOST_RACED && this.samples(entry, candidate) === 0)
+      this.table[entry + RACED] = 0;
+  }
+
   won(entry: number, candidate: number): void {
     if (entry >= 0 && candidate < MOST_RACED)
       this.table[entry + CANDIDATES + candidate * PER_CANDIDATE + WINS]++;
@@ -293,6 +299,8 @@ export class Learned {
     // A new candidate resets the retry back-off.
     const unanswered = (live & ~this.table[entry + ATTEMPTED]) === 0 && this.#unproven(entry, live);
     this.table[entry + RETRIES] = unanswered ? this.table[entry + RETRIES] + 1 : 0;
+    if (this.table[entry + RACED] === 0) this.table[entry + YOUNG] = live & (live - 1) ? 1 : 0;
+    else if (this.clock.nowUs - this.table[entry + RACED] > RETRY_US) this.table[entry + YOUNG] = 0;
     this.table[entry + RACED] = this.clock.nowUs;
     this.table[entry + ATTEMPTED] = live;
     this.table[entry + RACES]++;
@@ -318,7 +326,7 @@ export class Learned {
     if ((live & ~table[entry + ATTEMPTED]) !== 0) return RACE;
     const waited = this.clock.nowUs - table[entry + RACED];
     if (
-      this.#unproven(entry, live) &&
+      (table[entry + YOUNG] !== 0 || this.#unproven(entry, live)) &&
       waited > RETRY_US * (1 << Math.min(table[entry + RETRIES], MOST_DOUBLINGS))
     )
       return RACE;
@@ -343,8 +351,7 @@ export class Learned {
   /** Whether every candidate that answers at all has been measured, and none comes near this one. */
   isClear(entry: number, live: number, candidate: number): boolean {
     if (entry < 0 || this.best(entry, live) !== candidate) return false;
-    const isOpen = (this.table[entry + DOUBTED] & live) !== 0 || this.#unheard(entry, live);
-    if (isOpen && this.table[entry + RETRIES] < SILENT_RACES) return false;
+    if (this.#unproven(entry, live) && this.table[entry + RETRIES] < SILENT_RACES) return false;
     for (let left = live & ~(1 << candidate); left !== 0; left &= left - 1)
       if (this.#isNear(entry, candidate, lowest(left), CLEAR)) return false;
     return true;
@@ -368,12 +375,9 @@ export class Learned {
     return false;
   }
 
-  /** Whether a race may tell more of one of these: it has answered once at the most, or its time was forgotten. */
+  /** Whether a race may tell more of one of these: it has not answered, or its time was forgotten. */
   #unproven(entry: number, candidates: number): boolean {
-    if ((this.table[entry + DOUBTED] & candidates) !== 0) return true;
-    for (let left = candidates; left !== 0; left &= left - 1)
-      if (this.samples(entry, lowest(left)) < PROVEN) return true;
-    return false;
+    return (this.table[entry + DOUBTED] & candidates) !== 0 || this.#unheard(entry, candidates);
   }
 
   /** Whether a candidate may turn out to be as near as the best one, or nearer, after more measurements. */

@@ -142,6 +142,20 @@ describe('the learned times', () => {
     expect(at(later + 100e6, () => learned.choose(entry, bits(0, 1), IDLE, 1))).toBe(1);
   });
 
+  it('are not those of the others alone where an answer could not be measured', () => {
+    const learned = fresh();
+    const entry = raced(learned, { 0: 120 }, bits(0, 1));
+    expect(learned.choose(entry, bits(0, 1), IDLE, 1)).toBe(0);
+    learned.missed(entry, 1);
+    expect(learned.choose(entry, bits(0, 1), IDLE, 1)).toBe(-1);
+    learned.raced(entry, bits(0, 1));
+    learned.note(entry, 1, 30_000);
+    expect(learned.choose(entry, bits(0, 1), IDLE, 1)).toBe(1);
+    // A machine whose time is known is believed.
+    learned.missed(entry, 1);
+    expect(learned.choose(entry, bits(0, 1), IDLE, 1)).toBe(1);
+  });
+
   it('are gone for a machine that is: it costs one connection a wait, and two a race', () => {
     const learned = fresh();
     const entry = raced(learned, { 0: 120, 1: 30 }, bits(0, 1));
