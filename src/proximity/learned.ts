@@ -214,19 +214,14 @@ export class Learned {
       const most = CLIP * table[c + VARIATION] + LEAST_JITTER_US;
       const error = rttUs - table[c + RTT];
       const isInTime = rttUs <= this.hedgeUs(entry, candidate);
-      this.#smooth(c, error, most);
+      table[c + VARIATION] += BETA * (Math.min(most, Math.abs(error)) - table[c + VARIATION]);
+      // The first few samples have equal weight; early ones are believed.
+      const early = table[c + SAMPLES] < ENOUGH_SAMPLES ? 1 : EARLY;
+      const gain = error < -most ? early : Math.max(ALPHA, 1 / (table[c + SAMPLES] + 1));
+      table[c + RTT] += gain * Math.min(most, error);
       if (isInTime) this.#inTime(entry, candidate);
     }
     table[c + SAMPLES]++;
-  }
-
-  #smooth(c: number, error: number, most: number): void {
-    const { table } = this;
-    table[c + VARIATION] += BETA * (Math.min(most, Math.abs(error)) - table[c + VARIATION]);
-    // The first few samples have equal weight.
-    const early = table[c + SAMPLES] < ENOUGH_SAMPLES ? 1 : EARLY;
-    const gain = error < -most ? early : Math.max(ALPHA, 1 / (table[c + SAMPLES] + 1));
-    table[c + RTT] += gain * Math.min(most, error);
   }
 
   #inTime(entry: number, candidate: number): void {
