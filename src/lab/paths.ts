@@ -7,8 +7,6 @@ export const packageRoot = here.replace(/\/(dist\/)?src\/lab\/$/, '');
 export const topologyDirectory = `${packageRoot}/src/lab/topologies`;
 /** The roles and the emulator run as separate processes, always from the build. */
 export const cliScript = `${packageRoot}/dist/src/cli.js`;
-/** Code that node has compiled once: roles, which a laboratory starts by the hundred, need not compile it again. */
-export const compileCache = `${packageRoot}/build/compile-cache`;
 export const damageClientScript = `${packageRoot}/dist/src/lab/damage/client-main.js`;
 export const narrowClientScript = `${packageRoot}/dist/src/lab/narrow/client-main.js`;
 export const emulatorScript = `${packageRoot}/dist/src/lab/emulator-main.js`;

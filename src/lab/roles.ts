@@ -22,7 +22,7 @@ import {
   wanAddress,
   wanAddress6,
 } from './network.js';
-import { cliScript, compileCache } from './paths.js';
+import { cliScript } from './paths.js';
 import {
   endAll,
   inNamespace,
@@ -159,7 +159,6 @@ export class Roles {
       `FIRSTACK_CLOCK_OFFSET_MS=${offset}`,
       `FIRSTACK_BPF_DIR=${this.state.bpfDirectory}`,
       `FIRSTACK_STATE_DIR=${this.#directory}/events`,
-      `NODE_COMPILE_CACHE=${compileCache}`,
       'nice',
       '-n',
       String(niceness),
