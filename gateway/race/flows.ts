@@ -1,6 +1,6 @@
 /** The gateway's translation table: flows that are raced, and their winners. */
 import { type CandidateNumber, type FlowEntry, NO_CANDIDATE } from '../../src/flow/numbers.js';
-import { PREFIX_BITS } from '../../src/proximity/learned.js';
+import { PREFIX_BITS } from '../../src/proximity/learned-table.js';
 import { SynFlows } from '../../src/race/flows.js';
 
 export class RaceFlows extends SynFlows {

@@ -1,7 +1,7 @@
 /** The gauges of the gateway's data plane, and the shared memory between it and the control plane. */
 
 import { defineGauges } from '../../src/pipeline/reasons.js';
-import { learnedBytes } from '../../src/proximity/learned.js';
+import { learnedBytes } from '../../src/proximity/learned-table.js';
 import { MOST_SERVICES, usageBytes } from '../../src/proximity/usage.js';
 import { ringBytes } from '../../src/race/record.js';
 import { evidenceBytes } from './evidence.js';

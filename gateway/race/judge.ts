@@ -6,7 +6,7 @@ import type { Metric } from '../../src/admin/metrics.js';
 import type { Events, Level } from '../../src/events/events.js';
 import type { CandidateNumber, ServiceNumber } from '../../src/flow/numbers.js';
 import { MOST_RACED } from '../../src/proximity/candidates.js';
-import { readLearned } from '../../src/proximity/learned.js';
+import { readLearned } from '../../src/proximity/learned-table.js';
 import type { Pace } from './ejections.js';
 import { evidence, rowOf, SHOWN } from './evidence.js';
 import type { Failing } from './failures.js';

@@ -9,7 +9,7 @@ import type { CandidateNumber, FlowEntry, ServiceNumber } from '../../src/flow/n
 import { ESTABLISHED, PINNED } from '../../src/flow/states.js';
 import type { KernelHandles } from '../../src/pipeline/pipeline.js';
 import { ORIGIN } from '../../src/proximity/candidates.js';
-import { PREFIX_BITS } from '../../src/proximity/learned.js';
+import { PREFIX_BITS } from '../../src/proximity/learned-table.js';
 import { TRANSLATE, TUNNEL } from '../../src/race/modes.js';
 import { type OpeningHandles, Openings } from '../../src/race/openings.js';
 import { V4_MAPPED } from '../../src/wire/address.js';

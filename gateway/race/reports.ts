@@ -1,7 +1,7 @@
 /** Reports of the gateway's races and of what it has learned, with names instead of numbers. */
 import type { CandidateNumber } from '../../src/flow/numbers.js';
 import { ORIGIN } from '../../src/proximity/candidates.js';
-import { readLearned } from '../../src/proximity/learned.js';
+import { readLearned } from '../../src/proximity/learned-table.js';
 import { type RaceRecord, readRaces } from '../../src/race/record.js';
 import type { Race } from '../../src/race/release.js';
 import { type Address, contains, formatEndpoint, formatPrefix, parse } from '../../src/wire/address.js';

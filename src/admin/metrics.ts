@@ -51,7 +51,7 @@ function linesOf(name: string, { labels, bounds, counts, sum }: Distribution): L
 
 /** The text of these families. Families of one name become one; a family without samples is left out. */
 export async function exposition(metrics: readonly Metric[]): Promise<string> {
-  // Loaded with the first scrape: a role that nobody scrapes does without.
+  // Loaded with the first scrape: a role whose metrics are never read does not need it.
   const { default: prom } = await import('prom-client');
   const families = new Map<string, Family & { type: string; values: Line[] }>();
   for (const m of metrics) {

@@ -61,8 +61,7 @@ function status(source: AdminSource): Record<string, unknown> {
 }
 
 /**
- * Compiles a query's schema with its first request; fastify's own compiler would do so at the start of the role, which
- * costs 50 ms of processor time.
+ * Compiles a query's schema with its first request; fastify's own compiler would do so at the start of the role, for all of them.
  */
 function compileLate({ schema }: { schema: unknown }): (query: unknown) => true | { error: ErrorObject[] } {
   let check: ValidateFunction | undefined;

@@ -46,7 +46,7 @@ export interface RoleOptions {
   changes?: Record<string, Record<string, unknown>>;
   /** Changes a host's role file as the laboratory would write it, for example to add programs besides the race. */
   edit?: (host: string, file: Record<string, unknown>) => Record<string, unknown>;
-  /** Replicas whose role is not started: they are there, and take no part. */
+  /** Replicas whose role is not started. */
   idle?: readonly string[];
   /** By host: another registry than the laboratory's own. */
   registryUrls?: Record<string, string>;
@@ -169,9 +169,8 @@ export class Roles {
   }
 
   startAll(): void {
-    // The origin publishes the service that the replicas and the gateway look for.
-    // Each start takes a second of processor time; until the roles are ready they have no raised priority, so that
-    // other laboratories can run.
+    // The origin publishes the service that the others look for. Each start takes a second of processor time, without a
+    // raised priority until all are ready, so that other laboratories can run.
     const idle = this.options.idle ?? [];
     for (const host of ['origin', ...this.topology.replicas, 'gateway'])
       if (!idle.includes(host)) this.start(host, 0);

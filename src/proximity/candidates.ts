@@ -16,6 +16,9 @@ export const ORIGIN_ID = 'origin';
  */
 export const MOST_RACED = 32;
 
+/** The candidate of the lowest set bit. */
+export const lowest = (bits: number): number => 31 - Math.clz32(bits & -bits);
+
 interface Holder {
   id: string;
   /** The first race in which the number means this machine. */

@@ -1,75 +1,44 @@
 /**
  * What a gateway has learned: per service and client prefix, how long each candidate takes to acknowledge a SYN, and
  * how much that varies. From this follow which candidate to ask alone, how long to wait before asking the others too,
- * and when to race again. Pure; times in microseconds. The table is in memory that the control plane reads; one
- * writer.
+ * and when to race again. Pure; times in microseconds. The only writer of the table (`learned-table.ts`).
  */
 import type { Clock } from '../device/clock.js';
 import type { CandidateNumber, ServiceNumber } from '../flow/numbers.js';
-import { layoutOf } from '../layout.js';
-import { fromV4, type Prefix, V4_MAPPED } from '../wire/address.js';
-import { MOST_RACED } from './candidates.js';
+import { V4_MAPPED } from '../wire/address.js';
+import { lowest, MOST_RACED } from './candidates.js';
+import {
+  ATTEMPTED,
+  CANDIDATES,
+  DOUBTED,
+  LATE,
+  PER_CANDIDATE,
+  PREFIX,
+  PREFIX_BITS,
+  PREFIX_LOW,
+  RACED,
+  RACES,
+  RETRIES,
+  RTT,
+  rttOf,
+  SAMPLES,
+  SERVICE,
+  STRIDE,
+  USED,
+  V6,
+  VARIATION,
+  WINS,
+  YOUNG,
+} from './learned-table.js';
 
-/** The values of one candidate, in doubles. */
-const candidate = layoutOf({
-  rtt: 1,
-  variation: 1,
-  samples: 1,
-  wins: 1,
-  /** How often in a row it was late: as the only one asked, or asked in a race since. */
-  late: 1,
-});
-
-/** One entry, in doubles. */
-const entryOf = layoutOf({
-  service: 1,
-  /** The first 32 bits of an IPv6 client's prefix, or the whole of an IPv4 client's. */
-  prefix: 1,
-  /** The other 16 bits of an IPv6 client's prefix, and {@link V6}; 0 for IPv4. */
-  prefixLow: 1,
-  /** When the entry was last used. */
-  used: 1,
-  /** When all candidates were last asked. */
-  raced: 1,
-  /** One bit for each candidate that took part in the last full race. */
-  attempted: 1,
-  /** Consecutive races in which a candidate did not answer. */
-  retries: 1,
-  /** Races and comparisons since a candidate was last measured as a new one. */
-  races: 1,
-  /** One bit for each candidate whose time was forgotten because it was late, and that is not proven yet. */
-  doubted: 1,
-  /** 1 until a second race, some time after the first, has proven the first one's times. */
-  young: 1,
-  candidates: MOST_RACED * candidate.stride,
-});
-const SERVICE = entryOf.service;
-const PREFIX = entryOf.prefix;
-const PREFIX_LOW = entryOf.prefixLow;
-const USED = entryOf.used;
-const RACED = entryOf.raced;
-const ATTEMPTED = entryOf.attempted;
-const RETRIES = entryOf.retries;
-const RACES = entryOf.races;
-const DOUBTED = entryOf.doubted;
-const YOUNG = entryOf.young;
-const CANDIDATES = entryOf.candidates;
-const RTT = candidate.rtt;
-const VARIATION = candidate.variation;
-const SAMPLES = candidate.samples;
-const WINS = candidate.wins;
-const LATE = candidate.late;
-const PER_CANDIDATE = candidate.stride;
-const STRIDE = entryOf.stride;
 /** Entries per bucket; the entry that was unused for longest is replaced. */
 const WAYS = 4;
 
 /**
  * Gains for round trip and variation as in RFC 6298, but slower for the variation, and with late answers clipped: one
- * late wake-up of a busy machine must not make two machines at different distances look equally near. A path that
- * really changed is still followed, because the variation, which sets the clip, grows with each such error. An answer
- * that is early by more than the clip is not clipped, and weighs a half, or wholly among the first few: nothing makes
- * an answer come too early.
+ * late wake-up of a busy machine must not make two machines look equally near. A path that really changed is followed,
+ * because the variation, which sets the clip, grows with each such error. Nothing makes an answer come too early: one
+ * that is early by more than the clip is not clipped, and weighs a half, or wholly among the first few.
  */
 const ALPHA = 1 / 8;
 const BETA = 1 / 16;
@@ -117,15 +86,6 @@ const SILENT_RACES = 4;
 /** Times older than this are not used. */
 const STALE_US = 600e6;
 
-/** Bits of an IPv4 client's prefix, and of an IPv6 client's. */
-export const PREFIX_BITS = 24;
-export const PREFIX_BITS_V6 = 48;
-const V6 = 1 << 16;
-
-export function learnedBytes(entries: number): number {
-  return entries * STRIDE * 8;
-}
-
 /**
  * Results of {@link Learned.choose}: ask all candidates; ask those that are too near to each other to be told apart
  * yet.
@@ -169,11 +129,8 @@ export class Learned {
     let oldest = bucket;
     for (let way = 0; way < WAYS; way++) {
       const base = bucket + way * STRIDE;
-      if (
-        table[base + SERVICE] === service &&
-        table[base + PREFIX] === prefix &&
-        table[base + PREFIX_LOW] === low
-      ) {
+      const isPrefix = table[base + PREFIX] === prefix && table[base + PREFIX_LOW] === low;
+      if (table[base + SERVICE] === service && isPrefix) {
         table[base + USED] = this.clock.nowUs;
         return base;
       }
@@ -343,7 +300,7 @@ export class Learned {
     return best;
   }
 
-  /** Whether every candidate that answers at all has been measured, and none comes near this one. */
+  /** Whether all candidates that answer were measured, and none comes near this one. */
   isClear(entry: number, live: number, candidate: number): boolean {
     if (entry < 0 || this.best(entry, live) !== candidate) return false;
     if (this.#unproven(entry, live) && this.table[entry + RETRIES] < SILENT_RACES) return false;
@@ -436,52 +393,8 @@ export class Learned {
   }
 }
 
-/**
- * Offset of a candidate's round trip. A function that returned the time itself might return it as an object, and the
- * data plane must not allocate.
- */
-export const rttOf = (entry: number, candidate: number): number =>
-  entry + CANDIDATES + candidate * PER_CANDIDATE + RTT;
-
-/** The candidate of the lowest set bit. */
-const lowest = (bits: number): number => 31 - Math.clz32(bits & -bits);
-
 /** The free capacity of a machine; never 0, because a full machine would be busy and not be asked. */
 function room(load: number): number {
   const left = Math.max(0.02, 1 - load);
   return left * left;
-}
-
-export interface ProximityEntry {
-  service: number;
-  prefix: Prefix;
-  candidates: { candidate: number; rttUs: number; variationUs: number; samples: number; wins: number }[];
-}
-
-function prefixOf(word: number, low: number): Prefix {
-  if (low === 0) return { address: fromV4(word << (32 - PREFIX_BITS)), bits: 96 + PREFIX_BITS };
-  return { address: [word, low << 16, 0, 0], bits: PREFIX_BITS_V6 };
-}
-
-/** The whole table, for the control plane. */
-export function readLearned(table: Float64Array): ProximityEntry[] {
-  const out: ProximityEntry[] = [];
-  for (let base = 0; base + STRIDE <= table.length; base += STRIDE) {
-    if (table[base + SERVICE] < 0 || table[base + USED] === 0) continue;
-    const candidates: ProximityEntry['candidates'] = [];
-    for (let candidate = 0; candidate < MOST_RACED; candidate++) {
-      const c = base + CANDIDATES + candidate * PER_CANDIDATE;
-      if (table[c + SAMPLES] === 0 && table[c + WINS] === 0) continue;
-      candidates.push({
-        candidate,
-        rttUs: table[c + RTT],
-        variationUs: table[c + VARIATION],
-        samples: table[c + SAMPLES],
-        wins: table[c + WINS],
-      });
-    }
-    const prefix = prefixOf(table[base + PREFIX], table[base + PREFIX_LOW]);
-    out.push({ service: table[base + SERVICE], prefix, candidates });
-  }
-  return out;
 }

@@ -7,7 +7,7 @@
 import type { CandidateNumber, ServiceNumber } from '../flow/numbers.js';
 import type { View } from '../registry/kinds.js';
 import type { Candidates } from './candidates.js';
-import { readLearned } from './learned.js';
+import { readLearned } from './learned-table.js';
 import { type ProximityRecord, proximityKind } from './record.js';
 
 /** What another gateway of the site has measured, with this gateway's numbers. */

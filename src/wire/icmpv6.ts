@@ -3,13 +3,9 @@ import { fold, sum } from './checksum.js';
 import * as ip from './ip.js';
 
 export const PROTO = 58;
-export const DESTINATION_UNREACHABLE = 1;
-export const PACKET_TOO_BIG = 2;
 export const HEADER = 8;
 /** Errors have types below this one. */
 const INFORMATIONAL = 128;
-
-export const type = (view: DataView, at: number): number => view.getUint8(at);
 
 /** Whether the message is an error, which quotes the packet that caused it. */
 export const isError = (view: DataView, at: number, length: number): boolean =>

@@ -1,6 +1,6 @@
 /**
- * What IPv4 and IPv6 headers have in common, by the version nibble of the packet at `at`. {@link checkLength} must
- * have passed before any other function is called.
+ * What IPv4 and IPv6 headers have in common, by the version nibble of the packet at `at`. `checkLength` of its family
+ * must have passed before any function is called.
  */
 import { fold, sum } from './checksum.js';
 import * as ipv4 from './ipv4.js';
@@ -8,11 +8,6 @@ import * as ipv6 from './ipv6.js';
 
 /** Requires one byte at `at`. */
 export const isV6 = (view: DataView, at: number): boolean => view.getUint8(at) >>> 4 === 6;
-
-export function checkLength(view: DataView, at: number, length: number): boolean {
-  if (length < 1) return false;
-  return isV6(view, at) ? ipv6.checkLength(view, at, length) : ipv4.checkLength(view, at, length);
-}
 
 /** Header and payload, in bytes. */
 export function totalLength(view: DataView, at: number): number {

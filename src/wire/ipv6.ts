@@ -45,20 +45,6 @@ export function nextHeader(view: DataView, at: number): number {
 export function hopLimit(view: DataView, at: number): number {
   return view.getUint8(at + HOP_LIMIT);
 }
-export function trafficClass(view: DataView, at: number): number {
-  return (view.getUint16(at) >>> 4) & 0xff;
-}
-/** The two ECN bits (RFC 3168). */
-export function ecn(view: DataView, at: number): number {
-  return (view.getUint8(at + 1) >>> 4) & 3;
-}
-export function setEcn(view: DataView, at: number, to: number): void {
-  view.setUint8(at + 1, (view.getUint8(at + 1) & 0xcf) | ((to & 3) << 4));
-}
-export function flowLabel(view: DataView, at: number): number {
-  return view.getUint32(at) & 0xfffff;
-}
-
 /** Where the extension headers of a packet lead, as {@link walk} found it. Overwritten by each call. */
 export const found = {
   /** The transport protocol, or the next header of one that is not known. */
@@ -123,10 +109,6 @@ export function isAtomic(view: DataView, p: number): boolean {
 export function fragmentOffset(view: DataView, p: number): number {
   return view.getUint16(p + 2) & 0xfff8;
 }
-export function moreFragments(view: DataView, p: number): boolean {
-  return (view.getUint16(p + 2) & 1) !== 0;
-}
-
 /** Writes a 40-byte header; addresses are four words each, in `words` from `source` and `destination`. */
 export function write(
   view: DataView,

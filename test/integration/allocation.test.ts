@@ -8,7 +8,7 @@ import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { BATCH } from '../../src/pipeline/batch.js';
-import { learnedBytes } from '../../src/proximity/learned.js';
+import { learnedBytes } from '../../src/proximity/learned-table.js';
 import {
   asReplica,
   asService,

@@ -2,7 +2,8 @@
 import { beforeEach } from 'vitest';
 import { ManualClock } from '../../src/device/clock.js';
 import { MOST_RACED } from '../../src/proximity/candidates.js';
-import { Learned, learnedBytes, rttOf } from '../../src/proximity/learned.js';
+import { Learned } from '../../src/proximity/learned.js';
+import { learnedBytes, rttOf } from '../../src/proximity/learned-table.js';
 import { fromV4 } from '../../src/wire/address.js';
 import { serviceNumber } from './numbers.js';
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { MOST_RACED } from '../../../src/proximity/candidates.js';
-import { readLearned } from '../../../src/proximity/learned.js';
+import { readLearned } from '../../../src/proximity/learned-table.js';
 import { ALL, at, CLIENT, clock, fresh, IDLE, NOW, raced, rtt, words } from '../../support/learned.js';
 import { candidateNumber, serviceNumber } from '../../support/numbers.js';
 

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { ManualClock } from '../../../src/device/clock.js';
 import { MOST_RACED } from '../../../src/proximity/candidates.js';
-import { COMPARE, Learned, learnedBytes, readLearned } from '../../../src/proximity/learned.js';
+import { COMPARE, Learned } from '../../../src/proximity/learned.js';
+import { learnedBytes, readLearned } from '../../../src/proximity/learned-table.js';
 import { formatPrefix, fromV4, parse } from '../../../src/wire/address.js';
 import { ALL, at, bits, CLIENT, fresh, IDLE, NOW, raced, rtt, shares, words } from '../../support/learned.js';
 import { serviceNumber } from '../../support/numbers.js';

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { EvidenceWriter, evidence, evidenceBytes } from '../../../../gateway/race/evidence.js';
 import { Fleet } from '../../../../gateway/race/fleet.js';
 import { Judge } from '../../../../gateway/race/judge.js';
-import { learnedBytes } from '../../../../src/proximity/learned.js';
+import { learnedBytes } from '../../../../src/proximity/learned-table.js';
 import type { RaceService, ReplicaRecord } from '../../../../src/race/records.js';
 import { candidateNumber, serviceNumber } from '../../../support/numbers.js';
 import { raceView } from '../../../support/race-view.js';

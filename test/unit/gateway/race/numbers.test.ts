@@ -5,7 +5,7 @@ import { RaceFlows } from '../../../../gateway/race/flows.js';
 import { Machines } from '../../../../gateway/race/machines.js';
 import { MAX_ENDPOINTS } from '../../../../src/fastpath/maps.js';
 import { Candidates, MOST_RACED } from '../../../../src/proximity/candidates.js';
-import { readLearned } from '../../../../src/proximity/learned.js';
+import { readLearned } from '../../../../src/proximity/learned-table.js';
 import {
   isUnused,
   MOST_SERVICES,
