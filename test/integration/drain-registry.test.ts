@@ -5,7 +5,7 @@ import type { Lab } from '../../src/lab/lab.js';
 import { cliScript } from '../../src/lab/paths.js';
 import { type Output, pause, waitUntil } from '../../src/lab/process.js';
 import { type RequestResult, request, requestMany } from '../../src/lab/requests.js';
-import { TWO_REPLICAS, withLab } from './lab-support.js';
+import { TWO_REPLICAS, untilServedBy, withLab } from './lab-support.js';
 import { SlowProxy } from './registry-support.js';
 
 /** `firstack replica drain --wait` for r2. */
@@ -45,7 +45,7 @@ describe('a drain while Redis is slow', () => {
       await proxy.listen();
       try {
         await lab.startRoles({ ...learned, registryUrls: { gateway: proxy.url } });
-        expect((await request(lab)).servedBy).toBe('r2');
+        await untilServedBy(lab, 'r2');
         proxy.delayMs = delayMs;
         await pause(2 * delayMs);
         const requests = requestsUntilTold(lab);
@@ -73,7 +73,7 @@ describe('a drain while Redis is slow', () => {
 describe('a drain while Redis is frozen', () => {
   it('is not complete, says who has not taken it over, and completes when Redis goes on', async () => {
     await withLab(learned, async (lab) => {
-      expect((await request(lab)).servedBy).toBe('r2');
+      await untilServedBy(lab, 'r2');
       const redis = lab.state.find('redis')!.pid;
       process.kill(redis, 'SIGSTOP');
       try {
@@ -111,7 +111,7 @@ describe('a drain while a gateway is cut off from Redis', () => {
       proxy.close();
       // Its records expire, and the others forget it.
       expect(await waitUntil(async () => !(await isKnown()), 15_000)).toBe(true);
-      expect((await request(lab)).servedBy).toBe('r2');
+      await untilServedBy(lab, 'r2');
       const { status, stderr } = await drain(lab, 5);
       expect([status, stderr]).toEqual([
         1,
@@ -119,7 +119,7 @@ describe('a drain while a gateway is cut off from Redis', () => {
           /r2 is not drained; gateway-1 has left the registry \d+ s ago without a farewell/,
         ),
       ]);
-      expect((await request(lab)).servedBy).toBe('r2');
+      await untilServedBy(lab, 'r2');
 
       const again = new SlowProxy(lab);
       await again.listen();

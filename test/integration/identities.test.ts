@@ -5,8 +5,8 @@ import { parse, stringify } from 'yaml';
 import { askJson } from '../../src/lab/admin-client.js';
 import type { Lab } from '../../src/lab/lab.js';
 import { type Output, pause, waitUntil } from '../../src/lab/process.js';
-import { request, requestMany } from '../../src/lab/requests.js';
-import { withLab } from './lab-support.js';
+import { requestMany } from '../../src/lab/requests.js';
+import { untilServedBy, withLab } from './lab-support.js';
 import { Client, logOf } from './registry-support.js';
 
 type File = Record<string, unknown>;
@@ -45,7 +45,7 @@ const stateOf = async (lab: Lab, host: string): Promise<string> =>
 describe('a second machine with the same identity', () => {
   it('is refused as a replica; the first one goes on, and no connection fails', async () => {
     await withLab({ topology: 'replica-nearest', configuration: 'A', race: 'learned' }, async (lab) => {
-      expect((await request(lab)).servedBy).toBe('r2');
+      await untilServedBy(lab, 'r2');
       await lab.stopRole('r3');
       const client = new Client(lab);
       const file = copyOf(lab, 'r3', `t${process.pid}-copy`, (f) => {
@@ -67,7 +67,7 @@ describe('a second machine with the same identity', () => {
 
   it('is refused as a gateway; tags of the first one are accepted throughout', async () => {
     await withLab({ topology: 'replica-nearest', configuration: 'C', race: 'learned' }, async (lab) => {
-      expect((await request(lab)).servedBy).toBe('r2');
+      await untilServedBy(lab, 'r2');
       await lab.stopRole('r3');
       const client = new Client(lab);
       // Another office, by mistake with the file of the first: its key, its gatewayId.
@@ -111,7 +111,7 @@ describe('a second machine with the same identity', () => {
 describe('a second gateway on one host', () => {
   it('is refused by --check and by its start, and removes nothing of the first', async () => {
     await withLab({ topology: 'replica-nearest', configuration: 'A', race: 'learned' }, async (lab) => {
-      expect((await request(lab)).servedBy).toBe('r2');
+      await untilServedBy(lab, 'r2');
       const file = copyOf(lab, 'gateway', `t${process.pid}-second`, (f) => {
         Object.assign(f, { prefixes: ['192.0.3.0/24'] });
       });

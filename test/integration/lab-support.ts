@@ -2,6 +2,8 @@
 import type { PathReport } from '../../gateway/race/paths.js';
 import { askJson } from '../../src/lab/admin-client.js';
 import { Lab, type LabOptions } from '../../src/lab/lab.js';
+import { waitUntil } from '../../src/lab/process.js';
+import { requestMany } from '../../src/lab/requests.js';
 
 /** The usual laboratory without the role of r3: each role takes a second of processor time at its start. */
 export const TWO_REPLICAS = { topology: 'replica-nearest', idle: ['r3'] } as const;
@@ -28,4 +30,19 @@ export async function withLab<T>(options: Partial<LabOptions>, body: (lab: Lab) 
   } finally {
     await lab.down();
   }
+}
+
+/**
+ * Makes requests until ten in a row were served by `replica`. On a shared machine a stall of 30 ms loses a race that
+ * is certain otherwise; tests of what follows a race are not about that.
+ */
+export async function untilServedBy(lab: Lab, replica: string, concurrency = 4): Promise<void> {
+  let seen: string[] = [];
+  const isSettled = async () => {
+    seen = (await requestMany(lab, 10, concurrency)).map((r) =>
+      r.ok ? String(r.servedBy) : String(r.error),
+    );
+    return seen.every((s) => s === replica);
+  };
+  if (!(await waitUntil(isSettled, 10_000))) throw new Error(`not served by ${replica}: ${seen.join(', ')}`);
 }

@@ -5,7 +5,7 @@ import { createInterface } from 'node:readline';
 import { describe, expect, it } from 'vitest';
 import type { Lab } from '../../src/lab/lab.js';
 import { request } from '../../src/lab/requests.js';
-import { TWO_REPLICAS, withLab } from './lab-support.js';
+import { TWO_REPLICAS, untilServedBy, withLab } from './lab-support.js';
 
 /** Long enough to kill a process meanwhile, and shorter than the first retransmission. */
 const FAR_MS = 800;
@@ -44,7 +44,7 @@ function connect(lab: Lab) {
 describe.each(['B', 'C'] as const)('configuration %s: a connection', (configuration) => {
   it('outlives a role that is killed before the client has answered its SYN-ACK', async () => {
     await withLab({ ...TWO_REPLICAS, configuration }, async (lab) => {
-      expect((await request(lab)).servedBy).toBe('r2');
+      await untilServedBy(lab, 'r2');
       await lab.wan.setPath('gateway>r2', { delayMs: FAR_MS });
       const client = connect(lab);
       await client.connected;
