@@ -3,7 +3,7 @@
  * their readiness. Each role is the ordinary command (`firstack gateway --config-file …`) in its host's namespace.
  */
 import { readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { setPriority } from 'node:os';
+import { getPriority, setPriority } from 'node:os';
 import { stringify } from 'yaml';
 import { FirstackError } from '../errors.js';
 import type { Fastpath } from '../fastpath/modes.js';
@@ -176,11 +176,16 @@ export class Roles {
       if (!idle.includes(host)) this.start(host, 0);
   }
 
-  /** Raises the priority of every thread of every running role, because on Linux niceness belongs to a thread. */
+  /**
+   * Raises the priority of every thread of the roles that were started without, by the same number: the thread of the
+   * data plane stays ahead of the others.
+   */
   #hasten(): void {
     for (const id of this.#processes.values()) {
       try {
-        for (const task of readdirSync(`/proc/${id.pid}/task`)) setPriority(Number(task), NICENESS);
+        if (getPriority(id.pid) === NICENESS) continue;
+        for (const task of readdirSync(`/proc/${id.pid}/task`).map(Number))
+          setPriority(task, Math.max(-20, getPriority(task) + NICENESS));
       } catch {
         // The thread, or the whole process, has ended meanwhile.
       }
