@@ -202,7 +202,12 @@ export class Inner {
   observe(look: Look): void {
     this.#host = look.host;
     if (look.rulesetChanged) this.#steerer.suspectTables();
-    this.#look = { ...look, by: look.by ?? this.#look?.by };
+    const before = this.#look;
+    this.#look = {
+      ...look,
+      isWhole: look.isWhole || before?.isWhole === true,
+      by: look.by ?? before?.by,
+    };
     this.refresh();
   }
 
@@ -213,7 +218,12 @@ export class Inner {
     this.#sayProblems(this.#check(look.host));
     await this.#chooseAgain(look.host);
     const path = this.#attached ? this.#kernel?.path : undefined;
-    const found = [...(await this.#steerer.deviations()), ...((await path?.deviations()) ?? [])];
+    // What could not be put back is looked for until it stands.
+    const isWhole = look.isWhole || this.#reconciler.reasons.length > 0;
+    const found = [
+      ...(await this.#steerer.deviations(isWhole)),
+      ...((await path?.deviations(isWhole)) ?? []),
+    ];
     const by = look.by === undefined ? '' : ` by ${look.by.name} (process ${look.by.pid})`;
     await this.#reconciler.reconcile(found, by, performance.now());
   }

@@ -163,9 +163,10 @@ export class KernelPath {
   }
 
   /** Hooks that are not attached any more, and pins that were removed. */
-  async deviations(): Promise<Deviation[]> {
+  async deviations(isWhole: boolean): Promise<Deviation[]> {
     if (this.#attachments.length === 0) return [];
-    const missing = await this.#filters.missing(this.#attachments, this.hooks!.handles);
+    // The kernel announces changes of tc, and none of bpffs.
+    const missing = isWhole ? await this.#filters.missing(this.#attachments, this.hooks!.handles) : [];
     const out: Deviation[] = missing.map((a) => ({
       what: 'hook',
       subject: `tc ${a.direction} hook ${a.hook} on ${a.interface}`,

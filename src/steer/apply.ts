@@ -32,7 +32,7 @@ import {
   tableName,
   tunSysctls,
 } from './plan.js';
-import { type Deviation, deviationsOf, listTable } from './standing.js';
+import { changedTable, type Deviation, deviationsOf, listTable, sysctlDeviationsOf } from './standing.js';
 import { attempt, command, readSysctl, writeSysctl } from './tools.js';
 import { applyV6, deviationsV6, removeV6 } from './v6.js';
 
@@ -124,16 +124,17 @@ export class Steerer {
     this.#mayHaveChanged = true;
   }
 
-  /** What does not stand as it was applied. */
-  async deviations(): Promise<Deviation[]> {
+  /** What does not stand as it was applied: of everything, or of what changes without a message of the kernel. */
+  async deviations(isWhole: boolean): Promise<Deviation[]> {
     const s = this.#steering;
     if (s === undefined || this.#applied === undefined) return [];
-    const tables = await this.#tableDeviations(s);
+    const tables = await this.#tableDeviations(s, isWhole);
+    if (!isWhole) return [...tables, ...sysctlDeviationsOf(s)];
     const v6 = this.#applied.v6 === true ? await deviationsV6(s) : [];
     return [...tables, ...v6, ...(await deviationsOf(s, this.#applied.hops?.numbers ?? {}))];
   }
 
-  async #tableDeviations(s: Steering): Promise<Deviation[]> {
+  async #tableDeviations(s: Steering, isWhole: boolean): Promise<Deviation[]> {
     const tables = [[tableName(s.instance), () => this.#loadTable(this.#nft)] as const];
     if (s.nextHops !== undefined)
       tables.push([nextHopsTable(s.instance), () => this.#loadHops(this.#hopsText)]);
@@ -141,6 +142,7 @@ export class Steerer {
     this.#mayHaveChanged = false;
     const out: Deviation[] = [];
     for (const [name, load] of tables) {
+      if (!isWhole && !suspected && this.#baselines.has(name)) continue;
       let listed = await listTable(name);
       const before = this.#baselines.get(name);
       if (before === undefined && listed !== '') {
@@ -150,11 +152,7 @@ export class Steerer {
           listed = await listTable(name);
         }
         this.#baselines.set(name, listed);
-      } else if (listed === '' || listed !== before)
-        out.push({
-          ...{ what: 'table', subject: `nftables table inet ${name}`, repair: load },
-          detail: listed === '' ? 'was removed' : 'was changed',
-        });
+      } else if (listed === '' || listed !== before) out.push(changedTable(name, listed === '', load));
     }
     return out;
   }

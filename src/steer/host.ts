@@ -23,7 +23,10 @@ export interface Host {
   forwarding: boolean;
   /** The same of IPv6. */
   forwarding6?: boolean;
+  /** The rules of other software. */
   ruleset: Ruleset;
+  /** Those of them that nft lists. */
+  nft?: Ruleset;
 }
 
 /** Reads the host's state. @throws FirstackError FSA_PERMISSION, FSA_TOOL_MISSING */
@@ -36,6 +39,8 @@ export async function inspectHost(): Promise<Host> {
     flags: string[];
     addr_info: { family: string; local: string; prefixlen: number }[];
   }[];
+  // Without the elements of named sets, which may be tens of thousands; what they match is unknown then.
+  const nft = withoutOwn(parseRuleset(await command('nft', ['-j', '-t', 'list', 'ruleset'])));
   return {
     interfaces: links.map((l) => ({
       name: l.ifname,
@@ -45,23 +50,28 @@ export async function inspectHost(): Promise<Host> {
       networks: l.addr_info.filter((a) => a.family === 'inet').map((a) => `${a.local}/${a.prefixlen}`),
       ...(l.flags.includes('UP') ? {} : { isDown: true }),
     })),
-    forwarding: readSysctl('net.ipv4.ip_forward') === '1',
-    forwarding6: forwards6(),
-    // Without the elements of named sets, which may be tens of thousands; what they match is unknown then.
-    ruleset: withoutOwn(
-      parseRuleset(await command('nft', ['-j', '-t', 'list', 'ruleset'])),
-      await readLegacy(),
-    ),
+    ...(await unannounced(nft)),
+    nft,
   };
 }
 
-/** The rules of other software. */
-function withoutOwn({ chains, rules }: Ruleset, legacy: Ruleset): Ruleset {
-  const isOthers = ({ table }: { table: string }): boolean => !table.startsWith('firstack_');
+/** The host as it was, with what the kernel does not announce read anew. */
+export async function lookAgain(host: Host): Promise<Host> {
+  return { ...host, ...(await unannounced(host.nft!)) };
+}
+
+async function unannounced(nft: Ruleset): Promise<Pick<Host, 'forwarding' | 'forwarding6' | 'ruleset'>> {
+  const legacy = await readLegacy();
   return {
-    chains: [...chains.filter(isOthers), ...legacy.chains],
-    rules: [...rules.filter(isOthers), ...legacy.rules],
+    forwarding: readSysctl('net.ipv4.ip_forward') === '1',
+    forwarding6: forwards6(),
+    ruleset: { chains: [...nft.chains, ...legacy.chains], rules: [...nft.rules, ...legacy.rules] },
   };
+}
+
+function withoutOwn({ chains, rules }: Ruleset): Ruleset {
+  const isOthers = ({ table }: { table: string }): boolean => !table.startsWith('firstack_');
+  return { chains: chains.filter(isOthers), rules: rules.filter(isOthers) };
 }
 
 const CAP_NET_ADMIN = 12n;

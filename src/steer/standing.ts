@@ -151,23 +151,26 @@ async function tunDeviation(tun: string, routes: readonly string[][]): Promise<D
   };
 }
 
-function sysctlDeviations(wanted: readonly { key: string; value: string }[]): Deviation[] {
-  return wanted.flatMap(({ key, value }): Deviation[] => {
-    let found: string;
-    try {
-      found = readSysctl(key);
-    } catch {
-      // The interface does not exist now.
-      return [];
-    }
-    if (found === value) return [];
-    return [
-      {
-        ...{ what: 'sysctl', subject: key, detail: `was set to ${found} (${value} is needed)` },
-        repair: async () => writeSysctl(key, value),
-      },
-    ];
-  });
+/** Settings of a steering that differ now. */
+export function sysctlDeviationsOf(s: Steering): Deviation[] {
+  return tunSysctls(s.tun)
+    .concat(s.sysctls)
+    .flatMap(({ key, value }): Deviation[] => {
+      let found: string;
+      try {
+        found = readSysctl(key);
+      } catch {
+        // The interface does not exist now.
+        return [];
+      }
+      if (found === value) return [];
+      return [
+        {
+          ...{ what: 'sysctl', subject: key, detail: `was set to ${found} (${value} is needed)` },
+          repair: async () => writeSysctl(key, value),
+        },
+      ];
+    });
 }
 
 /** The policy rules of this host, tables by number. */
@@ -187,7 +190,7 @@ export async function deviationsOf(
   const tun = await tunDeviation(s.tun, own);
   return [
     ...(tun === undefined ? await routeDeviations(own) : [tun]),
-    ...sysctlDeviations(tunSysctls(s.tun).concat(s.sysctls)),
+    ...sysctlDeviationsOf(s),
     ...(await routeDeviations(via.map((v) => v.route))),
     ...ruleDeviations(rules, [...ruleArguments(s), ...via.map((v) => v.rule)], s.beforeLocal),
   ];
@@ -207,6 +210,11 @@ export async function listTable(name: string): Promise<string> {
     throw error;
   }
 }
+
+export const changedTable = (name: string, isGone: boolean, repair: () => Promise<void>): Deviation => ({
+  ...{ what: 'table', subject: `nftables table inet ${name}`, repair },
+  detail: isGone ? 'was removed' : 'was changed',
+});
 
 /** @param json the output of `nft -j list table` */
 export function comparable(json: string): string {

@@ -1,14 +1,16 @@
 /**
- * Looks at the host for all programs of a role: whenever the kernel tells of a change, and every few seconds, because
- * the kernel announces no change of sysctls and bpffs.
+ * Looks at the host for all programs of a role: at all of it whenever the kernel tells of a change, and every half
+ * minute; every few seconds only at what changes without a message, which are sysctls, iptables-legacy and bpffs.
  */
 import type { Logger } from '../log.js';
-import { type Host, inspectHost } from '../steer/host.js';
+import { type Host, inspectHost, lookAgain } from '../steer/host.js';
 import { isOwn } from '../steer/tools.js';
 import { type Author, Netlink } from './netlink.js';
 
 /** Looks without a cause. */
 const PERIOD_MS = 3000;
+/** Looks without a cause at all of the host: a dozen processes, which would be the most that an idle role does. */
+const WHOLE_PERIOD_MS = 30_000;
 /** Several changes of one command are one look. */
 const SETTLE_MS = 50;
 /** The least time between two looks, so that a host whose routes change all the time is not searched all the time. */
@@ -17,6 +19,8 @@ const REST_MS = 1000;
 /** What a look found. */
 export interface Look {
   host: Host;
+  /** Whether all was looked at; otherwise only what changes without a message of the kernel. */
+  isWhole: boolean;
   /** Whether another program may have changed nftables rules since the look before. */
   rulesetChanged: boolean;
   /** The last other process that changed nftables rules since the look before. */
@@ -29,6 +33,10 @@ export class HostWatch {
   #looking: Promise<void> | undefined;
   #lookedAt = Number.NEGATIVE_INFINITY;
   #isWanted = false;
+  /** The host at the last look at all of it, and when that was. */
+  #host: Host | undefined;
+  #wholeAt = Number.NEGATIVE_INFINITY;
+  #changes = 0;
   #rulesetChanged = false;
   #by: Author | undefined;
   #stopped = false;
@@ -73,8 +81,10 @@ export class HostWatch {
     }, ms);
   }
 
-  /** Looks soon; once more after a look in progress. */
+  /** Looks at everything soon; once more after a look in progress. */
   #soon(): void {
+    this.#host = undefined;
+    this.#changes++;
     if (this.#isWanted) return;
     this.#isWanted = true;
     if (this.#looking !== undefined) return;
@@ -87,10 +97,17 @@ export class HostWatch {
     this.#rulesetChanged = false;
     this.#by = undefined;
     try {
-      const host = await inspectHost();
+      const before = this.#lookedAt - this.#wholeAt < WHOLE_PERIOD_MS ? this.#host : undefined;
+      const isWhole = before === undefined || this.#netlink === undefined;
+      const changes = this.#changes;
+      const host = isWhole ? await inspectHost() : await lookAgain(before);
+      if (isWhole) this.#wholeAt = this.#lookedAt;
+      // What changed during a look may have been seen or not.
+      this.#host = changes === this.#changes ? host : undefined;
       this.problem = '';
-      if (!this.#stopped) this.onLook({ host, rulesetChanged, by });
+      if (!this.#stopped) this.onLook({ host, isWhole, rulesetChanged, by });
     } catch (error) {
+      this.#host = undefined;
       this.#rulesetChanged ||= rulesetChanged;
       this.#by ??= by;
       const why = `this host cannot be looked at: ${(error as Error).message.split('\n')[0]}`;

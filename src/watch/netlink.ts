@@ -8,8 +8,8 @@ import { native } from '../device/native.js';
 
 const NETLINK_ROUTE = 0;
 const NETLINK_NETFILTER = 12;
-/** RTMGRP_LINK, RTMGRP_TC, RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE, RTMGRP_IPV4_RULE. */
-const ROUTE_GROUPS = 0x1 | 0x8 | 0x10 | 0x40 | 0x80;
+/** RTMGRP_LINK, RTMGRP_TC; RTMGRP_IPV4_IFADDR, _ROUTE and _RULE; RTMGRP_IPV6_IFADDR and _ROUTE; RTNLGRP_IPV6_RULE, 19. */
+const ROUTE_GROUPS = 0x1 | 0x8 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | (1 << 18);
 /** NFNLGRP_NFTABLES is group 7. */
 const NFTABLES_GROUP = 1 << 6;
 
