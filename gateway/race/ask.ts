@@ -130,6 +130,7 @@ interface Flow {
   idleMs: number;
   /** Absent in an older version. */
   ageMs?: number | null;
+  bytes?: number;
   pinned: boolean;
 }
 
@@ -145,10 +146,15 @@ export async function flows(
   else
     print(
       columns(
-        ['client', 'service', 'machine', 'state', 'age s', 'idle s', 'carried by'],
+        ['client', 'service', 'machine', 'state', 'age s', 'idle s', 'bytes', 'carried by'],
         answer.flows.map((f) => [
           ...[f.client, f.service ?? '?', f.machine ?? '-', f.state],
-          ...[seconds(f.ageMs ?? null), seconds(f.idleMs), f.pinned ? 'kernel' : 'process'],
+          ...[
+            seconds(f.ageMs ?? null),
+            seconds(f.idleMs),
+            String(f.bytes ?? '-'),
+            f.pinned ? 'kernel' : 'process',
+          ],
         ]),
       ),
     );

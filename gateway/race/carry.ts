@@ -24,6 +24,7 @@ export function carry(state: GatewayState): Stage {
         batch.pass(i, reasons.passNoFlow);
         continue;
       }
+      state.flows.bytes[batch.flow[i]] += batch.length[i];
       if (state.pinning?.pins.isLate === true) state.pinning.pinLate(batch.flow[i], batch.service[i]);
       if (batch.side[i] === CLIENT) fromClient(state, batch, i);
       else if (batch.side[i] === SERVER) fromServer(state, batch, i);

@@ -39,6 +39,8 @@ export interface FlowRow {
   idleMs: number;
   /** Time since its SYN, ms; null for a flow that was there before the gateway was started again. */
   ageMs: number | null;
+  /** Of IP, both ways, as far as this process and the kernel saw them. */
+  bytes: number;
   pinned: boolean;
 }
 
@@ -86,6 +88,7 @@ function rowOf(state: GatewayState, e: FlowEntry): FlowRow {
     state: STATES[flows.state[e]],
     idleMs: Math.max(0, state.idle[flows.state[e]] - left) * TICK_MS,
     ageMs: flows.born[e] === 0 ? null : ((state.nowTick - flows.born[e]) | 0) * TICK_MS,
+    bytes: flows.bytes[e] + (state.pinning?.pins.bytes(e) ?? 0),
     pinned: (flows.marks[e] & PINNED) !== 0,
   };
 }

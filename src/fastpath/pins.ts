@@ -24,6 +24,7 @@ import { type FlowTable, tickOf } from '../flow/table.js';
 import type { Stage } from '../pipeline/batch.js';
 import {
   AWAKE,
+  bytes,
   ENDPOINT_KEY,
   ENDPOINT_VALUE,
   FLOW_KEY,
@@ -213,6 +214,13 @@ export class Pins {
   refreshedUs(): number {
     const view = this.#viewOne;
     return wasAsked(view, 0) ? Math.max(0, sinceAskedUs(view, 0, this.clock.nowUs)) : -1;
+  }
+
+  /** Bytes of IP of the flow that the kernel carried, both ways. */
+  bytes(e: FlowEntry): number {
+    if ((this.#flows.marks[e] & PINNED) === 0) return 0;
+    writeFlowKey(this.#keyOne, 0, this.#flows, e);
+    return bpf.lookup(this.fds.flows, this.#key, this.#one) === 0 ? 0 : bytes(this.#viewOne, 0);
   }
 
   /** Whether the kernel has seen later packets of an expired entry; if not, its kernel entry is removed too. */

@@ -32,7 +32,7 @@ export interface Column<N extends number> {
 /** A column of words that native code reads and writes too. */
 export type WordColumn<N extends number> = Omit<Int32Array<ArrayBuffer>, number | 'fill'> & Column<N>;
 
-type NumberArray = Int32Array | Int16Array | Uint16Array | Uint8Array;
+type NumberArray = Float64Array | Int32Array | Int16Array | Uint16Array | Uint8Array;
 
 /** The same array, typed. */
 export function columnOf<N extends number>(array: NumberArray): Column<N> {

@@ -87,7 +87,7 @@ export class FlowTable {
   readonly #index: EntryIndex;
   readonly #far: EntryIndex | undefined;
   readonly #linked: Uint8Array;
-  readonly #cleared: { values: Int32Array | Uint16Array | Uint8Array; to: number }[] = [];
+  readonly #cleared: { values: Float64Array | Int32Array | Uint16Array | Uint8Array; to: number }[] = [];
   readonly #seed0: number;
   readonly #seed1: number;
   #free: number;
@@ -137,7 +137,7 @@ export class FlowTable {
    * @param to the value of a cleared element
    */
   protected column<N extends number>(
-    kind: Int32ArrayConstructor | Uint16ArrayConstructor | Uint8ArrayConstructor,
+    kind: Float64ArrayConstructor | Int32ArrayConstructor | Uint16ArrayConstructor | Uint8ArrayConstructor,
     to: N,
   ): Column<N> {
     const values = new kind(this.capacity).fill(to);
