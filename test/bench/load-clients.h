@@ -4,12 +4,12 @@
 #pragma once
 #include "load-stream.h"
 
-static stream *open_streams(int epoll, const struct sockaddr_in *to, int count, const request *ask) {
+static stream *open_streams(int epoll, const address *to, int count, const request *ask) {
   stream *all = calloc((size_t)count, sizeof *all);
   for (int i = 0; i < count; i++) {
     stream *s = &all[i];
-    s->fd = socket(AF_INET, SOCK_STREAM, 0);
-    if (connect(s->fd, (const struct sockaddr *)to, sizeof *to) < 0) die("connect");
+    s->fd = socket(to->any.sa_family, SOCK_STREAM, 0);
+    if (connect(s->fd, &to->any, size_of(to)) < 0) die("connect");
     if (send(s->fd, ask, sizeof *ask, MSG_NOSIGNAL) != sizeof *ask) die("send");
     s->ask = *ask;
     struct epoll_event e = {.events = ask->op == 'D' ? EPOLLIN : EPOLLOUT, .data.ptr = s};
@@ -18,7 +18,7 @@ static stream *open_streams(int epoll, const struct sockaddr_in *to, int count, 
   return all;
 }
 
-static int down(const struct sockaddr_in *to, int flows, uint64_t warm, uint64_t measure) {
+static int down(const address *to, int flows, uint64_t warm, uint64_t measure) {
   int epoll = epoll_create1(0), left = flows;
   // A little longer than the window, so that the stream that began last still fills the window's end.
   request ask = {.op = 'D', .a = (uint32_t)(warm + measure + 30)};
@@ -47,7 +47,7 @@ static int down(const struct sockaddr_in *to, int flows, uint64_t warm, uint64_t
   return 0;
 }
 
-static int up(const struct sockaddr_in *to, int flows, uint64_t warm, uint64_t measure) {
+static int up(const address *to, int flows, uint64_t warm, uint64_t measure) {
   int epoll = epoll_create1(0), left = flows;
   request ask = {.op = 'U', .a = (uint32_t)warm, .b = measure};
   open_streams(epoll, to, flows, &ask);
@@ -87,7 +87,7 @@ static int up(const struct sockaddr_in *to, int flows, uint64_t warm, uint64_t m
 }
 
 static struct {
-  struct sockaddr_in to;
+  address to;
   uint64_t from, until;
 } round_of;
 
@@ -99,11 +99,11 @@ static void *crr_client(void *out) {
   for (;;) {
     uint64_t begun = now_ns();
     if (begun >= round_of.until) return NULL;
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    int fd = socket(round_of.to.any.sa_family, SOCK_STREAM, 0);
     char byte[8];
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
-    bool good = connect(fd, (struct sockaddr *)&round_of.to, sizeof round_of.to) == 0 &&
+    bool good = connect(fd, &round_of.to.any, size_of(&round_of.to)) == 0 &&
                 send(fd, "R", 1, MSG_NOSIGNAL) == 1 && recv(fd, byte, sizeof byte, 0) == 1 &&
                 recv(fd, byte, sizeof byte, 0) == 0;
     close(fd);
@@ -112,7 +112,7 @@ static void *crr_client(void *out) {
   }
 }
 
-static int crr(const struct sockaddr_in *to, int clients, uint64_t warm, uint64_t measure) {
+static int crr(const address *to, int clients, uint64_t warm, uint64_t measure) {
   pthread_t threads[64];
   tally tallies[64] = {0}, all = {0};
   if (clients > 64) clients = 64;

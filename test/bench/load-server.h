@@ -88,10 +88,10 @@ static bool serve_input(int epoll, stream *s, uint64_t now) {
 }
 
 static _Noreturn void serve(char **argv) {
-  struct sockaddr_in at = address_of(argv);
-  int one = 1, listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), epoll = epoll_create1(0);
+  address at = address_of(argv);
+  int one = 1, listener = socket(at.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK, 0), epoll = epoll_create1(0);
   setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-  if (bind(listener, (struct sockaddr *)&at, sizeof at) < 0) die("bind");
+  if (bind(listener, &at.any, size_of(&at)) < 0) die("bind");
   if (listen(listener, 65535) < 0) die("listen");
   stream door = {.fd = listener};
   watch(epoll, &door, EPOLLIN, EPOLL_CTL_ADD);

@@ -54,10 +54,17 @@ static void die(const char *what) {
   exit(1);
 }
 
-static struct sockaddr_in address_of(char **argv) {
-  struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(argv[1]))};
-  if (inet_pton(AF_INET, argv[0], &to.sin_addr) != 1) die(argv[0]);
-  return to;
+typedef union { struct sockaddr any; struct sockaddr_in v4; struct sockaddr_in6 v6; } address;
+
+static socklen_t size_of(const address *a) { return a->any.sa_family == AF_INET ? sizeof a->v4 : sizeof a->v6; }
+
+static address address_of(char **argv) {
+  in_port_t port = htons((uint16_t)atoi(argv[1]));
+  address v4 = {.v4 = {.sin_family = AF_INET, .sin_port = port}};
+  if (inet_pton(AF_INET, argv[0], &v4.v4.sin_addr) == 1) return v4;
+  address v6 = {.v6 = {.sin6_family = AF_INET6, .sin6_port = port}};
+  if (inet_pton(AF_INET6, argv[0], &v6.v6.sin6_addr) != 1) die(argv[0]);
+  return v6;
 }
 
 static void watch(int epoll, stream *s, uint32_t events, int how) {

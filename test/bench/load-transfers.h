@@ -57,15 +57,15 @@ static void transfer_event(int epoll, stream *s, uint32_t events, outcome *o) {
 }
 
 // Asks the server for the results of the transfers since the last query.
-static void ask_server(const struct sockaddr_in *to, uint64_t words[3]) {
+static void ask_server(const address *to, uint64_t words[3]) {
   request ask = {.op = 'Q'};
-  int fd = socket(AF_INET, SOCK_STREAM, 0);
-  if (connect(fd, (const struct sockaddr *)to, sizeof *to) < 0) die("connect");
+  int fd = socket(to->any.sa_family, SOCK_STREAM, 0);
+  if (connect(fd, &to->any, size_of(to)) < 0) die("connect");
   if (send(fd, &ask, sizeof ask, 0) < 0 || recv(fd, words, 24, MSG_WAITALL) != 24) die("the server's account");
   close(fd);
 }
 
-static int many(const struct sockaddr_in *to, int count, uint64_t bytes, uint32_t rate, uint64_t deadline_ms) {
+static int many(const address *to, int count, uint64_t bytes, uint32_t rate, uint64_t deadline_ms) {
   int epoll = epoll_create1(0);
   stream *all = calloc((size_t)count, sizeof *all);
   uint64_t words[3], began = now_ns(), deadline = began + deadline_ms * MS, total = 0;
@@ -77,10 +77,10 @@ static int many(const struct sockaddr_in *to, int count, uint64_t bytes, uint32_
       stream *s = &all[o.begun];
       s->ask = (request){.op = 'T', .a = (uint32_t)o.begun, .b = o.begun & 1 ? 2 * bytes : bytes, .rate = rate};
       total += 2 * s->ask.b;
-      s->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+      s->fd = socket(to->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK, 0);
       if (s->fd < 0) die("socket");
       if (rate) setsockopt(s->fd, SOL_SOCKET, SO_MAX_PACING_RATE, &rate, sizeof rate);
-      if (connect(s->fd, (const struct sockaddr *)to, sizeof *to) < 0 && errno != EINPROGRESS) die("connect");
+      if (connect(s->fd, &to->any, size_of(to)) < 0 && errno != EINPROGRESS) die("connect");
       s->opening = true;
       watch(epoll, s, EPOLLIN | EPOLLOUT, EPOLL_CTL_ADD);
       o.begun++;

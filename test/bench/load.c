@@ -16,12 +16,12 @@
 #include "load-server.h"
 #include "load-transfers.h"
 
-static _Noreturn void hold(const struct sockaddr_in *to) {
-  int fd = socket(AF_INET, SOCK_STREAM, 0), on = 1, off = -1;
-  if (connect(fd, (const struct sockaddr *)to, sizeof *to) < 0) die("connect");
-  struct sockaddr_in own;
+static _Noreturn void hold(const address *to) {
+  int fd = socket(to->any.sa_family, SOCK_STREAM, 0), on = 1, off = -1;
+  if (connect(fd, &to->any, size_of(to)) < 0) die("connect");
+  address own;
   socklen_t size = sizeof own, word = sizeof(uint32_t);
-  getsockname(fd, (struct sockaddr *)&own, &size);
+  getsockname(fd, &own.any, &size);
   // The sequence numbers, so that connection tracking accepts a packet that the bench makes.
   uint32_t queue, next[2];
   if (setsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &on, sizeof on) < 0) die("TCP_REPAIR");
@@ -31,7 +31,7 @@ static _Noreturn void hold(const struct sockaddr_in *to) {
     if (getsockopt(fd, IPPROTO_TCP, TCP_QUEUE_SEQ, &next[k], &word) < 0) die("TCP_QUEUE_SEQ");
   }
   setsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &off, sizeof off);
-  printf("{\"port\":%u,\"seq\":%u,\"ack\":%u}\n", ntohs(own.sin_port), next[0], next[1]);
+  printf("{\"port\":%u,\"seq\":%u,\"ack\":%u}\n", ntohs(own.v4.sin_port), next[0], next[1]);
   fflush(stdout);
   for (;;) pause();
 }
@@ -45,7 +45,7 @@ int main(int argc, char **argv) {
   if (argc < 4) return 2;
   const char *what = argv[1];
   if (strcmp(what, "serve") == 0) serve(argv + 2);
-  struct sockaddr_in to = address_of(argv + 2);
+  address to = address_of(argv + 2);
   if (strcmp(what, "hold") == 0) hold(&to);
   if (argc < 7) return 2;
   int count = atoi(argv[4]);

@@ -9,7 +9,16 @@ import { chain, set, steerTo, TUN_ADDRESS } from '../../steer/plan.js';
 import { ask, askJson, type RoleStatus } from '../admin-client.js';
 import { cliScript } from '../paths.js';
 import { mustRun, type ProcessId } from '../process.js';
-import { CLIENTS, PORT, replicaAddress, SERVICE, type World, type WorldSpec } from './world.js';
+import {
+  CLIENTS,
+  CLIENTS6,
+  PORT,
+  replicaAddress,
+  replicaAddress6,
+  SERVICE,
+  type World,
+  type WorldSpec,
+} from './world.js';
 
 export type Carrier =
   /** Clients connect to the server itself, through a router. */
@@ -233,7 +242,7 @@ function gatewayFile(world: World, carrier: Firstack): unknown {
     lan: ['lan0'],
     wan: world.replicas.map((_, k) => `wan${k + 1}`),
     tun: { name: 'fsgw', queueLength: QUEUE_LENGTH },
-    prefixes: [CLIENTS],
+    prefixes: [CLIENTS, ...(world.spec.family === 6 ? [CLIENTS6] : [])],
     tag: { gatewayId: GATEWAY_ID, keyFile: `${world.bed.directory}/gateway.key` },
   };
 }
@@ -258,7 +267,7 @@ function registry(world: World, carrier: Firstack): unknown {
     services: [
       {
         name: 'web',
-        address: SERVICE,
+        address: world.address,
         ports: [PORT],
         configuration: carrier.configuration,
         replicable: true,
@@ -267,6 +276,7 @@ function registry(world: World, carrier: Firstack): unknown {
     replicas: world.replicas.map((id, k) => ({
       id,
       address: replicaAddress(k + 1),
+      ...(world.spec.family === 6 ? { address6: replicaAddress6(k + 1) } : {}),
       services: [{ name: 'web', port: PORT }],
     })),
     gateways: [{ id: GATEWAY_ID, prefixes: [CLIENTS] }],

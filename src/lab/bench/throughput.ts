@@ -29,6 +29,8 @@ export function throughputWorlds(): WorldSpec[] {
     { name: 'c', carrier: { kind: 'c' } },
     ...CONFIGURATIONS.map(ours('off')),
     ...CONFIGURATIONS.map(ours('on')),
+    { name: 'plain-6', carrier: { kind: 'plain' }, family: 6 },
+    { ...ours('on')('A'), name: 'pinned-a-6', family: 6 },
   ];
 }
 
@@ -49,7 +51,7 @@ export async function throughput(
     const world = bed.world(name);
     for (const direction of DIRECTIONS) {
       arms.push(arm(world, direction, 1, timing));
-      if (name === 'plain' || name.startsWith('pinned')) arms.push(arm(world, direction, MANY, timing));
+      if (name === 'plain' || /^pinned-.$/.test(name)) arms.push(arm(world, direction, MANY, timing));
     }
   }
   await rounds.run(arms, timing.rounds, say);
@@ -96,6 +98,15 @@ function figures(rounds: Rounds): Figure[] {
           ),
         );
       }
+  for (const d of DIRECTIONS)
+    out.push(
+      rounds.ratio(
+        `pinned/plain:A:${d}:v6`,
+        armName('pinned-a-6', d, 1),
+        [armName('plain-6', d, 1)],
+        atLeast(0.97),
+      ),
+    );
   const each = (
     id: string,
     name: (c: Configuration) => string,

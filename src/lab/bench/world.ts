@@ -27,9 +27,16 @@ export interface WorldSpec {
   carrier: Carrier;
   /** Replicas; 1 by default. */
   replicas?: number;
+  /** 6: clients and service have IPv6 addresses. */
+  family?: 6;
 }
 
 export const replicaAddress = (n: number): string => `198.18.${10 + n}.2`;
+
+// The same over IPv6 (RFC 3849).
+export const SERVICE6 = '2001:db8:80::10';
+export const CLIENTS6 = '2001:db8:1::/64';
+export const replicaAddress6 = (n: number): string => `2001:db8:18:${10 + n}::2`;
 
 /**
  * The sender and the receiver of a stream have a processor each. Otherwise the scheduler now and then places both on
@@ -86,7 +93,9 @@ export class World {
   }
   /** The address to which clients of this world connect. */
   get address(): string {
-    return this.spec.carrier.kind === 'plain' ? replicaAddress(1) : SERVICE;
+    const isPlain = this.spec.carrier.kind === 'plain';
+    if (this.spec.family === 6) return isPlain ? replicaAddress6(1) : SERVICE6;
+    return isPlain ? replicaAddress(1) : SERVICE;
   }
 
   namespace(host: string): string {
@@ -139,10 +148,33 @@ export class World {
       ]);
       await this.ip('gateway', [`addr add ${net}.1/24 dev wan${k + 1}`, `link set wan${k + 1} up`]);
     }
+    if (this.spec.family === 6) await this.#addV6();
   }
 
-  async ip(host: string, lines: string[]): Promise<void> {
-    await mustRun(['ip', '-n', this.namespace(host), '-batch', '-'], `${lines.join('\n')}\n`);
+  async #addV6(): Promise<void> {
+    for (const host of World.hostsOf(this.spec))
+      within(this.namespace(host), () => writeFileSync('/proc/sys/net/ipv6/conf/all/forwarding', '1'));
+    const add = (host: string, ...lines: string[]): Promise<void> => this.ip(host, lines, ['-6']);
+    await add('client', 'addr add 2001:db8:1::2/64 dev lan0 nodad', 'route add default via 2001:db8:1::1');
+    await add(
+      'gateway',
+      'addr add 2001:db8:1::1/64 dev lan0 nodad',
+      `neigh add ${SERVICE6} lladdr 02:00:00:00:00:01 dev void0`,
+      `route add ${SERVICE6}/128 dev void0`,
+    );
+    for (const [k, host] of this.replicas.entries()) {
+      const near = replicaAddress6(k + 1).replace(/2$/, '1');
+      await add(
+        host,
+        `addr add ${replicaAddress6(k + 1)}/64 dev wan0 nodad`,
+        `route add default via ${near}`,
+      );
+      await add('gateway', `addr add ${near}/64 dev wan${k + 1} nodad`);
+    }
+  }
+
+  async ip(host: string, lines: string[], options: string[] = []): Promise<void> {
+    await mustRun(['ip', ...options, '-n', this.namespace(host), '-batch', '-'], `${lines.join('\n')}\n`);
   }
 
   /** Starts servers and carrier, and checks that a connection succeeds. */
@@ -152,7 +184,7 @@ export class World {
       this.bed.spawn(what, this.namespace(host), [
         ...onProcessor(LAST_PROCESSOR),
         this.bed.program('load'),
-        ...['serve', '0.0.0.0', String(PORT)],
+        ...['serve', this.spec.family === 6 ? '::' : '0.0.0.0', String(PORT)],
       ]);
       await this.bed.until(what, () => this.#said(what, 'ready'));
     }
