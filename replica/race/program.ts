@@ -157,7 +157,7 @@ class ReplicaRace implements Run {
   }
 
   check(host: Host, view: View): Problem[] {
-    const { wan, tun, address, configuration } = this.config;
+    const { wan, tun, address, address6 = address, configuration } = this.config;
     const names = this.config.services.map((s) => s.name);
     const carried = this.#carried(view);
     const answersAsService =
@@ -168,7 +168,9 @@ class ReplicaRace implements Run {
       ...(conflict === undefined
         ? []
         : [{ code: 'FSA_ENDPOINT_TAKEN', message: `services: ${conflict}` } as const]),
-      ...checkLocalAddress(host, address, 'copies of SYNs could not reach it'),
+      ...[...new Set([address, address6])].flatMap((a) =>
+        checkLocalAddress(host, a, 'no SYN could reach it'),
+      ),
       ...carried.flatMap((s) => (s.configuration === 'A' ? [] : this.#checkService(host, s))),
       // In configuration A no packet leaves through the TUN.
       ...(answersAsService
@@ -183,12 +185,9 @@ class ReplicaRace implements Run {
     ];
   }
 
-  #checkService(host: Host, s: Carried): Problem[] {
-    return checkLocalAddress(
-      host,
-      s.address,
-      `configuration ${s.configuration}: the web server answers as the service: ip address add ${s.address}/32 dev lo`,
-    );
+  #checkService(host: Host, { address, configuration }: Carried): Problem[] {
+    const mend = `configuration ${configuration}: the web server answers as the service: ip address add ${address}/32 dev lo`;
+    return checkLocalAddress(host, address, mend);
   }
 
   /** This replica's services, one entry per port, as far as their origins have published them. */

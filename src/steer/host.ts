@@ -1,7 +1,7 @@
 /** The state of this host before a role changes anything, and the checks of `--check`. */
 import { readFileSync } from 'node:fs';
 import { type ErrorCode, FirstackError, type Problem } from '../errors.js';
-import { overlaps, type Prefix, parsePrefix } from '../wire/address.js';
+import { format, overlaps, type Prefix, parse, parsePrefix } from '../wire/address.js';
 import { readLegacy } from './legacy.js';
 import { forwardDrops, type Leg, masquerades, parseRuleset, type Ruleset } from './ruleset.js';
 import { command, readSysctl } from './tools.js';
@@ -11,7 +11,10 @@ export interface HostInterface {
   mtu: number;
   /** Whether the interface has Ethernet headers. */
   ethernet: boolean;
+  /** Of IPv4, as dotted text. */
   addresses: string[];
+  /** Of IPv6, in canonical form (RFC 5952). */
+  addresses6?: string[];
   /** The same addresses with their prefix lengths, as `a.b.c.d/n`. */
   networks: string[];
   /** Set where an operator or a program has set the interface down. */
@@ -47,6 +50,7 @@ export async function inspectHost(): Promise<Host> {
       mtu: l.mtu,
       ethernet: l.link_type === 'ether',
       addresses: l.addr_info.filter((a) => a.family === 'inet').map((a) => a.local),
+      addresses6: l.addr_info.filter((a) => a.family === 'inet6').map((a) => a.local),
       networks: l.addr_info.filter((a) => a.family === 'inet').map((a) => `${a.local}/${a.prefixlen}`),
       ...(l.flags.includes('UP') ? {} : { isDown: true }),
     })),
@@ -167,8 +171,10 @@ export function droppedLegs(
   for (const leg of legs)
     for (const { chain, reason, remedy } of forwardDrops(host.ruleset, leg)) {
       const known = said.get(chain) ?? { chain, reason, legs: [], remedies: [] };
-      known.legs.push(`${leg.iif} → ${leg.oif}`);
-      known.remedies.push(remedy);
+      // A chain of family inet drops packets of both families, for one reason.
+      const which = `${leg.iif} → ${leg.oif}`;
+      if (!known.legs.includes(which)) known.legs.push(which);
+      if (!known.remedies.includes(remedy)) known.remedies.push(remedy);
       said.set(chain, known);
     }
   return [...said.values()];
@@ -186,7 +192,9 @@ export function checkMasquerade(host: Host, wan: readonly string[], clients: rea
 }
 
 export function checkLocalAddress(host: Host, address: string, mend: string): Problem[] {
-  return host.interfaces.some((i) => i.addresses.includes(address))
+  const words = parse(address);
+  const text = words === undefined ? address : format(words);
+  return host.interfaces.some((i) => [...i.addresses, ...(i.addresses6 ?? [])].includes(text))
     ? []
     : [{ code: 'FSA_ADDRESS_NOT_LOCAL', message: `${address} is not an address of this host: ${mend}` }];
 }

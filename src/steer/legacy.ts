@@ -6,9 +6,12 @@ import { readFileSync } from 'node:fs';
 import type { Chain, Json, Rule, Ruleset } from './ruleset.js';
 import { command } from './tools.js';
 
-/** The tables that are in use in this network namespace; absent where the kernel has no such rules at all. */
-const IN_USE = '/proc/net/ip_tables_names';
-const FAMILY = 'ip';
+type Family = 'ip' | 'ip6';
+/** By family: the tables that are in use in this network namespace (absent where the kernel has none), and the tool. */
+const FRONT_ENDS: Record<Family, { inUse: string; tool: string }> = {
+  ip: { inUse: '/proc/net/ip_tables_names', tool: 'iptables-legacy-save' },
+  ip6: { inUse: '/proc/net/ip6_tables_names', tool: 'ip6tables-legacy-save' },
+};
 
 const HOOKS: Record<string, string> = {
   PREROUTING: 'prerouting',
@@ -18,38 +21,44 @@ const HOOKS: Record<string, string> = {
   POSTROUTING: 'postrouting',
 };
 
-/** The rules of iptables-legacy here. Where they cannot be read they are presumed to be there. */
+/** The rules of iptables-legacy here, in both families. Where they cannot be read they are presumed to be there. */
 export async function readLegacy(): Promise<Ruleset> {
+  const read = await Promise.all([readFamily('ip'), readFamily('ip6')]);
+  return { chains: read.flatMap((r) => r.chains), rules: read.flatMap((r) => r.rules) };
+}
+
+async function readFamily(family: Family): Promise<Ruleset> {
+  const { inUse, tool } = FRONT_ENDS[family];
   let tables: string[];
   try {
-    tables = readFileSync(IN_USE, 'utf8')
+    tables = readFileSync(inUse, 'utf8')
       .split('\n')
       .filter((t) => t !== '');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return { chains: [], rules: [] };
-    return presumed(`${IN_USE} may not be read`);
+    return presumed(family, `${inUse} may not be read`);
   }
   const read: Ruleset[] = [];
   for (const table of tables) {
     try {
-      read.push(parseLegacy(await command('iptables-legacy-save', ['-t', table])));
+      read.push(parseLegacy(await command(tool, ['-t', table]), family));
     } catch {
-      read.push(presumed('iptables-legacy-save is not installed, or may not be run'));
+      read.push(presumed(family, `${tool} is not installed, or may not be run`));
     }
   }
   return { chains: read.flatMap((r) => r.chains), rules: read.flatMap((r) => r.rules) };
 }
 
 /** One rule of unknown content in each hook that a forwarded packet passes. */
-function presumed(why: string): Ruleset {
+function presumed(family: Family, why: string): Ruleset {
   const table = `of iptables-legacy (presumed: ${why})`;
   const names = ['PREROUTING', 'FORWARD', 'POSTROUTING'];
   return {
     chains: names.map((name) => ({
-      ...{ family: FAMILY, table, name, type: 'filter', hook: HOOKS[name], policy: 'accept' },
+      ...{ family, table, name, type: 'filter', hook: HOOKS[name], policy: 'accept' },
     })),
     rules: names.map((chain) => ({
-      family: FAMILY,
+      family,
       table,
       chain,
       expr: [{ xt: { type: 'match', name: '?' } }],
@@ -57,8 +66,8 @@ function presumed(why: string): Ruleset {
   };
 }
 
-/** @param text the output of `iptables-legacy-save` */
-export function parseLegacy(text: string): Ruleset {
+/** @param text the output of the family's tool */
+export function parseLegacy(text: string, family: Family = 'ip'): Ruleset {
   const chains: Chain[] = [];
   const rules: Rule[] = [];
   let kind = '';
@@ -72,10 +81,10 @@ export function parseLegacy(text: string): Ruleset {
         HOOKS[name] === undefined
           ? {}
           : { hook: HOOKS[name], policy: policy.toLowerCase(), type: kind === 'nat' ? 'nat' : 'filter' };
-      chains.push({ family: FAMILY, table, name, ...base });
+      chains.push({ family, table, name, ...base });
     } else if (line.startsWith('-A ')) {
       const [, chain, ...words] = wordsOf(line);
-      rules.push({ family: FAMILY, table, chain, expr: exprOf(words) });
+      rules.push({ family, table, chain, expr: exprOf(words, family) });
     }
   }
   return { chains, rules };
@@ -106,7 +115,7 @@ const TARGETS = [
   'NOTRACK',
 ];
 
-function exprOf(words: readonly string[]): Json[] {
+function exprOf(words: readonly string[], family: Family): Json[] {
   const expr: Json[] = [];
   let negated = false;
   for (let i = 0; i < words.length; i++) {
@@ -124,10 +133,10 @@ function exprOf(words: readonly string[]): Json[] {
     } else if (word === '-p') {
       expr.push({ match: { op, left: { meta: { key: 'l4proto' } }, right: words[++i] } });
     } else if (word === '-s' || word === '-d') {
-      const [addr, len = '32'] = words[++i].split('/');
+      const [addr, len = family === 'ip' ? '32' : '128'] = words[++i].split('/');
       const field = word === '-s' ? 'saddr' : 'daddr';
       const right = { prefix: { addr, len: Number(len) } };
-      expr.push({ match: { op, left: { payload: { protocol: 'ip', field } }, right } });
+      expr.push({ match: { op, left: { payload: { protocol: family, field } }, right } });
     } else if (word === '-m') {
       const name = words[++i];
       // These only stand before their options.

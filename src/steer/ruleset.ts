@@ -10,6 +10,8 @@ export interface Leg {
   oif: string;
   /** Whether packets of others pass it too: then only untracked ones are to be let through. */
   isShared?: boolean;
+  /** Packets of IPv6; without it of IPv4. */
+  isV6?: boolean;
 }
 
 export type Json = Record<string, unknown>;
@@ -57,7 +59,8 @@ export interface Drop {
 /** The forward chains that would drop a packet on this leg. */
 export function forwardDrops(ruleset: Ruleset, leg: Leg): Drop[] {
   return ruleset.chains
-    .filter((c) => carriesIpv4(c) && c.hook === 'forward' && c.type === 'filter')
+    .filter((c) => c.family === 'inet' || c.family === (leg.isV6 === true ? 'ip6' : 'ip'))
+    .filter((c) => c.hook === 'forward' && c.type === 'filter')
     .flatMap((c) => {
       const verdict =
         walk(ruleset, c, c.name, leg, 0) ??
@@ -78,10 +81,13 @@ function remedyFor(ruleset: Ruleset, c: Chain, leg: Leg, rule: Rule | undefined)
   const chain = rule?.chain ?? c.name;
   if (c.table.endsWith('(iptables-legacy)')) {
     const kind = c.table.split(' ')[0];
-    const before = ruleset.rules.filter((r) => r.table === c.table && r.chain === chain);
+    const before = ruleset.rules.filter(
+      (r) => r.family === c.family && r.table === c.table && r.chain === chain,
+    );
     const where = rule === undefined ? `-A ${chain}` : `-I ${chain} ${before.indexOf(rule) + 1}`;
     const which = isShared === true ? ' -m conntrack --ctstate UNTRACKED' : '';
-    return `iptables-legacy -t ${kind} ${where} -i ${iif} -o ${oif}${which} -j ACCEPT`;
+    const tool = c.family === 'ip6' ? 'ip6tables-legacy' : 'iptables-legacy';
+    return `${tool} -t ${kind} ${where} -i ${iif} -o ${oif}${which} -j ACCEPT`;
   }
   const which = isShared === true ? ' ct state untracked' : '';
   const [verb, handle] = rule === undefined ? ['add', ''] : ['insert', ` handle ${rule.handle}`];
@@ -217,7 +223,7 @@ function matches(e: Json, leg: Leg): boolean | undefined {
     held = leg.iif === '' ? undefined : values.some((v) => nameMatches(v, leg.iif));
   else if (meta === 'oifname' || meta === 'oif') held = values.some((v) => nameMatches(v, leg.oif));
   else if (meta === 'l4proto') held = values.some((v) => v === 'tcp' || v === '6');
-  else if (meta === 'nfproto') held = values.includes('ipv4');
+  else if (meta === 'nfproto') held = values.includes(leg.isV6 === true ? 'ipv6' : 'ipv4');
   else if (ct === 'state') held = values.includes('untracked');
   else return undefined;
   return held === undefined ? undefined : match.op === '!=' ? !held : held;

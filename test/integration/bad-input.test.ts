@@ -216,11 +216,14 @@ describe('the host', () => {
     expectOne(o, 69, 'FSA_INTERFACE_MISSING', /wan: there is no interface 'eth7' \(there are: .*wan0/);
   });
 
-  it('an address that is not its own', async () => {
+  it.each([
+    ['address', '198.18.99.9'],
+    ['address6', '2001:db8:99::9'],
+  ])('an %s that is not its own', async (key, address) => {
     const o = await refused('r1', (f) => {
-      f.address = '198.18.99.9';
+      f[key] = address;
     });
-    expectOne(o, 69, 'FSA_ADDRESS_NOT_LOCAL', /198\.18\.99\.9 is not an address of this host/);
+    expectOne(o, 69, 'FSA_ADDRESS_NOT_LOCAL', new RegExp(`${address} is not an address of this host`));
   });
 
   it('a server that is not adjacent', async () => {

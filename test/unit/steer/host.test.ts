@@ -73,6 +73,9 @@ describe('the checks of --check', () => {
     expect(checkLocalAddress(HOST, '9.9.9.9', 'add it')).toMatchObject([
       { code: 'FSA_ADDRESS_NOT_LOCAL', message: expect.stringContaining('add it') },
     ]);
+    const interfaces = [{ ...HOST.interfaces[0], addresses6: ['2001:db8::2'] }];
+    expect(checkLocalAddress({ ...HOST, interfaces }, '2001:DB8:0::2', 'add it')).toEqual([]);
+    expect(checkLocalAddress({ ...HOST, interfaces }, '2001:db8::3', 'add it')).toHaveLength(1);
   });
 
   it('report a server that is on none of the given networks', () => {

@@ -12,6 +12,14 @@ const drops = (...lines: string[]): string[] =>
 const POLICY = ['ip filter (iptables-legacy) FORWARD: its policy is drop'];
 
 describe('rules of iptables-legacy', () => {
+  it('of IPv6 concern packets of IPv6 only', () => {
+    const six = parseLegacy(save('filter', ':FORWARD ACCEPT [0:0]', '-A FORWARD -j DROP'), 'ip6');
+    expect(forwardDrops(six, LEG)).toEqual([]);
+    expect(forwardDrops(six, { ...LEG, isV6: true })).toMatchObject([
+      { remedy: 'ip6tables-legacy -t filter -I FORWARD 1 -i wan0 -o fsgw -j ACCEPT' },
+    ]);
+  });
+
   it('drop by policy, and not where a rule accepts before', () => {
     expect(drops(':FORWARD DROP [0:0]')).toEqual(POLICY);
     expect(drops(':FORWARD DROP [0:0]', '-A FORWARD -i wan0 -o fsgw -j ACCEPT')).toEqual([]);
