@@ -73,12 +73,14 @@ export class Pinning {
   /** Adopts a flow that a predecessor pinned: its winner is the endpoint to which the kernel sends it. */
   #adopt(e: FlowEntry): void {
     const { flows, machines } = this;
-    const service = machines.services.getV4(flows.keyWord(e, 7), flows.keyWord(e, 8) & 0xffff);
+    const service = machines.serviceOfFlow(flows, e);
     if (service < 0) return;
-    const [address, port] = [flows.target[e * 4 + 3], flows.targetPort[e]];
-    const own = address === machines.serviceV4(service);
-    const tunnelled = !own && machines.serviceMode[service] === TUNNEL;
-    const endpoint = machines.endpoints.getV4(address, tunnelled ? tunnelPort(service) : port);
+    const isOwn = [0, 1, 2, 3].every(
+      (w) => flows.target[4 * e + w] === machines.serviceWords[4 * service + w],
+    );
+    const tunnelled = !isOwn && machines.serviceMode[service] === TUNNEL;
+    const port = tunnelled ? tunnelPort(service) : flows.targetPort[e];
+    const endpoint = machines.endpoints.ofWords(flows.target, 4 * e, port);
     if (endpoint >= 0) flows.winner[e] = machines.endpointCandidate[endpoint];
   }
 
@@ -96,7 +98,7 @@ export class Pinning {
   /** Pins a decided flow: from here on the kernel carries it. */
   pin(e: FlowEntry, service: ServiceNumber): void {
     const { pins, flows } = this;
-    if ((flows.marks[e] & PINNED) !== 0 || !flows.isV4(e) || !pins.isDue(e)) return;
+    if ((flows.marks[e] & PINNED) !== 0 || !pins.isDue(e)) return;
     pins.pin(e, flows.winner[e] === ORIGIN ? TRANSLATE : this.machines.serviceMode[service]);
   }
 

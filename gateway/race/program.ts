@@ -47,6 +47,7 @@ import { describeReplica, Fleet } from './fleet.js';
 import { gatewayMemory } from './gauges.js';
 import { Judge } from './judge.js';
 import { LEFT_OUT, type LeftOut, leftOutMetric, whyLeftOut } from './left-out.js';
+import { inBothFamilies, mayCarryV6, translatedLegs, tunLegs } from './legs.js';
 import { type PathReport, PathWatch, pathMetrics, readPaths } from './paths.js';
 import { pipelineOptions } from './pipeline-options.js';
 import { type FlowFilter, flowReport, proximityReport, raceReport } from './reports.js';
@@ -122,13 +123,8 @@ class GatewayRace implements Run {
     this.kernel = {
       hooks: hookSet(config.flows.max),
       attachments: (host) => attachments(config, host),
-      clients: this.#clients.filter((p) => isV4(p.address)),
-      translated: config.lan.flatMap((l) =>
-        config.wan.flatMap((w) => [
-          { iif: l, oif: w, isShared: true },
-          { iif: w, oif: l, isShared: true },
-        ]),
-      ),
+      clients: this.#clients,
+      translated: translatedLegs(config),
       whyNot: (host) => this.#whyNoFastpath(host),
     };
     this.reads = {
@@ -154,21 +150,15 @@ class GatewayRace implements Run {
   }
 
   check(host: Host, view: View): Problem[] {
-    const { lan, wan, tun, configuration } = this.#config;
-    const legs = lan.flatMap((l) =>
-      wan.flatMap((w) => [
-        { iif: l, oif: tun.name },
-        { iif: tun.name, oif: w },
-        { iif: w, oif: tun.name },
-        { iif: tun.name, oif: l },
-      ]),
-    );
+    const { wan, configuration } = this.#config;
+    const legs = tunLegs(this.#config);
+    const carriesV6 = this.#carriesV6(view);
     return [
       ...configurationMismatches(view, undefined, configuration),
       ...this.#foreignPrefixes(host, view),
       ...checkForwarding(host),
-      ...(this.#carriesV6(view) ? checkForwarding6(host) : []),
-      ...checkForwardChains(host, legs),
+      ...(carriesV6 ? checkForwarding6(host) : []),
+      ...checkForwardChains(host, carriesV6 ? inBothFamilies(legs) : legs),
       ...(this.#mayMasquerade(view) ? [] : checkMasquerade(host, wan, this.#clients)),
     ];
   }
@@ -291,8 +281,7 @@ class GatewayRace implements Run {
   }
 
   #carriesV6(view: View): boolean {
-    const hasClients = this.#clients.some((p) => !isV4(p.address));
-    return hasClients && raceServices(view).some((s) => isV6Text(s.address));
+    return mayCarryV6(this.#config) && raceServices(view).some((s) => isV6Text(s.address));
   }
 
   #publish(): void {

@@ -17,6 +17,7 @@ import {
 import { PORT } from '../../src/wire/path-probe.js';
 import type { GatewayConfig } from './config.js';
 import type { Fleet } from './fleet.js';
+import { mayCarryV6 } from './legs.js';
 
 export interface GatewaySteering {
   /** The largest inner packet of a tunnel. */
@@ -139,12 +140,11 @@ function steeringV6(
   allServices: readonly string[],
   allEndpoints: readonly string[],
 ): { sets: string[]; rules: string[]; own: string[] } | undefined {
-  const { tun, lan, wan, race } = config;
+  const { tun, lan, wan } = config;
   const [clients, services, endpoints] = [config.prefixes, allServices, allEndpoints].map((list) =>
     list.filter((text) => !isV4Text(text)),
   );
-  if (clients.length === 0 || services.length === 0 || lan.length === 0 || race === 'origin')
-    return undefined;
+  if (!mayCarryV6(config) || services.length === 0 || lan.length === 0) return undefined;
   const mark = steerTo(config.steering);
   const fromLan = `iifname ${interfaces(lan)} ip6 saddr @clients6`;
   const fromWan = `iifname ${interfaces(wan)} ip6 daddr @clients6`;

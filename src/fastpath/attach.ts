@@ -9,11 +9,19 @@ import type { Attachment } from './maps.js';
 
 const RECORD = 'fastpath.json';
 
+/** `tc` keeps one protocol per preference. Those of instances are below 2^15, as preferences of policy rules are. */
+const IPV6_PREF = 0x8000;
+
 interface Filter {
   interface: string;
   direction: string;
   handle: string;
+  /** Absent in a record of an earlier version. */
+  ipv6?: boolean;
 }
+
+const prefOf = (f: Pick<Filter, 'ipv6'>, pref: number): number => (f.ipv6 === true ? pref + IPV6_PREF : pref);
+const protocolOf = (f: Pick<Filter, 'ipv6'>): string => (f.ipv6 === true ? 'ipv6' : 'ip');
 
 interface Attached {
   pref: number;
@@ -57,16 +65,20 @@ export class Filters {
         await command('tc', ['qdisc', 'add', 'dev', a.interface, 'clsact']);
       }
       const handle = handles[a.hook];
-      now.filters.push({ interface: a.interface, direction: a.direction, handle });
+      now.filters.push({ interface: a.interface, direction: a.direction, handle, ipv6: a.ipv6 === true });
       this.#write(now);
-      const place = [a.interface, a.direction, 'pref', String(this.pref), 'handle', handle];
-      const what = ['protocol', 'ip', 'bpf', 'da', 'object-pinned', pathOf(a)];
+      const place = [a.interface, a.direction, 'pref', String(prefOf(a, this.pref)), 'handle', handle];
+      const what = ['protocol', protocolOf(a), 'bpf', 'da', 'object-pinned', pathOf(a)];
       await command('tc', ['filter', 'replace', 'dev', ...place, ...what]);
     }
     const isWanted = (f: Filter): boolean =>
       before!.pref === now.pref &&
       now.filters.some(
-        (n) => n.interface === f.interface && n.direction === f.direction && n.handle === f.handle,
+        (n) =>
+          n.interface === f.interface &&
+          n.direction === f.direction &&
+          n.handle === f.handle &&
+          n.ipv6 === (f.ipv6 === true),
       );
     for (const f of before?.filters ?? []) if (!isWanted(f)) await removeFilter(f, before!.pref);
   }
@@ -81,7 +93,7 @@ export class Filters {
       const found = await filtersOf(a);
       if (found === undefined) continue;
       const isThere = found.some(
-        (f) => f.pref === this.pref && Number(f.options?.handle) === Number(handles[a.hook]),
+        (f) => f.pref === prefOf(a, this.pref) && Number(f.options?.handle) === Number(handles[a.hook]),
       );
       if (!isThere) out.push(a);
     }
@@ -141,6 +153,6 @@ async function hasFilters(name: string): Promise<boolean> {
 async function removeFilter(f: Filter, pref: number): Promise<void> {
   await attempt('tc', [
     ...['filter', 'del', 'dev', f.interface, f.direction],
-    ...['pref', String(pref), 'protocol', 'ip', 'handle', f.handle, 'bpf'],
+    ...['pref', String(prefOf(f, pref)), 'protocol', protocolOf(f), 'handle', f.handle, 'bpf'],
   ]);
 }

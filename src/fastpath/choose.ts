@@ -46,7 +46,10 @@ export function decideFastpath(
     if (asked !== 'auto') throw unavailable(missing);
     return { how: 'off', why: missing, skipped: [] };
   }
-  const rules = rulesOnTheWay(host);
+  const rules = rulesOnTheWay(
+    host,
+    translated.some((l) => l.isV6 === true),
+  );
   if (asked !== 'auto') return { how: asked, why: 'as asked', skipped: asked === 'on' ? rules : [] };
   if (rules.length === 0)
     return { how: 'on', why: 'eBPF is available and no rule of this host would be bypassed', skipped: [] };
@@ -62,13 +65,15 @@ export function decideFastpath(
 const PASSED: Record<string, readonly string[]> = {
   inet: ['ingress', 'prerouting', 'forward', 'postrouting'],
   ip: ['prerouting', 'forward', 'postrouting'],
+  ip6: ['prerouting', 'forward', 'postrouting'],
   netdev: ['ingress'],
 };
 
-/** Chains of other software that forwarded packets pass. */
-export function rulesOnTheWay(host: Host): string[] {
+/** Chains of other software that forwarded packets pass. @param both IPv6 too */
+export function rulesOnTheWay(host: Host, both = false): string[] {
   const { chains, rules } = host.ruleset;
   return chains
+    .filter((c) => both || c.family !== 'ip6')
     .filter((c) => c.hook !== undefined && PASSED[c.family]?.includes(c.hook))
     .filter(
       (c) =>

@@ -34,6 +34,8 @@ export interface Attachment {
   hook: string;
   /** Whether the interface has Ethernet headers. */
   ethernet: boolean;
+  /** For packets of IPv6; without it for those of IPv4. */
+  ipv6?: boolean;
 }
 
 /** A program's hooks, as its control half declares them. */

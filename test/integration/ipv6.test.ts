@@ -46,6 +46,7 @@ async function carryBothWays(lab: Lab): Promise<string[]> {
 describe.each([
   ['learned', 'auto'],
   ['gateway', 'off'],
+  ['gateway', 'stack'],
 ] as const)('race %s, fast path %s', (race, fastpath) => {
   let lab: Lab;
   beforeAll(async () => {
@@ -74,7 +75,24 @@ describe.each([
       expect(await waitUntil(async () => (await halfOpen(host)) === 0, 3000, 100), host).toBe(true);
   });
 
-  it('carries five megabytes each way intact', () => carryBothWays(lab));
+  it('carries five megabytes each way intact, in the kernel where flows are pinned', async () => {
+    const carried = async (): Promise<number[]> => {
+      const status = await lab.roles.status('gateway');
+      const kernel = (status as unknown as { fastpath: Record<string, number> }).fastpath;
+      return [kernel['in.bytes'] ?? 0, kernel['out.bytes'] ?? 0];
+    };
+    const before = await carried();
+    await carryBothWays(lab);
+    const after = await carried();
+    for (const [k, bytes] of after.entries())
+      if (fastpath === 'off') expect(bytes).toBe(0);
+      else expect(bytes - before[k]).toBeGreaterThan(5 << 20);
+    const ask = ['flows', '--client', CLIENT_ADDRESS6, '--lab', lab.name, '--json'];
+    const flows = JSON.parse((await lab.exec('gateway', [process.execPath, cliScript, ...ask])).stdout);
+    const large = flows.filter((f: { bytes: number }) => f.bytes > 5 << 20);
+    expect(large).toHaveLength(2);
+    for (const f of large) expect(f).toMatchObject({ service: 'web6', pinned: fastpath !== 'off' });
+  });
 
   it('a dead machine makes no connection fail', async () => {
     await lab.webServer('r2').kill();
@@ -93,7 +111,7 @@ describe.each([
     const races = (await ask('races', '--last', '3')).stdout.trim().split('\n');
     expect(JSON.parse(races[0]).client).toMatch(/^\[2001:db8:1::2\]:\d+$/);
     const flows = JSON.parse((await ask('flows', '--client', CLIENT_ADDRESS6)).stdout);
-    expect(flows[0]).toMatchObject({ service: 'web6', pinned: false });
+    expect(flows[0]).toMatchObject({ service: 'web6', pinned: fastpath !== 'off' });
     if (race !== 'learned') return;
     const { proximity } = (await askJson<{ proximity: { service: string; prefix: string }[] }>(
       lab.roles.adminSocket('gateway'),
@@ -102,11 +120,15 @@ describe.each([
     expect(proximity.find((p) => p.service === 'web6')!.prefix).toBe('2001:db8:1::/48');
   });
 
-  it('leaves no IPv6 rule behind', async () => {
+  it('leaves no rule and no hook behind', async () => {
     const listed = async () => (await lab.exec('gateway', ['ip', '-6', 'rule', 'show'])).stdout;
+    const hooks = async () =>
+      (await lab.exec('gateway', ['tc', 'filter', 'show', 'dev', 'wan0', 'ingress'])).stdout;
     expect(await listed()).toContain('fwmark');
+    if (fastpath !== 'off') expect(await hooks()).toContain('protocol ipv6');
     await lab.stopRole('gateway');
     expect(await listed()).not.toContain('fwmark');
+    expect(await hooks()).toBe('');
     // Without a gateway the origin's server answers.
     expect((await request(lab, '/', 6)).servedBy).toBe('origin');
   });

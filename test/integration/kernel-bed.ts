@@ -25,6 +25,11 @@ const NETWORK = [
   ['neigh', 'add', '172.31.0.2', 'lladdr', '02:00:00:00:00:02', 'dev', 'wan0'],
   ['route', 'add', '10.0.0.0/8', 'via', '10.0.0.2'],
   ['route', 'add', 'default', 'via', '172.31.0.2'],
+  ['-6', 'address', 'add', '2001:db8:0:1::1/64', 'dev', 'lan0', 'nodad'],
+  ['-6', 'address', 'add', '2001:db8:ffff::1/64', 'dev', 'wan0', 'nodad'],
+  ['-6', 'neigh', 'add', '2001:db8:0:1::7', 'lladdr', '02:00:00:00:00:01', 'dev', 'lan0'],
+  ['-6', 'neigh', 'add', '2001:db8:ffff::2', 'lladdr', '02:00:00:00:00:02', 'dev', 'wan0'],
+  ['-6', 'route', 'add', 'default', 'via', '2001:db8:ffff::2'],
 ];
 
 let kernelModule: typeof import('../../src/fastpath/kernel.js');
@@ -43,7 +48,7 @@ export function bed(name: string): void {
     ip('netns', 'add', namespace);
     // The programs ask the tables of the namespace that runs them: this thread's.
     native.setns(`/run/netns/${namespace}`);
-    execFileSync('sysctl', ['-qw', 'net.ipv4.ip_forward=1']);
+    execFileSync('sysctl', ['-qw', 'net.ipv4.ip_forward=1', 'net.ipv6.conf.all.forwarding=1']);
     for (const args of NETWORK) ip(...args);
     for (const link of JSON.parse(ip('-j', 'link', 'show'))) interfaces[link.ifname] = link.ifindex;
   });
@@ -67,7 +72,7 @@ export const settings = {
   mark: 1,
   mask: 1,
   tun: 'tun0',
-  clients: [parsePrefix('10.0.0.0/8')!],
+  clients: [parsePrefix('10.0.0.0/8')!, parsePrefix('2001:db8:0:1::/64')!],
 };
 const row = PACKETS.find(
   (r) => r.role === 'gateway' && r.configuration === 'A' && r.name.startsWith("the client's ACK"),

@@ -5,6 +5,7 @@ import { FLOW_KEY, FLOW_VALUE } from '../../src/fastpath/layout.js';
 import { bpf } from '../../src/fastpath/native.js';
 
 const ETHERNET = Uint8Array.of(2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 8, 8, 0);
+const ETHERNET6 = Uint8Array.of(2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 8, 0x86, 0xdd);
 const SK_BUFF = 192;
 const INGRESS_IFINDEX = 36;
 const IFINDEX = 40;
@@ -34,7 +35,7 @@ export class Kernel {
       this.#programs.get(program) ??
       bpf.get(`${process.env.FIRSTACK_BPF_DIR}/firstack/${this.instance}/hooks/${program}`);
     this.#programs.set(program, fd);
-    const input = Uint8Array.from([...ETHERNET, ...packet]);
+    const input = Uint8Array.from([...(packet[0] >>> 4 === 6 ? ETHERNET6 : ETHERNET), ...packet]);
     const output = new Uint8Array(input.length + 256);
     const context = new Uint8Array(SK_BUFF);
     const view = new DataView(context.buffer);

@@ -6,7 +6,7 @@ import { ManualClock } from '../../src/device/clock.js';
 import { HoldQueue } from '../../src/device/hold-queue.js';
 import { memoryPair } from '../../src/device/memory.js';
 import { Batch, EXTRA_SLOT } from '../../src/pipeline/batch.js';
-import { Runner } from '../../src/pipeline/pipeline.js';
+import { type KernelHandles, Runner } from '../../src/pipeline/pipeline.js';
 import { MAX_GAUGES, MAX_REASONS } from '../../src/pipeline/reasons.js';
 import { parse } from '../../src/wire/address.js';
 import { candidateNumber, serviceNumber } from './numbers.js';
@@ -28,7 +28,11 @@ export class Gateway6 {
   readonly #names: readonly string[];
   readonly #tick: () => void;
 
-  constructor(race: GatewaySnapshot['race'] = GATEWAY_RACE, change: Partial<GatewaySnapshot> = {}) {
+  constructor(
+    race: GatewaySnapshot['race'] = GATEWAY_RACE,
+    change: Partial<GatewaySnapshot> = {},
+    kernel?: KernelHandles,
+  ) {
     const hold = new HoldQueue([{ slotBytes: EXTRA_SLOT, slots: 64 }]);
     const memory = Object.entries(gatewayMemory(64, 64, 4)).map(([name, bytes]) => [
       name,
@@ -36,7 +40,7 @@ export class Gateway6 {
     ]);
     const pipeline = createPipeline({
       ...{ clock: this.clock, batch: this.batch, hold, gauges: new Float64Array(MAX_GAUGES) },
-      ...{ memory: Object.fromEntries(memory), kernel: undefined, options: gatewayOptions(WORLD) },
+      ...{ memory: Object.fromEntries(memory), kernel, options: gatewayOptions(WORLD) },
     });
     const endpoint = (c: number, address: string, port: number) => ({
       ...{ service: serviceNumber(0), candidate: candidateNumber(c), address: parse(address)!, port },

@@ -266,7 +266,7 @@ static __always_inline int forward(struct __sk_buff *skb, __u32 l2, int found, c
   void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
   struct ethhdr *eth = data;
   if ((void *)(eth + 1) > end) return TC_ACT_SHOT;
-  if (l2 == 0) eth->h_proto = bpf_htons(ETH_P_IP);
+  if (l2 == 0) eth->h_proto = (__be16)skb->protocol;
   __builtin_memcpy(eth->h_dest, fib->dmac, ETH_ALEN);
   __builtin_memcpy(eth->h_source, fib->smac, ETH_ALEN);
   return bpf_redirect(fib->ifindex, 0);
@@ -301,6 +301,16 @@ static __always_inline int past_tun(struct __sk_buff *skb) {
   skb->mark = (skb->mark & ~how->mask) | how->mark;
   count(LEFT_LATE, 1);
   return LEFT;
+}
+
+// Redirects a packet that opens a connection to the TUN, where TypeScript decides about it. The stack's own way to
+// the TUN takes longer. Returns LEFT when the TUN no longer exists.
+static __always_inline int to_tun(struct __sk_buff *skb, const struct packet *p) {
+  struct settings *how = configuration();
+  __u32 mtu = 0;
+  if (!how || (how->flags & FORWARD_BY_STACK) || p->ttl <= 1 || bpf_check_mtu(skb, how->tun, &mtu, 0, 0)) return LEFT;
+  count(TO_TUN, 1);
+  return bpf_redirect(how->tun, 0);
 }
 
 // Defines a hook twice: for interfaces with an Ethernet header and for those without (a tunnel, WireGuard).

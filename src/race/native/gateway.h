@@ -4,6 +4,7 @@
 // service's.
 // Numbers in brackets: operations of the source "Wide area load balancing of web traffic".
 #pragma once
+#include "gateway6.h"
 #include "openings.h"
 
 // Draws lots as `gateway/race/send-syn.ts` does: the result is the same for every SYN of a connection, in the kernel
@@ -78,16 +79,6 @@ static __always_inline bool is_answer(struct flow *f, const struct packet *p) {
   return true;
 }
 
-// Redirects a packet that opens a connection to the TUN, where TypeScript decides about it. The stack's own way to
-// the TUN takes longer. Returns LEFT when the TUN no longer exists.
-static __always_inline int to_tun(struct __sk_buff *skb, const struct packet *p) {
-  struct settings *how = configuration();
-  __u32 mtu = 0;
-  if (!how || (how->flags & FORWARD_BY_STACK) || p->ttl <= 1 || bpf_check_mtu(skb, how->tun, &mtu, 0, 0)) return LEFT;
-  count(TO_TUN, 1);
-  return bpf_redirect(how->tun, 0);
-}
-
 // Whether a packet goes from a client to a service. The endpoint must be the origin's: its address and port are the
 // service's own.
 static __always_inline bool is_to_service(const struct packet *p) {
@@ -97,6 +88,7 @@ static __always_inline bool is_to_service(const struct packet *p) {
 
 // [602-612, 656] Sends a client's packet to the winner.
 static __always_inline int gateway_lan(struct __sk_buff *skb, __u32 l2) {
+  if (is_v6(skb)) return gateway_lan6(skb, l2);
   struct packet p = {};
   if (!read(skb, l2, &p) || p.protocol != IPPROTO_TCP) return LEFT;
   if (p.flags & SYN) {
@@ -137,6 +129,7 @@ static __always_inline int gateway_lan(struct __sk_buff *skb, __u32 l2) {
 
 // [616, 636, 658] Sends a server's packet to the client, as the service.
 static __always_inline int gateway_wan(struct __sk_buff *skb, __u32 l2) {
+  if (is_v6(skb)) return gateway_wan6(skb, l2);
   struct packet p = {};
   if (!read(skb, l2, &p)) return LEFT;
   struct settings *how = configuration();
@@ -194,6 +187,7 @@ static __always_inline int gateway_wan(struct __sk_buff *skb, __u32 l2) {
 
 // Sends a packet that TypeScript wrote to its next hop, because the stack's own way there takes longer.
 static __always_inline int gateway_tun(struct __sk_buff *skb, __u32 l2) {
+  if (is_v6(skb)) return gateway_tun6(skb, l2);
   struct packet p = {};
   struct settings *how = configuration();
   if (!how || (how->flags & FORWARD_BY_STACK) || !read(skb, l2, &p) || p.ttl <= 1) return LEFT;

@@ -1,5 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { chooseFastpath, describeFastpath, rulesOnTheWay } from '../../../src/fastpath/choose.js';
+import {
+  chooseFastpath,
+  decideFastpath,
+  describeFastpath,
+  rulesOnTheWay,
+} from '../../../src/fastpath/choose.js';
 import type { Host } from '../../../src/steer/host.js';
 
 interface ChainText {
@@ -60,6 +65,20 @@ describe('rules that redirected packets bypass', () => {
       'inet filter chain6',
       'netdev filter chain8',
     ]);
+  });
+
+  it('are those of family ip6 too where packets of IPv6 are carried', () => {
+    const h = host({ family: 'ip6', rules: 1 }, { family: 'ip6', hook: 'input', rules: 1 });
+    expect(rulesOnTheWay(h)).toEqual([]);
+    expect(rulesOnTheWay(h, true)).toEqual(['ip6 filter chain0']);
+    const legs = [{ iif: 'lan0', oif: 'wan0', isShared: true, isV6: true }];
+    expect(decideFastpath('auto', h, '', '')).toMatchObject({ how: 'on' });
+    expect(decideFastpath('auto', h, '', '', legs)).toMatchObject({ how: 'stack' });
+    const drops = host({ family: 'ip6', policy: 'drop' });
+    expect(decideFastpath('auto', drops, '', '', legs)).toMatchObject({
+      how: 'off',
+      why: expect.stringContaining('nft add rule ip6 filter chain0'),
+    });
   });
 });
 
