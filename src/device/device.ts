@@ -12,7 +12,7 @@
 export const BATCH_BYTES = 128 * 1024;
 
 /** The least number of bytes between two packets that were read: headers may be put in front of each. */
-export const PACKET_GAP = 64;
+export const PACKET_GAP = 80;
 
 export interface Device {
   readonly name: string;

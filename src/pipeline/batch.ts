@@ -31,7 +31,7 @@ export const EMIT = 4;
 /** The most packets that one read takes, and the bytes that each may have: those of a GSO super-packet. */
 export const BATCH = 128;
 export const SLOT = 65536;
-/** Bytes before each packet: a virtio header, a tag (16) and an outer header (20) may be put in front. */
+/** Bytes before each packet: a virtio header (10), a tag (16) and an outer header (40) may be put in front. */
 export const HEADROOM = PACKET_GAP;
 /** The most packets that stages may add before a flush. Stages add only SYNs and resets, so these are small. */
 export const EXTRAS = 512;

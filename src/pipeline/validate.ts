@@ -89,7 +89,7 @@ function checkV6(batch: Batch, i: number): void {
 }
 
 /** Whether an address is in ::/64: unspecified, loopback, or with an IPv4 address inside. */
-function isLow(view: DataView, at: number): boolean {
+export function isLow(view: DataView, at: number): boolean {
   return view.getInt32(at) === 0 && view.getInt32(at + 4) === 0;
 }
 
@@ -104,7 +104,7 @@ export function isWhole(view: DataView, at: number, ip: number, protocol: number
 }
 
 /** {@link isWhole} for the `room` bytes from `l4` on. */
-function isWholeAt(view: DataView, at: number, l4: number, room: number, protocol: number): boolean {
+export function isWholeAt(view: DataView, at: number, l4: number, room: number, protocol: number): boolean {
   if (protocol !== ipv4.PROTO_TCP && protocol !== ipv4.PROTO_UDP) return true;
   const open = virtio.needsCsum(view, at);
   if (protocol === ipv4.PROTO_TCP)

@@ -93,14 +93,6 @@ export function decapsulate(view: DataView, at: number): number {
   const ecn = decapsulateEcn(was, ipv4.ecn(view, at));
   if (ecn === ECN_DROP) return ECN_DROP;
   if (ecn !== was) ipv4.setEcn(view, inner, ecn);
-  const partial = virtio.needsCsum(view, at);
-  const start = virtio.csumStart(view, at) - (inner - at);
-  const offset = view.getUint16(at - 2, true);
-  virtio.clear(view, inner);
-  if (partial && start >= 0) {
-    view.setUint8(inner - 10, 1);
-    view.setUint16(inner - 4, start, true);
-    view.setUint16(inner - 2, offset, true);
-  }
+  virtio.strip(view, at, inner - at);
   return inner;
 }

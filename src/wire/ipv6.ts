@@ -42,6 +42,13 @@ export function setTotalLength(view: DataView, at: number, to: number): void {
 export function nextHeader(view: DataView, at: number): number {
   return view.getUint8(at + NEXT_HEADER);
 }
+/** The two lowest bits of the traffic class. */
+export function ecn(view: DataView, at: number): number {
+  return (view.getUint8(at + 1) >>> 4) & 3;
+}
+export function setEcn(view: DataView, at: number, to: number): void {
+  view.setUint8(at + 1, (view.getUint8(at + 1) & 0xcf) | (to << 4));
+}
 export function hopLimit(view: DataView, at: number): number {
   return view.getUint8(at + HOP_LIMIT);
 }

@@ -58,6 +58,22 @@ export function prepend(view: DataView, at: number, bytes: number): void {
   view.setUint16(to + CSUM_START, csumStart(view, at) + bytes, true);
 }
 
+/**
+ * Moves the header when `bytes` bytes before the packet are removed, for one whole packet. The offset of a checksum that
+ * is left open is adjusted.
+ */
+export function strip(view: DataView, at: number, bytes: number): void {
+  const to = at + bytes;
+  const isOpen = needsCsum(view, at);
+  const start = csumStart(view, at) - bytes;
+  const offset = view.getUint16(at + CSUM_OFFSET, true);
+  clear(view, to);
+  if (!isOpen || start < 0) return;
+  view.setUint8(to + FLAGS, NEEDS_CSUM);
+  view.setUint16(to + CSUM_START, start, true);
+  view.setUint16(to + CSUM_OFFSET, offset, true);
+}
+
 /** The number of segments that a packet with this payload becomes; 1 where it is no super-packet. */
 export function segments(view: DataView, at: number, payload: number): number {
   const size = gsoSize(view, at);

@@ -13,6 +13,8 @@ export interface Tcp6 {
   /** A string of S, A, R, F, P. */
   flags: string;
   payload: number[];
+  /** TCP options, a multiple of four bytes. */
+  options?: number[];
   /** Extension headers, [kind, bytes of 8, the first of which is filled in]. */
   headers: [number, number[]][];
 }
@@ -34,10 +36,10 @@ const half = (n: number): number[] => [(n >>> 8) & 255, n & 255];
 
 export function frame6(p: Partial<Tcp6> & Pick<Tcp6, 'src' | 'dst'>): Uint8Array {
   const { src, dst, sport = 40_000, dport = 80, seq = 1000, ack = 0, flags = 'S' } = p;
-  const { payload = [], headers = [] } = p;
+  const { payload = [], headers = [], options = [] } = p;
   const bits = [...flags].reduce((all, f) => all | BITS[f], 0);
   const segment = [...half(sport), ...half(dport), ...word(seq), ...word(ack)];
-  segment.push(5 << 4, bits, ...half(64_240), 0, 0, 0, 0, ...payload);
+  segment.push((5 + options.length / 4) << 4, bits, ...half(64_240), 0, 0, 0, 0, ...options, ...payload);
   const pseudo = [...bytesOf(src), ...bytesOf(dst), ...word(segment.length), 0, 0, 0, 6];
   const check = ~sum([...pseudo, ...segment]) & 0xffff;
   [segment[16], segment[17]] = half(check);
@@ -46,6 +48,30 @@ export function frame6(p: Partial<Tcp6> & Pick<Tcp6, 'src' | 'dst'>): Uint8Array
   const head = [0x60, 0, 0, 0, ...half(extensions.length + segment.length), kinds[0], 61];
   const packet = [...head, ...bytesOf(src), ...bytesOf(dst), ...extensions, ...segment];
   return Uint8Array.from([...Array(VIRTIO).fill(0), ...packet]);
+}
+
+/** A frame's packet in a tunnel (RFC 2473). @param first the first word of the outer header */
+export function tunnel6(frame: Uint8Array, src: string, dst: string, first = 0x60000000): Uint8Array {
+  const inner = [...frame.slice(VIRTIO)];
+  const head = [...word(first), ...half(inner.length), 41, 64, ...bytesOf(src), ...bytesOf(dst)];
+  return Uint8Array.from([...Array(VIRTIO).fill(0), ...head, ...inner]);
+}
+
+/** The outer addresses of a tunnelled frame, its first word, and what is inside. */
+export function untunnel6(frame: Uint8Array): {
+  src: string;
+  dst: string;
+  first: number;
+  inside: Uint8Array;
+} {
+  const packet = [...frame.slice(VIRTIO)];
+  const length = (packet[4] << 8) | packet[5];
+  if (packet[6] !== 41 || length !== packet.length - 40) throw new Error('no tunnel');
+  return {
+    ...{ src: text(packet.slice(8, 24)), dst: text(packet.slice(24, 40)) },
+    first: packet[0] * 2 ** 24 + (packet[1] << 16) + (packet[2] << 8) + packet[3],
+    inside: Uint8Array.from([...Array(VIRTIO).fill(0), ...packet.slice(40)]),
+  };
 }
 
 /** An ICMPv6 error that quotes a frame's packet. */
@@ -88,6 +114,7 @@ export function isSound6(frame: Uint8Array): boolean {
   if (packet.length < 40 || packet[0] >>> 4 !== 6 || frame[0] !== 0 || frame[1] !== 0) return false;
   if (((packet[4] << 8) | packet[5]) + 40 !== packet.length) return false;
   let [next, at] = [packet[6], 40];
+  if (next === 41) return isSound6(Uint8Array.from([...Array(VIRTIO).fill(0), ...packet.slice(40)]));
   while (next === 60) {
     if (at + 8 > packet.length) return false;
     [next, at] = [packet[at], at + 8 * (packet[at + 1] + 1)];

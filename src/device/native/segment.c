@@ -16,6 +16,7 @@
 enum { IP_HEADER = 20, TCP_HEADER = 20, MAX_HEADER = 60, PROTO_IPIP = 4, PROTO_TCP = 6, TCP_CHECK = 16 };
 enum { V4_TOS = 1, V4_TOTAL = 2, V4_ID = 4, V4_FRAGMENT = 6, V4_TTL = 8, V4_PROTO = 9, V4_CHECK = 10, V4_SADDR = 12 };
 enum { TCP_SEQ = 4, TCP_ACK = 8, TCP_OFFSET = 12, TCP_FLAGS = 13, TCP_WINDOW = 14, TCP_URGENT = 18 };
+enum { V6_HEADER = 40, V6_PAYLOAD = 4, V6_NEXT = 6, PROTO_IPV6 = 41 };
 enum { FIN = 1, PSH = 8, ACK = 16, CWR = 128 };
 enum { DONT_FRAGMENT = 0x4000, IS_FRAGMENT = 0x3fff, MAX_TOTAL = 65535 };
 
@@ -116,6 +117,19 @@ static uint64_t begin_ip(uint8_t *ip, size_t header) {
   return sum(ip, header, 0);
 }
 
+// Flags of segment `k`: FIN and PSH are the last one's, CWR the first one's.
+static uint8_t segment_flags(uint8_t flags, uint32_t k, bool last) {
+  return (uint8_t)(flags & ~((last ? 0 : FIN | PSH) | (k == 0 ? 0 : CWR)));
+}
+
+// Writes flags and checksum. `pseudo` is the sum of the pseudo header without its length.
+static void finish_tcp(uint8_t *tcp, size_t offset, const uint8_t *payload, size_t n, uint64_t pseudo, uint8_t flags) {
+  tcp[TCP_FLAGS] = flags;
+  put16(tcp + TCP_CHECK, 0);
+  const uint64_t s = pseudo + htons((uint16_t)(offset + n)) + fold(sum(tcp, offset, 0));
+  store16(tcp + TCP_CHECK, (uint16_t)~fold(sum(payload, n, s)));
+}
+
 // Writes the segments of the encapsulated super-packet at `packet`: [outer][inner][tcp] and at most gso_size bytes of
 // payload each. The payload is not copied. Stops at the first segment that `out` refuses.
 static int segment(const uint8_t *packet, size_t length, sink out, void *context) {
@@ -158,10 +172,52 @@ static int segment(const uint8_t *packet, size_t length, sink out, void *context
     finish_ip(o, outer_rest, (uint32_t)(headers + n), outer_df ? outer_id : outer_id + k);
     finish_ip(i, inner_rest, (uint32_t)(headers - IP_HEADER + n), inner_id + k);
     put32(t + TCP_SEQ, seq + k * v.gso_size);
-    t[TCP_FLAGS] = (uint8_t)(flags & ~((last ? 0 : FIN | PSH) | (k == 0 ? 0 : CWR)));
-    put16(t + TCP_CHECK, 0);
-    const uint64_t s = pseudo + htons((uint16_t)(offset + n)) + fold(sum(t, offset, 0));
-    store16(t + TCP_CHECK, (uint16_t)~fold(sum(payload, n, s)));
+    finish_tcp(t, offset, payload, n, pseudo, segment_flags(flags, k, last));
+    parts[1].iov_base = (void *)payload;
+    parts[1].iov_len = n;
+    const int error = out(context, parts, n > 0 ? 2 : 1);
+    if (error != 0 || last) return error;
+    payload += n;
+    left -= n;
+  }
+}
+
+static bool is_encapsulated_gso6(const uint8_t *packet, size_t length) {
+  return packet[-VNET_HEADER + 1] != VIRTIO_NET_HDR_GSO_NONE && length >= V6_HEADER && packet[0] >> 4 == 6 &&
+         packet[V6_NEXT] == PROTO_IPV6;
+}
+
+// `segment` for IPv6 in IPv6: [outer][inner][tcp], without extension headers.
+static int segment6(const uint8_t *packet, size_t length, sink out, void *context) {
+  enum { HEADERS = V6_HEADER + V6_HEADER };
+  const struct virtio_net_hdr v = virtio_of(packet);
+  if (length < HEADERS + TCP_HEADER) return EINVAL;
+  const uint8_t *inner = packet + V6_HEADER, *tcp = packet + HEADERS;
+  if (inner[0] >> 4 != 6 || inner[V6_NEXT] != PROTO_TCP || get16(inner + V6_PAYLOAD) != length - HEADERS) return EINVAL;
+  const size_t offset = (size_t)(tcp[TCP_OFFSET] >> 4) * 4;
+  const size_t headers = HEADERS + offset;
+  if (offset < TCP_HEADER || headers > length) return EINVAL;
+  if ((v.gso_type & ~VIRTIO_NET_HDR_GSO_ECN) != VIRTIO_NET_HDR_GSO_TCPV6 || v.gso_size == 0 ||
+      (v.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) == 0 || v.csum_start != HEADERS || v.csum_offset != TCP_CHECK)
+    return EINVAL;
+
+  uint8_t scratch[VNET_HEADER + HEADERS + MAX_HEADER] = {0};
+  uint8_t *o = scratch + VNET_HEADER, *i = o + V6_HEADER, *t = o + HEADERS;
+  memcpy(o, packet, headers);
+  const uint32_t seq = get32(tcp + TCP_SEQ);
+  const uint8_t flags = tcp[TCP_FLAGS];
+  // As in `segment`.
+  const uint64_t pseudo = (uint64_t)load16(tcp + TCP_CHECK) + (uint16_t)~htons((uint16_t)(length - HEADERS));
+  struct iovec parts[2] = {{scratch, VNET_HEADER + headers}, {NULL, 0}};
+  const uint8_t *payload = packet + headers;
+  size_t left = length - headers;
+  for (uint32_t k = 0;; k++) {
+    const size_t n = left < v.gso_size ? left : v.gso_size;
+    const bool last = n == left;
+    put16(o + V6_PAYLOAD, (uint32_t)(V6_HEADER + offset + n));
+    put16(i + V6_PAYLOAD, (uint32_t)(offset + n));
+    put32(t + TCP_SEQ, seq + k * v.gso_size);
+    finish_tcp(t, offset, payload, n, pseudo, segment_flags(flags, k, last));
     parts[1].iov_base = (void *)payload;
     parts[1].iov_len = n;
     const int error = out(context, parts, n > 0 ? 2 : 1);
@@ -370,8 +426,9 @@ int32_t write_packets(uint8_t *arena, size_t arena_size, const int32_t *at, int3
       continue;
     }
     if (b.open > 0) keep_order(&b, packet, length);
-    if (is_encapsulated_gso(packet, length)) {
-      const int error = segment(packet, length, out, context);
+    const bool is_v6 = is_encapsulated_gso6(packet, length);
+    if (is_v6 || is_encapsulated_gso(packet, length)) {
+      const int error = is_v6 ? segment6(packet, length, out, context) : segment(packet, length, out, context);
       if (error != 0) lengths[i] = -error;
       else b.written++;
     } else write_plain(&b, i);
