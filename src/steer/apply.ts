@@ -2,16 +2,7 @@
  * Applies a {@link Steering}, records it under the run directory, and removes it again: on stop, or at the next start
  * of an instance that was killed.
  */
-import {
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  rmdirSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { FirstackError } from '../errors.js';
 import {
   markOf,
@@ -32,35 +23,19 @@ import {
   tableName,
   tunSysctls,
 } from './plan.js';
+import {
+  type Applied,
+  forgetRecord,
+  type Hops,
+  isAlive,
+  ownNamespace,
+  RUN_DIRECTORY,
+  readRecord,
+  startTime,
+} from './record.js';
 import { changedTable, type Deviation, deviationsOf, listTable, sysctlDeviationsOf } from './standing.js';
 import { attempt, command, readSysctl, writeSysctl } from './tools.js';
-import { applyV6, deviationsV6, removeV6 } from './v6.js';
-
-export const RUN_DIRECTORY = process.env.FIRSTACK_RUN_DIR ?? '/run/firstack';
-
-/** The record that is needed to remove a steering. */
-export interface Applied {
-  pid: number;
-  /** The process's start time, so that another process with a reused pid is not taken for it. */
-  started: string;
-  /** The network namespace; instances of several namespaces may share a run directory. */
-  namespace: number;
-  tun: string;
-  mark: number;
-  tunnelMark: number;
-  mask: number;
-  table: number;
-  tunnelTable: number;
-  priority: number;
-  movedLocal: boolean;
-  sysctls: { key: string; before: string }[];
-  /** Adjacent servers: their numbers by address, and their marks and tables. */
-  hops?: Hops;
-  /** Whether the IPv6 half was applied. */
-  v6?: boolean;
-}
-
-type Hops = Pick<NextHops, 'mask' | 'table' | 'priority'> & { numbers: Record<string, number> };
+import { applySources, applyV6, deviationsV6, removeV6, routeV6 } from './v6.js';
 
 export class Steerer {
   readonly #directory: string;
@@ -108,9 +83,18 @@ export class Steerer {
       this.#write(Object.assign(this.#applied!, { v6: true }));
       await applyV6(steering);
     }
+    await this.#applySources(steering);
     const text = nftText(steering);
     if (text !== this.#nft) await this.#loadTable(text);
     this.#steering = steering;
+  }
+
+  async #applySources(s: Steering): Promise<void> {
+    const [before, wanted] = [this.#applied!.v6Sources ?? [], s.v6Sources ?? []];
+    if (JSON.stringify(before) === JSON.stringify(wanted)) return;
+    this.#write(Object.assign(this.#applied!, { v6Sources: [...before, ...wanted] }));
+    await applySources(s, before, wanted);
+    this.#write(Object.assign(this.#applied!, { v6Sources: wanted }));
   }
 
   async #loadTable(text: string): Promise<void> {
@@ -286,6 +270,7 @@ export class Steerer {
 
   async #route(s: Steering): Promise<void> {
     for (const route of routeArguments(s)) await command('ip', ['route', 'replace', ...route]);
+    if (this.#applied?.v6 === true) await routeV6(s);
     this.#routes = routeArguments(s).join();
   }
 
@@ -298,8 +283,9 @@ export class Steerer {
     for (const rule of ruleArguments(a)) while (await attempt('ip', ['rule', 'del', ...rule]));
     for (const table of [a.table, a.tunnelTable])
       await attempt('ip', ['route', 'flush', 'table', String(table)]);
-    if (a.v6 === true) await removeV6(a);
-    if (a.movedLocal && !this.#othersMovedLocal(a.namespace) && !(await hasRule('0', 'local'))) {
+    const mayMoveBack = a.movedLocal && !this.#othersMovedLocal(a.namespace);
+    if (a.v6 === true) await removeV6(a, a.v6Sources ?? [], mayMoveBack);
+    if (mayMoveBack && !(await hasRule('0', 'local'))) {
       await attempt('ip', ['rule', 'add', 'pref', '0', 'lookup', 'local']);
       await attempt('ip', ['rule', 'del', 'pref', String(LOCAL_RULE_MOVED), 'lookup', 'local']);
     }
@@ -332,15 +318,6 @@ export class Steerer {
   }
 }
 
-/** The record of an instance, running or killed. */
-export function readRecord(instance: string): Applied | undefined {
-  try {
-    return JSON.parse(readFileSync(`${RUN_DIRECTORY}/${instance}/steering.json`, 'utf8')) as Applied;
-  } catch {
-    return undefined;
-  }
-}
-
 function restoreSysctls(sysctls: Applied['sysctls']): void {
   for (const { key, before } of sysctls) {
     try {
@@ -361,31 +338,6 @@ function sameHops(a: HopsPlace, b: HopsPlace): boolean {
 function leastFree(taken: readonly number[], most: number): number {
   for (let n = 1; n <= most; n++) if (!taken.includes(n)) return n;
   throw new FirstackError('FSA_CONFIG_VALUE', `steering.serverMask numbers ${most} servers at most`);
-}
-
-/** Removes a record of an instance, and its directory with the last record. */
-export function forgetRecord(instance: string, file: string): void {
-  const directory = `${RUN_DIRECTORY}/${instance}`;
-  rmSync(`${directory}/${file}`, { force: true });
-  if (existsSync(directory) && readdirSync(directory).length === 0) rmdirSync(directory);
-}
-
-export function ownNamespace(): number {
-  return statSync('/proc/self/ns/net').ino;
-}
-
-/** Field 22 of /proc/PID/stat; '' when there is no such process. */
-export function startTime(pid: number): string {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
-  } catch {
-    return '';
-  }
-}
-
-export function isAlive(pid: number, started: string): boolean {
-  return started !== '' && startTime(pid) === started;
 }
 
 async function hasRule(pref: string, table: string): Promise<boolean> {

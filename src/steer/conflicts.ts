@@ -1,8 +1,8 @@
 /** What an instance's steering shares with other instances and other software of this host, before it is applied. */
 import { existsSync, readdirSync } from 'node:fs';
 import type { Problem } from '../errors.js';
-import { isAlive, ownNamespace, RUN_DIRECTORY, readRecord } from './apply.js';
 import type { Steering } from './plan.js';
+import { isAlive, ownNamespace, RUN_DIRECTORY, readRecord } from './record.js';
 import { type ListedRule, listRules } from './standing.js';
 
 type Place = Pick<Steering, 'tun' | 'mark' | 'tunnelMark' | 'mask' | 'table' | 'tunnelTable'>;

@@ -8,6 +8,11 @@
 
 import { type NextHops, nextHopArguments, nextHopsText } from './next-hops.js';
 
+export interface Source {
+  address: string;
+  port: number;
+}
+
 /** The steering that a role requests. */
 export interface Steering {
   instance: string;
@@ -35,6 +40,12 @@ export interface Steering {
   sysctls: { key: string; value: string }[];
   /** Whether packets of IPv6 are steered too; undefined: no. */
   v6?: boolean;
+  /**
+   * IPv6 addresses and ports from which this host's own packets go into tunnels. A policy rule chooses their route, not a
+   * mark: the kernel then keeps the path MTU of a client beside that route, and not beside the one of the tunnel itself,
+   * whose outer destination is the client too.
+   */
+  v6Sources?: readonly Source[];
   /** Set where connections are spread over several adjacent servers. */
   nextHops?: NextHops;
 }
@@ -151,6 +162,26 @@ export function routeArguments(s: Pick<Steering, 'tun' | 'table' | 'tunnelTable'
   return [route(s.table), [...route(s.tunnelTable), ...locked]];
 }
 
+/** A header of IPv6 is so much longer than one of IPv4. */
+const LONGER = 20;
+
+/** {@link routeArguments} over IPv6. A path MTU may be lower than a route's, so it is not locked. */
+export function routesV6(s: Parameters<typeof routeArguments>[0]): string[][] {
+  const tunnelMtu = s.tunnelMtu === undefined ? undefined : s.tunnelMtu - LONGER;
+  return routeArguments({ ...s, tunnelMtu }).map((r) => r.filter((word) => word !== 'lock'));
+}
+
+/** The policy rule of a source, as arguments of `ip -6 rule`. */
+export function sourceRule(
+  s: Pick<Steering, 'priority' | 'tunnelTable'>,
+  { address, port }: Source,
+): string[] {
+  return [
+    ...['pref', String(s.priority), 'from', address, 'iif', 'lo'],
+    ...['ipproto', 'tcp', 'sport', String(port), 'lookup', String(s.tunnelTable)],
+  ];
+}
+
 /** The commands that would be run, for `--check`. */
 export function describe(s: Steering): string {
   const lines = [
@@ -163,11 +194,12 @@ export function describe(s: Steering): string {
   ];
   if (s.v6 === true)
     lines.push(
-      `ip -6 route add ${routeArguments({ ...s, tunnelMtu: undefined })[0].join(' ')}`,
-      `ip -6 rule add ${ruleArguments(s)[0].join(' ')}`,
+      ...routesV6(s).map((r) => `ip -6 route add ${r.join(' ')}`),
+      ...ruleArguments(s).map((r) => `ip -6 rule add ${r.join(' ')}`),
+      ...(s.v6Sources ?? []).map((source) => `ip -6 rule add ${sourceRule(s, source).join(' ')}`),
     );
-  if (s.beforeLocal)
-    lines.push(`ip rule add pref ${LOCAL_RULE_MOVED} lookup local`, `ip rule del pref 0 lookup local`);
+  for (const ip of s.beforeLocal ? (s.v6 === true ? ['ip', 'ip -6'] : ['ip']) : [])
+    lines.push(`${ip} rule add pref ${LOCAL_RULE_MOVED} lookup local`, `${ip} rule del pref 0 lookup local`);
   if (s.nextHops !== undefined) lines.push(...describeNextHops(s.instance, s.nextHops));
   lines.push('# sysctls');
   for (const { key, value } of tunSysctls(s.tun).concat(s.sysctls)) lines.push(`${key} = ${value}`);

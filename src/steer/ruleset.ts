@@ -14,6 +14,12 @@ export interface Leg {
   isV6?: boolean;
 }
 
+/** The legs of packets of both families. */
+export const inBothFamilies = (legs: readonly Leg[]): Leg[] => [
+  ...legs,
+  ...legs.map((l) => ({ ...l, isV6: true })),
+];
+
 export type Json = Record<string, unknown>;
 export interface Chain {
   family: string;

@@ -31,6 +31,8 @@ export interface ListedRule {
   table?: string;
   fwmark?: string;
   fwmask?: string;
+  /** 'all', or an address. */
+  src?: string;
 }
 
 /** `lookup` targets by number: `ip -N` prints the local table as 255. */
@@ -42,33 +44,33 @@ const ALL_BITS = 0xffffffff;
  * the role's own again.
  * @param listed `ip -N -j rule show`
  * @param wanted arguments of `ip rule`
+ * @param family options of `ip`
  */
 export function ruleDeviations(
   listed: readonly ListedRule[],
   wanted: readonly string[][],
   beforeLocal: boolean,
+  family: readonly string[] = [],
 ): Deviation[] {
-  const out: Deviation[] = wanted
-    .filter((rule) => !listed.some((r) => isRule(r, rule)))
-    .map((rule) => ({
-      ...{ what: 'rule', subject: `ip rule ${rule.join(' ')}`, detail: 'was removed' },
-      repair: async () => void (await command('ip', ['rule', 'add', ...rule])),
-    }));
+  const name = ['ip', ...family, 'rule'].join(' ');
+  const ip = async (...args: string[]): Promise<void> =>
+    void (await command('ip', [...family, 'rule', ...args]));
+  const removed = (rule: readonly string[]): Deviation => ({
+    ...{ what: 'rule', subject: `${name} ${rule.join(' ')}`, detail: 'was removed' },
+    repair: () => ip('add', ...rule),
+  });
+  const out = wanted.filter((rule) => !listed.some((r) => isRule(r, rule))).map(removed);
   if (!beforeLocal) return out;
   const isLocal = (pref: number) => (r: ListedRule) =>
     r.priority === pref && r.table === LOCAL_TABLE && r.fwmark === undefined;
-  const moved = ['pref', String(LOCAL_RULE_MOVED), 'lookup', 'local'];
   if (!listed.some(isLocal(LOCAL_RULE_MOVED)))
-    out.push({
-      ...{ what: 'rule', subject: `ip rule ${moved.join(' ')}`, detail: 'was removed' },
-      repair: async () => void (await command('ip', ['rule', 'add', ...moved])),
-    });
+    out.push(removed(['pref', String(LOCAL_RULE_MOVED), 'lookup', 'local']));
   if (listed.some(isLocal(0)))
     out.push({
       what: 'rule',
-      subject: 'ip rule pref 0 lookup local',
+      subject: `${name} pref 0 lookup local`,
       detail: "was put back before the role's own rule",
-      repair: async () => void (await command('ip', ['rule', 'del', 'pref', '0', 'lookup', 'local'])),
+      repair: () => ip('del', 'pref', '0', 'lookup', 'local'),
     });
   return out;
 }

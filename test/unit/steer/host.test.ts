@@ -1,5 +1,4 @@
 import { describe, expect, it } from 'vitest';
-import { isAlive, startTime } from '../../../src/steer/apply.js';
 import {
   checkAdjacent,
   checkForwardChains,
@@ -11,6 +10,7 @@ import {
   type Host,
   leastMtu,
 } from '../../../src/steer/host.js';
+import { isAlive, startTime } from '../../../src/steer/record.js';
 import { type Prefix, parsePrefix } from '../../../src/wire/address.js';
 
 const HOST: Host = {
