@@ -8,7 +8,7 @@
 import { ANSWERED, advance, isClosing, REQUESTED, UNDECIDED } from '../../src/flow/states.js';
 import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
 import { dnat } from '../../src/pipeline/translate.js';
-import { intoTunnel } from '../../src/pipeline/tunnel.js';
+import { intoTunnel, intoTunnel6 } from '../../src/pipeline/tunnel.js';
 import { ORIGIN } from '../../src/proximity/candidates.js';
 import * as tcp from '../../src/wire/tcp.js';
 import { asService } from './keep-first-ack.js';
@@ -55,7 +55,8 @@ function fromClient(state: GatewayState, batch: Batch, i: number): void {
   }
   if (syn) clampSyn(state, batch, i, batch.service[i], target);
   // [656] The outer source is the client.
-  intoTunnel(batch, i, state.tunnelIds, batch.saddrV4(i), target);
+  if (batch.family[i] === 6) intoTunnel6(batch, i, batch.saddr, 4 * i, flows.target, 4 * e);
+  else intoTunnel(batch, i, state.tunnelIds, batch.saddrV4(i), target);
   batch.pass(i, reasons.passToReplica);
 }
 

@@ -9,7 +9,14 @@
  */
 import { type EndpointNumber, NO_ENDPOINT } from '../../src/flow/numbers.js';
 import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
-import { INNER_MALFORMED, INNER_WHOLE, innerAt, lookInside, outOfTunnel } from '../../src/pipeline/tunnel.js';
+import {
+  INNER_MALFORMED,
+  INNER_WHOLE,
+  innerAt,
+  isTunnel,
+  lookInside,
+  outOfTunnel,
+} from '../../src/pipeline/tunnel.js';
 import { ORIGIN } from '../../src/proximity/candidates.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
 import { TUNNELLED } from '../../src/wire/path-probe.js';
@@ -18,27 +25,31 @@ import { reasons } from './reasons.js';
 import { emitLateReset } from './reset.js';
 import { type GatewayState, SERVER, SPOOF, TUNNEL } from './state.js';
 
+/** The outer source and destination of the packet in hand, four words each. */
+const outer = new Int32Array(8);
+
 export function crackAck(state: GatewayState): Stage {
   return (batch) => {
     for (let i = 0; i < batch.count; i++)
-      if (batch.verdict[i] === OPEN && batch.family[i] === 4 && batch.protocol[i] === ipv4.PROTO_IPIP)
-        crack(state, batch, i);
+      if (batch.verdict[i] === OPEN && isTunnel(batch, i)) crack(state, batch, i);
   };
 }
 
 function crack(state: GatewayState, batch: Batch, i: number): void {
   const { flows, machines } = state;
-  const outerSource = batch.saddrV4(i);
-  const outerDestination = batch.daddrV4(i);
+  for (let w = 0; w < 4; w++) {
+    outer[w] = batch.saddr[4 * i + w];
+    outer[4 + w] = batch.daddr[4 * i + w];
+  }
   const kind = lookInside(batch, i, ipv4.PROTO_TCP);
   if (kind === INNER_MALFORMED) return batch.drop(i, reasons.dropMalformed);
   if (kind !== INNER_WHOLE) {
-    const isUdp = lookInside(batch, i, ipv4.PROTO_UDP) === INNER_WHOLE;
+    const isUdp = batch.family[i] === 4 && lookInside(batch, i, ipv4.PROTO_UDP) === INNER_WHOLE;
     if (isUdp && state.probes.take(batch, i, TUNNELLED)) return;
     return batch.pass(i, reasons.passTunnelNotOurs);
   }
 
-  const endpoint = sender(state, batch, i, outerSource, outerDestination);
+  const endpoint = sender(state, batch, i);
   if (endpoint === NOT_OURS) return batch.pass(i, reasons.passTunnelNotOurs);
   if (endpoint === FORGED) return batch.drop(i, reasons.dropTunnelForged);
 
@@ -69,19 +80,13 @@ const FORGED = -2 as EndpointNumber;
  * The endpoint of the registered replica that sent tunnelled packet `i`, whose inner header is in the columns; or the
  * reason why there is none.
  */
-function sender(
-  { machines }: GatewayState,
-  batch: Batch,
-  i: number,
-  outerSource: number,
-  outerDestination: number,
-): EndpointNumber {
-  const sameClient = outerDestination === batch.daddrV4(i);
+function sender({ machines }: GatewayState, batch: Batch, i: number): EndpointNumber {
+  const sameClient = areEqual(outer, 4, batch.daddr, 4 * i);
   // C: the inner source is the service, and the outer source tells the replica.
   const service = machines.services.ofSource(batch, i);
   if (service >= 0) {
     if (machines.serviceMode[service] !== TUNNEL || !sameClient) return FORGED;
-    const endpoint = machines.tunnelEndV4(outerSource, service);
+    const endpoint = machines.tunnelEnd(outer, 0, service);
     return endpoint >= 0 ? endpoint : FORGED;
   }
   // B: the outer source is the service, and the inner source tells the replica.
@@ -89,5 +94,9 @@ function sender(
   if (endpoint < 0 || machines.endpointCandidate[endpoint] === ORIGIN) return NOT_OURS;
   const spoofed = machines.endpointService[endpoint];
   if (machines.serviceMode[spoofed] !== SPOOF || !sameClient) return FORGED;
-  return outerSource === machines.serviceV4(spoofed) ? endpoint : FORGED;
+  return areEqual(outer, 0, machines.serviceWords, 4 * spoofed) ? endpoint : FORGED;
+}
+
+function areEqual(a: Int32Array, i: number, b: Int32Array, j: number): boolean {
+  return a[i + 3] === b[j + 3] && a[i + 2] === b[j + 2] && a[i + 1] === b[j + 1] && a[i] === b[j];
 }

@@ -1,5 +1,5 @@
 /** The crossings of the forward hook by a gateway's packets, for what other software's rules say about them. */
-import type { Leg } from '../../src/steer/ruleset.js';
+import { inBothFamilies, type Leg } from '../../src/steer/ruleset.js';
 import { isV6Text } from '../../src/wire/address.js';
 import type { GatewayConfig } from './config.js';
 
@@ -30,8 +30,3 @@ export function translatedLegs(config: GatewayConfig): Leg[] {
   );
   return mayCarryV6(config) ? inBothFamilies(legs) : legs;
 }
-
-export const inBothFamilies = (legs: readonly Leg[]): Leg[] => [
-  ...legs,
-  ...legs.map((l) => ({ ...l, isV6: true })),
-];

@@ -141,9 +141,12 @@ export class Machines {
     return this.endpointWords[4 * endpoint + 3];
   }
 
-  /** The endpoint of the tunnel with this outer source, for a service in configuration C; -1 where there is none. */
-  tunnelEndV4(source: number, service: ServiceNumber): EndpointNumber {
-    return this.endpoints.getV4(source, tunnelPort(service));
+  /**
+   * The endpoint of the tunnel to or from an address, for a service in configuration C; -1 where there is none.
+   * @param words the address is in four words from `at` on
+   */
+  tunnelEnd(words: Int32Array, at: number, service: ServiceNumber): EndpointNumber {
+    return this.endpoints.ofWords(words, at, tunnelPort(service));
   }
 
   /** The endpoint of the replica with this address that may be asked for a service, or -1. */

@@ -1,5 +1,6 @@
 /**
- * Keeps IPv4 packets within what the path to their machine carries (`path-probes.ts`, and ICMP errors): the MSS of SYNs and
+ * Keeps packets within what the path to their machine carries (`path-probes.ts`, and ICMP errors; of IPv6, within
+ * what a tunnel leaves of the WAN's MTU): the MSS of SYNs and
  * of their answers is lowered (RFC 2923, 2.3), and a packet that is too large none the less is answered as the first
  * router of the path would answer it.
  */
@@ -8,6 +9,7 @@ import type { Batch } from '../../src/pipeline/batch.js';
 import { emitTooBig } from '../../src/pipeline/too-big.js';
 import * as ipip from '../../src/wire/ipip.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
+import * as ipv6 from '../../src/wire/ipv6.js';
 import * as mss from '../../src/wire/mss.js';
 import * as tcp from '../../src/wire/tcp.js';
 import * as virtio from '../../src/wire/virtio.js';
@@ -15,6 +17,8 @@ import { reasons } from './reasons.js';
 import { type GatewayState, TUNNEL } from './state.js';
 
 const HEADERS = ipv4.MIN_HEADER + tcp.MIN_HEADER;
+/** Both headers of IPv6 in IPv6 are longer. */
+const MORE_V6 = 2 * (ipv6.HEADER - ipv4.MIN_HEADER);
 
 function overhead(state: GatewayState, service: ServiceNumber): number {
   return state.machines.serviceMode[service] === TUNNEL ? ipip.OVERHEAD : 0;
@@ -59,8 +63,13 @@ export function clampForAll(state: GatewayState, batch: Batch, i: number, servic
 /** @param mtu 0 where the path is not known to be narrow: then only a tunnel lowers the MSS */
 function clamp(state: GatewayState, batch: Batch, i: number, service: ServiceNumber, mtu: number): void {
   const outer = overhead(state, service);
-  if ((mtu === 0 && outer === 0) || batch.family[i] !== 4) return;
   const { view, l4 } = batch;
+  if (batch.family[i] === 6) {
+    const partial = virtio.needsCsum(view, batch.at[i]);
+    if (outer !== 0) mss.clamp(view, l4[i], state.tunnelMss - MORE_V6, partial);
+    return;
+  }
+  if (mtu === 0 && outer === 0) return;
   const most = outer === 0 ? Number.MAX_SAFE_INTEGER : state.tunnelMss;
   const limit = mtu === 0 ? most : Math.min(most, mtu - outer - HEADERS);
   mss.clamp(view, l4[i], limit, virtio.needsCsum(view, batch.at[i]));

@@ -98,8 +98,10 @@ export class Pinning {
   /** Pins a decided flow: from here on the kernel carries it. */
   pin(e: FlowEntry, service: ServiceNumber): void {
     const { pins, flows } = this;
-    if ((flows.marks[e] & PINNED) !== 0 || !pins.isDue(e)) return;
-    pins.pin(e, flows.winner[e] === ORIGIN ? TRANSLATE : this.machines.serviceMode[service]);
+    const mode = flows.winner[e] === ORIGIN ? TRANSLATE : this.machines.serviceMode[service];
+    // The hooks put no packet of IPv6 into a tunnel.
+    if ((flows.marks[e] & PINNED) !== 0 || (mode !== TRANSLATE && !flows.isV4(e)) || !pins.isDue(e)) return;
+    pins.pin(e, mode);
   }
 
   /**

@@ -37,6 +37,7 @@ import {
   type Host,
   leastMtu,
 } from '../../src/steer/host.js';
+import { inBothFamilies } from '../../src/steer/ruleset.js';
 import { isV4, isV6Text, overlaps, type Prefix, parsePrefix } from '../../src/wire/address.js';
 import { OVERHEAD } from '../../src/wire/ipip.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
@@ -47,7 +48,7 @@ import { describeReplica, Fleet } from './fleet.js';
 import { gatewayMemory } from './gauges.js';
 import { Judge } from './judge.js';
 import { LEFT_OUT, type LeftOut, leftOutMetric, whyLeftOut } from './left-out.js';
-import { inBothFamilies, mayCarryV6, translatedLegs, tunLegs } from './legs.js';
+import { mayCarryV6, translatedLegs, tunLegs } from './legs.js';
 import { type PathReport, PathWatch, pathMetrics, readPaths } from './paths.js';
 import { pipelineOptions } from './pipeline-options.js';
 import { type FlowFilter, flowReport, proximityReport, raceReport } from './reports.js';
@@ -285,9 +286,12 @@ class GatewayRace implements Run {
   }
 
   #publish(): void {
-    // Of IPv4 only: no tag is for an IPv6 client, and roles of an earlier version could not read the record.
-    const prefixes = this.#prefixesOutside(this.#host!).filter((p) => !isV6Text(p));
-    this.#context?.registry.publish(gatewayKind, { v: 1, id: this.#config.tag.gatewayId, prefixes });
+    // Those of IPv6 only where tags are for them: roles of an earlier version cannot read such a record.
+    if (this.#context === undefined) return;
+    const { registry } = this.#context;
+    const tagsV6 = raceServices(registry.view).some((s) => isV6Text(s.address) && s.configuration !== 'A');
+    const prefixes = this.#prefixesOutside(this.#host!).filter((p) => tagsV6 || !isV6Text(p));
+    registry.publish(gatewayKind, { v: 1, id: this.#config.tag.gatewayId, prefixes });
   }
 
   /** The data plane acts by the last duty. */

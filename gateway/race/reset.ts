@@ -6,6 +6,7 @@
  */
 import type { At } from '../../src/flow/numbers.js';
 import type { Batch } from '../../src/pipeline/batch.js';
+import { intoTunnel6 } from '../../src/pipeline/tunnel.js';
 import { ORIGIN } from '../../src/proximity/candidates.js';
 import { fold, sum } from '../../src/wire/checksum.js';
 import * as ip from '../../src/wire/ip.js';
@@ -51,6 +52,7 @@ export function emitReset(state: GatewayState, batch: Batch, i: number, at: At, 
     machines.serviceMode[machines.endpointService[endpoint]] === TUNNEL &&
     machines.endpointCandidate[endpoint] !== ORIGIN;
   if (!tunnelled) return;
+  if (v6) return intoTunnel6(batch, k, ends, 0, machines.endpointWords, 4 * endpoint);
   batch.at[k] = ipip.encapsulate(view, p, client, machines.endpointV4(endpoint), 0) as At;
   batch.length[k] += ipip.OVERHEAD;
 }

@@ -17,7 +17,7 @@ import { UNDECIDED } from '../../src/flow/states.js';
 import { type Batch, DROP, EMIT } from '../../src/pipeline/batch.js';
 import type { Due } from '../../src/pipeline/pipeline.js';
 import { dnat } from '../../src/pipeline/translate.js';
-import { intoTunnel } from '../../src/pipeline/tunnel.js';
+import { intoTunnel, intoTunnel6 } from '../../src/pipeline/tunnel.js';
 import { decode, decodeV6 } from '../../src/pipeline/validate.js';
 import { MOST_RACED, ORIGIN } from '../../src/proximity/candidates.js';
 import { COMPARE, RACE, RACE_AGAIN } from '../../src/proximity/learned.js';
@@ -97,7 +97,8 @@ function address(state: GatewayState, batch: Batch, i: number, endpoint: Endpoin
   if (machines.serviceMode[machines.endpointService[endpoint]] === TRANSLATE)
     return dnat(batch, i, machines.endpointWords, 4 * endpoint, machines.endpointPort[endpoint]);
   putTag(state, batch, i);
-  intoTunnel(batch, i, state.tunnelIds, batch.saddrV4(i), replica);
+  if (batch.family[i] === 6) intoTunnel6(batch, i, batch.saddr, 4 * i, machines.endpointWords, 4 * endpoint);
+  else intoTunnel(batch, i, state.tunnelIds, batch.saddrV4(i), replica);
 }
 
 /**

@@ -14,6 +14,7 @@ import {
   steerIntoTunnel,
   steerTo,
 } from '../../src/steer/plan.js';
+import { PROTO as IPV6_IN_IPV6 } from '../../src/wire/ipip6.js';
 import { PORT } from '../../src/wire/path-probe.js';
 import type { GatewayConfig } from './config.js';
 import type { Fleet } from './fleet.js';
@@ -39,9 +40,12 @@ export function steering(
 ): Steering {
   const { tun, lan, wan } = config;
   const all = fleet.steered();
-  const [services, endpoints] = [all.services, all.endpoints].map((list) => list.filter(isV4Text));
-  const { tunnelled, tunnels } = all;
-  const v6 = steeringV6(config, all.services, all.endpoints);
+  const v4 = inFamily(all, isV4Text);
+  const { services, endpoints, tunnelled, tunnels } = v4;
+  const v6 = steeringV6(
+    config,
+    inFamily(all, (text) => !isV4Text(text)),
+  );
   const sets = [
     set('clients', 'ipv4_addr', config.prefixes.filter(isV4Text)),
     set('services', 'ipv4_addr . inet_service', services),
@@ -132,41 +136,55 @@ export function steering(
 }
 
 /**
- * What is steered over IPv6: connections between clients and services, in a gateway's own races of configuration A.
- * Undefined where there are none.
+ * What is steered over IPv6: connections between clients and services, in a gateway's own races. Undefined where there
+ * are none.
  */
 function steeringV6(
   config: GatewayConfig,
-  allServices: readonly string[],
-  allEndpoints: readonly string[],
+  { services, tunnelled, endpoints, tunnels }: Steered,
 ): { sets: string[]; rules: string[]; own: string[] } | undefined {
   const { tun, lan, wan } = config;
-  const [clients, services, endpoints] = [config.prefixes, allServices, allEndpoints].map((list) =>
-    list.filter((text) => !isV4Text(text)),
-  );
   if (!mayCarryV6(config) || services.length === 0 || lan.length === 0) return undefined;
   const mark = steerTo(config.steering);
   const fromLan = `iifname ${interfaces(lan)} ip6 saddr @clients6`;
   const fromWan = `iifname ${interfaces(wan)} ip6 daddr @clients6`;
   return {
     sets: [
-      set('clients6', 'ipv6_addr', clients),
+      set(
+        'clients6',
+        'ipv6_addr',
+        config.prefixes.filter((text) => !isV4Text(text)),
+      ),
       set('services6', 'ipv6_addr . inet_service', services),
+      set('tunnelled6', 'ipv6_addr . inet_service', tunnelled),
       set('endpoints6', 'ipv6_addr . inet_service', endpoints),
+      set('tunnels6', 'ipv6_addr', tunnels),
       set('addresses6', 'ipv6_addr', services.map(addressOf)),
     ],
     rules: [
       `iifname "${tun.name}" meta nfproto ipv6 notrack accept`,
+      `${fromLan} ip6 daddr . tcp dport @tunnelled6 ${steerIntoTunnel(config.steering)} notrack accept`,
       `${fromLan} ip6 daddr . tcp dport @services6 ${mark} notrack accept`,
       `${fromWan} ip6 saddr . tcp sport @services6 tcp flags & (fin | syn | rst) != 0 ${mark} notrack accept`,
       `${fromWan} ip6 saddr . tcp sport @services6 notrack accept`,
       `${fromWan} ip6 saddr . tcp sport @endpoints6 ${mark} notrack accept`,
+      `${fromWan} ip6 nexthdr ${IPV6_IN_IPV6} ip6 saddr @tunnels6 ${mark} notrack accept`,
       `iifname ${interfaces(lan)} ip6 daddr @addresses6 ${ICMPV6_ERRORS} ${mark}`,
       `${fromWan} ${ICMPV6_ERRORS} ${mark}`,
     ],
     own: ['addresses6', 'clients6'].map((to) => `${ICMPV6_ERRORS} ip6 daddr @${to} ${mark}`),
   };
 }
+
+type Steered = ReturnType<Fleet['steered']>;
+
+/** The elements of one family. */
+const inFamily = (all: Steered, isOfIt: (text: string) => boolean): Steered => ({
+  services: all.services.filter(isOfIt),
+  tunnelled: all.tunnelled.filter(isOfIt),
+  endpoints: all.endpoints.filter(isOfIt),
+  tunnels: all.tunnels.filter(isOfIt),
+});
 
 const isV4Text = (text: string): boolean => !text.includes(':');
 

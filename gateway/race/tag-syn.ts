@@ -17,7 +17,7 @@ import { clampForAll, clampSyn } from './path-sizes.js';
 import { putTag } from './put-tag.js';
 import { reasons } from './reasons.js';
 import { askOthers, choose, sendSyn } from './send-syn.js';
-import { CLIENT, type GatewayState, RACE_LEARNED, RACE_ORIGIN, TRANSLATE } from './state.js';
+import { CLIENT, type GatewayState, RACE_LEARNED, RACE_ORIGIN, SPOOF, TRANSLATE } from './state.js';
 
 export function tagSyn(state: GatewayState): Stage {
   return (batch) => {
@@ -96,9 +96,10 @@ function whyNotRaced(state: GatewayState, batch: Batch, i: number): number {
   if (state.machines.serviceRaced[batch.service[i]] === 0) return reasons.passSynNoReplicas;
   if (state.race === RACE_ORIGIN && state.tagPaths.dropTags(batch.service[i], state.nowTick))
     return reasons.passSynPathDropsTag;
-  // Over IPv6 only a gateway's own races, in configuration A.
-  const isPlain = state.race !== RACE_ORIGIN && state.machines.serviceMode[batch.service[i]] === TRANSLATE;
-  if (batch.family[i] === 6 && !isPlain) return reasons.passSynFamily;
+  const mode = state.machines.serviceMode[batch.service[i]];
+  const isPlain = state.race !== RACE_ORIGIN && mode === TRANSLATE;
+  // Over IPv6 only a gateway's own races, and no spoofing.
+  if (batch.family[i] === 6 && (state.race === RACE_ORIGIN || mode === SPOOF)) return reasons.passSynFamily;
   // TCP Fast Open: two servers that share a key would both execute the request.
   if (batch.at[i] + batch.length[i] > l4 + header) return reasons.passSynPayload;
   if (options.end(view, l4, header) < 0) return reasons.passSynOptions;

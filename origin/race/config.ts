@@ -125,10 +125,10 @@ export function problems(value: OriginConfig, locate: Locate, flags: RoleFlags):
         code: 'FSA_CONFIGURATION_MISMATCH',
         message: `${locate(['services', i, 'configuration'])}: service ${service.name} has configuration ${service.configuration}, --configuration says ${flags.configuration}`,
       });
-    if (isV6Text(service.address) && (service.configuration ?? value.configuration) !== 'A')
+    if (isV6Text(service.address) && (service.configuration ?? value.configuration) === 'B')
       problems.push({
         code: 'FSA_CONFIG_VALUE',
-        message: `${locate(['services', i, 'address'])}: service ${service.name} has an IPv6 address: those are carried in configuration A only`,
+        message: `${locate(['services', i, 'address'])}: service ${service.name} has an IPv6 address: those are carried in configurations A and C`,
       });
     if (isV6Text(service.address) && service.servers !== undefined)
       problems.push({

@@ -9,7 +9,7 @@
 import { advance } from '../../src/flow/states.js';
 import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
 import { snatV4 } from '../../src/pipeline/translate.js';
-import { intoTunnel } from '../../src/pipeline/tunnel.js';
+import { intoTunnel, intoTunnel6 } from '../../src/pipeline/tunnel.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
 import * as tcp from '../../src/wire/tcp.js';
 import { reasons } from './reasons.js';
@@ -35,6 +35,10 @@ function send(state: ReplicaFlows, batch: Batch, i: number): void {
   advance(flows, flow, flags, false, state.nowTick, state.idle);
   if (tcp.isSynAck(flags)) state.pinEarly(flow, service);
   if (spoof && !tcp.isSynAck(flags) && (flags & tcp.RST) === 0) return batch.pass(i, reasons.passAnswerBare);
+  if (batch.family[i] === 6) {
+    intoTunnel6(batch, i, state.address6, 0, batch.daddr, 4 * i);
+    return batch.pass(i, reasons.passAnswer);
+  }
   const client = batch.daddrV4(i);
   const source = spoof ? state.serviceV4(service) : state.address;
   if (spoof) snatV4(batch, i, state.address, state.serviceLocalPort[service]);

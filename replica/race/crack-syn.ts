@@ -10,38 +10,50 @@ import type { FlowEntry } from '../../src/flow/numbers.js';
 import { advance, ESTABLISHED, OPENING } from '../../src/flow/states.js';
 import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
 import { dnatV4 } from '../../src/pipeline/translate.js';
-import { INNER_MALFORMED, INNER_WHOLE, innerAt, lookInside, outOfTunnel } from '../../src/pipeline/tunnel.js';
+import {
+  INNER_MALFORMED,
+  INNER_WHOLE,
+  innerAt,
+  isTunnel,
+  lookInside,
+  outOfTunnel,
+} from '../../src/pipeline/tunnel.js';
 import { FOREIGN, GENUINE, STALE } from '../../src/race/keyring.js';
 import { stripTags } from '../../src/race/strip-tags.js';
+import * as icmpv6 from '../../src/wire/icmpv6.js';
+import { totalLength } from '../../src/wire/ip.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
 import * as tag from '../../src/wire/tag.js';
 import * as tcp from '../../src/wire/tcp.js';
 import { answerProbe } from './answer-probe.js';
 import { reasons } from './reasons.js';
 import { deliverError } from './relay-errors.js';
+import { deliverError6 } from './relay-errors6.js';
 import { type ReplicaFlows, TRANSLATE, TUNNEL } from './state.js';
 
 export function crackSyn(state: ReplicaFlows): Stage {
   return (batch) => {
     for (let i = 0; i < batch.count; i++)
-      if (
-        batch.verdict[i] === OPEN &&
-        batch.protocol[i] === ipv4.PROTO_IPIP &&
-        batch.daddrV4(i) === state.address
-      )
+      if (batch.verdict[i] === OPEN && isTunnel(batch, i) && state.isToReplica(batch, i))
         crack(state, batch, i);
   };
 }
 
+/** The outer source of the packet in hand. */
+const outer = new Int32Array(4);
+
 function crack(state: ReplicaFlows, batch: Batch, i: number): void {
   const { flows } = state;
-  const outerSource = batch.saddrV4(i);
+  for (let w = 0; w < 4; w++) outer[w] = batch.saddr[4 * i + w];
   const kind = lookInside(batch, i, ipv4.PROTO_TCP);
   if (kind === INNER_MALFORMED) return batch.drop(i, reasons.dropMalformed);
   if (kind !== INNER_WHOLE) {
+    if (batch.family[i] === 6) {
+      if (lookInside(batch, i, icmpv6.PROTO) === INNER_WHOLE) return deliverError6(state, batch, i);
+      return batch.pass(i, reasons.passTunnelNotOurs);
+    }
     if (lookInside(batch, i, ipv4.PROTO_ICMP) === INNER_WHOLE) return deliverError(state, batch, i);
-    if (lookInside(batch, i, ipv4.PROTO_UDP) === INNER_WHOLE)
-      return answerProbe(state, batch, i, outerSource);
+    if (lookInside(batch, i, ipv4.PROTO_UDP) === INNER_WHOLE) return answerProbe(state, batch, i, outer[3]);
     return batch.pass(i, reasons.passTunnelNotOurs);
   }
   const service = state.services.ofDestination(batch, i);
@@ -58,7 +70,8 @@ function crack(state: ReplicaFlows, batch: Batch, i: number): void {
   if (state.serviceMode[service] !== TUNNEL || (flow < 0 && isSyn))
     return batch.drop(i, isSyn ? reasons.dropUntagged : reasons.dropTunnelInner);
   if (flow < 0) return batch.drop(i, reasons.dropTunnelNoFlow);
-  if (outerSource !== batch.saddrV4(i)) return batch.drop(i, reasons.dropTunnelForged);
+  for (let w = 0; w < 4; w++)
+    if (outer[w] !== batch.saddr[4 * i + w]) return batch.drop(i, reasons.dropTunnelForged);
   if (!outOfTunnel(batch, i)) return;
   if (!isSyn) {
     advance(flows, flow, batch.tcpFlags[i], true, state.nowTick, state.idle);
@@ -80,7 +93,7 @@ function onTaggedSyn(state: ReplicaFlows, batch: Batch, i: number, p: number, fl
   if (verdict === FOREIGN) return batch.drop(i, reasons.dropTagForeign);
   if (verdict === STALE) return batch.drop(i, reasons.dropTagStale);
   if (verdict !== GENUINE) return batch.drop(i, reasons.dropTagForged);
-  if (inner + ipv4.totalLength(view, inner) > l4 + tcp.dataOffset(view, l4))
+  if (inner + totalLength(view, inner) > l4 + tcp.dataOffset(view, l4))
     return batch.drop(i, reasons.dropSynPayload);
   if (!state.admits()) return batch.drop(i, reasons.dropOverRate);
 

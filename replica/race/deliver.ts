@@ -15,7 +15,8 @@ export function deliver(state: ReplicaFlows): Stage {
   const { flows } = state;
   return (batch) => {
     for (let i = 0; i < batch.count; i++) {
-      if (batch.verdict[i] !== OPEN || batch.protocol[i] !== ipv4.PROTO_TCP) continue;
+      if (batch.verdict[i] !== OPEN || batch.family[i] !== 4 || batch.protocol[i] !== ipv4.PROTO_TCP)
+        continue;
       const service = state.endpoints.ofDestination(batch, i);
       if (service < 0) continue;
       flows.keyForService(batch, i, true, state.serviceWords, service, state.servicePort[service]);

@@ -3,7 +3,7 @@
  * has ended. An operator requests it. A drain survives a kill of the process, but not a clean stop.
  */
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
-import { forgetRecord, RUN_DIRECTORY } from '../../src/steer/apply.js';
+import { forgetRecord, RUN_DIRECTORY } from '../../src/steer/record.js';
 
 const FILE = 'drain';
 /**

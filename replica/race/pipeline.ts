@@ -5,12 +5,13 @@
 import { writePins } from '../../src/fastpath/pins.js';
 import type { Pipeline, PipelineContext } from '../../src/pipeline/pipeline.js';
 import { Reassembler } from '../../src/pipeline/reassemble.js';
-import { validateWhole } from '../../src/pipeline/validate.js';
+import { validateBoth } from '../../src/pipeline/validate.js';
 import { answer } from './answer.js';
 import { crackSyn } from './crack-syn.js';
 import { deliver } from './deliver.js';
 import { reasons } from './reasons.js';
 import { relayErrors } from './relay-errors.js';
+import { relayErrors6 } from './relay-errors6.js';
 import { gauges, ReplicaFlows, type ReplicaPipelineOptions, type ReplicaSnapshot } from './state.js';
 
 export { rehearse } from './rehearsal.js';
@@ -26,8 +27,9 @@ export function createPipeline(context: PipelineContext<ReplicaPipelineOptions>)
     },
     tick: () => state.tick(context.clock.nowUs),
     stages: [
-      validateWhole(new Reassembler(context.clock)),
+      validateBoth(new Reassembler(context.clock)),
       relayErrors(state), // ICMP errors about tunnels
+      relayErrors6(state), // the same of ICMPv6
       crackSyn(state), // 402–410
       deliver(state), //  inbound, configuration B
       answer(state), //   442, 462: outbound, configurations B and C

@@ -39,16 +39,10 @@ import {
 } from '../../src/race/records.js';
 import { Senders } from '../../src/race/senders.js';
 import type { RecordKind, View } from '../../src/registry/kinds.js';
-import {
-  checkForwardChains,
-  checkForwarding,
-  checkLocalAddress,
-  type Host,
-  isOfHost,
-  leastMtu,
-} from '../../src/steer/host.js';
+import { type Host, isOfHost, leastMtu } from '../../src/steer/host.js';
 import { type Address, isV6Text, type Prefix, parse, parsePrefix } from '../../src/wire/address.js';
 import { OVERHEAD } from '../../src/wire/ipip.js';
+import { checkHost } from './checks.js';
 import { overrides, problems, type ReplicaConfig, schema } from './config.js';
 import { Drain } from './drain.js';
 import { CpuMeter, countConnections } from './load.js';
@@ -157,37 +151,15 @@ class ReplicaRace implements Run {
   }
 
   check(host: Host, view: View): Problem[] {
-    const { wan, tun, address, address6 = address, configuration } = this.config;
     const names = this.config.services.map((s) => s.name);
-    const carried = this.#carried(view);
-    const answersAsService =
-      configuration === undefined ? carried.some((s) => s.configuration !== 'A') : configuration !== 'A';
     const conflict = endpointConflict(view, this.#record());
     return [
-      ...configurationMismatches(view, names, configuration),
+      ...configurationMismatches(view, names, this.config.configuration),
       ...(conflict === undefined
         ? []
         : [{ code: 'FSA_ENDPOINT_TAKEN', message: `services: ${conflict}` } as const]),
-      ...[...new Set([address, address6])].flatMap((a) =>
-        checkLocalAddress(host, a, 'no SYN could reach it'),
-      ),
-      ...carried.flatMap((s) => (s.configuration === 'A' ? [] : this.#checkService(host, s))),
-      // In configuration A no packet leaves through the TUN.
-      ...(answersAsService
-        ? [
-            ...checkForwarding(host),
-            ...checkForwardChains(
-              host,
-              wan.map((oif) => ({ iif: tun.name, oif })),
-            ),
-          ]
-        : []),
+      ...checkHost(host, this.config, this.#carried(view)),
     ];
-  }
-
-  #checkService(host: Host, { address, configuration }: Carried): Problem[] {
-    const mend = `configuration ${configuration}: the web server answers as the service: ip address add ${address}/32 dev lo`;
-    return checkLocalAddress(host, address, mend);
   }
 
   /** This replica's services, one entry per port, as far as their origins have published them. */
@@ -218,13 +190,17 @@ class ReplicaRace implements Run {
 
   duty(host: Host, view: View, kernel: KernelMode): Duty {
     this.#host = host;
-    // Connections over IPv6 come from the gateway as they are.
-    const steered = this.#carried(view).filter((s) => !isV6Text(s.address));
+    const { address6 } = this.config;
+    // In configuration A connections over IPv6 come from the gateway as they are.
+    const isSteered = (s: Carried): boolean =>
+      !isV6Text(s.address) || (s.configuration === 'C' && address6 !== undefined);
+    const steered = this.#carried(view).filter(isSteered);
     const words = (text: string): Address => parse(text) as Address;
     const wanMtu = this.config.tun.mtu ?? leastMtu(host, this.config.wan);
     this.#judge();
     const snapshot: ReplicaSnapshot = {
       address: words(this.config.address),
+      ...(address6 === undefined ? {} : { address6: words(address6) }),
       state: this.#state,
       penaltyUs: this.#penaltyUs(),
       services: steered.map((s) => ({

@@ -31,7 +31,8 @@ const quoted = new Quotation();
 export function relayErrors(state: ReplicaFlows): Stage {
   return (batch) => {
     for (let i = 0; i < batch.count; i++)
-      if (batch.verdict[i] === OPEN && batch.protocol[i] === ipv4.PROTO_ICMP) aboutTunnel(state, batch, i);
+      if (batch.verdict[i] === OPEN && batch.family[i] === 4 && batch.protocol[i] === ipv4.PROTO_ICMP)
+        aboutTunnel(state, batch, i);
   };
 }
 

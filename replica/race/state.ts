@@ -6,6 +6,7 @@ import { AddressMap } from '../../src/flow/address-map.js';
 import { type Column, columnOf, type FlowEntry, type ServiceNumber } from '../../src/flow/numbers.js';
 import { ESTABLISHED, idleTicks, OPENING, PINNED } from '../../src/flow/states.js';
 import { FlowTable, TICK_US, tickOf } from '../../src/flow/table.js';
+import type { Batch } from '../../src/pipeline/batch.js';
 import type { KernelHandles, PipelineContext } from '../../src/pipeline/pipeline.js';
 import { defineGauges } from '../../src/pipeline/reasons.js';
 import { TunnelIds } from '../../src/pipeline/tunnel.js';
@@ -31,6 +32,8 @@ export interface CarriedService {
 export interface ReplicaSnapshot {
   /** R */
   address: Address;
+  /** R for services with IPv6 addresses; absent where there is none. */
+  address6?: Address;
   services: CarriedService[];
   gateways: KeyringGateway[];
   state: ReplicaState;
@@ -51,6 +54,8 @@ export class ReplicaFlows {
   nowTick = 0;
   /** R as a word. */
   address = 0;
+  /** R of IPv6, four words; 0 where there is none, which is no address of a packet here. */
+  readonly address6 = new Int32Array(4);
   state: ReplicaState = 'inactive';
   penaltyUs = 0;
   readonly hold: HoldQueue;
@@ -104,6 +109,7 @@ export class ReplicaFlows {
 
   load(s: ReplicaSnapshot): void {
     this.address = s.address[3];
+    this.address6.set(s.address6 ?? [0, 0, 0, 0]);
     this.state = s.state;
     this.penaltyUs = Math.round(s.penaltyUs);
     this.keyring.load(s.gateways);
@@ -130,6 +136,13 @@ export class ReplicaFlows {
       false,
     );
     this.pins?.adopt();
+  }
+
+  /** Whether packet `i` is addressed to R. */
+  isToReplica(batch: Batch, i: number): boolean {
+    if (batch.family[i] === 4) return batch.daddrV4(i) === this.address;
+    for (let w = 0; w < 4; w++) if (batch.daddr[4 * i + w] !== this.address6[w]) return false;
+    return true;
   }
 
   /** The service's address as the word of an IPv4 address. */
@@ -169,6 +182,8 @@ export class ReplicaFlows {
 
   #pin(pins: Pins, e: FlowEntry, service: ServiceNumber): void {
     const { flows } = this;
+    // There are no hooks for IPv6.
+    if (!flows.isV4(e)) return;
     flows.target[e * 4 + 2] = V4_MAPPED;
     flows.target[e * 4 + 3] = this.address;
     pins.pin(e, this.serviceMode[service]);

@@ -10,12 +10,16 @@ import {
   chain,
   FRAGMENTS,
   ICMP_ERRORS,
+  ICMPV6_ERRORS,
   interfaces,
+  type Source,
   type Steering,
   set,
   steerIntoTunnel,
   steerTo,
 } from '../../src/steer/plan.js';
+import { isV6Text } from '../../src/wire/address.js';
+import { PROTO as IPV6_IN_IPV6 } from '../../src/wire/ipip6.js';
 import type { ReplicaConfig } from './config.js';
 
 /** A service that this replica carries, with the data that its origin published. */
@@ -42,7 +46,10 @@ export function steering(
   const mark = steerTo(config.steering);
   const fromWan = `iifname ${interfaces(wan)} ip daddr ${address}`;
   const of = (c: Configuration): string[] =>
-    carried.filter((s) => s.configuration === c).map((s) => `${s.address} . ${s.port}`);
+    carried
+      .filter((s) => s.configuration === c && !isV6Text(s.address))
+      .map((s) => `${s.address} . ${s.port}`);
+  const v6 = steeringV6(config, carried);
   const spoofedPorts = carried
     .filter((s) => s.configuration === 'B')
     .map((s) => `${address} . ${s.localPort}`);
@@ -54,12 +61,14 @@ export function steering(
     chain('prerouting', 'prerouting', 'filter', [
       // Conntrack tracks the inner connection in both directions; the tunnel itself is not tracked.
       `iifname "${tun.name}" ip protocol 4 notrack accept`,
+      ...(v6 === undefined ? [] : [`iifname "${tun.name}" ip6 nexthdr ${IPV6_IN_IPV6} notrack accept`]),
       `iifname "${tun.name}" accept`,
       `${fromWan} ip protocol 4 ${mark} notrack`,
       `${fromWan} ip daddr . tcp dport @endpoints ${mark} notrack`,
       ...(of('B').length > 0 ? [`${fromWan} ip protocol tcp ${FRAGMENTS} ${mark} notrack`] : []),
       // Errors that quote IP-in-IP.
       ...(of('C').length > 0 ? [`${fromWan} ${ICMP_ERRORS} @th,136,8 4 ${mark}`] : []),
+      ...(v6?.inward ?? []),
     ]),
     chain('output', 'output', 'route', [
       `oifname "lo" accept`,
@@ -72,8 +81,10 @@ export function steering(
     instance,
     tun: tun.name,
     ...config.steering,
-    tunnelMtu: of('C').length > 0 ? tunnelMtu : undefined,
+    tunnelMtu: of('C').length > 0 || v6 !== undefined ? tunnelMtu : undefined,
     body,
+    v6: v6 !== undefined,
+    v6Sources: v6?.sources,
     beforeLocal: true,
     // Every replica has the address S: none of them may answer ARP requests for it.
     sysctls: answersAsService
@@ -82,5 +93,28 @@ export function steering(
           { key: `net.ipv4.conf.${name}.arp_announce`, value: '2' },
         ])
       : [],
+  };
+}
+
+/**
+ * What is steered over IPv6: the tunnels of configuration C. Undefined where there are none. No address of a service on
+ * `lo` is answered for by another interface, so nothing is set for neighbour discovery.
+ */
+function steeringV6(
+  config: ReplicaConfig,
+  carried: readonly Carried[],
+): { inward: string[]; sources: Source[] } | undefined {
+  const { wan, address6 } = config;
+  const services = carried.filter((s) => isV6Text(s.address));
+  if (services.length === 0 || address6 === undefined) return undefined;
+  const mark = steerTo(config.steering);
+  const fromWan = `iifname ${interfaces(wan)} ip6 daddr ${address6}`;
+  return {
+    inward: [
+      `${fromWan} ip6 nexthdr ${IPV6_IN_IPV6} ${mark} notrack`,
+      // Errors that quote IPv6 in IPv6.
+      `${fromWan} ${ICMPV6_ERRORS} @th,112,8 ${IPV6_IN_IPV6} ${mark}`,
+    ],
+    sources: services.map(({ address, port }) => ({ address, port })),
   };
 }

@@ -3,7 +3,7 @@
  * that the next start after a kill finds it.
  */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { forgetRecord, RUN_DIRECTORY } from '../steer/apply.js';
+import { forgetRecord, RUN_DIRECTORY } from '../steer/record.js';
 import { attempt, command } from '../steer/tools.js';
 import type { Attachment } from './maps.js';
 

@@ -139,7 +139,10 @@ export class Lab {
     this.roles.prepare(all);
     // In configuration A the web server sees its own address; in B and C it sees the service's, which the replica
     // must have.
-    const addresses = this.topology.services.map(({ address }, n) => ({ address, have: own[n] !== 'A' }));
+    const addresses = this.roles.services.map((s) => ({
+      address: s.address,
+      have: this.roles.configurationOf(s) !== 'A',
+    }));
     await Promise.all(this.topology.replicas.map((r) => setServiceAddresses(this.name, r, addresses)));
     this.roles.startAll();
     await this.roles.waitUntilReady();

@@ -16,6 +16,7 @@
 import { closeSync, existsSync, openSync, statSync, writeFileSync } from 'node:fs';
 import { native } from '../device/native.js';
 import { FirstackError } from '../errors.js';
+import { isV6Text } from '../wire/address.js';
 import { namespaceRoot } from './paths.js';
 import { mustRun } from './process.js';
 import type { PathOptions, Topology } from './topology.js';
@@ -265,8 +266,9 @@ export async function setServiceAddresses(
   const namespace = namespaceOf(lab, replica);
   const present = await mustRun(['ip', '-n', namespace, '-o', 'addr', 'show', 'dev', 'lo']);
   const lines = addresses
-    .filter(({ address, have }) => present.includes(` ${address}/32 `) !== have)
-    .map(({ address, have }) => `addr ${have ? 'add' : 'del'} ${address}/32 dev lo`);
+    .map(({ address, have }) => ({ whole: `${address}/${isV6Text(address) ? 128 : 32}`, have }))
+    .filter(({ whole, have }) => present.includes(` ${whole} `) !== have)
+    .map(({ whole, have }) => `addr ${have ? 'add' : 'del'} ${whole} dev lo`);
   await ipBatch(namespace, lines);
 }
 

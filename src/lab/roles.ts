@@ -284,7 +284,7 @@ export class Roles {
     }
     if (this.#processes.has('gateway')) {
       const known = (await this.status('gateway'))?.services.map((s) => s.name) ?? [];
-      const missing = this.#services.find((s) => !known.includes(s.name));
+      const missing = this.services.find((s) => !known.includes(s.name));
       if (missing !== undefined) return { host: 'gateway', why: `it does not know service ${missing.name}` };
       // A role that does not know the gateway yet would refuse its first tags.
       for (const host of this.#processes.keys()) {
@@ -317,14 +317,14 @@ export class Roles {
       admin: { listen: `unix:${this.adminSocket(host)}` },
       log: this.options.log,
     };
-    const [masterKey, { ipv6 }] = [{ keyFile: `${this.#directory}/master.key` }, this.topology];
+    const masterKey = { keyFile: `${this.#directory}/master.key` };
     const tun = (name: string) => ({ name, queueLength: 4096 });
     if (host === 'gateway') {
       return {
         ...common,
         lan: ['lan0'],
         tun: tun('fsgw'),
-        prefixes: [CLIENT_PREFIX, ...(ipv6 ? [CLIENT_PREFIX6] : [])],
+        prefixes: this.#prefixes,
         tag: { gatewayId: GATEWAY_ID, keyFile: `${this.#directory}/gateway.key` },
       };
     }
@@ -343,8 +343,7 @@ export class Roles {
       id: host,
       ...common,
       tun: tun('fsre'),
-      address: wanAddress(host),
-      ...(ipv6 ? { address6: wanAddress6(host) } : {}),
+      ...this.#addressesOf(host),
       tag: masterKey,
       services,
       health: {
@@ -367,14 +366,15 @@ export class Roles {
     };
   }
 
-  /** The topology's services, and the IPv6 twin of the first one. */
-  get #services(): Service[] {
+  /** The topology's services, and the IPv6 twin of the first one, which is never carried in configuration B. */
+  get services(): Service[] {
     const { services, ipv6 } = this.topology;
-    return ipv6 ? [...services, { ...services[0], ...SERVICE6, configuration: 'A' }] : services;
+    const configuration = this.configurationOf(services[0]) === 'C' ? 'C' : 'A';
+    return ipv6 ? [...services, { ...services[0], ...SERVICE6, configuration }] : services;
   }
 
   #originServices() {
-    return this.#services.map((s) => ({
+    return this.services.map((s) => ({
       name: s.name,
       address: s.address,
       ports: s.ports,
@@ -385,21 +385,28 @@ export class Roles {
   }
 
   #replicaServices(): { name: string; port: number }[] {
-    return this.#services.map((s) => ({ name: s.name, port: s.ports[0] }));
+    return this.services.map((s) => ({ name: s.name, port: s.ports[0] }));
   }
 
   #registryFile(): unknown {
     return {
       services: this.#originServices().map((s, n) => ({
         ...s,
-        configuration: this.configurationOf(this.#services[n]),
+        configuration: this.configurationOf(this.services[n]),
       })),
       replicas: this.topology.replicas.map((id) => ({
         id,
-        address: wanAddress(id),
+        ...this.#addressesOf(id),
         services: this.#replicaServices(),
       })),
-      gateways: [{ id: GATEWAY_ID, prefixes: [CLIENT_PREFIX] }],
+      gateways: [{ id: GATEWAY_ID, prefixes: this.#prefixes }],
     };
+  }
+
+  get #prefixes(): string[] {
+    return [CLIENT_PREFIX, ...(this.topology.ipv6 ? [CLIENT_PREFIX6] : [])];
+  }
+  #addressesOf(host: string): { address: string; address6?: string } {
+    return { address: wanAddress(host), ...(this.topology.ipv6 ? { address6: wanAddress6(host) } : {}) };
   }
 }

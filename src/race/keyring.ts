@@ -1,7 +1,9 @@
 /** Decides whether a tag is genuine: the receiver's steps 1 to 5 of `src/wire/SPEC.md`, for origin and replica. */
 import { wallMs } from '../device/wall-clock.js';
 import { type Prefix, V4_MAPPED, wordMask } from '../wire/address.js';
+import { isV6 } from '../wire/ip.js';
 import * as ipv4 from '../wire/ipv4.js';
+import * as ipv6 from '../wire/ipv6.js';
 import type { SipKey } from '../wire/siphash.js';
 import * as tag from '../wire/tag.js';
 
@@ -56,11 +58,24 @@ export class Keyring {
   check(view: DataView, at: number, l4: number, p: number): TagVerdict {
     if (tag.version(view, p) !== tag.VERSION || !tag.redirectionPermitted(view, p)) return FOREIGN;
     const gateway = this.#gateways.get(tag.gatewayId(view, p));
-    if (gateway === undefined || !covers(gateway.prefixes, ipv4.saddr(view, at))) return FOREIGN;
+    if (gateway === undefined || !coversSource(gateway.prefixes, view, at)) return FOREIGN;
     if (!tag.isFresh(view, p, this.#epoch)) return STALE;
     const key = gateway.keys[tag.keyId(view, p)];
     return key !== undefined && tag.isAuthentic(view, at, l4, p, key) ? GENUINE : FORGED;
   }
+}
+
+/** Whether one of the prefixes has the source of the packet at `at`. */
+function coversSource(prefixes: Prefix[], view: DataView, at: number): boolean {
+  if (!isV6(view, at)) return covers(prefixes, ipv4.saddr(view, at));
+  for (let i = 0; i < prefixes.length; i++) {
+    const { address, bits } = prefixes[i];
+    let differs = 0;
+    for (let w = 0; w < 4; w++)
+      differs |= (address[w] ^ view.getInt32(at + ipv6.SADDR + 4 * w)) & wordMask(bits, w);
+    if (differs === 0) return true;
+  }
+  return false;
 }
 
 function covers(prefixes: Prefix[], v4: number): boolean {

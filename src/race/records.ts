@@ -167,7 +167,7 @@ const gatewaySchema: Schema = recordSchema(
   1,
   {
     id: { type: 'integer', minimum: 0, maximum: 65535 },
-    prefixes: { type: 'array', minItems: 1, items: { type: 'string', format: 'ipv4-cidr' } },
+    prefixes: { type: 'array', minItems: 1, items: { type: 'string', format: 'cidr' } },
   },
   ['id', 'prefixes'],
 );

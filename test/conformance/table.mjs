@@ -73,8 +73,8 @@ export function page(results) {
   const rows = RULES.map((rule) => {
     const tests = results.filter((t) => shows(rule, t));
     const cells = CONFIGURATIONS.flatMap((c) => PLANES.map((p) => cell(rule, tests, c, p, false)));
-    // Over IPv6 there are the gateway's own races in configuration A (ADR 21, 22).
-    cells.push(...PLANES.map((p) => cell(rule, tests, 'A', p, true)));
+    // Over IPv6 there are the gateway's own races in configurations A and C (ADR 21, 22, 23).
+    cells.push(...PLANES.map((p) => cell(rule, tests, 'A', p, true)), cell(rule, tests, 'C', 'TUN', true));
     const files = [...new Set(tests.map((t) => t.file.replace(/\.test\.ts$/, '')))].sort();
     return `| ${[rule.n, rule.rule, rule.rfc ?? '', ...cells, files.map((f) => `\`${f}\``).join(' ')].join(' | ')} |`;
   });
@@ -85,10 +85,10 @@ Made by \`table.mjs\` from the results of a test run; [\`rules.mjs\`](rules.mjs)
 beside those that name it in their title, and the exceptions. A cell is the number of tests that passed, in configuration A,
 B, C, of the TUN's stages or with the hooks in front of them (pinned: what the hooks leave goes to the TUN there too). *unit*: only
 unit tests show it, of code that all cells share. Tests that name no configuration fill no cell. IPv6 is carried in
-configuration A only (ADR 21, 22): two columns; all others are IPv4.
+configurations A and C, under C through the TUN only (ADR 21 to 23): three columns; all others are IPv4.
 
-| # | rule | RFC | A TUN | A pinned | B TUN | B pinned | C TUN | C pinned | A TUN, IPv6 | A pinned, IPv6 | shown by |
-| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
+| # | rule | RFC | A TUN | A pinned | B TUN | B pinned | C TUN | C pinned | A TUN, IPv6 | A pinned, IPv6 | C TUN, IPv6 | shown by |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 ${rows.join('\n')}
 
 ## Exceptions

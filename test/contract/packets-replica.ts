@@ -28,6 +28,13 @@ import { encode, frame, type Packet } from '../support/naive.js';
 import type { Configuration } from '../support/world.js';
 import { answerOnWan, bytes, CONFIGURATIONS, type Row, synAck } from './row.js';
 
+const wordsOf = (low: boolean): number[] =>
+  [0x20, 1, 0xd, 0xb8].map((b) => (low ? 0 : b)).concat(Array(11).fill(0));
+/** A packet of IPv6 without a next header, between documentation addresses; or with a source in ::/64. */
+const [WHOLE_V6, LOW_V6] = [false, true].map((low) =>
+  bytes(0x60, 0, 0, 0, 0, 0, 59, 64, ...wordsOf(low), 1, ...wordsOf(false), 2),
+);
+
 const row = (configuration: Configuration, r: Omit<Row, 'role' | 'configuration'>): Row => ({
   role: 'replica',
   configuration,
@@ -157,7 +164,14 @@ function cracking(c: Configuration): Row[] {
       out: [],
       counts: { 'drop.malformed': 3 },
     }),
-    same('IPv6 passes', bytes(0x60, 1, 2), 'pass.not-ipv4'),
+    same('IPv6 of others passes', WHOLE_V6, 'pass.not-tcp'),
+    same('IPv6 with an IPv4 address inside passes', LOW_V6, 'pass.not-ipv4'),
+    row(c, {
+      name: 'malformed IPv6 is dropped',
+      in: [bytes(0x60, 1, 2)],
+      out: [],
+      counts: { 'drop.malformed': 1 },
+    }),
     same('UDP passes', ip(CLIENT, R1.address, raw(17, [0, 80, 0, 9])), 'pass.not-tcp'),
     same("other services' packets pass", { ...asService('PA'), src: STRANGER }, 'pass.not-ours'),
     row(c, {

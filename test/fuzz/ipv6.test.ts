@@ -4,10 +4,22 @@
  */
 import { expect, it } from 'vitest';
 import { MORE, SEED } from '../support/fuzz.js';
-import { answer, CLIENT, Gateway6, LEARNED, R1, R2, R2_PORT, SERVICE, SYN } from '../support/gateway6.js';
+import {
+  answer,
+  CLIENT,
+  Gateway6,
+  LEARNED,
+  R1,
+  R2,
+  R2_PORT,
+  SERVICE,
+  SYN,
+  TUNNELLED,
+} from '../support/gateway6.js';
 import { sums } from '../support/harness.js';
 import { Random } from '../support/random.js';
-import { error6, frame6, isSound6 } from '../support/v6.js';
+import { Replica6 } from '../support/replica6.js';
+import { error6, frame6, isSound6, tunnel6 } from '../support/v6.js';
 
 const ROUNDS = 3000 * MORE;
 const up = { src: CLIENT, dst: SERVICE, seq: 1001, ack: 7001, flags: 'PA', payload: [1, 2, 3] };
@@ -79,4 +91,82 @@ it.each([
   expect(invalid).toBe(0);
   expect(carried).toBeGreaterThan(ROUNDS / 4);
   expect(g.count('pass.icmp-relayed')).toBeGreaterThan(100);
+});
+
+const served = (p: object): Uint8Array => frame6({ ...answer(SERVICE, 80), ...p });
+const data = frame6({ ...up, payload: [1, 2, 3, 4] });
+
+it('the gateway takes any packet in a tunnel of IPv6', () => {
+  const random = new Random(SEED + 7);
+  const g = new Gateway6(1, TUNNELLED);
+  const seeds = [
+    ...[frame6(SYN), data, frame6({ ...up, headers: [options] }), served({})],
+    ...[R1, R2].flatMap((r) => [
+      tunnel6(served({}), r, CLIENT),
+      tunnel6(served({ flags: 'PA', seq: 7001, payload: [4] }), r, CLIENT, 0x60300000),
+      tunnel6(served({ flags: 'R' }), r, CLIENT),
+      error6({ src: '2001:db8:99::1', dst: CLIENT, type: 2, mtu: 1400, quotes: tunnel6(data, CLIENT, r) }),
+      error6({ src: '2001:db8:99::1', dst: CLIENT, type: 3, quotes: tunnel6(frame6(SYN), CLIENT, r) }),
+    ]),
+    error6({ src: '2001:db8:99::1', dst: SERVICE, type: 2, mtu: 1300, quotes: served({ flags: 'A' }) }),
+  ];
+  let [read, written, invalid] = [0, 0, 0];
+  for (let n = 0; n < ROUNDS; n++) {
+    const all = Array.from({ length: 1 + random.below(40) }, () => mutate(random.pick(seeds), random));
+    const frames = n % 2 === 0 ? all.filter((f) => isSound6(f)) : all;
+    if (frames.length === 0) continue;
+    const before = g.count('emit.syn-after-challenge');
+    const out = g.frames(...frames);
+    const kept = g.count('emit.syn-after-challenge') - before;
+    read += frames.length;
+    written += out.length;
+    if (n % 2 === 0) invalid += Math.max(0, out.filter((f) => !isSound6(f)).length - kept);
+    if (n % 9 === 0) g.pass(1e5);
+    if (n % 50 === 0) g.pass(random.below(300) * 1e6);
+  }
+  const s = sums(g.counts());
+  expect(s.pass + s.drop + s.hold + s.joined).toBe(read);
+  expect(s.pass + s.emit + s.release - s.error).toBe(written);
+  expect(invalid).toBe(0);
+  expect(g.count('pass.from-replica')).toBeGreaterThan(50);
+  expect(g.count('pass.icmp-relayed')).toBeGreaterThan(100);
+});
+
+it('the replica takes any packet in a tunnel of IPv6', () => {
+  const random = new Random(SEED + 8);
+  const asking = new Gateway6(1, TUNNELLED);
+  const tagged = asking.frames(frame6(SYN)).find((f) => f[10 + 6] === 41 && f[10 + 24 + 5] === 0x12)!;
+  const r = new Replica6(R2);
+  const seeds = [
+    ...[tagged, tagged, tunnel6(data, CLIENT, R2), tunnel6(data, CLIENT, R2, 0x60300000)],
+    ...[
+      tunnel6(frame6(SYN), CLIENT, R2),
+      tunnel6(data, R1, R2),
+      served({}),
+      served({ flags: 'PA', payload: [1] }),
+    ],
+    error6({ src: '2001:db8:99::1', dst: R2, type: 2, mtu: 1400, quotes: tunnel6(served({}), R2, CLIENT) }),
+    tunnel6(
+      error6({ src: '2001:db8:99::1', dst: SERVICE, type: 2, mtu: 1300, quotes: served({}) }),
+      CLIENT,
+      R2,
+    ),
+  ];
+  let [read, written, invalid] = [0, 0, 0];
+  for (let n = 0; n < ROUNDS; n++) {
+    const all = Array.from({ length: 1 + random.below(40) }, () => mutate(random.pick(seeds), random));
+    const frames = n % 2 === 0 ? all.filter((f) => isSound6(f)) : all;
+    if (frames.length === 0) continue;
+    const out = r.frames(...frames);
+    read += frames.length;
+    written += out.length;
+    if (n % 2 === 0) invalid += out.filter((f) => !isSound6(f)).length;
+  }
+  const s = sums(r.counts());
+  expect(s.pass + s.drop + s.hold + s.joined).toBe(read);
+  expect(s.pass + s.emit + s.release - s.error).toBe(written);
+  expect(invalid).toBe(0);
+  for (const name of ['pass.syn-cracked', 'pass.opened', 'pass.answer-tunnelled', 'pass.icmp-relayed'])
+    expect(r.count(name), name).toBeGreaterThan(100);
+  expect(r.count('drop.tag-forged')).toBeGreaterThan(10);
 });

@@ -20,6 +20,17 @@ export const R2 = '2001:db8:12:0:0:0:0:2';
 export const R2_PORT = 8080;
 export const [GATEWAY_RACE, LEARNED] = [1, 2] as const;
 
+/** The service in configuration C. */
+export const TUNNELLED: Partial<GatewaySnapshot> = {
+  services: [
+    {
+      ...gatewaySnapshot({ ...WORLD, configuration: 'C' }).services[0],
+      address: parse(SERVICE)!,
+      port: 80,
+    },
+  ],
+};
+
 export class Gateway6 {
   readonly clock = new ManualClock(5e6);
   readonly batch = new Batch(this.clock, new Float64Array(MAX_REASONS));
