@@ -32,6 +32,7 @@ const WAITING = [
   'programs',
   'registry',
   'registry-failover',
+  'registry-hints',
   'registry-faults',
   'registry-refusals',
   'servers',

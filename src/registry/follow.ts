@@ -4,6 +4,7 @@
  * nothing.
  */
 import type { Redis } from 'ioredis';
+import { Hints, isLast, isOfHint, MOST_IDS, tolerant } from './hints.js';
 import {
   CHANGES_TRUSTED_MS,
   changesOf,
@@ -35,7 +36,11 @@ export class Follower {
   topics: readonly Topic[];
   /** No record is forgotten before this time (ms, `performance.now`). */
   graceUntil = 0;
+  /** By topic: the last id of its stream that was read. A topic whose stream cannot be used has none. */
   readonly #last = new Map<Topic, string>();
+  readonly #hints: Hints;
+  /** When the topics without a stream were last looked at. */
+  #searchedAt = 0;
   /** Keys that were announced as withdrawn and are not read yet. */
   readonly #withdrawn = new Set<string>();
   #epoch: string | null | undefined;
@@ -54,6 +59,7 @@ export class Follower {
     readonly kinds: readonly RecordKind[],
     readonly onEmptied: () => void,
   ) {
+    this.#hints = new Hints(redis, known.log);
     // Kinds that come in parts are read only when {@link follow} names the wanted parts.
     this.topics = kinds.filter((k) => k.topicOf === undefined).map((k) => k.name);
   }
@@ -138,17 +144,34 @@ export class Follower {
   }
 
   async #findEnds(): Promise<void> {
-    const batch = this.redis.pipeline();
-    batch.get(EPOCH);
-    for (const topic of this.topics) batch.xrevrange(changesOf(topic), '+', '-', 'COUNT', 1);
-    const [epoch, ...ends] = await results(batch.exec());
-    this.sawEpoch(epoch as string | null);
+    const [epoch, ends] = await Promise.all([this.redis.get(EPOCH), this.#hints.ends(this.topics)]);
+    this.sawEpoch(epoch);
     this.topics.forEach((topic, i) => {
-      const end = (ends[i] as [string, string[]][])[0]?.[0] ?? '0-0';
+      const end = ends[i];
       const last = this.#last.get(topic);
+      if (end === undefined) this.#last.delete(topic);
       // A Redis that replaced a lost one may be behind what this role has read.
-      this.#last.set(topic, last === undefined || isBefore(end, last) ? end : last);
+      else this.#last.set(topic, last === undefined || isBefore(end, last) ? end : last);
     });
+  }
+
+  /** Topics whose streams cannot be used. */
+  get #deaf(): Topic[] {
+    return this.topics.filter((topic) => !this.#last.has(topic));
+  }
+
+  /** Once a heartbeat: the keys of topics without a stream, which may be usable again by now. */
+  async #search(keys: Set<string>): Promise<void> {
+    const deaf = this.#deaf;
+    const now = performance.now();
+    if (deaf.length === 0 || now - this.#searchedAt < HEARTBEAT_MS) return;
+    this.#searchedAt = now;
+    const ends = await this.#hints.ends(deaf);
+    deaf.forEach((topic, i) => {
+      if (ends[i] !== undefined) this.#last.set(topic, ends[i]);
+    });
+    for (const key of await this.#hints.keysOf(deaf)) keys.add(key);
+    for (const key of this.known.keys(deaf.map(kindOf))) keys.add(key);
   }
 
   async #changedKeys(): Promise<Set<string>> {
@@ -156,15 +179,22 @@ export class Follower {
     for (let more = true; more; ) {
       more = false;
       const topics = [...this.#last.keys()];
-      const reply = (await this.redis.call('XREAD', [
+      if (topics.length === 0) break;
+      const asked = this.redis.call('XREAD', [
         ...['COUNT', String(AT_ONCE), 'STREAMS'],
         ...topics.map(changesOf),
         ...topics.map((t) => this.#last.get(t)!),
-      ])) as [string, [string, string[]][]][] | null;
+      ]) as Promise<[string, [string, string[]][]][] | null>;
+      const reply = await asked.catch(async (error: Error) => {
+        if (!isOfHint(error)) throw error;
+        await this.#findEnds();
+        return null;
+      });
       for (const [name, entries] of reply ?? []) {
         const topic = topics.find((t) => changesOf(t) === name)!;
         for (const [id, fields] of entries) {
-          this.#last.set(topic, id);
+          if (isLast(id)) this.#last.delete(topic);
+          else this.#last.set(topic, id);
           const key = keyOf(kindOf(topic), fields[1]);
           keys.add(key);
           if (fields[2] === 'withdrawn') this.#withdrawn.add(key);
@@ -173,6 +203,7 @@ export class Follower {
         more ||= entries.length === AT_ONCE;
       }
     }
+    await this.#search(keys);
     return keys;
   }
 
@@ -209,19 +240,14 @@ export class Follower {
 
   async #resync(): Promise<void> {
     const batch = this.redis.pipeline();
-    for (const topic of this.topics) batch.smembers(indexOf(topic));
     const readers = this.kinds.filter((k) => k.reader !== undefined);
     for (const kind of readers) batch.scard(indexOf(kind.name));
-    const replies = await results(batch.exec());
-    const counts = replies.splice(this.topics.length) as number[];
+    const [counts, listed] = await Promise.all([tolerant(batch.exec()), this.#hints.keysOf(this.topics)]);
     // Known records that are in no index any more are read by their keys too.
-    const keys = new Set(this.known.keys(this.#followed));
-    this.topics.forEach((topic, i) => {
-      for (const id of replies[i] as string[]) keys.add(keyOf(kindOf(topic), id));
-    });
-    await this.#read([...keys]);
+    await this.#read([...new Set([...this.known.keys(this.#followed), ...listed])]);
     const how = this.isKeen ? 'often' : 'seldom';
-    this.#readers = readers.reduce((n, kind, i) => n + (kind.reader === how ? counts[i] : 0), 0);
+    const count = (i: number): number => Math.min(MOST_IDS, Number(counts[i] ?? 0));
+    this.#readers = readers.reduce((n, kind, i) => n + (kind.reader === how ? count(i) : 0), 0);
   }
 
   #resyncEveryMs(): number {

@@ -15,6 +15,7 @@ import type { Logger } from '../log.js';
 import { ClockCheck } from './clock-check.js';
 import { redisClient, shown, startError, type TlsFiles } from './connect.js';
 import { Follower, results } from './follow.js';
+import { tolerant } from './hints.js';
 import {
   CHANGES_KEPT,
   CHANGES_TRUSTED_MS,
@@ -212,6 +213,7 @@ export class RedisRegistry implements Registry {
     const now = performance.now();
     const batch = this.#redis.pipeline();
     const optional = this.#redis.pipeline();
+    const hints = this.#redis.pipeline();
     const done: (() => void)[] = [];
     for (const [key, own] of this.#own) {
       if (!(await this.#holds(own))) continue;
@@ -222,10 +224,11 @@ export class RedisRegistry implements Registry {
       // A service outlives its origin's process, because its flows are still carried.
       if (kind.isLasting === true) to.set(key, bytes);
       else to.set(key, bytes, 'PX', TTL_MS);
-      if (!own.indexed) to.sadd(indexOf(topic), id);
+      const hint = kind.isOptional === true ? optional : hints;
+      if (!own.indexed) hint.sadd(indexOf(topic), id);
       const news = newsOf(kind, own.told, value);
       const due = news === 'now' || (news === 'later' && now - own.toldAt >= (kind.laterMs ?? 0));
-      if (due) to.xadd(changesOf(topic), 'MAXLEN', '~', CHANGES_KEPT, '*', 'id', id);
+      if (due) hint.xadd(changesOf(topic), 'MAXLEN', '~', CHANGES_KEPT, '*', 'id', id);
       done.push(() => {
         own.indexed = true;
         if (due) Object.assign(own, { told: value, toldAt: now });
@@ -234,7 +237,11 @@ export class RedisRegistry implements Registry {
     batch.get(EPOCH);
     if (this.#follower.isKeen) batch.call('SET', ...this.#sweep.asking);
     // Sent behind the records, and not looked at: access rules of an earlier version refuse it.
-    const [replies] = await Promise.all([results(batch.exec()), optional.length > 0 && optional.exec()]);
+    const [replies] = await Promise.all([
+      results(batch.exec()),
+      hints.length > 0 && tolerant(hints.exec()),
+      optional.length > 0 && optional.exec(),
+    ]);
     for (const each of done) each();
     if (this.#follower.isKeen) this.#sweep.heard(replies.pop() as string | null);
     this.#follower.sawEpoch(replies.pop() as string | null);

@@ -5,7 +5,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import type { Redis } from 'ioredis';
-import { results } from './follow.js';
+import { MOST_IDS, tolerant } from './hints.js';
 import { CHANGES_KEPT, changesOf, EPOCH, indexOf, LEASE_MS, PREFIX, parseKey, SWEEPER } from './keys.js';
 import type { RecordKind } from './kinds.js';
 
@@ -48,16 +48,22 @@ export class Sweep {
       if ((await this.redis.set(EPOCH, epoch, 'NX', 'GET')) === null) return epoch;
       // Reads the index first: a record that is added in between is in both, or is announced twice, which does no
       // harm.
+      const counting = this.redis.pipeline();
+      const all = [...this.#swept];
+      for (const kind of all) counting.scard(indexOf(kind));
+      const counts = await tolerant(counting.exec());
+      // A spoilt index is nobody's guide: readers go by the keys then.
+      const swept = all.filter((_, i) => counts[i] !== undefined && (counts[i] as number) <= MOST_IDS);
       const indexes = this.redis.pipeline();
-      const swept = [...this.#swept];
       for (const kind of swept) indexes.smembers(indexOf(kind));
-      const listed = (await results(indexes.exec())) as string[][];
+      const listed = (swept.length === 0 ? [] : await tolerant(indexes.exec())) as string[][];
       const found = await this.#scan();
       const batch = this.redis.pipeline();
       swept.forEach((kind, i) => {
         const ids = found.get(kind) ?? new Set();
         const announce = (id: string): void =>
           void batch.xadd(changesOf(kind), 'MAXLEN', '~', CHANGES_KEPT, '*', 'id', id);
+        if (listed[i] === undefined) return;
         const known = new Set(listed[i]);
         for (const id of ids) {
           if (known.has(id)) continue;
