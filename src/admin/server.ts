@@ -3,6 +3,9 @@
  * reads and actions. `listen` is HOST:PORT or unix:PATH.
  */
 import { rmSync } from 'node:fs';
+import type { IncomingHttpHeaders } from 'node:http';
+import { isIP } from 'node:net';
+import { hostname } from 'node:os';
 import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
 import { type FastifyServerOptions, fastify } from 'fastify';
 import { addFormats, type Schema } from '../config.js';
@@ -85,6 +88,11 @@ const compilersFactory = {
 
 export function createAdmin(source: AdminSource): Admin {
   const app = fastify({ logger: false, schemaController: { compilersFactory } });
+  let own: { host: string } | undefined;
+  app.addHook('onRequest', async (request, reply) => {
+    const why = own === undefined ? '' : refusal(request.method, request.headers, own.host);
+    if (why !== '') return reply.code(403).send({ error: 'FSA_PERMISSION', message: why });
+  });
   app.get('/livez', async (_request, reply) => {
     const live = source.live();
     return reply.code(live ? 200 : 503).send({ live });
@@ -123,6 +131,7 @@ export function createAdmin(source: AdminSource): Admin {
       const at = parseListen(address);
       // Removes the socket that a killed predecessor left; this process has claimed the instance's name before.
       if ('path' in at) rmSync(at.path, { force: true });
+      else own = at;
       try {
         await app.listen(at);
       } catch (error) {
@@ -131,6 +140,26 @@ export function createAdmin(source: AdminSource): Admin {
     },
     close: () => app.close(),
   };
+}
+
+/** Names by which a host is asked, besides addresses. */
+const LOCAL_NAMES = ['localhost', hostname(), hostname().split('.')[0]];
+
+/**
+ * Why a request over TCP is refused; '' when it is not. Pages of other sites are no operators: a browser says where a request
+ * comes from, and a page that had its own name resolved to this host asks for that name.
+ */
+function refusal(method: string, headers: IncomingHttpHeaders, listens: string): string {
+  const site = headers['sec-fetch-site'];
+  if (site !== undefined && site !== 'same-origin' && site !== 'none')
+    return 'asked by a page of another site';
+  const asked = headers.host ?? '';
+  if (headers.origin !== undefined && headers.origin !== `http://${asked}`)
+    return 'asked by a page of another site';
+  if (method === 'GET') return '';
+  const name = asked.replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1');
+  if (isIP(name) !== 0 || name === listens || LOCAL_NAMES.includes(name)) return '';
+  return `changes are asked of an address or of ${LOCAL_NAMES[1]}, not of '${name}'`;
 }
 
 /** @throws FirstackError FSA_CONFIG_VALUE */

@@ -1,12 +1,15 @@
 import { mkdtempSync, rmSync } from 'node:fs';
+import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { askAdmin } from '../../../src/admin/client.js';
 import { type AdminSource, createAdmin } from '../../../src/admin/server.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'fs-admin-'));
 const address = `unix:${directory}/admin.sock`;
+
+let acted = 0;
 
 /** A role with one program, whose read `echo` answers with its query. */
 const source: AdminSource = {
@@ -26,7 +29,7 @@ const source: AdminSource = {
           answer: (query) => ({ query }),
         },
       },
-      actions: {},
+      actions: { act: () => void acted++ },
     },
   ],
   live: () => true,
@@ -61,4 +64,46 @@ it('refuses values that do not fit', async () => {
 it('answers events since a time, liveness and metrics', async () => {
   expect(await askAdmin(address, '/v1/events?since=5')).toMatchObject({ events: [{ sinceMs: 5 }] });
   expect(await askAdmin(address, '/livez')).toEqual({ live: true });
+});
+
+describe('over TCP', () => {
+  const tcp = createAdmin(source);
+  const port = 20_000 + (process.pid % 20_000);
+  beforeAll(() => tcp.listen(`127.0.0.1:${port}`));
+  afterAll(() => tcp.close());
+
+  const ask = (method: string, path: string, headers: Record<string, string>): Promise<number> =>
+    new Promise((resolve, reject) => {
+      const outgoing = request({ host: '127.0.0.1', port, path, method, headers }, (response) => {
+        response.resume();
+        resolve(response.statusCode!);
+      });
+      outgoing.on('error', reject);
+      outgoing.end();
+    });
+
+  it.each([
+    ['a page of another site', { origin: 'http://evil.example' }],
+    ['a page of another site, as a browser says', { 'sec-fetch-site': 'cross-site' }],
+    ['a page in a sandbox', { origin: 'null' }],
+    ['a page whose name leads here', { host: 'evil.example', origin: 'http://evil.example' }],
+    ['another name', { host: 'evil.example' }],
+  ])('%s changes nothing', async (_, headers) => {
+    const before = acted;
+    expect(await ask('POST', '/v1/act', headers)).toBe(403);
+    expect(acted).toBe(before);
+  });
+
+  it('an operator does, by address or by name', async () => {
+    for (const host of ['127.0.0.1', `localhost:${port}`, '[::1]:9']) {
+      const before = acted;
+      expect(await ask('POST', '/v1/act', { host })).toBe(200);
+      expect(acted).toBe(before + 1);
+    }
+  });
+
+  it('metrics are read by any name, and by no page of another site', async () => {
+    expect(await ask('GET', '/livez', { host: 'gw1.example:9100' })).toBe(200);
+    expect(await ask('GET', '/v1/status', { origin: 'http://evil.example' })).toBe(403);
+  });
 });
