@@ -23,6 +23,7 @@ import { Steerer } from './steer/apply.js';
 import { conflicts } from './steer/conflicts.js';
 import { checkInterfaces, checkInterfacesUp, type Host, isOfHost } from './steer/host.js';
 import { describe } from './steer/plan.js';
+import { hasUnsoundRecord } from './steer/record.js';
 import { Heartbeat } from './watch/heartbeat.js';
 import type { Look } from './watch/host-watch.js';
 import { Reconciler } from './watch/reconciler.js';
@@ -125,7 +126,13 @@ export class Inner {
    * @throws FirstackError FSA_INSTANCE_RUNNING
    */
   async claim(): Promise<void> {
-    if (this.run.duty !== undefined) await this.#steerer.claim();
+    if (this.run.duty === undefined) return;
+    if (hasUnsoundRecord(this.instance))
+      this.#log.warn(
+        { instance: this.instance },
+        'no role wrote the record of what was set on this host: it is not followed',
+      );
+    await this.#steerer.claim();
   }
 
   /**

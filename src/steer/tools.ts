@@ -50,7 +50,13 @@ export async function attempt(tool: string, args: string[]): Promise<boolean> {
   }
 }
 
-const sysctlPath = (key: string): string => `/proc/sys/${splitSysctl(key).join('/')}`;
+/** @throws FirstackError FSA_INTERNAL for a key that leads elsewhere */
+function sysctlPath(key: string): string {
+  const parts = splitSysctl(key);
+  if (parts.some((part) => part === '' || part === '.' || part === '..' || part.includes('/')))
+    throw new FirstackError('FSA_INTERNAL', `'${key}' is no setting`);
+  return `/proc/sys/${parts.join('/')}`;
+}
 
 /** Splits net.ipv4.conf.IFACE.name, where IFACE may itself contain dots (a VLAN). */
 function splitSysctl(key: string): string[] {
