@@ -29,6 +29,7 @@ export const reasons = defineReasons({
   passTunnelNotOurs: 'pass.tunnel-not-ours',
   passIcmp: 'pass.icmp-error',
   passIcmpRelayed: 'pass.icmp-relayed',
+  dropSynEarly: 'drop.syn-repeated-early',
   dropLoser: 'drop.loser',
   dropLoserLate: 'drop.loser-late',
   dropAckOutside: 'drop.ack-outside',

@@ -38,6 +38,7 @@ function onSyn(state: GatewayState, batch: Batch, i: number): void {
     const again = flows.isn[e] === tcp.seq(batch.view, batch.l4[i]);
     // Once there is a winner, it answers every SYN of this tuple: `carry.ts`.
     if (flows.state[e] !== UNDECIDED) return;
+    if (again && isEarly(state, e)) return batch.drop(i, reasons.dropSynEarly);
     if (again) return onRetransmission(state, batch, i, e);
   }
   // This SYN begins a new connection, so the entry's connection has ended.
@@ -50,6 +51,17 @@ function onSyn(state: GatewayState, batch: Batch, i: number): void {
   if (refusal >= 0 && e >= 0) forget(batch, e);
   if (refusal >= 0) return batch.pass(i, refusal);
   begin(state, batch, i);
+}
+
+/**
+ * A client repeats its SYN after a second (RFC 6298, 2.1). What comes within 200 ms was copied on the way, or is there to be
+ * copied: it is asked for nothing, and is no evidence against a machine.
+ */
+const EARLY_TICKS = 2;
+
+/** Whether the SYN before, of the same race, came just now. */
+function isEarly({ flows, idle, nowTick }: GatewayState, e: FlowEntry): boolean {
+  return ((nowTick - flows.expiresAt[e] + idle[UNDECIDED]) | 0) < EARLY_TICKS;
 }
 
 /** Packets of this batch that were found to belong to an entry that was removed since belong to none. */

@@ -157,12 +157,20 @@ function learned(c: Configuration): Row[] {
       counts: everybody,
     }),
     row({
-      name: 'learned: a retransmitted SYN asks all candidates, and the hedge asks none of them again',
+      name: 'learned: a SYN that is repeated at once asks nobody, and the hedge fires as before',
       given: [...knowsR1, [syn()]],
+      in: [syn(), syn()],
+      out: [],
+      counts: { 'drop.syn-repeated-early': 2 },
+      later: [{ afterUs: HEDGE_US, out: [synToWan(c), form(R2, synToWan(c))], counts: fired }],
+    }),
+    row({
+      name: 'learned: a retransmitted SYN asks all candidates again',
+      given: [...knowsR1, [syn()]],
+      everyMs: 250,
       in: [syn()],
       out: toAll,
       counts: { 'pass.syn-retransmitted-raced': 1, 'emit.syn-copy': 2 },
-      later: [{ afterUs: HEDGE_US, out: [], counts: { 'cancelled.hedge': 1 } }],
     }),
     row({
       name: 'learned: the hedge of a past attempt asks no candidate',

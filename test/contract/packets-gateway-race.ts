@@ -189,6 +189,7 @@ function refusals(c: Configuration): Row[] {
     row(c, {
       name: "the origin's refusal of a retransmission is final, even if a replica stays silent",
       given: [[syn()], [syn()]],
+      everyMs: 250,
       in: [refusal()],
       out: [refusal()],
       counts: { 'pass.refused-by-all': 1 },

@@ -87,7 +87,9 @@ function run(kernel: Kernel, r: Row): number {
   const h = new Harness(r.role, { configuration: r.configuration, ...r.world }, kernel.path.handles(0));
   for (const batch of r.given ?? []) {
     h.send(batch.map(frameOf));
-    if (r.everyMs !== undefined) h.advance(r.everyMs * 1000);
+    if (r.everyMs === undefined) continue;
+    h.advance(r.everyMs * 1000);
+    h.tick();
   }
   if (r.change !== undefined) h.change(r.change);
   if (r.afterMs !== undefined) h.advance(r.afterMs * 1000);
