@@ -85,6 +85,7 @@ export function steering(
           'prerouting',
           'filter',
           [
+            `${fromWan} ${BARE_SYN} accept`,
             `${fromWan} ${deciding} ${mark}`,
             `${fromWan} ip saddr . tcp sport @endpoints ${mark}`,
             `${fromWan} ${PROBE_ANSWERS} ${mark}`,
@@ -95,6 +96,7 @@ export function steering(
       ]
     : [
         branch('inward', [
+          `${BARE_SYN} accept`,
           `ip saddr @addresses ${FRAGMENTS} ${mark} notrack accept`,
           `ip saddr @machines ${FRAGMENTS} ${mark} notrack accept`,
           `${deciding} ${mark} notrack accept`,
@@ -165,6 +167,7 @@ function steeringV6(
       `iifname "${tun.name}" meta nfproto ipv6 notrack accept`,
       `${fromLan} ip6 daddr . tcp dport @tunnelled6 ${steerIntoTunnel(config.steering)} notrack accept`,
       `${fromLan} ip6 daddr . tcp dport @services6 ${mark} notrack accept`,
+      `${fromWan} ${BARE_SYN} accept`,
       `${fromWan} ip6 saddr . tcp sport @services6 tcp flags & (fin | syn | rst) != 0 ${mark} notrack accept`,
       `${fromWan} ip6 saddr . tcp sport @services6 notrack accept`,
       `${fromWan} ip6 saddr . tcp sport @endpoints6 ${mark} notrack accept`,
@@ -185,6 +188,12 @@ const inFamily = (all: Steered, isOfIt: (text: string) => boolean): Steered => (
   endpoints: all.endpoints.filter(isOfIt),
   tunnels: all.tunnels.filter(isOfIt),
 });
+
+/**
+ * A machine that opens a connection to a client: it is never ours, and this host's other rules see it as a new connection,
+ * whatever they let pass of ours.
+ */
+const BARE_SYN = 'tcp flags & (fin | syn | rst | ack) == syn';
 
 const isV4Text = (text: string): boolean => !text.includes(':');
 

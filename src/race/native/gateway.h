@@ -148,6 +148,8 @@ static __always_inline int gateway_wan(struct __sk_buff *skb, __u32 l2) {
     service = e->service.word[3];
     service_port = e->port;
   }
+  // A machine that opens a connection to a client is never ours: this host's rules see it.
+  if ((p.flags & (SYN | ACK)) == SYN) return LEFT;
   struct flow *f = find(p.daddr, p.dport, service, service_port);
   if (!f) {
     // Only the origin's packets reach the client without translation.

@@ -42,6 +42,7 @@ static __always_inline int gateway_wan6(struct __sk_buff *skb, __u32 l2) {
   struct settings *how = configuration();
   struct endpoint *e = find_endpoint6(&p.saddr, p.p.sport);
   if (!how || !e) return LEFT;
+  if ((p.p.flags & (SYN | ACK)) == SYN) return LEFT;
   bool stack = how->flags & FORWARD_BY_STACK;
   struct address service = e->service;
   __be16 service_port = e->port;
