@@ -35,7 +35,10 @@ export function carry(state: GatewayState): Stage {
 function fromClient(state: GatewayState, batch: Batch, i: number): void {
   const { flows, machines } = state;
   const e = batch.flow[i];
-  if (flows.state[e] === UNDECIDED) return batch.pass(i, reasons.passRacing);
+  if (flows.state[e] === UNDECIDED) {
+    if ((batch.tcpFlags[i] & tcp.RST) !== 0 && flows.cleared[e] === 0) flows.cleared[e] = 1;
+    return batch.pass(i, reasons.passRacing);
+  }
   // All candidates refused the connection: no machine carries it.
   if (flows.winner[e] < 0) return batch.pass(i, reasons.passNoFlow);
   // The winner answers a SYN on a decided flow; the SYN changes nothing here.

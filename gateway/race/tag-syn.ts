@@ -59,8 +59,15 @@ function onSyn(state: GatewayState, batch: Batch, i: number): void {
  */
 const EARLY_TICKS = 2;
 
-/** Whether the SYN before, of the same race, came just now. */
+/**
+ * Whether the SYN before, of the same race, came just now. A client that was told of an old connection by a challenge ACK
+ * resets it, and repeats its SYN at once (RFC 5961, 4.2): that counts, once.
+ */
 function isEarly({ flows, idle, nowTick }: GatewayState, e: FlowEntry): boolean {
+  if (flows.cleared[e] === 1) {
+    flows.cleared[e] = 2;
+    return false;
+  }
   return ((nowTick - flows.expiresAt[e] + idle[UNDECIDED]) | 0) < EARLY_TICKS;
 }
 

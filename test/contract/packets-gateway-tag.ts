@@ -4,7 +4,9 @@
  * `test/conformance/README.md`.
  */
 import {
+  asService,
   CLIENT,
+  fromClient,
   linuxOptions,
   option,
   R1,
@@ -234,6 +236,14 @@ function own(c: Configuration): Row[] {
       in: [syn(), syn(), syn()],
       out: [],
       counts: { 'drop.syn-repeated-early': 3 },
+    }),
+    row(c, {
+      name: 'a SYN that the client repeats at once after it has reset an old connection is sent to each, once [MIDDLEBOX 24]',
+      world,
+      given: [[syn()], [asService('A', { ack: 77 })], [fromClient('R', { seq: 77, ack: 0 })]],
+      in: [syn(), syn()],
+      out: sent(synToWan(c)),
+      counts: { 'pass.syn-retransmitted-raced': 1, 'emit.syn-copy': 2, 'drop.syn-repeated-early': 1 },
     }),
     row(c, {
       name: "a SYN with payload goes to one machine only, in the gateway's own races too",
