@@ -39,6 +39,7 @@ const WAITING = [
   'setup',
   'steering-text',
   'stops',
+  'stuck',
   'transfer',
 ].map((name) => `test/integration/${name}.test.ts`);
 

@@ -6,7 +6,7 @@ import { calibrate } from '../../src/lab/calibrate.js';
 import type { Lab } from '../../src/lab/lab.js';
 import { measure } from '../../src/lab/requests.js';
 import { CONFIGURATIONS } from '../../src/race/records.js';
-import { withLab } from './lab-support.js';
+import { measureQuietly, withLab } from './lab-support.js';
 
 const REQUESTS = 300;
 const CASES = [
@@ -17,7 +17,7 @@ const CASES = [
 ] as const;
 
 async function requestsAllServedBy(lab: Lab, winner: string): Promise<void> {
-  const m = await measure(lab, { requests: REQUESTS, concurrency: 12, release: 'synchronized' });
+  const m = await measureQuietly(lab, { requests: REQUESTS, concurrency: 12, release: 'synchronized' });
   expect(m.complaints).toEqual([]);
   expect(m.expected).toBe(winner);
   expect(m.ok).toBe(REQUESTS);
