@@ -172,6 +172,31 @@ export function ipv6Table(make: (race?: 0 | 1 | 2) => Gateway6): void {
     expect(g.send({ ...SYN, payload: [1, 2] }).map((p) => [p.dst, p.payload])).toEqual([[SERVICE, [1, 2]]]);
   });
 
+  it('keeps other options as they are, and ECN flags [rules 3, 7]', () => {
+    const options = [2, 4, 5, 0xa0, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7];
+    const out = make().frames(frame6({ ...SYN, flags: 'SEC', options }));
+    expect(out).toHaveLength(3);
+    for (const f of out) {
+      expect([...f.slice(70)]).toEqual(options);
+      expect(read6(f)).toMatchObject({ flags: 'SEC', isSound: true });
+    }
+  });
+
+  it.each([
+    ['TCP-MD5', [19, 18, ...Array(16).fill(7), 1, 1]],
+    ['TCP-AO', [29, 16, ...Array(14).fill(7)]],
+  ])('a SYN with %s goes to the origin alone, as it is [rule 4]', (_, options) => {
+    const syn = frame6({ ...SYN, options });
+    expect(make().frames(syn.slice())).toEqual([syn]);
+  });
+
+  it("passes the server's own SYN (simultaneous open) [rule 18]", () => {
+    const g = make();
+    g.send(SYN);
+    const own = frame6({ ...answer(SERVICE, 80), flags: 'S', ack: 0 });
+    expect(g.frames(own.slice())).toEqual([own]);
+  });
+
   it('never shares a connection between two clients on one port [rule 26]', () => {
     const g = make();
     const other = '2001:db8:0:2:0:0:0:7';

@@ -124,6 +124,27 @@ describe('configuration C: a race over IPv6', () => {
     expect(opened).toEqual(frame6({ ...SYN, options: other }));
   });
 
+  it('other options stay as they are, and ECN flags [rules 3, 7]', () => {
+    const options = [4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7];
+    const syn = frame6({ ...SYN, flags: 'SEC', options });
+    const asked = tunnels(g.frames(syn.slice())).get(R2)!;
+    expect(r2.frames(tunnel6(asked.inside, CLIENT, R2))).toEqual([syn]);
+  });
+
+  it.each([
+    ['TCP-MD5', [19, 18, ...Array(16).fill(7), 1, 1]],
+    ['TCP-AO', [29, 16, ...Array(14).fill(7)]],
+  ])('a SYN with %s goes to the origin alone, as it is [rule 4]', (_, options) => {
+    const syn = frame6({ ...SYN, options });
+    expect(g.frames(syn.slice())).toEqual([syn]);
+  });
+
+  it("the server's own SYN (simultaneous open) passes [rule 18]", () => {
+    g.frames(frame6(SYN));
+    const own = fromServer({ flags: 'S', seq: 1 });
+    expect(g.frames(own.slice())).toEqual([own]);
+  });
+
   it('a SYN with data goes to the origin alone [rule 5]', () => {
     const syn = frame6({ ...SYN, payload: [1, 2] });
     expect(g.frames(syn.slice())).toEqual([syn]);

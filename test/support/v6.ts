@@ -10,7 +10,7 @@ export interface Tcp6 {
   dport: number;
   seq: number;
   ack: number;
-  /** A string of S, A, R, F, P. */
+  /** A string of S, A, R, F, P, E, C. */
   flags: string;
   payload: number[];
   /** TCP options, a multiple of four bytes. */
@@ -19,7 +19,7 @@ export interface Tcp6 {
   headers: [number, number[]][];
 }
 
-const BITS: Record<string, number> = { F: 1, S: 2, R: 4, P: 8, A: 16 };
+const BITS: Record<string, number> = { F: 1, S: 2, R: 4, P: 8, A: 16, E: 64, C: 128 };
 
 const bytesOf = (text: string): number[] =>
   parse(text)!.flatMap((w) => [(w >>> 24) & 255, (w >>> 16) & 255, (w >>> 8) & 255, w & 255]);
