@@ -16,7 +16,8 @@ export interface FastpathChoice {
  * @param translated the legs of packets that hooks translated and left to the stack (mode stack)
  * @param against the reason why the program's flows cannot be carried in the kernel here; '' when they can
  * @param object the program's name
- * @throws FirstackError FSA_FASTPATH_UNAVAILABLE when the operator's choice is not possible
+ * @throws FirstackError FSA_FASTPATH_UNAVAILABLE when the operator's choice is not possible: also where mode stack is
+ * asked for, and this host's own rules would drop its packets
  */
 export async function chooseFastpath(
   asked: Fastpath,
@@ -50,15 +51,23 @@ export function decideFastpath(
     host,
     translated.some((l) => l.isV6 === true),
   );
+  const blocked = blockedBy(host, translated);
+  if (asked === 'stack' && blocked !== '') throw unavailable(blocked);
   if (asked !== 'auto') return { how: asked, why: 'as asked', skipped: asked === 'on' ? rules : [] };
   if (rules.length === 0)
     return { how: 'on', why: 'eBPF is available and no rule of this host would be bypassed', skipped: [] };
   const why = `redirected packets would bypass ${rules.join(', ')}`;
+  if (blocked === '') return { how: 'stack', why, skipped: [] };
+  return { how: 'off', why: `${why}, and ${blocked}`, skipped: [] };
+}
+
+/** Why translated packets would not pass this host's forward chains, with the rules to add; '' where they pass. */
+function blockedBy(host: Host, translated: readonly Leg[]): string {
   const dropped = droppedLegs(host, translated);
-  if (dropped.length === 0) return { how: 'stack', why, skipped: [] };
+  if (dropped.length === 0) return '';
   const remedies = dropped.flatMap((d) => d.remedies).join('; ');
   const legs = dropped.map((d) => `${d.legs.join(', ')} would not pass ${d.chain}`).join('; ');
-  return { how: 'off', why: `${why}, and translated packets ${legs} (${remedies})`, skipped: [] };
+  return `translated packets ${legs} (${remedies})`;
 }
 
 /** The hooks of netfilter that a forwarded packet passes, and a redirected one does not. */

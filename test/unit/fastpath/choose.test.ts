@@ -75,6 +75,8 @@ describe('rules that redirected packets bypass', () => {
     expect(decideFastpath('auto', h, '', '')).toMatchObject({ how: 'on' });
     expect(decideFastpath('auto', h, '', '', legs)).toMatchObject({ how: 'stack' });
     const drops = host({ family: 'ip6', policy: 'drop' });
+    expect(() => decideFastpath('stack', drops, '', '', legs)).toThrow(/nft add rule ip6 filter chain0/);
+    expect(decideFastpath('stack', drops, '', '')).toMatchObject({ how: 'stack', why: 'as asked' });
     expect(decideFastpath('auto', drops, '', '', legs)).toMatchObject({
       how: 'off',
       why: expect.stringContaining('nft add rule ip6 filter chain0'),
