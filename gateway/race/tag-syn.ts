@@ -38,7 +38,10 @@ function onSyn(state: GatewayState, batch: Batch, i: number): void {
     const again = flows.isn[e] === tcp.seq(batch.view, batch.l4[i]);
     // Once there is a winner, it answers every SYN of this tuple: `carry.ts`.
     if (flows.state[e] !== UNDECIDED) return;
-    if (again && isEarly(state, e)) return batch.drop(i, reasons.dropSynEarly);
+    // A client that was told of an old connection by a challenge ACK resets it, and repeats its SYN at once (RFC 5961, 4.2):
+    // that counts, once.
+    if (again && flows.cleared[e] === 1) flows.cleared[e] = 2;
+    else if (again && isEarly(state, e)) return batch.drop(i, reasons.dropSynEarly);
     if (again) return onRetransmission(state, batch, i, e);
   }
   // This SYN begins a new connection, so the entry's connection has ended.
@@ -59,15 +62,8 @@ function onSyn(state: GatewayState, batch: Batch, i: number): void {
  */
 const EARLY_TICKS = 2;
 
-/**
- * Whether the SYN before, of the same race, came just now. A client that was told of an old connection by a challenge ACK
- * resets it, and repeats its SYN at once (RFC 5961, 4.2): that counts, once.
- */
+/** Whether the SYN before, of the same race, came just now. */
 function isEarly({ flows, idle, nowTick }: GatewayState, e: FlowEntry): boolean {
-  if (flows.cleared[e] === 1) {
-    flows.cleared[e] = 2;
-    return false;
-  }
   return ((nowTick - flows.expiresAt[e] + idle[UNDECIDED]) | 0) < EARLY_TICKS;
 }
 

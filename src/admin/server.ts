@@ -146,8 +146,8 @@ export function createAdmin(source: AdminSource): Admin {
 const LOCAL_NAMES = ['localhost', hostname(), hostname().split('.')[0]];
 
 /**
- * Why a request over TCP is refused; '' when it is not. Pages of other sites are no operators: a browser says where a request
- * comes from, and a page that had its own name resolved to this host asks for that name.
+ * Why a request over TCP is refused; '' when it is not. A page of another site may not ask for an operator: a browser says where a
+ * request comes from, and a page that had its own name resolved to this host asks for that name.
  */
 function refusal(method: string, headers: IncomingHttpHeaders, listens: string): string {
   const site = headers['sec-fetch-site'];

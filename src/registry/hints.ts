@@ -1,5 +1,5 @@
 /**
- * Streams and indexes only say where to look. Whoever may write to them may also spoil them: a key of another type, a
+ * Streams and indexes only say where to look. Every role's account may write to them, and so may spoil them: a key of another type, a
  * stream whose ids are used up, an index with ids without end. Such a hint counts as empty, and records are looked for by
  * their keys.
  */

@@ -52,7 +52,7 @@ export class Sweep {
       const all = [...this.#swept];
       for (const kind of all) counting.scard(indexOf(kind));
       const counts = await tolerant(counting.exec());
-      // A spoilt index is nobody's guide: readers go by the keys then.
+      // A spoilt index is not corrected: readers look for records by their keys then.
       const swept = all.filter((_, i) => counts[i] !== undefined && (counts[i] as number) <= MOST_IDS);
       const indexes = this.redis.pipeline();
       for (const kind of swept) indexes.smembers(indexOf(kind));

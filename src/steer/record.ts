@@ -70,7 +70,10 @@ const SYSCTL = /^net\.ipv[46]\.(?:conf\.(?!\.{1,2}\.)[^/\s]{1,15}\.)?[a-z0-9_]+$
 const VALUE = /^-?\d{1,10}$/;
 const INTERFACE = /^(?!\.{1,2}$)[^/\s]{1,15}$/;
 
-/** What is removed by a record is removed with the role's rights: whoever can write the file must gain nothing by it. */
+/**
+ * A role removes with its own rights what a record names. A process that can write the file, and has fewer rights, must not
+ * gain the role's by it.
+ */
 function isSound(record: unknown): record is Applied {
   if (typeof record !== 'object' || record === null) return false;
   const r = record as Record<string, unknown>;

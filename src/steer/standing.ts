@@ -33,6 +33,7 @@ export interface ListedRule {
   fwmask?: string;
   /** 'all', or an address. */
   src?: string;
+  sport?: number;
 }
 
 /** `lookup` targets by number: `ip -N` prints the local table as 255. */

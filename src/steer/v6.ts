@@ -63,7 +63,9 @@ export async function deviationsV6(s: Steering): Promise<Deviation[]> {
   const out = ruleDeviations(listed, ruleArguments(s), s.beforeLocal, ['-6']);
   for (const source of s.v6Sources ?? []) {
     const rule = sourceRule(s, source);
-    if (listed.some((r) => r.src === source.address && r.table === String(s.tunnelTable))) continue;
+    const isIt = (r: ListedRule): boolean =>
+      r.src === source.address && r.sport === source.port && r.table === String(s.tunnelTable);
+    if (listed.some(isIt)) continue;
     out.push({
       ...{ what: 'rule', subject: `ip -6 rule ${rule.join(' ')}`, detail: 'was removed' },
       repair: async () => void (await command('ip', ['-6', 'rule', 'add', ...rule])),

@@ -157,7 +157,7 @@ function learned(c: Configuration): Row[] {
       counts: everybody,
     }),
     row({
-      name: 'learned: a SYN that is repeated at once asks nobody, and the hedge fires as before',
+      name: 'learned: a SYN that is repeated at once is sent to no candidate, and the hedge fires as before',
       given: [...knowsR1, [syn()]],
       in: [syn(), syn()],
       out: [],

@@ -93,6 +93,30 @@ it.each([
   expect(g.count('pass.icmp-relayed')).toBeGreaterThan(100);
 });
 
+/** Rounds of mutated frames; in half of them only those with right checksums: then what results must have right ones too. */
+function throwAt(
+  at: Pick<Gateway6, 'frames' | 'count'>,
+  seeds: readonly Uint8Array[],
+  random: Random,
+  after: (n: number) => void,
+): { read: number; written: number; invalid: number } {
+  let [read, written, invalid] = [0, 0, 0];
+  // A SYN that was stored in an earlier round may have had a bad checksum, and then keeps it.
+  const kept = (): number => at.count('emit.syn-after-challenge') || 0;
+  for (let n = 0; n < ROUNDS; n++) {
+    const all = Array.from({ length: 1 + random.below(40) }, () => mutate(random.pick(seeds), random));
+    const frames = n % 2 === 0 ? all.filter((f) => isSound6(f)) : all;
+    if (frames.length === 0) continue;
+    const before = kept();
+    const out = at.frames(...frames);
+    read += frames.length;
+    written += out.length;
+    if (n % 2 === 0) invalid += Math.max(0, out.filter((f) => !isSound6(f)).length - (kept() - before));
+    after(n);
+  }
+  return { read, written, invalid };
+}
+
 const served = (p: object): Uint8Array => frame6({ ...answer(SERVICE, 80), ...p });
 const data = frame6({ ...up, payload: [1, 2, 3, 4] });
 
@@ -110,20 +134,10 @@ it('the gateway takes any packet in a tunnel of IPv6', () => {
     ]),
     error6({ src: '2001:db8:99::1', dst: SERVICE, type: 2, mtu: 1300, quotes: served({ flags: 'A' }) }),
   ];
-  let [read, written, invalid] = [0, 0, 0];
-  for (let n = 0; n < ROUNDS; n++) {
-    const all = Array.from({ length: 1 + random.below(40) }, () => mutate(random.pick(seeds), random));
-    const frames = n % 2 === 0 ? all.filter((f) => isSound6(f)) : all;
-    if (frames.length === 0) continue;
-    const before = g.count('emit.syn-after-challenge');
-    const out = g.frames(...frames);
-    const kept = g.count('emit.syn-after-challenge') - before;
-    read += frames.length;
-    written += out.length;
-    if (n % 2 === 0) invalid += Math.max(0, out.filter((f) => !isSound6(f)).length - kept);
+  const { read, written, invalid } = throwAt(g, seeds, random, (n) => {
     if (n % 9 === 0) g.pass(1e5);
     if (n % 50 === 0) g.pass(random.below(300) * 1e6);
-  }
+  });
   const s = sums(g.counts());
   expect(s.pass + s.drop + s.hold + s.joined).toBe(read);
   expect(s.pass + s.emit + s.release - s.error).toBe(written);
@@ -152,16 +166,7 @@ it('the replica takes any packet in a tunnel of IPv6', () => {
       R2,
     ),
   ];
-  let [read, written, invalid] = [0, 0, 0];
-  for (let n = 0; n < ROUNDS; n++) {
-    const all = Array.from({ length: 1 + random.below(40) }, () => mutate(random.pick(seeds), random));
-    const frames = n % 2 === 0 ? all.filter((f) => isSound6(f)) : all;
-    if (frames.length === 0) continue;
-    const out = r.frames(...frames);
-    read += frames.length;
-    written += out.length;
-    if (n % 2 === 0) invalid += out.filter((f) => !isSound6(f)).length;
-  }
+  const { read, written, invalid } = throwAt(r, seeds, random, () => {});
   const s = sums(r.counts());
   expect(s.pass + s.drop + s.hold + s.joined).toBe(read);
   expect(s.pass + s.emit + s.release - s.error).toBe(written);

@@ -1,4 +1,4 @@
-// Streams and indexes of the registry that were spoilt by whoever may write to them: records are found all the same, by
+// Streams and indexes of the registry that an account with the right to write them has spoilt: records are found by
 // their keys, and roles start. A real redis-server, and the registry of roles in this process.
 import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
