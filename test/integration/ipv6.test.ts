@@ -132,6 +132,12 @@ describe.each([
     const rules = async () => (await lab.exec('r2', ['ip', '-6', 'rule', 'show'])).stdout;
     if (configuration === 'C')
       expect(await rules()).toMatch(/^5:.*fwmark[\s\S]*^10:\tfrom all lookup local/m);
+    if (configuration === 'C') {
+      const rule = ['from', SERVICE6.address, 'iif', 'lo', 'ipproto', 'tcp', 'sport', '80'];
+      expect((await lab.exec('r2', ['ip', '-6', 'rule', 'del', ...rule])).stderr).toBe('');
+      const isBack = async () => (await rules()).includes(`from ${SERVICE6.address}`);
+      expect(await waitUntil(isBack, 5000), 'put back').toBe(true);
+    }
     await Promise.all([lab.stopRole('gateway'), lab.stopRole('r2')]);
     expect(await listed()).not.toContain('fwmark');
     expect(await hooks()).toBe('');
