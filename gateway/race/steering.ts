@@ -96,9 +96,10 @@ export function steering(
       ]
     : [
         branch('inward', [
-          `${BARE_SYN} accept`,
           `ip saddr @addresses ${FRAGMENTS} ${mark} notrack accept`,
           `ip saddr @machines ${FRAGMENTS} ${mark} notrack accept`,
+          // After the fragments: what a later one carries would be read as flags.
+          `${BARE_SYN} accept`,
           `${deciding} ${mark} notrack accept`,
           'ip saddr . tcp sport @services notrack accept',
           `ip saddr . tcp sport @endpoints ${mark} notrack accept`,
