@@ -1,4 +1,6 @@
+import { basename } from 'node:path';
 import { defineConfig } from 'vitest/config';
+import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 /**
  * Files that assert no time, and in which few races or none must have one certain winner: two of them run at once.
@@ -40,8 +42,23 @@ const WAITING = [
   'steering-text',
   'stops',
   'stuck',
+  'registry-trust',
   'transfer',
+  'trust',
 ].map((name) => `test/integration/${name}.test.ts`);
+
+/** Those that take longest, in this order: they begin first, so that none is left to run alone. */
+const LONGEST = ['paths', 'damage', 'doctor', 'leftovers', 'judged', 'host-shapes', 'bench-race'];
+
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const place = ({ moduleId }: TestSpecification): number => {
+      const at = LONGEST.indexOf(basename(moduleId, '.test.ts'));
+      return at < 0 ? LONGEST.length : at;
+    };
+    return (await super.sort(files)).sort((a, b) => place(a) - place(b));
+  }
+}
 
 /**
  * In many of these tests one certain machine must win a race by milliseconds. On a machine that is shared, somebody
@@ -54,6 +71,7 @@ const integration = { testTimeout: 180_000, hookTimeout: 120_000, retry: 1 };
 // those that wait, two files at once, then the others, one file after another.
 export default defineConfig({
   test: {
+    sequence: { sequencer: LongestFirst },
     projects: [
       {
         test: {
