@@ -5,6 +5,7 @@
  */
 import { Command, CommanderError } from 'commander';
 import { addBench } from './cli/bench.js';
+import { addFleet } from './cli/fleet.js';
 import { addLab } from './cli/lab.js';
 import { addLoad } from './cli/load.js';
 import { addManual } from './cli/manual.js';
@@ -43,6 +44,7 @@ root
     );
   });
 
+addFleet(root);
 addOperate(root, exit);
 addLoad(root, exit);
 addBench(root, exit);

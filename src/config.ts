@@ -8,7 +8,7 @@ import { Ajv, type ErrorObject } from 'ajv';
 import { distance } from 'fastest-levenshtein';
 import { type Document, isMap, isNode, LineCounter, parseDocument } from 'yaml';
 import { type ErrorCode, FirstackError, type Problem } from './errors.js';
-import { format, parse } from './wire/address.js';
+import { format, isSpecial, parse } from './wire/address.js';
 
 export type Schema = Record<string, unknown>;
 
@@ -98,6 +98,7 @@ export function addFormats(to: Ajv): void {
   to.addFormat('ipv4', isIpv4);
   to.addFormat('ipv6', isIpv6);
   to.addFormat('ip', (text) => isIpv4(text) || isIpv6(text));
+  to.addFormat('service-ip', isServiceAddress);
   to.addFormat('cidr', (text) => isIpv4Cidr(text) || isIpv6Cidr(text));
 }
 
@@ -114,6 +115,7 @@ function compile(schema: Schema): ReturnType<Ajv['compile']> {
 /** What messages call a format whose name does not say it. */
 const FORMATS: Record<string, string> = {
   ip: 'an IPv4 address, or an IPv6 address in the form of RFC 5952',
+  'service-ip': 'an address that other hosts reach (no loopback, link-local or multicast address)',
   ipv6: 'an IPv6 address in the form of RFC 5952',
   cidr: 'ADDRESS/BITS, of IPv4, or of IPv6 in the form of RFC 5952',
 };
@@ -121,6 +123,10 @@ const FORMATS: Record<string, string> = {
 function isIpv4(text: string): boolean {
   const parts = text.split('.');
   return parts.length === 4 && parts.every((p) => /^(0|[1-9]\d{0,2})$/.test(p) && Number(p) <= 255);
+}
+
+function isServiceAddress(text: string): boolean {
+  return (isIpv4(text) || isIpv6(text)) && !isSpecial(parse(text)!);
 }
 
 /** In the form of RFC 5952, and no address that holds an IPv4 address: an address has one text and one family. */

@@ -49,6 +49,8 @@ const CATALOGUE = {
   FSA_ENDPOINT_TAKEN: EXIT.unavailable,
   FSA_TOOL_MISSING: EXIT.configuration,
   FSA_KEY_INVALID: EXIT.configuration,
+  FSA_CREDENTIAL: EXIT.configuration,
+  FSA_SCOPE: EXIT.configuration,
   FSA_ADMIN_UNAVAILABLE: EXIT.unavailable,
   FSA_RACE_UNKNOWN: EXIT.expectation,
   FSA_LAB_EXISTS: EXIT.configuration,

@@ -11,6 +11,7 @@ import type { RoleFile } from './role-file.js';
 import type { Host } from './steer/host.js';
 import type { RoleName } from './steer/marks.js';
 import { SET_KINDS } from './steer/standing.js';
+import type { Credential } from './trust/credential.js';
 import type { Look } from './watch/host-watch.js';
 
 /** How long a failed program rests before it is started again. The rest doubles with each failure, up to a limit. */
@@ -22,6 +23,7 @@ const MODES: readonly KernelMode[] = ['on', 'stack', 'off'];
 
 export interface HostedOptions extends Omit<InnerOptions, 'run' | 'onApplied'> {
   role: RoleName;
+  credential?: Credential;
 }
 
 export class Hosted {
@@ -40,8 +42,8 @@ export class Hosted {
   }
 
   #create(): Inner {
-    const { program, config, role, instance, log, events } = this.options;
-    const run = program.create(config, { role, instance, log, events });
+    const { program, config, role, instance, log, events, credential } = this.options;
+    const run = program.create(config, { role, instance, log, events, credential });
     return new Inner({ ...this.options, run, onApplied: () => this.#onApplied() });
   }
 

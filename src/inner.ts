@@ -66,6 +66,8 @@ export class Inner {
   /** The last look at the host that was not acted on yet. */
   #look: Look | undefined;
   readonly #fullness: Fullness;
+  /** Of the host, as of the last look, and all that were said. */
+  #hostProblems: readonly Problem[] = [];
   #problems: readonly Problem[] = [];
   #bypassed = '';
   /** Names of the services and machines that the data plane and the kernel use now. */
@@ -119,6 +121,11 @@ export class Inner {
     // A duty needs a host and a registry without problems.
     if (problems.length > 0 || run.duty === undefined) return problems;
     return conflicts(run.duty(host, this.#registry.view, 'off').steering);
+  }
+
+  /** What is left out here because other machines' records contradict this role's file. Changes nothing. */
+  conflicts(host: Host): Problem[] {
+    return this.run.conflicts?.(host, this.#registry.view) ?? [];
   }
 
   /**
@@ -220,9 +227,10 @@ export class Inner {
 
   async #reconcile(): Promise<void> {
     const look = this.#look;
+    if (look !== undefined) this.#hostProblems = this.#check(look.host);
+    this.#sayProblems([...this.#hostProblems, ...this.conflicts(this.#host!)]);
     if (look === undefined) return;
     this.#look = undefined;
-    this.#sayProblems(this.#check(look.host));
     await this.#chooseAgain(look.host);
     const path = this.#attached ? this.#kernel?.path : undefined;
     // What could not be put back is looked for until it stands.

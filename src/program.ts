@@ -24,6 +24,7 @@ import type { Host } from './steer/host.js';
 import type { Allocation, RoleName } from './steer/marks.js';
 import type { Steering } from './steer/plan.js';
 import type { Leg } from './steer/ruleset.js';
+import type { Credential } from './trust/credential.js';
 import type { Prefix } from './wire/address.js';
 
 /** A line of `ROLE/programs.ts`. A program's modules are loaded only when they are needed. */
@@ -76,6 +77,8 @@ export interface Site {
   /** The inner instance's name: the role's name for the race, `ROLE-PROGRAM` for every other program. */
   instance: string;
   log: Logger;
+  /** What this machine may state in the registry; undefined where it has no identity. */
+  credential?: Credential;
   /** Says what changes here: in the log, in `/v1/events`, on disk. */
   events: Events;
 }
@@ -164,6 +167,11 @@ export interface Run {
   readonly kernel?: KernelHalf;
   /** Problems that prevent it from running here, with this registry. Changes nothing. */
   check(host: Host, view: View): Problem[];
+  /**
+   * What other machines' records and this role's file contradict each other in: it is left out here and said, and keeps
+   * no role from starting.
+   */
+  conflicts?(host: Host, view: View): Problem[];
   /** The addresses and ports whose packets it takes here; two programs of a host must not claim the same. */
   claims?(view: View): Claim[];
   /**

@@ -26,6 +26,8 @@ export interface RoleConfig {
   wan: string[];
   registry: string;
   registryTls?: TlsFiles;
+  identityFile?: string;
+  unsignedRecords: 'refuse' | 'accept';
   admin: { listen: string };
   log: string;
 }
@@ -91,6 +93,15 @@ export function roleProperties(adminPort: number): Record<string, Schema> {
       },
       dependencies: { certFile: ['keyFile'], keyFile: ['certFile'] },
     },
+    identityFile: explained(
+      { type: 'string' },
+      "This machine's identity (firstack fleet issue). With it, only records of machines that the fleet's key knows count.",
+      '/etc/firstack/identity.yaml',
+    ),
+    unsignedRecords: explained(
+      { enum: ['refuse', 'accept'], default: 'refuse' },
+      'With identityFile: accept leaves no record out, and says which would be; for a fleet that is being given identities.',
+    ),
     admin: group('The admin API.', {
       listen: explained(
         { type: 'string', default: `127.0.0.1:${adminPort}` },

@@ -23,12 +23,14 @@ import { digestOf } from './registry/digest.js';
 import type { RecordKind } from './registry/kinds.js';
 import { openRegistry } from './registry/open.js';
 import type { Registry } from './registry/registry.js';
+import { revocationKind } from './registry/revocation.js';
 import { serviceKindFor } from './registry/service.js';
 import type { RoleFlags, RoleSchema } from './role-config.js';
 import { DEFAULT_PROGRAM, type RoleFile, readRoleFile } from './role-file.js';
 import { Steerer } from './steer/apply.js';
 import { checkInterfaces, type Host, inspectHost } from './steer/host.js';
 import type { RoleName } from './steer/marks.js';
+import { trustOf } from './trust/trust.js';
 import { VERSION } from './version.js';
 import { Contests } from './watch/contests.js';
 import { LOOK_MS } from './watch/heartbeat.js';
@@ -59,13 +61,15 @@ export async function runRole(role: Role, flags: RoleFlags): Promise<number> {
   const early = [...checkInterfaces(host, wan, 'wan'), ...checkInterfaces(host, lan, 'lan')];
   if (early.length > 0) throw FirstackError.ofProblems(early);
   if (flags.unpin === true) return unpinAll(file);
-  const registry = openRegistry(url, log, kindsOf(programs), registryTls, file.role.instance);
+  const trust = trustOf(file.role);
+  const registry = openRegistry(url, log, kindsOf(programs), registryTls, file.role.instance, trust);
   // `--check` changes nothing, on the disk either.
   const events = new Events(file.role.instance, log, flags.check === true ? null : undefined);
   const hosted = file.programs.map(({ program, config }) => {
     const instance = innerInstance(file.role.instance, program.name);
     const own = file.programs.length > 1 ? log.child({ program: program.name }) : log;
-    return new Hosted({ program, config, instance, registry, log: own, events, role: role.name });
+    const credential = trust?.identity.credential;
+    return new Hosted({ program, config, instance, registry, log: own, events, role: role.name, credential });
   });
   await registry.start();
   try {
@@ -77,11 +81,18 @@ export async function runRole(role: Role, flags: RoleFlags): Promise<number> {
     ];
     if (problems.length > 0) throw FirstackError.ofProblems(problems);
     if (flags.check === true) {
-      for (const { inner } of hosted) process.stdout.write(await inner.describe(host));
+      for (const { inner } of hosted) {
+        for (const p of inner.conflicts(host)) process.stdout.write(`# left out: ${p.code}: ${p.message}\n`);
+        process.stdout.write(await inner.describe(host));
+      }
       return 0;
     }
+    // A replica sees other replicas' records at its start only.
+    for (const { inner } of hosted)
+      for (const { code, message } of inner.conflicts(host)) log.warn({ code }, `left out: ${message}`);
     for (const { inner } of hosted) await inner.claim();
-    await registry.follow([...new Set(hosted.flatMap((h) => h.inner.run.topics))]);
+    const own = trust === undefined ? [] : [revocationKind.name];
+    await registry.follow([...new Set([...hosted.flatMap((h) => h.inner.run.topics), ...own])]);
     return await serve({ role, file, path, read, host, registry, hosted, log, events });
   } finally {
     await registry.stop();
@@ -105,6 +116,7 @@ export function kindsOf(programs: readonly Program[]): RecordKind[] {
   const parts = programs.flatMap((p) => (p.service === undefined ? [] : [[p.name, p.service] as const]));
   const kinds = new Map<string, RecordKind>();
   for (const kind of [
+    revocationKind as RecordKind,
     serviceKindFor(Object.fromEntries(parts)) as RecordKind,
     ...programs.flatMap((p) => p.kinds),
   ])
@@ -253,6 +265,7 @@ function adminOf(
         ...state().contests,
         // Without its registry a role continues with its last view, and reports that here.
         ...(registry.problem === undefined ? [] : [registry.problem]),
+        ...refusedReason(registry.refused),
         // Reported, but no reason to end the role: connections that it cannot race go to the origin.
         ...[clockProblem(registry.clockOffsetMs) ?? []].flat(),
       ],
@@ -272,10 +285,20 @@ function adminOf(
         connected: registry.connected,
         viewAgeMs: Math.round(registry.viewAgeMs),
         views: views(),
+        refused: registry.refused,
         clockOffsetMs: registry.clockOffsetMs ?? null,
       },
     }),
   });
+}
+
+/** Reported, but no reason to end the role: a record without authority is a mistake, or an attack. */
+function refusedReason(refused: Readonly<Record<string, string>>): string[] {
+  const all = Object.entries(refused);
+  if (all.length === 0) return [];
+  const [[key, why]] = all;
+  const more = all.length === 1 ? '' : ` (and ${all.length - 1} more)`;
+  return [`records without authority: ${key}: ${why}${more}`];
 }
 
 /**

@@ -12,7 +12,6 @@ import { MODES } from '../../src/race/modes.js';
 import {
   addressFor,
   type Configuration,
-  endpointConflict,
   originKind,
   type RaceService,
   type ReplicaRecord,
@@ -23,6 +22,7 @@ import type { Race, Release } from '../../src/race/release.js';
 import type { View } from '../../src/registry/kinds.js';
 import { type Address, isV6Text, parse } from '../../src/wire/address.js';
 import { PLAIN, TUNNELLED } from '../../src/wire/path-probe.js';
+import { Disputes } from './disputes.js';
 import { type LeftOut, nothingLeftOut } from './left-out.js';
 import type { Endpoint } from './machines.js';
 import { type Offer, offersByService } from './offers.js';
@@ -106,6 +106,7 @@ export class Fleet {
   constructor(
     readonly race: Race = 'origin',
     public usage: Float64Array | undefined = undefined,
+    readonly disputes = new Disputes([], []),
   ) {}
 
   /** Takes over the registry's present view. `told` is the configuration of the command-line flag. */
@@ -115,7 +116,9 @@ export class Fleet {
     this.#leftOut = nothingLeftOut();
     for (const s of this.#services) s.raced = false;
     for (const e of this.#endpoints.values()) Object.assign(e, { up: false, live: false, trials: 0 });
-    const services = raceServices(view).filter((s) => told === undefined || s.configuration === told);
+    const services = raceServices(view).filter(
+      (s) => (told === undefined || s.configuration === told) && this.disputes.ofService(s) === '',
+    );
     const offers = offersByService(view);
     this.#noteGone(new Set(services.flatMap((s) => (offers.get(s.name) ?? []).map((o) => o.replica.id))));
     this.#forgetUnused();
@@ -201,7 +204,7 @@ export class Fleet {
   #replicas(view: View, offers: readonly Offer[], n: ServiceNumber, port: number): boolean {
     let any = false;
     for (const { replica, offer } of offers) {
-      if (endpointConflict(view, replica) !== undefined) continue;
+      if (this.disputes.ofReplica(view, replica) !== undefined) continue;
       const candidate = this.#candidateOf(replica.id);
       const up = replica.state === 'up';
       const ordered = this.#judged.trialsOf(n, candidate);

@@ -20,6 +20,7 @@ import { Changes } from '../../src/race/changes.js';
 import { hookSet } from '../../src/race/kernel-layout.js';
 import {
   configurationMismatches,
+  type GatewayRecord,
   gatewayKind,
   namesIn,
   raceKinds,
@@ -28,6 +29,7 @@ import {
   replicaKind,
   summaryOf,
 } from '../../src/race/records.js';
+import { scopeProblems } from '../../src/registry/authority.js';
 import type { RecordKind, View } from '../../src/registry/kinds.js';
 import {
   checkForwardChains,
@@ -38,12 +40,13 @@ import {
   leastMtu,
 } from '../../src/steer/host.js';
 import { inBothFamilies } from '../../src/steer/ruleset.js';
-import { isV4, isV6Text, overlaps, type Prefix, parsePrefix } from '../../src/wire/address.js';
+import { isV4, isV6Text, type Prefix, parsePrefix } from '../../src/wire/address.js';
 import { OVERHEAD } from '../../src/wire/ipip.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
 import * as tcp from '../../src/wire/tcp.js';
 import { attachments } from './attachments.js';
 import { type GatewayConfig, overrides, schema } from './config.js';
+import { Disputes } from './disputes.js';
 import { describeReplica, Fleet } from './fleet.js';
 import { gatewayMemory } from './gauges.js';
 import { Judge } from './judge.js';
@@ -93,6 +96,7 @@ class GatewayRace implements Run {
   readonly #site: Site;
   readonly #clients: Prefix[];
   readonly #fleet: Fleet;
+  readonly #disputes: Disputes;
   readonly #judge: Judge;
   readonly #changes = new Changes();
   #context: RunContext | undefined;
@@ -110,7 +114,8 @@ class GatewayRace implements Run {
     this.#config = config;
     this.#site = site;
     this.#clients = config.prefixes.map((p) => parsePrefix(p) as Prefix);
-    this.#fleet = new Fleet(config.race);
+    this.#disputes = new Disputes(this.#clients, []);
+    this.#fleet = new Fleet(config.race, undefined, this.#disputes);
     this.#pathWatch = new PathWatch(site.events);
     this.#judge = new Judge(this.#fleet, site.events, config.judge);
     const shared = config.site === undefined ? [] : [proximityTopic(config.site)];
@@ -151,17 +156,30 @@ class GatewayRace implements Run {
   }
 
   check(host: Host, view: View): Problem[] {
-    const { wan, configuration } = this.#config;
+    const { wan } = this.#config;
     const legs = tunLegs(this.#config);
     const carriesV6 = this.#carriesV6(view);
     return [
-      ...configurationMismatches(view, undefined, configuration),
-      ...this.#foreignPrefixes(host, view),
+      ...scopeProblems(this.#site.credential, gatewayKind, [this.#record(host, view)]),
       ...checkForwarding(host),
       ...(carriesV6 ? checkForwarding6(host) : []),
       ...checkForwardChains(host, carriesV6 ? inBothFamilies(legs) : legs),
       ...(this.#mayMasquerade(view) ? [] : checkMasquerade(host, wan, this.#clients)),
     ];
+  }
+
+  conflicts(host: Host, view: View): Problem[] {
+    return [
+      ...configurationMismatches(view, undefined, this.#config.configuration),
+      ...this.#disputesOn(host).problems(view, this.#config.tag.gatewayId, this.#prefixesOutside(host)),
+    ];
+  }
+
+  #disputesOn(host: Host): Disputes {
+    const { lan, wan } = this.#config;
+    const facing = host.interfaces.filter((i) => [...lan, ...wan].includes(i.name));
+    this.#disputes.own = facing.flatMap((i) => i.addresses);
+    return this.#disputes;
   }
 
   /**
@@ -181,27 +199,6 @@ class GatewayRace implements Run {
     if (!this.#isMasqueraded(host)) return prefixes;
     const own = host.interfaces.filter((i) => wan.includes(i.name)).flatMap((i) => i.addresses);
     return own.length === 0 ? prefixes : own.map((address) => `${address}/32`);
-  }
-
-  /** Each prefix belongs to one gateway, because the tag's receivers check it. */
-  #foreignPrefixes(host: Host, view: View): Problem[] {
-    const { tag } = this.#config;
-    const prefixes = this.#prefixesOutside(host);
-    return view
-      .of(gatewayKind)
-      .filter((g) => g.id !== tag.gatewayId)
-      .flatMap((g) =>
-        g.prefixes.flatMap((theirs) =>
-          prefixes
-            .filter((ours) => overlaps(parsePrefix(ours) as Prefix, parsePrefix(theirs) as Prefix))
-            .map(
-              (ours): Problem => ({
-                code: 'FSA_PREFIX_OVERLAP',
-                message: `prefixes: ${ours} overlaps ${theirs} of gateway ${g.id}`,
-              }),
-            ),
-        ),
-      );
   }
 
   claims(view: View): Claim[] {
@@ -226,8 +223,8 @@ class GatewayRace implements Run {
     this.#host = host;
     const config = this.#config;
     const fleet = this.#fleet;
+    this.#disputesOn(host);
     fleet.update(view, config.configuration, this.#judge);
-    this.#sayMismatches(view);
     this.#sayLeftOut(fleet.leftOut);
     const wanMtu = config.tun.mtu ?? leastMtu(host, config.wan);
     this.#wanMtu = wanMtu;
@@ -253,11 +250,6 @@ class GatewayRace implements Run {
     if (this.#said.has(message)) return;
     this.#said.add(message);
     say();
-  }
-
-  #sayMismatches(view: View): void {
-    for (const { code, message } of configurationMismatches(view, undefined, this.#config.configuration))
-      this.#sayOnce(message, () => this.#site.log.error({ code }, `${message}: it is not raced here`));
   }
 
   /** Logged when a limit is first exceeded, and again when it is exceeded anew. */
@@ -286,12 +278,16 @@ class GatewayRace implements Run {
   }
 
   #publish(): void {
-    // Those of IPv6 only where tags are for them: roles of an earlier version cannot read such a record.
     if (this.#context === undefined) return;
     const { registry } = this.#context;
-    const tagsV6 = raceServices(registry.view).some((s) => isV6Text(s.address) && s.configuration !== 'A');
-    const prefixes = this.#prefixesOutside(this.#host!).filter((p) => tagsV6 || !isV6Text(p));
-    registry.publish(gatewayKind, { v: 1, id: this.#config.tag.gatewayId, prefixes });
+    registry.publish(gatewayKind, this.#record(this.#host!, registry.view));
+  }
+
+  #record(host: Host, view: View): GatewayRecord {
+    // Prefixes of IPv6 only where tags are for them: roles of an earlier version cannot read such a record.
+    const tagsV6 = raceServices(view).some((s) => isV6Text(s.address) && s.configuration !== 'A');
+    const prefixes = this.#prefixesOutside(host).filter((p) => tagsV6 || !isV6Text(p));
+    return { v: 1, id: this.#config.tag.gatewayId, prefixes };
   }
 
   /** The data plane acts by the last duty. */

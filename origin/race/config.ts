@@ -6,7 +6,7 @@ import { type HealthConfig, healthProblem, healthSchema } from '../../src/health
 import { type Configuration, type OriginServer, racePart } from '../../src/race/records.js';
 import { RACES, type Race, RELEASES, type Release } from '../../src/race/release.js';
 import { type CommonConfig, commonProperties } from '../../src/race/role-file.js';
-import { ipSchema, nameSchema, portSchema } from '../../src/registry/kinds.js';
+import { nameSchema, portSchema, serviceIpSchema } from '../../src/registry/kinds.js';
 import { type ProgramConfig, programProperties, type RoleFlags } from '../../src/role-config.js';
 import type { Allocation } from '../../src/steer/marks.js';
 import { mostServers } from '../../src/steer/next-hops.js';
@@ -81,7 +81,7 @@ const serviceSchema: Schema = {
   required: ['name', 'address', 'ports'],
   properties: {
     name: explained(nameSchema, 'Its name, which replicas refer to.', 'web'),
-    address: explained(ipSchema, 'The address that clients use.', '203.0.113.10'),
+    address: explained(serviceIpSchema, 'The address that clients use.', '203.0.113.10'),
     ports: explained(
       { type: 'array', items: portSchema, minItems: 1, uniqueItems: true },
       'The TCP ports that clients use.',

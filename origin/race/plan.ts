@@ -3,13 +3,8 @@
 import type { CandidateNumber } from '../../src/flow/numbers.js';
 import { gatewayKeys, type KeyFile } from '../../src/keys.js';
 import { type Candidates, MOST_RACED, ORIGIN } from '../../src/proximity/candidates.js';
-import {
-  endpointConflict,
-  gatewayKind,
-  type RaceService,
-  type ReplicaRecord,
-  replicaKind,
-} from '../../src/race/records.js';
+import type { Holders } from '../../src/race/holders.js';
+import { gatewayKind, type RaceService, type ReplicaRecord, replicaKind } from '../../src/race/records.js';
 import { type Release, schedule } from '../../src/race/release.js';
 import type { View } from '../../src/registry/kinds.js';
 import type { NextHops } from '../../src/steer/next-hops.js';
@@ -26,6 +21,7 @@ export interface PlanInput {
   release: Release;
   master: KeyFile;
   candidates: Candidates;
+  holders: Holders;
   servers: Servers;
   /** The services of the file, with their present servers. */
   ours: readonly OriginService[];
@@ -47,8 +43,8 @@ export function snapshotOf(input: PlanInput, view: View): OriginSnapshot {
 }
 
 function plansOf(input: PlanInput, view: View, service: RaceService): OriginServicePlan[] {
-  const { candidates, distancesUs, release } = input;
-  const able = view.of(replicaKind).filter((r) => whyNotRaced(view, distancesUs, service, r) === '');
+  const { candidates, release, distancesUs } = input;
+  const able = view.of(replicaKind).filter((r) => whyNotRaced(input, view, service, r) === '');
   const live = service.replicable ? able : [];
   const remote = remoteOf(input, service, able);
   const plan = schedule(
@@ -83,14 +79,14 @@ function carriers(view: View, service: RaceService): ReplicaRecord[] {
 
 /** The reason why a replica takes no part in this service's races; '' when it does. */
 export function whyNotRaced(
+  { holders, distancesUs }: Pick<PlanInput, 'holders' | 'distancesUs'>,
   view: View,
-  distancesUs: ReadonlyMap<string, number>,
   service: RaceService,
   r: ReplicaRecord,
 ): string {
   if (!r.services.some((s) => s.name === service.name)) return 'does not carry the service';
   if (r.state !== 'up') return `${r.state}${r.reason === '' ? '' : `: ${r.reason}`}`;
-  const conflict = endpointConflict(view, r);
+  const conflict = holders.conflictOf(view, r);
   if (conflict !== undefined) return conflict;
   if (distancesUs.has(r.id)) return '';
   return 'its distance is not known: it does not answer probes (UDP 7417)';

@@ -6,9 +6,11 @@ import { Prober } from '../../src/probe/prober.js';
 import type { Claim, Duty, PlaneHalf, Program, Read, Run, RunContext, Site } from '../../src/program.js';
 import { Candidates } from '../../src/proximity/candidates.js';
 import { actingKind, actingOn, farewell, originActs } from '../../src/race/acting.js';
+import { Holders } from '../../src/race/holders.js';
 import { type RaceRecord, readRaces, ringBytes } from '../../src/race/record.js';
 import {
   namesIn,
+  type OriginRecord,
   originKind,
   type RaceService,
   type ReplicaRecord,
@@ -19,6 +21,7 @@ import {
   serviceRecordOf,
   summaryOf,
 } from '../../src/race/records.js';
+import { scopeProblems } from '../../src/registry/authority.js';
 import type { RecordKind, View } from '../../src/registry/kinds.js';
 import { serviceKind } from '../../src/registry/service.js';
 import {
@@ -65,6 +68,7 @@ class OriginRace implements Run {
   readonly #config: OriginConfig;
   readonly #site: Site;
   readonly #candidates = new Candidates();
+  readonly #holders = new Holders();
   readonly #master: KeyFile;
   readonly #prober: Prober;
   readonly #distances: Distances;
@@ -120,11 +124,13 @@ class OriginRace implements Run {
   }
   readonly #withoutServer = new Set<string>();
 
-  check(host: Host, view: View): Problem[] {
+  check(host: Host): Problem[] {
     const { wan, lan, tun, address, local } = this.#config;
     const legs = [...wan, ...lan].flatMap((other) => [{ iif: tun.name, oif: other }]);
+    const { credential } = this.#site;
     return [
-      ...this.#conflicts(view),
+      ...scopeProblems(credential, originKind, [this.#record()]),
+      ...scopeProblems(credential, serviceKind, this.#fileServices().map(serviceRecordOf)),
       ...checkLocalAddress(host, address, 'copies could not be sent from it'),
       ...this.#adjacent().servers.flatMap((server) => checkAdjacent(host, lan, server)),
       ...(local ? this.#services().flatMap((s) => checkService(host, s)) : []),
@@ -133,20 +139,22 @@ class OriginRace implements Run {
     ];
   }
 
-  /** Conflicts: the registry has one of this origin's services with another configuration. */
-  #conflicts(view: View): Problem[] {
-    return this.#services().flatMap((ours) => {
+  /** Another origin has published one of this origin's services with another configuration. */
+  conflicts(_host: Host, view: View): Problem[] {
+    return this.#contradicted(view).map(({ ours, theirs }) => ({
+      code: 'FSA_CONFIGURATION_MISMATCH',
+      message: `service ${ours.name} is published with configuration ${theirs.configuration}, this role was started with ${ours.configuration}`,
+    }));
+  }
+
+  #contradicted(view: View): { ours: RaceService; theirs: RaceService }[] {
+    return this.#fileServices().flatMap((ours) => {
       const theirs = raceServices(view).find((s) => s.name === ours.name);
       const others =
         !view.tells(originKind) ||
         view.of(originKind).some((o) => o.id !== this.#site.instance && o.services.includes(ours.name));
-      if (theirs === undefined || !others || theirs.configuration === ours.configuration) return [];
-      return [
-        {
-          code: 'FSA_CONFIGURATION_MISMATCH',
-          message: `service ${ours.name} is published with configuration ${theirs.configuration}, this role was started with ${ours.configuration}`,
-        },
-      ];
+      const differs = theirs !== undefined && others && theirs.configuration !== ours.configuration;
+      return differs ? [{ ours, theirs }] : [];
     });
   }
 
@@ -156,7 +164,14 @@ class OriginRace implements Run {
     );
   }
 
+  /** The services of the file, except those that another origin held when this one came. */
   #services(): RaceService[] {
+    return this.#fileServices().filter((s) => !this.#leftOut.has(s.name));
+  }
+  #leftOut: ReadonlySet<string> = new Set();
+  readonly #published = new Set<string>();
+
+  #fileServices(): RaceService[] {
     return this.#ours.map((s) => ({
       name: s.name,
       address: s.address,
@@ -170,6 +185,8 @@ class OriginRace implements Run {
 
   duty(host: Host, view: View): Duty {
     const config = this.#config;
+    const contradicted = this.#contradicted(view).map(({ ours }) => ours.name);
+    this.#leftOut = new Set(contradicted.filter((name) => !this.#published.has(name)));
     const ours = new Set(config.services.map((s) => s.name));
     const replicas = view.of(replicaKind);
     this.#prober.setTargets(replicas.filter((r) => r.services.some((s) => ours.has(s.name))));
@@ -180,6 +197,7 @@ class OriginRace implements Run {
         release: config.release,
         master: this.#master,
         candidates: this.#candidates,
+        holders: this.#holders,
         servers: this.#servers,
         ours: this.#ours,
         services: this.#services().filter((s) => !isV6Text(s.address)),
@@ -196,6 +214,8 @@ class OriginRace implements Run {
   }
 
   performed(view: View): void {
+    this.#publishServices();
+    this.#publish();
     if (!this.#leaving)
       this.#context?.registry.publish(actingKind, actingOn(view, originActs(this.#site.instance)));
   }
@@ -223,7 +243,7 @@ class OriginRace implements Run {
       throw new FirstackError('FSA_CONFIG_VALUE', 'only servers and their health change without a restart');
     await this.#servers.watch(services);
     this.#ours = services;
-    for (const s of this.#services()) this.#context!.registry.publish(serviceKind, serviceRecordOf(s));
+    this.#publishServices();
     this.#context!.refresh();
   }
 
@@ -232,7 +252,7 @@ class OriginRace implements Run {
     this.#candidates.nextRace = () => (context.plane!.memory as unknown as OriginMemory).races[0];
     await this.#prober.start();
     await this.#servers.watch(this.#ours);
-    for (const s of this.#services()) context.registry.publish(serviceKind, serviceRecordOf(s));
+    this.#publishServices();
     this.#publish();
     this.#timer = setInterval(() => this.#followDistances(), DISTANCES_MS);
   }
@@ -245,16 +265,28 @@ class OriginRace implements Run {
     refresh();
   }
 
+  #publishServices(): void {
+    if (this.#context === undefined) return;
+    for (const s of this.#services()) {
+      this.#context.registry.publish(serviceKind, serviceRecordOf(s));
+      this.#published.add(s.name);
+    }
+  }
+
   #publish(): void {
+    this.#context?.registry.publish(originKind, this.#record());
+  }
+
+  #record(): OriginRecord {
     const { address, release } = this.#config;
-    this.#context?.registry.publish(originKind, {
+    return {
       v: 1,
       id: this.#site.instance,
       address,
-      services: this.#ours.map((s) => s.name),
+      services: this.#services().map((s) => s.name),
       release,
       distancesMs: Object.fromEntries([...this.#distances.us].map(([id, us]) => [id, Math.round(us) / 1000])),
-    });
+    };
   }
 
   async leave(): Promise<void> {
@@ -292,7 +324,7 @@ class OriginRace implements Run {
     const beyondWindow = distanceMs !== null && distanceMs > service.raceWindowMs;
     const excessMs =
       this.#config.release === 'synchronized' && beyondWindow ? distanceMs - service.raceWindowMs : 0;
-    const why = whyNotRaced(view, this.#distances.us, service, r);
+    const why = this.#whyNotRaced(view, service, r);
     return {
       id: r.id,
       address: r.address,
@@ -310,7 +342,11 @@ class OriginRace implements Run {
     const replica = view?.of(replicaKind).find((r) => r.id === id);
     if (view === undefined || replica === undefined) return 'the registry does not know it';
     const service = this.#services().find((s) => s.servers?.some((x) => x.replica === id))!;
-    return whyNotRaced(view, this.#distances.us, service, replica);
+    return this.#whyNotRaced(view, service, replica);
+  }
+
+  #whyNotRaced(view: View, service: RaceService, r: ReplicaRecord): string {
+    return whyNotRaced({ holders: this.#holders, distancesUs: this.#distances.us }, view, service, r);
   }
 
   /** The origin's records of races: when each copy left. Only the gateway knows which machine answered. */

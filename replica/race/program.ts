@@ -38,6 +38,7 @@ import {
   summaryOf,
 } from '../../src/race/records.js';
 import { Senders } from '../../src/race/senders.js';
+import { scopeProblems } from '../../src/registry/authority.js';
 import type { RecordKind, View } from '../../src/registry/kinds.js';
 import { type Host, isOfHost, leastMtu } from '../../src/steer/host.js';
 import { type Address, isV6Text, type Prefix, parse, parsePrefix } from '../../src/wire/address.js';
@@ -151,6 +152,13 @@ class ReplicaRace implements Run {
   }
 
   check(host: Host, view: View): Problem[] {
+    return [
+      ...scopeProblems(this.site.credential, replicaKind, [this.#record()]),
+      ...checkHost(host, this.config, this.#carried(view)),
+    ];
+  }
+
+  conflicts(_host: Host, view: View): Problem[] {
     const names = this.config.services.map((s) => s.name);
     const conflict = endpointConflict(view, this.#record());
     return [
@@ -158,7 +166,6 @@ class ReplicaRace implements Run {
       ...(conflict === undefined
         ? []
         : [{ code: 'FSA_ENDPOINT_TAKEN', message: `services: ${conflict}` } as const]),
-      ...checkHost(host, this.config, this.#carried(view)),
     ];
   }
 

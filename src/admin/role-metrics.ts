@@ -6,6 +6,7 @@ interface Seen {
   kind: string;
   connected: boolean;
   viewAgeMs: number;
+  refused: Readonly<Record<string, string>>;
 }
 
 /** @param views by kind of records: their number, and a digest to compare with other roles' */
@@ -30,6 +31,12 @@ export const roleMetrics = (
     help: 'Time since the view of the registry was last confirmed.',
     type: 'gauge',
     samples: [{ labels: {}, value: Math.round(registry.viewAgeMs) / 1000 }],
+  },
+  {
+    name: 'firstack_registry_refused',
+    help: 'Records that count for nothing here because no credential covers what they state.',
+    type: 'gauge',
+    samples: [{ labels: {}, value: Object.keys(registry.refused).length }],
   },
   {
     name: 'firstack_registry_view',

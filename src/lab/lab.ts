@@ -130,6 +130,7 @@ export class Lab {
       clockOffsetsMs: options.clockOffsetsMs,
       registryUrls: options.registryUrls,
       trees: options.trees,
+      identities: options.identities,
     };
     const { configuration, race, release, registry } = all;
     const own = this.topology.services.map((s) => s.configuration ?? configuration);

@@ -2,26 +2,15 @@
  * The roles of one configuration, or of services with configurations of their own: their files, their processes, and
  * their readiness. Each role is the ordinary command (`firstack gateway --config-file …`) in its host's namespace.
  */
-import { readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { readdirSync, rmSync } from 'node:fs';
 import { getPriority, setPriority } from 'node:os';
-import { stringify } from 'yaml';
 import { FirstackError } from '../errors.js';
 import type { Fastpath } from '../fastpath/modes.js';
-import { deriveGateway, newMaster, writeKeyFile } from '../keys.js';
 import type { RaceRecord } from '../race/record.js';
 import type { Configuration } from '../race/records.js';
 import type { Race, Release } from '../race/release.js';
 import { ask, askJson, type RoleStatus } from './admin-client.js';
-import {
-  CLIENT_PREFIX,
-  CLIENT_PREFIX6,
-  namespaceOf,
-  SERVICE6,
-  serverAddress,
-  serverLan,
-  wanAddress,
-  wanAddress6,
-} from './network.js';
+import { namespaceOf } from './network.js';
 import { cliScript } from './paths.js';
 import {
   endAll,
@@ -33,6 +22,7 @@ import {
   tail,
   waitUntil,
 } from './process.js';
+import { GATEWAY_ID, RoleFiles } from './role-files.js';
 import type { LabState } from './state.js';
 import type { Service, Topology } from './topology.js';
 
@@ -59,11 +49,12 @@ export interface RoleOptions {
    * It is read whenever a role is started.
    */
   trees?: Record<string, string>;
+  /** Whether each role has an identity of its own, and believes signed records only. */
+  identities?: boolean;
   /** The level of the roles' logs. */
   log: string;
 }
 
-const GATEWAY_ID = 1;
 const READY_TIMEOUT_MS = 15_000;
 /** In production each role has its own machine; here it shares two cores with the clients. */
 const NICENESS = -10;
@@ -80,6 +71,7 @@ export class Roles {
   readonly hosts: string[];
   readonly #directory: string;
   readonly #lab: string;
+  readonly #files: RoleFiles;
   readonly #processes = new Map<string, ProcessId>();
 
   constructor(
@@ -90,6 +82,7 @@ export class Roles {
     this.#lab = state.record.name;
     this.#directory = state.directory;
     this.hosts = ['gateway', 'origin', ...topology.replicas];
+    this.#files = new RoleFiles(this.#directory, this.#lab, topology, this.hosts, this.options);
   }
 
   /** Writes keys, once, and the files of every role for these options. Does not affect running roles. */
@@ -98,42 +91,29 @@ export class Roles {
     const { record } = this.state;
     record.instances = this.hosts.map((h) => this.instanceOf(h));
     this.state.save();
-    if (!this.#haveKeys) this.#makeKeys();
-    this.#haveKeys = true;
-    for (const host of this.hosts) {
-      const file = { ...(this.#configOf(host) as object), ...options.changes?.[host] };
-      writeFileSync(this.configFile(host), stringify(options.edit?.(host, file) ?? file));
-    }
-    writeFileSync(`${this.#directory}/registry.yaml`, stringify(this.#registryFile()));
+    this.#files.write(options);
   }
-  #haveKeys = false;
 
   configFile(host: string): string {
-    return `${this.#directory}/${host}.yaml`;
+    return this.#files.configFile(host);
   }
   logFile(host: string): string {
     return `${this.#directory}/${host}.log`;
   }
   instanceOf(host: string): string {
-    return `lab-${this.#lab}-${host}`;
+    return this.#files.instanceOf(host);
   }
   adminSocket(host: string): string {
-    return `${this.#directory}/${host}.sock`;
+    return this.#files.adminSocket(host);
+  }
+  get services(): Service[] {
+    return this.#files.services;
+  }
+  configurationOf(service: Service): Configuration {
+    return this.#files.configurationOf(service);
   }
   get registryUrl(): string {
     return this.options.registry === 'redis' ? this.redisUrl : `file:${this.#directory}/registry.yaml`;
-  }
-
-  /**
-   * Whether services have configurations of their own; then each role uses the configuration that the origin
-   * publishes.
-   */
-  get isMixed(): boolean {
-    return this.topology.ipv6 || this.topology.services.some((s) => s.configuration !== undefined);
-  }
-
-  configurationOf(service: Service): Configuration {
-    return service.configuration ?? this.options.configuration;
   }
 
   /** The command line of a host's role, without the namespace. */
@@ -144,7 +124,7 @@ export class Roles {
     const command =
       tree === undefined ? [process.execPath, cliScript] : [`${tree}/bin/node`, `${tree}/dist/src/cli.js`];
     const argv = [...command, role, '--config-file', this.configFile(host)];
-    if (!this.isMixed) argv.push('--configuration', configuration);
+    if (!this.#files.isMixed) argv.push('--configuration', configuration);
     argv.push('--registry', this.options.registryUrls?.[host] ?? this.registryUrl);
     // A replica answers in the same way in every race.
     if (role !== 'replica') argv.push('--race', race, '--release', release);
@@ -302,111 +282,5 @@ export class Roles {
 
   #runningReplicas(): string[] {
     return this.topology.replicas.filter((r) => this.#processes.has(r));
-  }
-
-  #makeKeys(): void {
-    const master = newMaster();
-    writeKeyFile(`${this.#directory}/master.key`, master);
-    writeKeyFile(`${this.#directory}/gateway.key`, deriveGateway(master, GATEWAY_ID));
-  }
-
-  #configOf(host: string): unknown {
-    const common = {
-      instance: this.instanceOf(host),
-      wan: ['wan0'],
-      admin: { listen: `unix:${this.adminSocket(host)}` },
-      log: this.options.log,
-    };
-    const masterKey = { keyFile: `${this.#directory}/master.key` };
-    const tun = (name: string) => ({ name, queueLength: 4096 });
-    if (host === 'gateway') {
-      return {
-        ...common,
-        lan: ['lan0'],
-        tun: tun('fsgw'),
-        prefixes: this.#prefixes,
-        tag: { gatewayId: GATEWAY_ID, keyFile: `${this.#directory}/gateway.key` },
-      };
-    }
-    if (host === 'origin') {
-      return {
-        ...common,
-        lan: this.topology.servers.map(serverLan),
-        tun: tun('fsor'),
-        address: wanAddress(host),
-        tag: masterKey,
-        services: this.#originServices().map((s) => ({ ...s, ...this.#servers(s.ports) })),
-      };
-    }
-    const services = this.#replicaServices();
-    return {
-      id: host,
-      ...common,
-      tun: tun('fsre'),
-      ...this.#addressesOf(host),
-      tag: masterKey,
-      services,
-      health: {
-        http: `http://${wanAddress(host)}:${services[0].port}/healthz`,
-        intervalMs: 500,
-        timeoutMs: 400,
-        rise: 1,
-        fall: 2,
-      },
-      limits: this.topology.limits[host],
-    };
-  }
-
-  /** The servers where there are several, and their health checks. */
-  #servers(ports: number[]): object {
-    if (this.topology.servers.length === 1) return {};
-    return {
-      servers: this.topology.servers.map((host) => ({ address: serverAddress(host) })),
-      health: { http: `http://{server}:${ports[0]}/healthz`, intervalMs: 500, timeoutMs: 400 },
-    };
-  }
-
-  /** The topology's services, and the IPv6 twin of the first one, which is never carried in configuration B. */
-  get services(): Service[] {
-    const { services, ipv6 } = this.topology;
-    const configuration = this.configurationOf(services[0]) === 'C' ? 'C' : 'A';
-    return ipv6 ? [...services, { ...services[0], ...SERVICE6, configuration }] : services;
-  }
-
-  #originServices() {
-    return this.services.map((s) => ({
-      name: s.name,
-      address: s.address,
-      ports: s.ports,
-      raceWindowMs: s.raceWindowMs,
-      replicable: true,
-      ...(this.isMixed || this.topology.ipv6 ? { configuration: this.configurationOf(s) } : {}),
-    }));
-  }
-
-  #replicaServices(): { name: string; port: number }[] {
-    return this.services.map((s) => ({ name: s.name, port: s.ports[0] }));
-  }
-
-  #registryFile(): unknown {
-    return {
-      services: this.#originServices().map((s, n) => ({
-        ...s,
-        configuration: this.configurationOf(this.services[n]),
-      })),
-      replicas: this.topology.replicas.map((id) => ({
-        id,
-        ...this.#addressesOf(id),
-        services: this.#replicaServices(),
-      })),
-      gateways: [{ id: GATEWAY_ID, prefixes: this.#prefixes }],
-    };
-  }
-
-  get #prefixes(): string[] {
-    return [CLIENT_PREFIX, ...(this.topology.ipv6 ? [CLIENT_PREFIX6] : [])];
-  }
-  #addressesOf(host: string): { address: string; address6?: string } {
-    return { address: wanAddress(host), ...(this.topology.ipv6 ? { address6: wanAddress6(host) } : {}) };
   }
 }

@@ -19,6 +19,7 @@ interface RoleStatus {
     connected: boolean;
     viewAgeMs: number;
     views: Record<string, { count: number; hash: string }>;
+    refused?: Record<string, string>;
   };
   ready: { ready: boolean; reasons: string[] };
   services?: { name: string; address: string; port?: number; ports?: number[]; configuration: string }[];
@@ -94,10 +95,14 @@ function report(
       r.instance,
     ]),
   );
+  const refused = roles.flatMap((r) =>
+    Object.entries(r.registry.refused ?? {}).map(([key, why]) => [key, r.instance, why]),
+  );
   return [
     columns(['role', 'instance', 'state', 'registry', 'fast path', 'why'], rows),
     columns(['service', 'address', 'configuration', 'as seen by'], services),
     columns(['machine', 'as seen by', 'says of itself', 'measured', 'used', 'why not'], machines),
+    ...(refused.length === 0 ? [] : [columns(['record without authority', 'as seen by', 'why'], refused)]),
     ...(differences.length === 0 ? [] : [differences.join('\n')]),
   ].join('\n\n');
 }

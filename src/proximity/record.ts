@@ -1,5 +1,6 @@
 /** A kind of registry record: what one gateway has learned, for the other gateways of its site. */
 import { nameSchema, type RecordKind, recordSchema } from '../registry/kinds.js';
+import { coversHolder, coversNames } from '../trust/scope.js';
 
 export interface ProximityRecord {
   v: 1;
@@ -40,6 +41,7 @@ export const proximityKind: RecordKind<ProximityRecord> = {
   laterMs: 5000,
   schemaOf: () => schema,
   idOf: (p) => String(p.id),
+  authority: (p, by) => coversHolder(by, 'gateway', p.id) || coversNames(by, 'sites', [p.site]),
   // A gateway follows the records of its own site only.
   topicOf: (p) => proximityTopic(p.site),
   newsOf: (told, now) => {

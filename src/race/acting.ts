@@ -4,6 +4,7 @@
  * cannot read would otherwise look like their agreement.
  */
 import { nameSchema, type RecordKind, recordSchema, type View } from '../registry/kinds.js';
+import { coversHolder } from '../trust/scope.js';
 import { gatewayKind, replicaKind } from './records.js';
 
 export interface ActingRecord {
@@ -30,6 +31,10 @@ export const actingKind: RecordKind<ActingRecord> = {
   isLeftToExpire: true,
   schemaOf: () => schema,
   idOf: (r) => r.id,
+  authority: ({ id }, by) =>
+    isGateway(id)
+      ? coversHolder(by, 'gateway', id.slice(gatewayActs(0).length - 1))
+      : coversHolder(by, 'origin', id.slice(originActs('').length)),
 };
 
 export const gatewayActs = (gatewayId: number): string => `gateway-${gatewayId}`;

@@ -16,6 +16,7 @@ import {
   type View,
 } from '../registry/kinds.js';
 import { type ServicePart, type ServiceRecord, serviceKind } from '../registry/service.js';
+import { coversAddresses, coversHolder, coversNames } from '../trust/scope.js';
 import { isV6Text } from '../wire/address.js';
 
 export const CONFIGURATIONS = ['A', 'B', 'C'] as const;
@@ -197,6 +198,14 @@ export const replicaKind: RecordKind<ReplicaRecord> = {
   laterMs: 2000,
   schemaOf: () => replicaSchema,
   idOf: (r) => r.id,
+  authority: (r, by) =>
+    coversHolder(by, 'replica', r.id) ||
+    coversAddresses(by, 'addresses', [r.address, r.address6]) ||
+    coversNames(
+      by,
+      'services',
+      r.services.map((s) => s.name),
+    ),
   newsOf: (told, now) => {
     const decisive = ({ v, id, address, services, state, clock }: ReplicaRecord): string =>
       JSON.stringify([v, id, address, services, state, clock]);
@@ -213,6 +222,7 @@ export const gatewayKind: RecordKind<GatewayRecord> = {
   reader: 'often',
   schemaOf: () => gatewaySchema,
   idOf: (g) => String(g.id),
+  authority: (g, by) => coversHolder(by, 'gateway', g.id) || coversAddresses(by, 'prefixes', g.prefixes),
 };
 
 export const originKind: RecordKind<OriginRecord> = {
@@ -222,6 +232,10 @@ export const originKind: RecordKind<OriginRecord> = {
   reader: 'often',
   schemaOf: () => originSchema,
   idOf: (o) => o.id,
+  authority: (o, by) =>
+    coversHolder(by, 'origin', o.id) ||
+    coversAddresses(by, 'addresses', [o.address]) ||
+    coversNames(by, 'services', o.services),
   newsOf: (told, now) => {
     // Only the origin itself uses its distances; they are published for operators to read.
     const decisive = (o: OriginRecord): string => JSON.stringify({ ...o, distancesMs: undefined });
@@ -296,7 +310,6 @@ export function replicaPort(service: ReplicaService, port: number): number {
 
 type Claimant = Pick<ReplicaRecord, 'id' | 'address' | 'address6' | 'services'>;
 
-/** Endpoints, each with the service for which a replica claims it. */
 /** The address at which a replica carries a service: of the service's own family. */
 export function addressFor(
   service: { address: string },
@@ -305,6 +318,7 @@ export function addressFor(
   return isV6Text(service.address) ? r.address6 : r.address;
 }
 
+/** Endpoints, each with the service for which a replica claims it. */
 function claimsOf(services: ReadonlyMap<string, RaceService>, r: Claimant): [string, string][] {
   return r.services.flatMap((s) => {
     const service = services.get(s.name);
@@ -338,16 +352,28 @@ function claimsIn(view: View): Claims {
   return claims;
 }
 
+/** By endpoint: the ids of the replicas that claim it, each once. */
+export function claimantsIn(view: View): Map<string, string[]> {
+  const { owners } = claimsIn(view);
+  return new Map([...owners].map(([endpoint, list]) => [endpoint, [...new Set(list.map((o) => o.id))]]));
+}
+
 /**
  * Under configurations A and B a replica's (address, port) belongs to exactly one service, because translation maps
  * the tuples C→S1 and C→S2 to the same tuple. The view must not be changed after this call.
+ * @param holderOf the replica that holds an endpoint against others
  * @returns the conflict that prevents adding `replica`, or undefined
  */
-export function endpointConflict(view: View, replica: Claimant): string | undefined {
+export function endpointConflict(
+  view: View,
+  replica: Claimant,
+  holderOf: (endpoint: string) => string | undefined = () => undefined,
+): string | undefined {
   const { services, owners } = claimsIn(view);
   const own = new Map<string, string>();
   for (const [endpoint, service] of claimsOf(services, replica)) {
-    const other = owners.get(endpoint)?.findLast((o) => o.id !== replica.id);
+    const isHeld = holderOf(endpoint) === replica.id;
+    const other = isHeld ? undefined : owners.get(endpoint)?.findLast((o) => o.id !== replica.id);
     const taken = own.get(endpoint) ?? (other && `${other.service} (replica ${other.id})`);
     if (taken !== undefined) return `${endpoint} for service ${service} is already taken by ${taken}`;
     own.set(endpoint, service);

@@ -39,8 +39,7 @@ export function redisClient(url: string, files: TlsFiles | undefined, hasStarted
     retryStrategy: (times) =>
       hasStarted() ? Math.min(100 * times, 1000) * (0.75 + Math.random() / 2) : null,
   };
-  if (url.startsWith('redis+unix://'))
-    return new Redis({ ...options, path: url.slice('redis+unix://'.length) });
+  if (url.startsWith('redis+unix://')) return new Redis({ ...options, ...unixOptions(url) });
   if (!url.includes('+sentinel://')) return new Redis(url, options);
   return new Redis({
     ...options,
@@ -50,6 +49,20 @@ export function redisClient(url: string, files: TlsFiles | undefined, hasStarted
     sentinelRetryStrategy: (times) => (hasStarted() ? Math.min(100 * times, 1000) : null),
   });
 }
+
+/** `redis+unix://[user:password@]/path` */
+function unixOptions(url: string): RedisOptions {
+  const match = /^redis\+unix:\/\/(?:([^:@/]*):(.*)@)?(\/.*)$/.exec(url);
+  if (match === null)
+    throw new FirstackError('FSA_REGISTRY_URL', `registry: '${shown(url)}' is not redis+unix:///PATH`);
+  const [, username, password, path] = match;
+  return { path, ...credentials(username, password) };
+}
+
+const credentials = (username?: string, password?: string): RedisOptions => ({
+  ...(username ? { username: decodeURIComponent(username) } : {}),
+  ...(password ? { password: decodeURIComponent(password) } : {}),
+});
 
 /** `redis+sentinel://[user:password@]host:port,host:port/master`. The password is Redis's. */
 export function sentinelOptions(url: string): RedisOptions {
@@ -69,8 +82,7 @@ export function sentinelOptions(url: string): RedisOptions {
       host: s![1].replace(/^\[(.*)\]$/, '$1'),
       port: Number(s![2] ?? 26379),
     })),
-    ...(username ? { username: decodeURIComponent(username) } : {}),
-    ...(password ? { password: decodeURIComponent(password) } : {}),
+    ...credentials(username, password),
   };
 }
 

@@ -44,6 +44,7 @@ export class FileRegistry implements Registry {
     return `registry lost ${Math.round(this.viewAgeMs)} ms ago: going on with the last view`;
   }
   readonly clockOffsetMs = undefined;
+  readonly refused = {};
 
   /** Does nothing, because a file is read as a whole. */
   async follow(): Promise<void> {}

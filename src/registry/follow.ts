@@ -15,6 +15,7 @@ import {
   keyOf,
   kindOf,
   POLL_MS,
+  sealOf,
   type Topic,
 } from './keys.js';
 import type { RecordKind } from './kinds.js';
@@ -213,7 +214,9 @@ export class Follower {
       const some = keys.slice(at, at + KEYS_AT_ONCE);
       const batch = this.redis.pipeline();
       batch.get(EPOCH);
-      batch.mgetBuffer(...some);
+      // Both in one command: then a record and a seal of two different moments are rare.
+      const isSealed = this.known.verifier !== undefined;
+      batch.mgetBuffer(...some, ...(isSealed ? some.map(sealOf) : []));
       const [epoch, values] = await results(batch.exec());
       // Checks the epoch before any record counts as missing.
       this.sawEpoch(epoch as string | null);
@@ -221,8 +224,8 @@ export class Follower {
       some.forEach((key, i) => {
         // A withdrawn record is forgotten without waiting.
         const until = this.#withdrawn.has(key) ? 0 : this.graceUntil;
-        const value = (values as (Buffer | null)[])[i];
-        this.known.take(key, value, now, until);
+        const [value, seal = null] = [i, some.length + i].map((at) => (values as (Buffer | null)[])[at]);
+        this.known.take(key, value, now, until, seal);
         if (value === null) this.#withdrawn.delete(key);
       });
     }

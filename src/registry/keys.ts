@@ -2,6 +2,7 @@
  * Names and intervals of the registry in Redis.
  *
  *   firstack:v1:<kind>:<id>        a record, msgpack; TTL of three heartbeats, except for services
+ *   firstack:v1:seal:<kind>:<id>   the record's signature, where its role has an identity (`trust/seal.ts`); TTL as the record's
  *   firstack:v1:changes:<topic>    stream, capped: ids of records that have changed
  *   firstack:v1:index:<topic>      set: ids that may exist
  *   firstack:v1:epoch              a changed value means that Redis was emptied
@@ -29,6 +30,8 @@ export const CHANGES_TRUSTED_MS = 10_000;
 export type Topic = string;
 
 export const keyOf = (kind: string, id: string): string => `${PREFIX}${kind}:${id}`;
+/** The key of the seal of the record under `key`. */
+export const sealOf = (key: string): string => `${PREFIX}seal:${key.slice(PREFIX.length)}`;
 export const changesOf = (topic: Topic): string => `${PREFIX}changes:${topic}`;
 export const indexOf = (topic: Topic): string => `${PREFIX}index:${topic}`;
 /** The topic `proximity:zurich` is of kind `proximity`. */

@@ -3,6 +3,7 @@
  * it. And the {@link View} that a role has of all records. The registry itself knows no kind.
  */
 import type { Schema } from '../config.js';
+import type { Credential } from '../trust/credential.js';
 
 /** How soon other roles must learn of a change. */
 export type News = 'now' | 'later' | 'none';
@@ -38,6 +39,11 @@ export interface RecordKind<T = unknown> {
   readonly laterMs?: number;
   /** Each record belongs to one machine; a second one that publishes it is refused (`ownership.ts`). */
   readonly isIdentity?: boolean;
+  /**
+   * Why a credential does not cover what a record states; '' where it does. Without it any credential of the fleet
+   * covers the kind's records.
+   */
+  authority?(record: T, by: Credential): string;
   /** Where the registry's access rules do not allow the record, the role does without it. */
   readonly isOptional?: boolean;
   /** The sweeper does not look for expired records of this kind, because they are hints without consequences. */
@@ -68,8 +74,8 @@ export const nameSchema: Schema = { type: 'string', pattern: '^[a-z0-9]([a-z0-9-
 export const portSchema: Schema = { type: 'integer', minimum: 1, maximum: 65535 };
 export const ipv4Schema: Schema = { type: 'string', format: 'ipv4' };
 export const ipv6Schema: Schema = { type: 'string', format: 'ipv6' };
-/** Of either family. */
-export const ipSchema: Schema = { type: 'string', format: 'ip' };
+/** At which a service can be. */
+export const serviceIpSchema: Schema = { type: 'string', format: 'service-ip' };
 
 /** The schema of a record: an object with these properties, and a version that tells its form. */
 export const recordSchema = (

@@ -4,16 +4,31 @@ import { validate } from '../config.js';
 import type { Logger } from '../log.js';
 import { GRACE_MS, keyOf, keyOfRecord, parseKey } from './keys.js';
 import { type RecordKind, View } from './kinds.js';
+import { Refusals } from './refusals.js';
+import { type RevocationRecord, revocationKind } from './revocation.js';
+import type { Sealed, Verifier } from './verifier.js';
 
-interface Entry {
+interface Entry extends Sealed {
   value: unknown;
   raw: Buffer;
+  seal: Buffer | null;
+  /** Why it would be left out, were records without authority refused. */
+  why: string;
+  /** When it was last found as it is, ms (`performance.now`). */
+  foundAt: number;
   /** When the key was first found missing; 0 while it exists. */
   missingSince: number;
 }
 
+/**
+ * For how long a record is kept under whose key there is one that counts for nothing: its role writes it again within a
+ * second.
+ */
+const OVERWRITTEN_MS = 60_000;
+
 export class Known {
   view: View;
+  readonly refusals: Refusals;
   readonly #kinds: ReadonlyMap<string, RecordKind>;
   readonly #entries: ReadonlyMap<string, Map<string, Entry>>;
   /** Ids in the order of the view; undefined when a record was added or removed. */
@@ -25,7 +40,9 @@ export class Known {
   constructor(
     readonly log: Pick<Logger, 'warn'>,
     kinds: readonly RecordKind[],
+    readonly verifier?: Verifier,
   ) {
+    this.refusals = new Refusals(log);
     this.#kinds = new Map(kinds.map((k) => [k.name, k]));
     this.#entries = new Map(kinds.map((k) => [k.name, new Map()]));
     this.view = new View(new Map(kinds.map((k) => [k.name, []])));
@@ -51,28 +68,82 @@ export class Known {
   /**
    * Takes over the value that Redis has under a key; null when it has none.
    * @param graceUntil no record is forgotten before this time (ms, `performance.now`)
+   * @param seal what Redis has beside it; null for nothing
    */
-  take(key: string, bytes: Buffer | null, now: number, graceUntil: number): void {
+  take(key: string, bytes: Buffer | null, now: number, graceUntil: number, seal: Buffer | null = null): void {
     const at = parseKey(key);
     const kind = at && this.#kinds.get(at.kind);
     if (at === undefined || kind === undefined) return;
     const entries = this.#entries.get(kind.name)!;
     const known = entries.get(at.id);
     if (bytes === null) {
+      this.refusals.forget(key);
       if (known !== undefined) this.#miss(key, kind, at.id, known, now, graceUntil);
       else this.#missing.delete(key);
       return;
     }
     this.#missing.delete(key);
-    if (known?.raw.equals(bytes)) {
+    const isSame = known?.raw.equals(bytes) === true;
+    if (isSame && this.#isStillSealed(kind, known, seal)) {
+      if (known.why === '') this.refusals.forget(key);
+      else this.refusals.say(key, known.why, false, now);
       known.missingSince = 0;
+      known.foundAt = now;
       return;
     }
-    const value = this.#decode(key, kind, bytes);
+    const value = isSame ? known.value : this.#decode(key, kind, bytes);
     if (value === undefined) return;
+    const verdict = this.verifier?.judge(kind, key, value, bytes, seal, known);
+    if (verdict === undefined || verdict.why === '') this.refusals.forget(key);
+    else if (this.#refuse(key, kind, at.id, known, verdict.why, now)) return;
     if (known === undefined) this.#order.delete(kind.name);
-    entries.set(at.id, { value, raw: bytes, missingSince: 0 });
-    this.#stale.add(kind.name);
+    entries.set(at.id, {
+      ...{ value, raw: bytes, seal, missingSince: 0, foundAt: now },
+      ...{ atMs: verdict?.atMs ?? 0, credential: verdict?.credential, why: verdict?.why ?? '' },
+    });
+    if (!isSame) this.#stale.add(kind.name);
+    if (kind.name === revocationKind.name) this.#revoke(value as RevocationRecord);
+  }
+
+  /** Whether nothing has changed about a record's seal, and it still counts. */
+  #isStillSealed(kind: RecordKind, known: Entry, seal: Buffer | null): boolean {
+    if (this.verifier === undefined) return true;
+    const isSame = seal === null ? known.seal === null : known.seal?.equals(seal) === true;
+    return isSame && this.verifier.whyOld(kind, known) === '';
+  }
+
+  /**
+   * A record that counts for nothing changes nothing: what was known before stays known for a while.
+   * @returns whether it is left out
+   */
+  #refuse(
+    key: string,
+    kind: RecordKind,
+    id: string,
+    known: Entry | undefined,
+    why: string,
+    now: number,
+  ): boolean {
+    const { refuses } = this.verifier!;
+    const isOpen = this.refusals.say(key, why, refuses, now);
+    if (!refuses) return false;
+    const isOver =
+      known !== undefined &&
+      (now - known.foundAt > OVERWRITTEN_MS || this.verifier!.whyOld(kind, known) !== '');
+    if (isOver) this.#forget(kind.name, id);
+    // A record and its seal are written one after the other, so what does not fit is read once more.
+    if (isOpen || (known !== undefined && !isOver)) this.#missing.add(key);
+    return true;
+  }
+
+  /** Forgets what holders of revoked credentials have stated. */
+  #revoke({ serials }: RevocationRecord): void {
+    if (this.verifier === undefined) return;
+    this.verifier.revoke(serials);
+    const revoked = new Set(serials);
+    for (const [kind, entries] of this.#entries)
+      for (const [id, { credential }] of [...entries])
+        if (credential !== undefined && revoked.has(credential.jti)) this.#forget(kind, id);
   }
 
   /**

@@ -12,6 +12,7 @@ import type { Redis } from 'ioredis';
 import { pack } from 'msgpackr';
 import { wallMs } from '../device/wall-clock.js';
 import type { Logger } from '../log.js';
+import type { Trust } from '../trust/trust.js';
 import { ClockCheck } from './clock-check.js';
 import { redisClient, shown, startError, type TlsFiles } from './connect.js';
 import { Follower, results } from './follow.js';
@@ -25,6 +26,7 @@ import {
   indexOf,
   keyOfRecord,
   POLL_MS,
+  sealOf,
   type Topic,
   TTL_MS,
   topicOf,
@@ -34,7 +36,9 @@ import { Known } from './known.js';
 import { newsOf, type Own } from './news.js';
 import { type Claim, Ownership, ownToken } from './ownership.js';
 import type { Registry } from './registry.js';
+import { Seals } from './seals.js';
 import { Sweep } from './sweep.js';
+import { Verifier } from './verifier.js';
 
 type Contested = Parameters<Registry['onContested']>[0];
 
@@ -49,6 +53,7 @@ export class RedisRegistry implements Registry {
   readonly #follower: Follower;
   readonly #sweep: Sweep;
   readonly #clock: ClockCheck;
+  readonly #seals: Seals | undefined;
   readonly #own = new Map<string, Own>();
   readonly #callbacks: (() => void)[] = [];
   readonly #contested: Contested[] = [];
@@ -71,9 +76,11 @@ export class RedisRegistry implements Registry {
     kinds: readonly RecordKind[],
     tls?: TlsFiles,
     readonly instance = '',
+    trust?: Trust,
   ) {
     this.#redis = redisClient(url, tls, () => this.#started);
-    this.#known = new Known(log, kinds);
+    this.#known = new Known(log, kinds, trust && new Verifier(trust.identity.fleet, trust.refuses));
+    this.#seals = trust && new Seals(trust.identity, log);
     this.#follower = new Follower(this.#redis, this.#known, kinds, () => this.#stateAgain());
     this.#sweep = new Sweep(this.#redis, kinds);
     this.#clock = new ClockCheck(log);
@@ -91,6 +98,9 @@ export class RedisRegistry implements Registry {
   }
   get clockOffsetMs(): number | undefined {
     return this.#clock.offsetMs;
+  }
+  get refused(): Readonly<Record<string, string>> {
+    return this.#known.refusals.list;
   }
   get problem(): string | undefined {
     if (this.connected) return undefined;
@@ -163,6 +173,12 @@ export class RedisRegistry implements Registry {
     if (own === undefined || newsOf(kind, own.told as T | undefined, record) === 'now') void this.#beat();
   }
 
+  /** Resolves when everything that was published until now is in Redis. @throws what Redis refused */
+  async written(): Promise<void> {
+    while (this.#beating) await new Promise((resolve) => setTimeout(resolve, 10));
+    await this.#state();
+  }
+
   #ownershipOf<T>(kind: RecordKind<T>, record: T): Ownership {
     return new Ownership(this.#redis, `${kind.name}:${kind.idOf(record)}`, ownToken(this.instance));
   }
@@ -213,6 +229,7 @@ export class RedisRegistry implements Registry {
     const now = performance.now();
     const batch = this.#redis.pipeline();
     const optional = this.#redis.pipeline();
+    const seals = this.#redis.pipeline();
     const hints = this.#redis.pipeline();
     const done: (() => void)[] = [];
     for (const [key, own] of this.#own) {
@@ -222,12 +239,15 @@ export class RedisRegistry implements Registry {
       const [id, topic] = [kind.idOf(value), topicOf(kind, value)];
       const bytes = pack(kind.write?.(value) ?? value);
       // A service outlives its origin's process, because its flows are still carried.
-      if (kind.isLasting === true) to.set(key, bytes);
-      else to.set(key, bytes, 'PX', TTL_MS);
+      const lifeMs = kind.isLasting === true ? [] : (['PX', TTL_MS] as const);
+      const seal = this.#seals?.of(key, kind, value, bytes);
+      if (seal !== undefined) seals.call('SET', sealOf(key), seal.bytes, ...lifeMs);
+      to.call('SET', key, bytes, ...lifeMs);
       const hint = kind.isOptional === true ? optional : hints;
       if (!own.indexed) hint.sadd(indexOf(topic), id);
       const news = newsOf(kind, own.told, value);
-      const due = news === 'now' || (news === 'later' && now - own.toldAt >= (kind.laterMs ?? 0));
+      const isLater = news === 'later' && now - own.toldAt >= (kind.laterMs ?? 0);
+      const due = news === 'now' || isLater || seal?.isNews === true;
       if (due) hint.xadd(changesOf(topic), 'MAXLEN', '~', CHANGES_KEPT, '*', 'id', id);
       done.push(() => {
         own.indexed = true;
@@ -236,9 +256,12 @@ export class RedisRegistry implements Registry {
     }
     batch.get(EPOCH);
     if (this.#follower.isKeen) batch.call('SET', ...this.#sweep.asking);
-    // Sent behind the records, and not looked at: access rules of an earlier version refuse it.
+    // The seals are sent before the records. The hints are sent behind them, and are not looked at: access rules of an
+    // earlier version refuse them.
+    const sealed = seals.length > 0 ? seals.exec() : undefined;
     const [replies] = await Promise.all([
       results(batch.exec()),
+      this.#seals?.written(sealed),
       hints.length > 0 && tolerant(hints.exec()),
       optional.length > 0 && optional.exec(),
     ]);
@@ -362,6 +385,7 @@ export class RedisRegistry implements Registry {
         if (isKept || ownership?.holds === false) continue;
         const [id, topic] = [kind.idOf(value), topicOf(kind, value)];
         batch.del(key);
+        if (this.#seals !== undefined) batch.del(sealOf(key));
         batch.srem(indexOf(topic), id);
         batch.xadd(changesOf(topic), 'MAXLEN', '~', CHANGES_KEPT, '*', 'id', id, 'withdrawn', '1');
       }

@@ -13,6 +13,8 @@ export interface Registry {
   readonly viewAgeMs: number;
   /** The reason why it is not connected, for `/readyz`; undefined while it is. */
   readonly problem: string | undefined;
+  /** Records that count for nothing, by key, each with the reason. */
+  readonly refused: Readonly<Record<string, string>>;
   /** This host's wall clock less the registry's; undefined where the registry has no clock. */
   readonly clockOffsetMs: number | undefined;
   /**

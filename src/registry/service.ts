@@ -6,7 +6,8 @@
  * The race's services are still written in form 1, for roles of the version before (ADR 12).
  */
 import type { Schema } from '../config.js';
-import { ipSchema, nameSchema, portSchema, type RecordKind, recordSchema } from './kinds.js';
+import { coversAddresses, coversNames } from '../trust/scope.js';
+import { nameSchema, portSchema, type RecordKind, recordSchema, serviceIpSchema } from './kinds.js';
 
 export const PROTOCOLS = ['tcp', 'udp'] as const;
 export type ServiceProtocol = (typeof PROTOCOLS)[number];
@@ -29,7 +30,7 @@ const FORMER_PROGRAM = 'race';
 
 const base = {
   name: nameSchema,
-  address: ipSchema,
+  address: serviceIpSchema,
   ports: { type: 'array', items: portSchema, minItems: 1, uniqueItems: true },
 };
 const baseKeys = Object.keys(base);
@@ -91,6 +92,10 @@ export function serviceKindFor(parts: Readonly<Record<string, ServicePart>>): Re
       return { v: 1, name, address, ports, ...(race as object) };
     },
     idOf: (record) => record.name,
+    authority: ({ name, address }, by) =>
+      (by.sub.startsWith('origin:') ? '' : 'only an origin may publish a service') ||
+      coversNames(by, 'services', [name]) ||
+      coversAddresses(by, 'servicePrefixes', [address]),
   };
 }
 

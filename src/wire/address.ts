@@ -127,6 +127,14 @@ export function contains(p: Prefix, a: Address): boolean {
   return true;
 }
 
+/** Unspecified, loopback, link-local, multicast, reserved (RFC 6890): addresses of no server that others reach. */
+const SPECIAL = [
+  ...['0.0.0.0/8', '127.0.0.0/8', '169.254.0.0/16', '224.0.0.0/3'],
+  ...['::/128', '::1/128', 'fe80::/10', 'ff00::/8'],
+].map((text) => parsePrefix(text) as Prefix);
+
+export const isSpecial = (a: Address): boolean => SPECIAL.some((p) => contains(p, a));
+
 export function overlaps(a: Prefix, b: Prefix): boolean {
   return a.bits <= b.bits ? contains(a, b.address) : contains(b, a.address);
 }

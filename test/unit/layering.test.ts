@@ -24,6 +24,7 @@ const GENERIC = [
   'registry',
   'admin',
   'health',
+  'trust',
   'events',
 ];
 const HOST = [

@@ -1,0 +1,28 @@
+/**
+ * Which machine holds an endpoint that several claim: the one that had it before the others came. Where a reader finds
+ * several at once, no one holds it. Under configurations A and B an (address, port) belongs to one machine and one service.
+ */
+import type { View } from '../registry/kinds.js';
+import { claimantsIn, endpointConflict, type ReplicaRecord } from './records.js';
+
+export class Holders {
+  #holders = new Map<string, string>();
+  #view: View | undefined;
+
+  /** Why a machine is left out of races; undefined where it holds what it claims. */
+  conflictOf(view: View, replica: ReplicaRecord): string | undefined {
+    this.#look(view);
+    return endpointConflict(view, replica, (endpoint) => this.#holders.get(endpoint));
+  }
+
+  #look(view: View): void {
+    if (view === this.#view) return;
+    this.#view = view;
+    const before = this.#holders;
+    this.#holders = new Map();
+    for (const [endpoint, ids] of claimantsIn(view)) {
+      const holder = ids.length === 1 ? ids[0] : ids.find((id) => id === before.get(endpoint));
+      if (holder !== undefined) this.#holders.set(endpoint, holder);
+    }
+  }
+}

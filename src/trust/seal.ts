@@ -1,0 +1,60 @@
+/**
+ * The seal of a registry record: who states it, when, and the signature. It stands under a key of its own, beside the
+ * record's, so that roles of an earlier version read the record as before.
+ *
+ *   firstack:v1:seal:KIND:ID    [1, time (ms), signature, credential], msgpack
+ *
+ * The signature is over the record's key, the time and the record's bytes.
+ */
+import { type KeyObject, sign, verify } from 'node:crypto';
+import { pack, unpack } from 'msgpackr';
+
+const VERSION = 1;
+/** Longer values are no seal. */
+const LONGEST = 8192;
+
+export interface Seal {
+  /** When the record was signed, ms of wall clock. */
+  atMs: number;
+  signature: Uint8Array;
+  /** The credential's text. */
+  credential: string;
+}
+
+export function makeSeal(
+  key: string,
+  bytes: Uint8Array,
+  atMs: number,
+  signing: { key: KeyObject; credential: string },
+): Buffer {
+  const signature = sign(null, message(key, atMs, bytes), signing.key);
+  return pack([VERSION, atMs, signature, signing.credential]);
+}
+
+/** @returns undefined for bytes that are no seal */
+export function readSeal(bytes: Buffer): Seal | undefined {
+  if (bytes.length > LONGEST) return undefined;
+  try {
+    const value: unknown = unpack(bytes);
+    if (!Array.isArray(value)) return undefined;
+    const [version, atMs, signature, credential] = value;
+    const isSeal =
+      version === VERSION &&
+      Number.isSafeInteger(atMs) &&
+      signature instanceof Uint8Array &&
+      typeof credential === 'string';
+    return isSeal ? { atMs, signature, credential } : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+export const isSigned = (key: string, bytes: Uint8Array, seal: Seal, holder: KeyObject): boolean =>
+  verify(null, message(key, seal.atMs, bytes), holder, seal.signature);
+
+function message(key: string, atMs: number, bytes: Uint8Array): Buffer {
+  const time = Buffer.alloc(8);
+  time.writeBigUInt64BE(BigInt(atMs));
+  // A key has no zero byte, so two different records never give the same message.
+  return Buffer.concat([Buffer.from(`firstack record ${VERSION}\0${key}\0`), time, bytes]);
+}
