@@ -2,6 +2,7 @@
 import { type CandidateNumber, type FlowEntry, NO_CANDIDATE } from '../../src/flow/numbers.js';
 import { PREFIX_BITS } from '../../src/proximity/learned-table.js';
 import { SynFlows } from '../../src/race/flows.js';
+import { HalfOpen } from './half-open.js';
 
 export class RaceFlows extends SynFlows {
   /** The candidate that won, or -1. */
@@ -20,6 +21,18 @@ export class RaceFlows extends SynFlows {
   readonly bytes = this.column<number>(Float64Array, 0);
   /** The ejected candidate that is tried with this connection; 0 for none. */
   readonly trial = this.column<number>(Uint8Array, 0);
+
+  readonly halfOpen: HalfOpen;
+
+  constructor(capacity: number, seed: readonly [number, number]) {
+    super(capacity, seed);
+    this.halfOpen = new HalfOpen(this, capacity, seed[0] ^ seed[1]);
+  }
+
+  override remove(e: FlowEntry): void {
+    this.halfOpen.drop(e);
+    super.remove(e);
+  }
 
   /** The client's prefix (`learned.ts`) as a number: of IPv6, a mixture of its words. */
   prefixOf(e: FlowEntry): number {

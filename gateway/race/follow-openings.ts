@@ -68,7 +68,7 @@ export class Following {
     const old = flows.find();
     if (old >= 0) flows.remove(old);
     const service = machines.services.getV4(key[7], key[8] & 0xffff);
-    const e = service < 0 ? NO_FLOW : flows.insert();
+    const e = service < 0 ? NO_FLOW : state.take(batch);
     if (e < 0) return;
     const candidate = this.openings.candidate(slot);
     const sentUs = this.openings.sentUs(slot);

@@ -89,6 +89,10 @@ class GatewayRace implements Run {
   readonly fullness = {
     'pass.syn-table-full':
       'the flow table is full (flows.max): new connections go to the origin, and are not raced',
+    'pass.syn-source-full':
+      'one client has many connections that it does not confirm (a flood?): its further ones go to the origin, and are not raced',
+    'evict.half-open':
+      'connections that no client confirms fill their part of the flow table (a flood?): the oldest are forgotten',
     'pass.syn-path-drops-tag':
       'tagged SYNs are not answered on the path to an origin: new connections go there without a race; tags are tried again within seconds',
   };

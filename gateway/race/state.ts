@@ -9,11 +9,13 @@ import {
   type CandidateNumber,
   type EndpointNumber,
   type FlowEntry,
+  NO_FLOW,
   NO_SERVICE,
   type ServiceNumber,
 } from '../../src/flow/numbers.js';
 import { idleTicks, OPENING, UNDECIDED } from '../../src/flow/states.js';
 import { FlowTable, TICK_US, tickOf } from '../../src/flow/table.js';
+import type { Batch } from '../../src/pipeline/batch.js';
 import { PathMtus } from '../../src/pipeline/path-mtus.js';
 import type { PipelineContext } from '../../src/pipeline/pipeline.js';
 import { TunnelIds } from '../../src/pipeline/tunnel.js';
@@ -30,6 +32,7 @@ import { gauges } from './gauges.js';
 import { type Endpoint, type GatewayService, Machines } from './machines.js';
 import { PathProbes, type ProbeTarget } from './path-probes.js';
 import { Pinning } from './pinning.js';
+import { reasons } from './reasons.js';
 import { Requests } from './requests.js';
 import { TagPaths } from './tag-paths.js';
 
@@ -163,6 +166,7 @@ export class GatewayState {
         { learns: memory.learned.length > 0, mayLease: openings },
       );
     const { pinning } = this;
+    if (pinning !== undefined) this.flows.halfOpen.refresh = (e) => pinning.pins.refresh(e);
     if (pinning !== undefined) paths.changed = (to, mtu) => pinning.narrowPaths.set(to, mtu, paths.size);
     this.requests.pinning = pinning;
     // Sweeps the whole table once in five seconds.
@@ -228,6 +232,38 @@ export class GatewayState {
   #serviceOf(e: FlowEntry): ServiceNumber {
     const { machines, flows } = this;
     return machines.serviceList.length < MOST_SERVICES ? NO_SERVICE : machines.serviceOfFlow(flows, e);
+  }
+
+  /**
+   * Takes an entry for the table's key: where there is no room, that of a connection that has ended, or the oldest that its
+   * client has not confirmed.
+   * @returns -1 where every entry is that of a living connection
+   */
+  take(batch: Batch): FlowEntry {
+    const { flows } = this;
+    const { halfOpen } = flows;
+    if (halfOpen.isFull()) {
+      const oldest = halfOpen.victim();
+      // Those that were confirmed have left the pool meanwhile.
+      if (oldest >= 0) this.#evict(batch, oldest, reasons.evictHalfOpen);
+      else if (halfOpen.isFull()) return NO_FLOW;
+    }
+    if (flows.size === flows.capacity) {
+      const ended = halfOpen.ended();
+      const e = ended >= 0 ? ended : halfOpen.victim();
+      if (e < 0) return NO_FLOW;
+      this.#evict(batch, e, ended >= 0 ? reasons.evictEnded : reasons.evictHalfOpen);
+    }
+    const e = flows.insert();
+    if (e >= 0) halfOpen.add(e);
+    return e;
+  }
+
+  #evict(batch: Batch, e: FlowEntry, reason: number): void {
+    this.pinning?.pins.release(e);
+    this.flows.remove(e);
+    forget(batch, e);
+    batch.counters[reason]++;
   }
 
   /** Stores the winner and its address in the entry, and counts who won. */
@@ -300,4 +336,14 @@ export class GatewayState {
     if (state === UNDECIDED) this.flows.born[e] = this.nowTick || 1;
     this.flows.expiresAt[e] = this.nowTick + this.idle[state];
   }
+}
+
+/** Packets of this batch that were found to belong to an entry that was removed since belong to none. */
+export function forget(batch: Batch, removed: FlowEntry): void {
+  move(batch, removed, NO_FLOW);
+}
+
+/** Packets of this batch that belong to one entry belong to another one. */
+export function move(batch: Batch, from: FlowEntry, to: FlowEntry): void {
+  for (let i = 0; i < batch.count; i++) if (batch.flow[i] === from) batch.flow[i] = to;
 }

@@ -6,7 +6,7 @@
  *
  * reads: verdict, side, service, tcpFlags, the tuple. Sets: flow, verdict; emits copies.
  */
-import { type FlowEntry, NO_FLOW } from '../../src/flow/numbers.js';
+import type { FlowEntry } from '../../src/flow/numbers.js';
 import { isClosing, RETRANSMITTED, UNDECIDED, UNTAGGED } from '../../src/flow/states.js';
 import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
 import { ALONE, COMPARED, TRIED } from '../../src/race/record.js';
@@ -17,7 +17,16 @@ import { clampForAll, clampSyn } from './path-sizes.js';
 import { putTag } from './put-tag.js';
 import { reasons } from './reasons.js';
 import { askOthers, choose, sendSyn } from './send-syn.js';
-import { CLIENT, type GatewayState, RACE_LEARNED, RACE_ORIGIN, SPOOF, TRANSLATE } from './state.js';
+import {
+  CLIENT,
+  forget,
+  type GatewayState,
+  move,
+  RACE_LEARNED,
+  RACE_ORIGIN,
+  SPOOF,
+  TRANSLATE,
+} from './state.js';
 
 export function tagSyn(state: GatewayState): Stage {
   return (batch) => {
@@ -50,10 +59,9 @@ function onSyn(state: GatewayState, batch: Batch, i: number): void {
     flows.remove(e);
   }
   const refusal = whyNotRaced(state, batch, i);
-  // Else the new entry takes the place of the old one, under the same key.
   if (refusal >= 0 && e >= 0) forget(batch, e);
   if (refusal >= 0) return batch.pass(i, refusal);
-  begin(state, batch, i);
+  begin(state, batch, i, e);
 }
 
 /**
@@ -65,11 +73,6 @@ const EARLY_TICKS = 2;
 /** Whether the SYN before, of the same race, came just now. */
 function isEarly({ flows, idle, nowTick }: GatewayState, e: FlowEntry): boolean {
   return ((nowTick - flows.expiresAt[e] + idle[UNDECIDED]) | 0) < EARLY_TICKS;
-}
-
-/** Packets of this batch that were found to belong to an entry that was removed since belong to none. */
-function forget(batch: Batch, removed: FlowEntry): void {
-  for (let i = 0; i < batch.count; i++) if (batch.flow[i] === removed) batch.flow[i] = NO_FLOW;
 }
 
 function lookUp(state: GatewayState, batch: Batch, i: number): FlowEntry {
@@ -126,13 +129,22 @@ function whyNotRaced(state: GatewayState, batch: Batch, i: number): number {
   return -1;
 }
 
-/** Begins an entry in state UNDECIDED. Requires that {@link lookUp} has set the key. */
-function begin(state: GatewayState, batch: Batch, i: number): void {
+/**
+ * Begins an entry in state UNDECIDED. Requires that {@link lookUp} has set the key.
+ * @param old the entry that was removed under the same key; -1 for none
+ */
+function begin(state: GatewayState, batch: Batch, i: number, old: FlowEntry): void {
   const { flows } = state;
   const { view } = batch;
   const l4 = batch.l4[i];
   const service = batch.service[i];
-  const e = flows.insert();
+  if (flows.halfOpen.isSourceFull()) {
+    if (old >= 0) forget(batch, old);
+    return batch.pass(i, reasons.passSynSourceFull);
+  }
+  const e = state.take(batch);
+  // Packets of this batch that belong to the connection before, under the same key, belong to this one.
+  if (old >= 0 && old !== e) move(batch, old, e);
   if (e < 0) return batch.pass(i, reasons.passSynTableFull);
   flows.isn[e] = tcp.seq(view, l4);
   state.enter(e, UNDECIDED);

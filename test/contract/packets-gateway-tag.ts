@@ -131,12 +131,12 @@ function tagging(c: Configuration): Row[] {
       raced: false,
     }),
     row(c, {
-      name: 'a full table never refuses a connection',
+      name: 'a full pool never refuses a connection',
       world: { maxFlows: 1 },
       given: [[syn({ sport: 4 })]],
       in: [syn()],
       out: [syn()],
-      counts: { 'pass.syn-table-full': 1 },
+      counts: { 'pass.syn-source-full': 1 },
     }),
     again(
       'the first retransmission is tagged',

@@ -92,6 +92,10 @@ describe('the packet table', () => {
     'error.write',
     'error.read',
     'kernel.opened',
+    // `test/unit/gateway/race/floods.test.ts`
+    'evict.half-open',
+    'evict.ended',
+    'pass.syn-table-full',
     // `test/contract/ipv6.test.ts`
     'pass.syn-ipv6-in-this-form',
     // `test/unit/gateway/race/path-probes.test.ts`

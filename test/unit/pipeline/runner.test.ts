@@ -172,7 +172,7 @@ describe('reasons', () => {
     expect(role.names.length).toBeLessThanOrEqual(MAX_REASONS);
     for (const name of role.names)
       expect(name).toMatch(
-        /^(pass|drop|hold|joined|emit|kernel|queued|fired|cancelled|release|error|tag|late|limit)\.[a-z0-9-]+$/,
+        /^(pass|drop|hold|joined|emit|kernel|queued|fired|cancelled|release|error|tag|late|limit|evict)\.[a-z0-9-]+$/,
       );
   });
 

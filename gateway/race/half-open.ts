@@ -1,0 +1,183 @@
+/**
+ * Connections that their client has not confirmed yet: a pool of their own, so that SYNs without an end leave room for
+ * the others. Where the pool is full the oldest makes room: a connection needs a round trip, and at 20,000 SYNs a second the oldest of a
+ * quarter of a million entries' pool is three seconds old. One source has a part of the pool only, and one client prefix.
+ *
+ * The list is in the order of arrival. A flow that was confirmed stays in it until its turn to be looked at comes: a few with each
+ * arrival, once the list is long.
+ */
+import { type FlowEntry, NO_FLOW } from '../../src/flow/numbers.js';
+import { isClosing, OPENING, UNDECIDED } from '../../src/flow/states.js';
+import type { RaceFlows } from './flows.js';
+
+/** The pool's part of the table, and a source's and a prefix's parts of the pool. */
+const POOL = 1 / 4;
+const OF_SOURCE = 1 / 8;
+const OF_PREFIX = 1 / 2;
+/** Sources are counted by a hash; a power of two. */
+const COUNTERS = 65_536;
+/** Parts of small tables are no smaller than this. */
+const LEAST = 64;
+/** How many entries one arrival may look at for one that can go. */
+const LOOKS = 64;
+/** How many entries each arrival looks at for confirmed ones, from this share of the pool on. */
+const TIDIED = 4;
+const TIDY_FROM = 1 / 16;
+
+export class HalfOpen {
+  /** The most at once. */
+  readonly most: number;
+  readonly #mostOfSource: number;
+  readonly #mostOfPrefix: number;
+  readonly #next: Int32Array;
+  readonly #before: Int32Array;
+  readonly #linked: Uint8Array;
+  readonly #sources = new Uint32Array(COUNTERS);
+  readonly #prefixes = new Uint32Array(COUNTERS);
+  readonly #seed: number;
+  #oldest = NO_FLOW as number;
+  #newest = NO_FLOW as number;
+  #count = 0;
+  #hand = 0;
+  /** The next entry to look at for whether it was confirmed. */
+  #turn = NO_FLOW as number;
+  /** Updates an entry from what the kernel has seen of it. */
+  refresh: (e: FlowEntry) => void = () => {};
+
+  constructor(
+    readonly flows: RaceFlows,
+    capacity: number,
+    seed: number,
+  ) {
+    const part = (share: number, of: number): number => Math.max(Math.min(of, LEAST), Math.floor(of * share));
+    this.most = part(POOL, capacity);
+    this.#mostOfSource = part(OF_SOURCE, this.most);
+    this.#mostOfPrefix = part(OF_PREFIX, this.most);
+    this.#next = new Int32Array(capacity).fill(NO_FLOW);
+    this.#before = new Int32Array(capacity).fill(NO_FLOW);
+    this.#linked = new Uint8Array(capacity);
+    this.#seed = seed | 0;
+  }
+
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Whether the source of the table's key has its part of the pool. */
+  isSourceFull(): boolean {
+    const { key } = this.flows;
+    return this.#sources[this.#slot(key[0], key[1], key[2], key[3])] >= this.#mostOfSource;
+  }
+
+  /** Whether another entry with the table's key finds no room in the pool, or in its prefix's part of it. */
+  isFull(): boolean {
+    const { key } = this.flows;
+    const ofPrefix = this.#prefixes[this.#slotOfPrefix(key[0], key[1], key[2], key[3])];
+    return this.#count >= this.most || ofPrefix >= this.#mostOfPrefix;
+  }
+
+  /** Adds an entry that was just inserted. */
+  add(e: FlowEntry): void {
+    this.#linked[e] = 1;
+    this.#before[e] = this.#newest;
+    this.#next[e] = NO_FLOW;
+    if (this.#newest >= 0) this.#next[this.#newest] = e;
+    else this.#oldest = e;
+    this.#newest = e;
+    this.#tell(e, 1);
+    if (this.#count > this.most * TIDY_FROM) this.#tidy();
+  }
+
+  #tidy(): void {
+    for (let k = 0; k < TIDIED; k++) {
+      const e = (this.#turn >= 0 ? this.#turn : this.#oldest) as FlowEntry;
+      if (e < 0) return;
+      // {@link drop} moves the turn on.
+      if (!this.#isHalfOpen(e)) this.drop(e);
+      else this.#turn = this.#next[e];
+    }
+  }
+
+  /** Call it before an entry is removed. */
+  drop(e: FlowEntry): void {
+    if (this.#linked[e] === 0) return;
+    this.#linked[e] = 0;
+    const before = this.#before[e];
+    const next = this.#next[e];
+    if (before >= 0) this.#next[before] = next;
+    else this.#oldest = next;
+    if (next >= 0) this.#before[next] = before;
+    else this.#newest = before;
+    if (this.#turn === e) this.#turn = next;
+    this.#tell(e, -1);
+  }
+
+  /**
+   * The entry that makes room for one with the table's key: the oldest that is half open; where its prefix has more than its
+   * part, the oldest of that prefix, if one is found soon. Those that were confirmed leave the list.
+   */
+  victim(): FlowEntry {
+    const { key } = this.flows;
+    const mine = this.#slotOfPrefix(key[0], key[1], key[2], key[3]);
+    const isOwn = this.#prefixes[mine] >= this.#mostOfPrefix;
+    let e = this.#oldest as FlowEntry;
+    for (let k = 0; k < LOOKS && e >= 0; k++) {
+      const next = this.#next[e] as FlowEntry;
+      if (!this.#isHalfOpen(e)) this.drop(e);
+      else if (!isOwn || this.#prefixOf(e) === mine) return e;
+      e = next;
+    }
+    return NO_FLOW;
+  }
+
+  #prefixOf(e: FlowEntry): number {
+    const { flows } = this;
+    return this.#slotOfPrefix(
+      flows.keyWord(e, 0),
+      flows.keyWord(e, 1),
+      flows.keyWord(e, 2),
+      flows.keyWord(e, 3),
+    );
+  }
+
+  /** One of the entries whose connections have ended, if one is found soon: they go before any other. */
+  ended(): FlowEntry {
+    const { flows } = this;
+    for (let k = 0; k < LOOKS; k++) {
+      const e = this.#hand as FlowEntry;
+      this.#hand = e + 1 === flows.capacity ? 0 : e + 1;
+      if (isClosing(flows.state[e])) return e;
+    }
+    return NO_FLOW;
+  }
+
+  #isHalfOpen(e: FlowEntry): boolean {
+    if (this.flows.state[e] === OPENING) this.refresh(e);
+    const state = this.flows.state[e];
+    return state === UNDECIDED || state === OPENING;
+  }
+
+  #tell(e: FlowEntry, by: number): void {
+    const { flows } = this;
+    const a = flows.keyWord(e, 0);
+    const b = flows.keyWord(e, 1);
+    const c = flows.keyWord(e, 2);
+    const d = flows.keyWord(e, 3);
+    this.#sources[this.#slot(a, b, c, d)] += by;
+    this.#prefixes[this.#slotOfPrefix(a, b, c, d)] += by;
+    this.#count += by;
+  }
+
+  #slot(a: number, b: number, c: number, d: number): number {
+    let h = this.#seed ^ Math.imul(a ^ Math.imul(b, 0x85ebca6b), 0xcc9e2d51);
+    h = Math.imul(h ^ (h >>> 15) ^ c, 0x2c1b3c6d);
+    h = Math.imul(h ^ (h >>> 13) ^ d, 0x297a2d39);
+    return (h ^ (h >>> 15)) & (COUNTERS - 1);
+  }
+
+  /** An IPv4 client's /24, an IPv6 client's /48. */
+  #slotOfPrefix(a: number, b: number, c: number, d: number): number {
+    const isV4 = a === 0 && b === 0;
+    return isV4 ? this.#slot(0, 0, c, d & -256) : this.#slot(a, b & 0xffff_0000, 1, 0);
+  }
+}
