@@ -8,8 +8,8 @@ import { layoutOf } from '../../src/layout.js';
 import { MOST_RACED } from '../../src/proximity/candidates.js';
 
 /**
- * Groups of clients that are told apart, so that one client alone cannot get a machine ejected. A client's group is a
- * hash of its prefix; two prefixes of one group count as one client, which only makes the judge more careful.
+ * Groups of clients that are told apart, so that one client alone cannot get a machine ejected, for its neighbours neither. A
+ * client's group is a hash of its address; two of one group count as one client, which only makes the judge more careful.
  */
 export const GROUPS = 8;
 
@@ -74,9 +74,9 @@ export const evidenceBytes = (services: number): number => services * MOST_RACED
 export const rowOf = (service: number, candidate: number): number =>
   (service * MOST_RACED + candidate) * evidence.stride;
 
-/** The group of a client, by its prefix as a number (`RaceFlows.prefixOf`). */
-export function groupOfClient(prefix: number): number {
-  const h = Math.imul(prefix, 0x9e3779b1);
+/** The group of a client, by its address as a number (`RaceFlows.clientNumber`). */
+export function groupOfClient(client: number): number {
+  const h = Math.imul(client, 0x9e3779b1);
   return (h >>> 24) % GROUPS;
 }
 
@@ -111,11 +111,11 @@ export class EvidenceWriter {
   }
 
   /** @param us whole µs from the client's first data to the machine's */
-  firstByte(service: ServiceNumber, candidate: CandidateNumber, prefix: number, us: number): void {
+  firstByte(service: ServiceNumber, candidate: CandidateNumber, client: number, us: number): void {
     const at = this.#row(service, candidate);
     if (at < 0) return;
     const { table } = this;
-    const group = at + evidence.groups + groupOfClient(prefix) * groupOf.stride;
+    const group = at + evidence.groups + groupOfClient(client) * groupOf.stride;
     table[at + evidence.firstBytes]++;
     table[at + evidence.firstByteTimes + bucketOf(us)]++;
     table[at + evidence.sumUs] += us;
@@ -124,11 +124,11 @@ export class EvidenceWriter {
   }
 
   /** @param how `evidence.noFirstByte` or `evidence.reset` */
-  failed(service: ServiceNumber, candidate: CandidateNumber, prefix: number, how: number): void {
+  failed(service: ServiceNumber, candidate: CandidateNumber, client: number, how: number): void {
     const at = this.#row(service, candidate);
     if (at < 0) return;
     this.table[at + how]++;
-    this.table[at + evidence.groups + groupOfClient(prefix) * groupOf.stride + groupOf.failed]++;
+    this.table[at + evidence.groups + groupOfClient(client) * groupOf.stride + groupOf.failed]++;
   }
 
   /** Notes that a trial ended well, with this time to first byte in whole µs. */

@@ -1,6 +1,5 @@
 /** The gateway's translation table: flows that are raced, and their winners. */
 import { type CandidateNumber, type FlowEntry, NO_CANDIDATE } from '../../src/flow/numbers.js';
-import { PREFIX_BITS } from '../../src/proximity/learned-table.js';
 import { SynFlows } from '../../src/race/flows.js';
 import { HalfOpen } from './half-open.js';
 
@@ -34,9 +33,10 @@ export class RaceFlows extends SynFlows {
     super.remove(e);
   }
 
-  /** The client's prefix (`learned.ts`) as a number: of IPv6, a mixture of its words. */
-  prefixOf(e: FlowEntry): number {
-    if (this.isV4(e)) return this.keyWord(e, 3) >>> (32 - PREFIX_BITS);
-    return this.keyWord(e, 0) ^ Math.imul(this.keyWord(e, 1) >>> 16, 0x85ebca6b);
+  /** The client's address as one number. */
+  clientNumber(e: FlowEntry): number {
+    let h = this.keyWord(e, 3);
+    for (let w = 0; w < 3; w++) h ^= Math.imul(this.keyWord(e, w), 0x85ebca6b);
+    return h;
   }
 }

@@ -81,7 +81,7 @@ export class Requests {
     const { flows } = this;
     const service = this.#serviceOf(e);
     const winner = flows.winner[e];
-    this.evidence.firstByte(service, winner, flows.prefixOf(e), us);
+    this.evidence.firstByte(service, winner, flows.clientNumber(e), us);
     if (flows.trial[e] !== winner || winner <= 0) return;
     flows.trial[e] = 0;
     this.evidence.trialGood(service, winner, us);
@@ -97,7 +97,7 @@ export class Requests {
     const service = this.#serviceOf(e);
     const winner = flows.winner[e];
     const how = byServer ? evidence.reset : evidence.noFirstByte;
-    this.evidence.failed(service, winner, flows.prefixOf(e), how);
+    this.evidence.failed(service, winner, flows.clientNumber(e), how);
     if (flows.trial[e] === winner) this.trialLost(e, service);
   }
 

@@ -26,6 +26,8 @@ afterAll(() => {
 });
 
 const ORIGIN = 0;
+/** The client's address as `RaceFlows.clientNumber` has it. */
+const clientNumber = parse(CLIENT)![3] ^ Math.imul(0xffff, 0x85ebca6b);
 const request = fromClient('PA', { payload: text('GET / HTTP/1.1\r\n\r\n') });
 const page = (more = {}): Packet =>
   asService('PA', { seq: SERVER_ISN + 1, payload: text('HTTP/1.1 200 OK'), ...more });
@@ -100,7 +102,7 @@ describe.each(CONFIGURATIONS)('configuration %s', (c) => {
     h.put(dataOnWan(c, R1, page()), request);
     expect(h.seen(1)).toEqual({ ...WON, requested: 1, firstBytes: 1 });
     expect(h.word(1, evidence.sumUs)).toBe(7000);
-    const group = evidence.groups + groupOfClient(parse(CLIENT)![3] >>> 8) * groupOf.stride;
+    const group = evidence.groups + groupOfClient(clientNumber) * groupOf.stride;
     expect(h.word(1, group + groupOf.firstBytes)).toBe(1);
     expect(h.word(1, group + groupOf.sumUs)).toBe(7000);
     h.wait(5000);
@@ -124,7 +126,7 @@ describe.each(CONFIGURATIONS)('configuration %s', (c) => {
     expect(h.seen(1)).toEqual({ ...WON, requested: 1 });
     h.wait(200);
     expect(h.seen(1)).toEqual({ ...WON, requested: 1, noFirstByte: 1 });
-    const group = evidence.groups + groupOfClient(parse(CLIENT)![3] >>> 8) * groupOf.stride;
+    const group = evidence.groups + groupOfClient(clientNumber) * groupOf.stride;
     expect(h.word(1, group + groupOf.failed)).toBe(1);
     h.put(fromClient('RA'));
     h.wait(5000);
@@ -240,4 +242,9 @@ describe.each([1, 2] as const)('a trial, race %i', (race) => {
     h.wait(4000);
     expect([evidence.trialsGood, evidence.trialsBad].map((w) => h.word(1, w))).toEqual([0, 1]);
   });
+});
+
+it('neighbours in one prefix are in different groups', () => {
+  const groups = new Set(Array.from({ length: 64 }, (_, n) => groupOfClient(clientNumber + n)));
+  expect(groups.size).toBe(8);
 });
