@@ -192,6 +192,20 @@ it('SYNs go to the TUN, and past it while its reader is late', () => {
   }
 });
 
+it('while the reader is late, a flow that has ended claims no packet of the next connection of its tuple', () => {
+  decide(R2, R2_PORT);
+  const out = (p: Some): void => void lan(frame6(p).subarray(10));
+  out({ ...up, flags: 'RA', payload: [] });
+  stayAwake(kernel.path.descriptor('awake'), false);
+  const late = (): number => kernel.path.totals()['left.late'];
+  const before = late();
+  out(SYN);
+  wan(frame6({ ...down, src: SERVICE, sport: 80, flags: 'SA', payload: [] }).subarray(10));
+  out({ ...up, flags: 'A', payload: [] });
+  expect([late() - before, kernel.verdict]).toEqual([3, LEFT]);
+  stayAwake(kernel.path.descriptor('awake'));
+});
+
 it('a next process adopts the flow with its winner', () => {
   decide(R2, R2_PORT);
   const next = new Gateway6(undefined, {}, kernel.path.handles(0));

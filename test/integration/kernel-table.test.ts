@@ -248,6 +248,31 @@ describe('packets that bypass the stack', () => {
     await kernel.close();
   });
 
+  it('while the TUN is not read, a flow that has ended claims no packet of the next connection of its tuple', async () => {
+    const kernel = await gateway('table-late');
+    const h = new Harness('gateway', { configuration: 'A', race: 1 }, kernel.path.handles(0));
+    h.send([frame(syn())]);
+    h.send([frame(asReplica(R1, asService('SA')))]);
+    const run = (hook: string, at: string, p: Packet): number => {
+      kernel.run(hook, at, bytes(p));
+      return kernel.verdict;
+    };
+    const late = (): number => kernel.path.totals()['left.late'];
+    expect(run('gateway_lan_l2', 'lan0', fromClient('A'))).toBe(REDIRECT);
+    expect(run('gateway_lan_l2', 'lan0', fromClient('RA'))).toBe(REDIRECT);
+    stayAwake(kernel.path.descriptor('awake'), false);
+    const before = late();
+    const verdicts = [
+      run('gateway_lan_l2', 'lan0', syn()),
+      run('gateway_wan_l2', 'wan0', asService('SA')),
+      run('gateway_lan_l2', 'lan0', fromClient('A')),
+    ];
+    expect(verdicts).toEqual([LEFT, LEFT, LEFT]);
+    expect(late() - before).toBe(3);
+    ip('link', 'delete', 'tun0');
+    await kernel.close();
+  });
+
   it('packets from the TUN go to their next hop with the TTL decremented; other packets are left', async () => {
     const kernel = await gateway('table-out');
     const given = (p: Packet): Uint8Array | undefined => kernel.run('gateway_tun_l2', 'lan0', bytes(p));

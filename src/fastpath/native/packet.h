@@ -83,6 +83,17 @@ static __always_inline struct flow *find(__be32 client, __be16 client_port, __be
   return bpf_map_lookup_elem(&flows, &key);
 }
 
+static __always_inline bool has_ended(const struct flow *f) {
+  const __u8 fins = CLIENT_FIN | SERVER_FIN;
+  return (f->seen & ANY_RST) || (f->seen & fins) == fins;
+}
+
+// A flow that has ended would claim the packets of a new connection of its tuple that passes the TUN by.
+static __always_inline void forget_ended(const struct flow_key *key) {
+  struct flow *f = bpf_map_lookup_elem(&flows, key);
+  if (f && has_ended(f)) bpf_map_delete_elem(&flows, key);
+}
+
 static __always_inline struct endpoint *find_endpoint(__be32 address, __be16 port) {
   struct endpoint_key key = {.port = port};
   map_v4(&key.address, address);

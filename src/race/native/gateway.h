@@ -33,8 +33,7 @@ static __always_inline int gateway_syn(struct __sk_buff *skb, __u32 l2, const st
   key.client_port = p->sport;
   key.client.word[3] = p->saddr;
   struct flow *before = bpf_map_lookup_elem(&flows, &key);
-  __u8 fins = CLIENT_FIN | SERVER_FIN;
-  if (before && !(before->seen & ANY_RST) && (before->seen & fins) != fins) return LEFT;
+  if (before && !has_ended(before)) return LEFT;
   __u32 length = p->header;
   if (length < 40 || length > sizeof(((struct opening *)0)->syn)) return LEFT;
   __be32 target = w->target.word[3];
@@ -93,7 +92,13 @@ static __always_inline int gateway_lan(struct __sk_buff *skb, __u32 l2) {
   if (!read(skb, l2, &p) || p.protocol != IPPROTO_TCP) return LEFT;
   if (p.flags & SYN) {
     if (!is_to_service(&p)) return LEFT;
-    if (is_late()) return past_tun(skb);
+    if (is_late()) {
+      struct flow_key key = {.client_port = p.sport, .service_port = p.dport};
+      map_v4(&key.client, p.saddr);
+      map_v4(&key.service, p.daddr);
+      forget_ended(&key);
+      return past_tun(skb);
+    }
     int verdict = gateway_syn(skb, l2, &p);
     return verdict == LEFT ? to_tun(skb, &p) : verdict;
   }

@@ -16,7 +16,11 @@ static __always_inline int gateway_lan6(struct __sk_buff *skb, __u32 l2) {
   if (!read6(skb, l2, &p)) return LEFT;
   if (p.p.flags & SYN) {
     if (!is_to_service6(&p)) return LEFT;
-    return is_late() ? past_tun(skb) : to_tun(skb, &p.p);
+    if (!is_late()) return to_tun(skb, &p.p);
+    struct flow_key key = {
+      .client = p.saddr, .service = p.daddr, .client_port = p.p.sport, .service_port = p.p.dport};
+    forget_ended(&key);
+    return past_tun(skb);
   }
   struct flow *f = find6(&p.saddr, p.p.sport, &p.daddr, p.p.dport);
   struct settings *how = configuration();
