@@ -35,6 +35,7 @@ export class HalfOpen {
   readonly #sources = new Uint32Array(COUNTERS);
   readonly #prefixes = new Uint32Array(COUNTERS);
   readonly #seed: number;
+  readonly #tidyFrom: number;
   #oldest = NO_FLOW as number;
   #newest = NO_FLOW as number;
   #count = 0;
@@ -57,6 +58,7 @@ export class HalfOpen {
     this.#before = new Int32Array(capacity).fill(NO_FLOW);
     this.#linked = new Uint8Array(capacity);
     this.#seed = seed | 0;
+    this.#tidyFrom = this.most * TIDY_FROM;
   }
 
   get count(): number {
@@ -66,7 +68,10 @@ export class HalfOpen {
   /** Whether the source of the table's key has its part of the pool. */
   isSourceFull(): boolean {
     const { key } = this.flows;
-    return this.#sources[this.#slot(key[0], key[1], key[2], key[3])] >= this.#mostOfSource;
+    const source = this.#slot(key[0], key[1], key[2], key[3]);
+    // Of those that the kernel carries, many may be confirmed.
+    for (let k = 0; k < LOOKS && this.#sources[source] >= this.#mostOfSource; k++) this.#look(true);
+    return this.#sources[source] >= this.#mostOfSource;
   }
 
   /** Whether another entry with the table's key finds no room in the pool, or in its prefix's part of it. */
@@ -85,17 +90,16 @@ export class HalfOpen {
     else this.#oldest = e;
     this.#newest = e;
     this.#tell(e, 1);
-    if (this.#count > this.most * TIDY_FROM) this.#tidy();
+    if (this.#count > this.#tidyFrom) for (let k = 0; k < TIDIED; k++) this.#look(false);
   }
 
-  #tidy(): void {
-    for (let k = 0; k < TIDIED; k++) {
-      const e = (this.#turn >= 0 ? this.#turn : this.#oldest) as FlowEntry;
-      if (e < 0) return;
-      // {@link drop} moves the turn on.
-      if (!this.#isHalfOpen(e)) this.drop(e);
-      else this.#turn = this.#next[e];
-    }
+  /** Looks at the next entry in turn for whether it was confirmed. @param asks whether the kernel is asked too */
+  #look(asks: boolean): void {
+    const e = (this.#turn >= 0 ? this.#turn : this.#oldest) as FlowEntry;
+    if (e < 0) return;
+    // {@link drop} moves the turn on.
+    if (!this.#isHalfOpen(e, asks)) this.drop(e);
+    else this.#turn = this.#next[e];
   }
 
   /** Call it before an entry is removed. */
@@ -123,7 +127,7 @@ export class HalfOpen {
     let e = this.#oldest as FlowEntry;
     for (let k = 0; k < LOOKS && e >= 0; k++) {
       const next = this.#next[e] as FlowEntry;
-      if (!this.#isHalfOpen(e)) this.drop(e);
+      if (!this.#isHalfOpen(e, true)) this.drop(e);
       else if (!isOwn || this.#prefixOf(e) === mine) return e;
       e = next;
     }
@@ -151,9 +155,10 @@ export class HalfOpen {
     return NO_FLOW;
   }
 
-  #isHalfOpen(e: FlowEntry): boolean {
-    if (this.flows.state[e] === OPENING) this.refresh(e);
-    const state = this.flows.state[e];
+  #isHalfOpen(e: FlowEntry, asks: boolean): boolean {
+    const { state: states } = this.flows;
+    if (asks && states[e] === OPENING) this.refresh(e);
+    const state = states[e];
     return state === UNDECIDED || state === OPENING;
   }
 
