@@ -21,9 +21,9 @@ export class Refusals {
   say(key: string, why: string, isLeftOut: boolean, now: number): boolean {
     const before = this.#present.get(key);
     if (before?.why !== why) {
-      if (before !== undefined || this.#present.size < MOST)
-        this.#present.set(key, { why, since: now, said: false });
-      return true;
+      const isKept = before !== undefined || this.#present.size < MOST;
+      if (isKept) this.#present.set(key, { why, since: now, said: false });
+      return isKept;
     }
     if (before.said) return false;
     if (now - before.since < SAID_AFTER_MS) return true;

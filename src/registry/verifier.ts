@@ -60,15 +60,16 @@ export class Verifier {
     if (seal === undefined) return refuse('its seal is malformed');
     const opened = this.#open(seal.credential);
     if (typeof opened === 'string') return refuse(opened);
-    if (!isSigned(key, bytes, seal, opened.key)) return refuse('its signature is wrong');
     const { credential } = opened;
     // Two origins of one service sign its record in turn.
     const isOlder = last?.credential?.sub === credential.sub && seal.atMs < last.atMs;
+    // The signature comes last, because it alone takes a tenth of a millisecond.
     const why =
       (isOlder ? 'it is older than what was read before' : '') ||
       this.whyOld(kind, { atMs: seal.atMs, credential }) ||
-      (kind.authority?.(record, credential) ?? '');
-    return { why, atMs: seal.atMs, credential };
+      (kind.authority?.(record, credential) ?? '') ||
+      (isSigned(key, bytes, seal, opened.key) ? '' : 'its signature is wrong');
+    return why === '' ? { why, atMs: seal.atMs, credential } : refuse(why);
   }
 
   /** Why a record that was accepted once counts no longer; '' where it does. */
