@@ -1,7 +1,6 @@
 /** The gateway's translation table: flows that are raced, and their winners. */
 import { type CandidateNumber, type FlowEntry, NO_CANDIDATE } from '../../src/flow/numbers.js';
 import { SynFlows } from '../../src/race/flows.js';
-import { HalfOpen } from './half-open.js';
 
 export class RaceFlows extends SynFlows {
   /** The candidate that won, or -1. */
@@ -20,18 +19,6 @@ export class RaceFlows extends SynFlows {
   readonly bytes = this.column<number>(Float64Array, 0);
   /** The ejected candidate that is tried with this connection; 0 for none. */
   readonly trial = this.column<number>(Uint8Array, 0);
-
-  readonly halfOpen: HalfOpen;
-
-  constructor(capacity: number, seed: readonly [number, number]) {
-    super(capacity, seed);
-    this.halfOpen = new HalfOpen(this, capacity, seed[0] ^ seed[1]);
-  }
-
-  override remove(e: FlowEntry): void {
-    this.halfOpen.drop(e);
-    super.remove(e);
-  }
 
   /** The client's address as one number. */
   clientNumber(e: FlowEntry): number {

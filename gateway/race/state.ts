@@ -234,37 +234,19 @@ export class GatewayState {
     return machines.serviceList.length < MOST_SERVICES ? NO_SERVICE : machines.serviceOfFlow(flows, e);
   }
 
-  /**
-   * Takes an entry for the table's key: where there is no room, that of a connection that has ended, or the oldest that its
-   * client has not confirmed.
-   * @returns -1 where every entry is that of a living connection
-   */
+  /** Takes an entry for the table's key (`SynFlows.take`). @returns -1 where there is no room */
   take(batch: Batch): FlowEntry {
-    const { flows } = this;
-    const { halfOpen } = flows;
-    if (halfOpen.isFull()) {
-      const oldest = halfOpen.victim();
-      // Those that were confirmed have left the pool meanwhile.
-      if (oldest >= 0) this.#evict(batch, oldest, reasons.evictHalfOpen);
-      else if (halfOpen.isFull()) return NO_FLOW;
-    }
-    if (flows.size === flows.capacity) {
-      const ended = halfOpen.ended();
-      const e = ended >= 0 ? ended : halfOpen.victim();
-      if (e < 0) return NO_FLOW;
-      this.#evict(batch, e, ended >= 0 ? reasons.evictEnded : reasons.evictHalfOpen);
-    }
-    const e = flows.insert();
-    if (e >= 0) halfOpen.add(e);
-    return e;
+    this.#batch = batch;
+    return this.flows.take(this.#evict);
   }
+  #batch!: Batch;
 
-  #evict(batch: Batch, e: FlowEntry, reason: number): void {
+  readonly #evict = (e: FlowEntry, hasEnded: boolean): void => {
     this.pinning?.pins.release(e);
     this.flows.remove(e);
-    forget(batch, e);
-    batch.counters[reason]++;
-  }
+    forget(this.#batch, e);
+    this.#batch.counters[hasEnded ? reasons.evictEnded : reasons.evictHalfOpen]++;
+  };
 
   /** Stores the winner and its address in the entry, and counts who won. */
   decide(e: FlowEntry, service: ServiceNumber, endpoint: EndpointNumber, candidate: CandidateNumber): void {

@@ -100,7 +100,7 @@ function onTaggedSyn(state: ReplicaFlows, batch: Batch, i: number, p: number, fl
   const service = batch.service[i];
   const mode = state.serviceMode[service];
   // In configuration A the server answers from the replica's own address, and no later packet passes here.
-  if (mode !== TRANSLATE && !begin(state, flow, tcp.seq(view, l4)))
+  if (mode !== TRANSLATE && !begin(state, batch, flow, tcp.seq(view, l4)))
     return batch.drop(i, reasons.dropTableFull);
   if (!outOfTunnel(batch, i)) return;
   stripTags(batch, i, p);
@@ -116,9 +116,9 @@ function onTaggedSyn(state: ReplicaFlows, batch: Batch, i: number, p: number, fl
 }
 
 /** Begins the flow's entry. An existing entry is kept, because the kernel itself answers a second SYN. */
-function begin(state: ReplicaFlows, known: FlowEntry, isn: number): boolean {
+function begin(state: ReplicaFlows, batch: Batch, known: FlowEntry, isn: number): boolean {
   const { flows } = state;
-  const e = known >= 0 ? known : flows.insert();
+  const e = known >= 0 ? known : state.take(batch);
   if (e < 0) return false;
   // Takes over what the kernel has seen of the flow meanwhile.
   if (e === known) state.pins?.refresh(e);

@@ -22,6 +22,8 @@ export const reasons = defineReasons({
   dropTagStale: 'drop.tag-stale',
   dropTagForged: 'drop.tag-forged',
   dropSynPayload: 'drop.syn-with-payload',
+  evictHalfOpen: 'evict.half-open',
+  evictEnded: 'evict.ended',
   dropTableFull: 'drop.table-full',
   dropIcmpChecksum: 'drop.icmp-checksum',
   dropIcmpOuter: 'drop.icmp-about-outer-header',

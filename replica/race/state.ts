@@ -15,6 +15,7 @@ import { Keyring, type KeyringGateway } from '../../src/race/keyring.js';
 import { type Mode, SPOOF, TRANSLATE } from '../../src/race/modes.js';
 import type { ReplicaState } from '../../src/race/records.js';
 import { type Address, V4_MAPPED } from '../../src/wire/address.js';
+import { reasons } from './reasons.js';
 
 export { SPOOF, TRANSLATE, TUNNEL } from '../../src/race/modes.js';
 
@@ -104,8 +105,23 @@ export class ReplicaFlows {
           failed: nothing,
         },
       );
+    const { pins } = this;
+    if (pins !== undefined) this.flows.halfOpen.refresh = (e) => pins.refresh(e);
     this.tick(context.clock.nowUs);
   }
+
+  /** Takes an entry for the table's key (`SynFlows.take`). @returns -1 where there is no room */
+  take(batch: Batch): FlowEntry {
+    this.#counters = batch.counters;
+    return this.flows.take(this.#evict);
+  }
+  #counters!: Batch['counters'];
+
+  readonly #evict = (e: FlowEntry, hasEnded: boolean): void => {
+    this.pins?.release(e);
+    this.flows.remove(e);
+    this.#counters[hasEnded ? reasons.evictEnded : reasons.evictHalfOpen]++;
+  };
 
   load(s: ReplicaSnapshot): void {
     this.address = s.address[3];

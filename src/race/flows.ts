@@ -1,7 +1,45 @@
-/** Flows that begin with a SYN, with the column that every role of the race adds. */
+/** Flows that begin with a SYN, with what every role of the race adds. */
+import { HalfOpen } from '../flow/half-open.js';
+import { type FlowEntry, NO_FLOW } from '../flow/numbers.js';
 import { FlowTable } from '../flow/table.js';
 
 export class SynFlows extends FlowTable {
   /** The SYN's initial sequence number. */
   readonly isn = this.column<number>(Int32Array, 0);
+  readonly halfOpen: HalfOpen;
+
+  constructor(capacity: number, seed: readonly [number, number]) {
+    super(capacity, seed);
+    this.halfOpen = new HalfOpen(this, capacity, seed[0] ^ seed[1]);
+  }
+
+  override remove(e: FlowEntry): void {
+    this.halfOpen.drop(e);
+    super.remove(e);
+  }
+
+  /**
+   * Takes an entry for the key: where there is no room, that of a connection that has ended, or the oldest that its client
+   * has not confirmed.
+   * @param evict removes an entry that makes room
+   * @returns -1 where every entry is that of a living connection
+   */
+  take(evict: (e: FlowEntry, hasEnded: boolean) => void): FlowEntry {
+    const { halfOpen } = this;
+    if (halfOpen.isFull()) {
+      const oldest = halfOpen.victim();
+      // Those that were confirmed have left the pool meanwhile.
+      if (oldest >= 0) evict(oldest, false);
+      else if (halfOpen.isFull()) return NO_FLOW;
+    }
+    if (this.size === this.capacity) {
+      const ended = halfOpen.ended();
+      const e = ended >= 0 ? ended : halfOpen.victim();
+      if (e < 0) return NO_FLOW;
+      evict(e, ended >= 0);
+    }
+    const e = this.insert();
+    if (e >= 0) halfOpen.add(e);
+    return e;
+  }
 }

@@ -190,12 +190,12 @@ function cracking(c: Configuration): Row[] {
       ? []
       : [
           row(c, {
-            name: 'with a full table no further SYN is decapsulated',
+            name: 'in a full pool the oldest connection that its client has not confirmed makes room',
             world: { maxFlows: 1 },
             given: [[copy(tagged(syn({ sport: 4 })))]],
             in: [copy(tagged(syn()))],
-            out: [],
-            counts: { 'drop.table-full': 1 },
+            out: [delivered(c, syn())],
+            counts: { 'pass.syn-cracked': 1, 'evict.half-open': 1 },
           }),
         ]),
   ];

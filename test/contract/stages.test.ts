@@ -96,6 +96,8 @@ describe('the packet table', () => {
     'evict.half-open',
     'evict.ended',
     'pass.syn-table-full',
+    // `test/unit/replica/race/floods.test.ts`
+    'drop.table-full',
     // `test/contract/ipv6.test.ts`
     'pass.syn-ipv6-in-this-form',
     // `test/unit/gateway/race/path-probes.test.ts`

@@ -6,9 +6,9 @@
  * The list is in the order of arrival. A flow that was confirmed stays in it until its turn to be looked at comes: a few with each
  * arrival, once the list is long.
  */
-import { type FlowEntry, NO_FLOW } from '../../src/flow/numbers.js';
-import { isClosing, OPENING, UNDECIDED } from '../../src/flow/states.js';
-import type { RaceFlows } from './flows.js';
+import { type FlowEntry, NO_FLOW } from './numbers.js';
+import { isClosing, OPENING, UNDECIDED } from './states.js';
+import type { FlowTable } from './table.js';
 
 /** The pool's part of the table, and a source's and a prefix's parts of the pool. */
 const POOL = 1 / 4;
@@ -46,7 +46,7 @@ export class HalfOpen {
   refresh: (e: FlowEntry) => void = () => {};
 
   constructor(
-    readonly flows: RaceFlows,
+    readonly flows: FlowTable,
     capacity: number,
     seed: number,
   ) {

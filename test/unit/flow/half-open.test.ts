@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { RaceFlows } from '../../../../gateway/race/flows.js';
-import type { FlowEntry } from '../../../../src/flow/numbers.js';
-import { CLOSING, ESTABLISHED, OPENING, UNDECIDED } from '../../../../src/flow/states.js';
+import { SynFlows } from '../../../src/race/flows.js';
+import type { FlowEntry } from '../../../src/flow/numbers.js';
+import { CLOSING, ESTABLISHED, OPENING, UNDECIDED } from '../../../src/flow/states.js';
 
 /** Clients of two prefixes. */
 const client = (n: number): number => (n < 100 ? 0xc0000200 + n : 0xc6336400 + (n - 100)) | 0;
@@ -21,7 +21,7 @@ describe('the pool of half-open connections', () => {
   it('gives the oldest half-open entry away, as a plain list does', () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 400 }), (steps) => {
-        const flows = new RaceFlows(64, [1, 2]);
+        const flows = new SynFlows(64, [1, 2]);
         const pool = flows.halfOpen;
         // In the order of arrival.
         let list: FlowEntry[] = [];
@@ -61,7 +61,7 @@ describe('the pool of half-open connections', () => {
   });
 
   it('gives one source an eighth of the pool, and one prefix half of it', () => {
-    const flows = new RaceFlows(4096, [1, 2]);
+    const flows = new SynFlows(4096, [1, 2]);
     const pool = flows.halfOpen;
     expect(pool.most).toBe(1024);
     const open = (address: number, port: number): void => {
@@ -88,7 +88,7 @@ describe('the pool of half-open connections', () => {
   });
 
   it('is left by those that were confirmed, so that one source may have any number of them', () => {
-    const flows = new RaceFlows(4096, [1, 2]);
+    const flows = new SynFlows(4096, [1, 2]);
     const pool = flows.halfOpen;
     for (let n = 0; n < 3000; n++) {
       flows.keyV4(client(1), 1000 + n, 1, 80);
@@ -101,7 +101,7 @@ describe('the pool of half-open connections', () => {
   });
 
   it('finds an entry whose connection has ended', () => {
-    const flows = new RaceFlows(64, [1, 2]);
+    const flows = new SynFlows(64, [1, 2]);
     for (let n = 0; n < 64; n++) {
       flows.keyV4(client(n), 1, 1, 80);
       flows.state[flows.insert()] = ESTABLISHED;
