@@ -24,6 +24,7 @@ const MODES: readonly KernelMode[] = ['on', 'stack', 'off'];
 export interface HostedOptions extends Omit<InnerOptions, 'run' | 'onApplied'> {
   role: RoleName;
   credential?: Credential;
+  onlySigned?: boolean;
 }
 
 export class Hosted {
@@ -42,8 +43,8 @@ export class Hosted {
   }
 
   #create(): Inner {
-    const { program, config, role, instance, log, events, credential } = this.options;
-    const run = program.create(config, { role, instance, log, events, credential });
+    const { program, config, role, instance, log, events, credential, onlySigned } = this.options;
+    const run = program.create(config, { role, instance, log, events, credential, onlySigned });
     return new Inner({ ...this.options, run, onApplied: () => this.#onApplied() });
   }
 

@@ -79,6 +79,8 @@ export interface Site {
   log: Logger;
   /** What this machine may state in the registry; undefined where it has no identity. */
   credential?: Credential;
+  /** Whether only signed records count here. */
+  onlySigned?: boolean;
   /** Says what changes here: in the log, in `/v1/events`, on disk. */
   events: Events;
 }

@@ -68,8 +68,10 @@ export async function runRole(role: Role, flags: RoleFlags): Promise<number> {
   const hosted = file.programs.map(({ program, config }) => {
     const instance = innerInstance(file.role.instance, program.name);
     const own = file.programs.length > 1 ? log.child({ program: program.name }) : log;
-    const credential = trust?.identity.credential;
-    return new Hosted({ program, config, instance, registry, log: own, events, role: role.name, credential });
+    return new Hosted({
+      ...{ program, config, instance, registry, log: own, events, role: role.name },
+      ...{ credential: trust?.identity.credential, onlySigned: trust?.refuses === true },
+    });
   });
   await registry.start();
   try {

@@ -23,6 +23,7 @@ import {
   type GatewayRecord,
   gatewayKind,
   namesIn,
+  originKind,
   raceKinds,
   racePart,
   raceServices,
@@ -31,6 +32,7 @@ import {
 } from '../../src/race/records.js';
 import { scopeProblems } from '../../src/registry/authority.js';
 import type { RecordKind, View } from '../../src/registry/kinds.js';
+import { credentialOf } from '../../src/registry/verifier.js';
 import {
   checkForwardChains,
   checkForwarding,
@@ -43,6 +45,7 @@ import { inBothFamilies } from '../../src/steer/ruleset.js';
 import { isV4, isV6Text, type Prefix, parsePrefix } from '../../src/wire/address.js';
 import { OVERHEAD } from '../../src/wire/ipip.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
+import { VERSION, WHOLE_EPOCH } from '../../src/wire/tag.js';
 import * as tcp from '../../src/wire/tcp.js';
 import { attachments } from './attachments.js';
 import { type GatewayConfig, overrides, schema } from './config.js';
@@ -239,15 +242,25 @@ class GatewayRace implements Run {
         masqueraded: this.#isMasqueraded(host),
         kernel,
       }),
-      snapshot: fleet.snapshot(
-        wanMtu,
-        inside - ipv4.MIN_HEADER - tcp.MIN_HEADER,
-        seedsOf(view, config.tag.gatewayId, config.site, fleet),
-        this.#clients.find((p) => isV4(p.address))?.address[3] ?? 0,
-      ),
+      snapshot: {
+        tagVersion: this.#tagVersion(view),
+        ...fleet.snapshot(
+          wanMtu,
+          inside - ipv4.MIN_HEADER - tcp.MIN_HEADER,
+          seedsOf(view, config.tag.gatewayId, config.site, fleet),
+          this.#clients.find((p) => isV4(p.address))?.address[3] ?? 0,
+        ),
+      },
       tunMtu: wanMtu,
       names: { ...namesIn(view), ejected: this.#judge.ejectedIds },
     };
+  }
+
+  /** Version 2 where every machine that reads tags has an identity, and so a version of the software that knows it. */
+  #tagVersion(view: View): number {
+    const readers = [...view.of(replicaKind), ...view.of(originKind)];
+    const know = readers.every((r) => credentialOf(r) !== undefined);
+    return this.#site.credential !== undefined && know ? WHOLE_EPOCH : VERSION;
   }
 
   #sayOnce(message: string, say: () => void): void {

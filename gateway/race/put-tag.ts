@@ -12,7 +12,8 @@ export function putTag(state: GatewayState, batch: Batch, i: number): void {
   const at = batch.at[i];
   const l4 = batch.l4[i];
   const end = options.end(view, l4, tcp.dataOffset(view, l4));
-  const begin = tag.insert(view, arena, at, l4, end, state.key, state.keyId, state.epoch, state.gatewayId);
+  const { key, keyId, epoch, gatewayId, tagVersion } = state;
+  const begin = tag.insert(view, arena, at, l4, end, key, keyId, epoch, gatewayId, tagVersion);
   batch.at[i] = begin as At;
   batch.l4[i] = (l4 - tag.LENGTH) as At;
   batch.length[i] += tag.LENGTH;

@@ -58,6 +58,8 @@ export interface GatewaySnapshot {
   generations: number[];
   /** The largest MSS that leaves room for the tunnel's header. */
   tunnelMss: number;
+  /** The version of the tags. */
+  tagVersion?: number;
   /** The largest packet that the WAN transmits. */
   wanMtu: number;
   /** The paths that are probed, and the address that probes come from, as a word. */
@@ -129,6 +131,7 @@ export class GatewayState {
   /** By service: one bit for each ejected candidate that the next connection is to try. */
   trials = new Int32Array(0);
   tunnelMss = 1440;
+  tagVersion = tag.VERSION;
   wanMtu = 1500;
   readonly #memory: GatewayMemory;
   readonly #gauges: Float64Array;
@@ -177,6 +180,7 @@ export class GatewayState {
   load(s: GatewaySnapshot): void {
     this.race = s.race;
     this.tunnelMss = s.tunnelMss;
+    this.tagVersion = s.tagVersion ?? tag.VERSION;
     this.wanMtu = s.wanMtu;
     this.probes.load(s.probed, s.probeSource, s.wanMtu, this.nowTick);
     this.#forgetFormerHolders(s.generations);

@@ -1,14 +1,15 @@
 /** The plan for the origin's data plane: which replicas get copies of a service's SYNs, and when. */
 
 import type { CandidateNumber } from '../../src/flow/numbers.js';
-import { gatewayKeys, type KeyFile } from '../../src/keys.js';
+import type { KeyFile } from '../../src/keys.js';
 import { type Candidates, MOST_RACED, ORIGIN } from '../../src/proximity/candidates.js';
 import type { Holders } from '../../src/race/holders.js';
-import { gatewayKind, type RaceService, type ReplicaRecord, replicaKind } from '../../src/race/records.js';
+import { type RaceService, type ReplicaRecord, replicaKind } from '../../src/race/records.js';
 import { type Release, schedule } from '../../src/race/release.js';
+import { tagSenders } from '../../src/race/tag-senders.js';
 import type { View } from '../../src/registry/kinds.js';
 import type { NextHops } from '../../src/steer/next-hops.js';
-import { type Address, type Prefix, parse, parsePrefix } from '../../src/wire/address.js';
+import { type Address, parse } from '../../src/wire/address.js';
 import type { OriginService } from './config.js';
 import type { Servers } from './servers.js';
 import type { OriginServicePlan, OriginSnapshot } from './state.js';
@@ -20,6 +21,8 @@ export interface PlanInput {
   address: string;
   release: Release;
   master: KeyFile;
+  /** Whether only signed records count. */
+  onlySigned: boolean;
   candidates: Candidates;
   holders: Holders;
   servers: Servers;
@@ -33,11 +36,7 @@ export interface PlanInput {
 export function snapshotOf(input: PlanInput, view: View): OriginSnapshot {
   return {
     address: words(input.address),
-    gateways: view.of(gatewayKind).map((g) => ({
-      id: g.id,
-      prefixes: g.prefixes.map((p) => parsePrefix(p) as Prefix),
-      keys: gatewayKeys(input.master, g.id),
-    })),
+    gateways: tagSenders(view, input.master, input.onlySigned),
     services: input.services.flatMap((service) => plansOf(input, view, service)),
   };
 }

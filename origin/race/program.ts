@@ -196,6 +196,7 @@ class OriginRace implements Run {
         address: config.address,
         release: config.release,
         master: this.#master,
+        onlySigned: this.#site.onlySigned === true,
         candidates: this.#candidates,
         holders: this.#holders,
         servers: this.#servers,

@@ -26,7 +26,6 @@ import { MODES } from '../../src/race/modes.js';
 import {
   configurationMismatches,
   endpointConflict,
-  gatewayKind,
   namesIn,
   type ReplicaRecord,
   type ReplicaState,
@@ -38,10 +37,11 @@ import {
   summaryOf,
 } from '../../src/race/records.js';
 import { Senders } from '../../src/race/senders.js';
+import { tagSenders } from '../../src/race/tag-senders.js';
 import { scopeProblems } from '../../src/registry/authority.js';
 import type { RecordKind, View } from '../../src/registry/kinds.js';
 import { type Host, isOfHost, leastMtu } from '../../src/steer/host.js';
-import { type Address, isV6Text, type Prefix, parse, parsePrefix } from '../../src/wire/address.js';
+import { type Address, isV6Text, parse } from '../../src/wire/address.js';
 import { OVERHEAD } from '../../src/wire/ipip.js';
 import { checkHost } from './checks.js';
 import { overrides, problems, type ReplicaConfig, schema } from './config.js';
@@ -216,11 +216,7 @@ class ReplicaRace implements Run {
         localPort: s.localPort,
         mode: MODES[s.configuration],
       })),
-      gateways: view.of(gatewayKind).map((g) => ({
-        id: g.id,
-        prefixes: g.prefixes.map((p) => parsePrefix(p) as Prefix),
-        keys: gatewayKeys(this.#master, g.id),
-      })),
+      gateways: tagSenders(view, this.#master, this.site.onlySigned === true),
     };
     return {
       steering: steering(this.config, this.site.instance, steered, wanMtu - OVERHEAD, kernel),

@@ -40,6 +40,9 @@ const REMEDIES: readonly [RegExp, string][] = [
   [/no tunnel probe is answered/, 'firstack paths ASK   # what drops IP protocol 4 on the way, or back?'],
   [/no plain probe is answered/, 'firstack paths ASK   # what drops UDP 7417 on the way, or back?'],
   [/does not answer probes/, 'ss -lunp "sport = 7417"   # on that machine; does a firewall drop UDP 7417?'],
+  [/a flood\?/, 'firstack flows --limit 50 ASK   # which clients open connections and confirm none?'],
+  [/records? (without|has no) authority/, 'firstack status ASK   # which records, and why'],
+  [/FSA_SCOPE|FSA_CREDENTIAL/, 'grep -n identityFile FILE; firstack fleet show IDENTITY-FILE'],
   [/thread is stuck/, 'systemctl restart "firstack-*"; firstack events --since 10m ASK'],
 ];
 

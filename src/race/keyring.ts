@@ -10,6 +10,8 @@ import * as tag from '../wire/tag.js';
 export interface KeyringGateway {
   id: number;
   prefixes: Prefix[];
+  /** The least version of its tags that counts. */
+  leastVersion?: number;
   /** The words of each live key, by key id. */
   keys: { id: number; words: number[] }[];
 }
@@ -22,7 +24,7 @@ export const FORGED = 3;
 export type TagVerdict = typeof GENUINE | typeof FOREIGN | typeof STALE | typeof FORGED;
 
 export class Keyring {
-  readonly #gateways = new Map<number, { prefixes: Prefix[]; keys: (SipKey | undefined)[] }>();
+  readonly #gateways = new Map<number, { prefixes: Prefix[]; keys: (SipKey | undefined)[]; least: number }>();
   #epoch = 0;
 
   constructor() {
@@ -34,7 +36,7 @@ export class Keyring {
     for (const g of gateways) {
       const keys = new Array<SipKey | undefined>(16).fill(undefined);
       for (const k of g.keys) keys[k.id] = Int32Array.from(k.words);
-      this.#gateways.set(g.id, { prefixes: g.prefixes, keys });
+      this.#gateways.set(g.id, { prefixes: g.prefixes, keys, least: g.leastVersion ?? tag.VERSION });
     }
   }
 
@@ -56,12 +58,14 @@ export class Keyring {
 
   /** Judges the tag at `p` of the SYN at `at`, whose TCP header is at `l4`. */
   check(view: DataView, at: number, l4: number, p: number): TagVerdict {
-    if (tag.version(view, p) !== tag.VERSION || !tag.redirectionPermitted(view, p)) return FOREIGN;
+    const version = tag.version(view, p);
+    if (version > tag.WHOLE_EPOCH || !tag.redirectionPermitted(view, p)) return FOREIGN;
     const gateway = this.#gateways.get(tag.gatewayId(view, p));
-    if (gateway === undefined || !coversSource(gateway.prefixes, view, at)) return FOREIGN;
+    if (gateway === undefined || version < gateway.least || !coversSource(gateway.prefixes, view, at))
+      return FOREIGN;
     if (!tag.isFresh(view, p, this.#epoch)) return STALE;
     const key = gateway.keys[tag.keyId(view, p)];
-    return key !== undefined && tag.isAuthentic(view, at, l4, p, key) ? GENUINE : FORGED;
+    return key !== undefined && tag.isAuthentic(view, at, l4, p, key, this.#epoch) ? GENUINE : FORGED;
   }
 }
 

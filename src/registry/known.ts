@@ -6,7 +6,7 @@ import { GRACE_MS, keyOf, keyOfRecord, parseKey } from './keys.js';
 import { type RecordKind, View } from './kinds.js';
 import { Refusals } from './refusals.js';
 import { type RevocationRecord, revocationKind } from './revocation.js';
-import type { Sealed, Verifier } from './verifier.js';
+import { noteCredential, type Sealed, type Verifier } from './verifier.js';
 
 interface Entry extends Sealed {
   value: unknown;
@@ -96,6 +96,7 @@ export class Known {
     const verdict = this.verifier?.judge(kind, key, value, bytes, seal, known);
     if (verdict === undefined || verdict.why === '') this.refusals.forget(key);
     else if (this.#refuse(key, kind, at.id, known, verdict.why, now)) return;
+    if (verdict !== undefined) noteCredential(value, verdict);
     if (known === undefined) this.#order.delete(kind.name);
     entries.set(at.id, {
       ...{ value, raw: bytes, seal, missingSince: 0, foundAt: now },

@@ -33,6 +33,16 @@ interface Opened {
   key: KeyObject;
 }
 
+const covering = new WeakMap<object, Credential>();
+
+/** The credential with which a record of a view was signed; undefined for a record that counts without one. */
+export const credentialOf = (record: unknown): Credential | undefined => covering.get(record as object);
+
+/** Notes with which credential a record was accepted. */
+export function noteCredential(record: unknown, { credential }: Sealed): void {
+  if (credential !== undefined) covering.set(record as object, credential);
+}
+
 export class Verifier {
   /** Credentials that the fleet's key has signed. */
   readonly #opened = new Map<string, Opened>();

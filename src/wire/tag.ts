@@ -19,6 +19,8 @@ import * as virtio from './virtio.js';
 export const LENGTH = 16;
 export const EXID = 0xfa57;
 export const VERSION = 1;
+/** The version whose MAC covers the whole epoch: such a tag is genuine for three minutes, and never again. */
+export const WHOLE_EPOCH = 2;
 export const EPOCH_SECONDS = 64;
 
 const FLAG_REDIRECTION_PERMITTED = 1;
@@ -27,13 +29,14 @@ const KEY_EPOCH = 5;
 const GATEWAY = 6;
 const MAC = 8;
 
-// The bytes that the MAC covers: 8 bytes of tag, both addresses as 128 bits, both ports, the ISN.
+// The bytes that the MAC covers: 8 bytes of tag, both addresses as 128 bits, both ports, the ISN; in version 2 the epoch too.
 const MESSAGE = 48;
-const message = new DataView(new ArrayBuffer(MESSAGE));
+const MESSAGE_2 = 52;
+const message = new DataView(new ArrayBuffer(MESSAGE_2));
 
-/** The 4-bit epoch of a wall-clock time in seconds. */
+/** The epoch of a wall-clock time in seconds, of which a tag has the low four bits. */
 export function epochOf(seconds: number): number {
-  return Math.floor(seconds / EPOCH_SECONDS) & 15;
+  return Math.floor(seconds / EPOCH_SECONDS) | 0;
 }
 
 /** The offset of the tag's kind byte, or `options.NOT_FOUND` / `options.MALFORMED`. */
@@ -64,6 +67,7 @@ export function insert(
   keyId: number,
   epoch: number,
   gatewayId: number,
+  version = VERSION,
 ): number {
   const to = at - LENGTH;
   const tcpAt = l4 - LENGTH;
@@ -72,10 +76,10 @@ export function insert(
   view.setUint8(p, options.EXPERIMENTAL);
   view.setUint8(p + 1, LENGTH);
   view.setUint16(p + 2, EXID);
-  view.setUint8(p + VERSION_FLAGS, (VERSION << 4) | FLAG_REDIRECTION_PERMITTED);
-  view.setUint8(p + KEY_EPOCH, (keyId << 4) | epoch);
+  view.setUint8(p + VERSION_FLAGS, (version << 4) | FLAG_REDIRECTION_PERMITTED);
+  view.setUint8(p + KEY_EPOCH, (keyId << 4) | (epoch & 15));
   view.setUint16(p + GATEWAY, gatewayId);
-  authenticate(view, to, tcpAt, p, key);
+  authenticate(view, to, tcpAt, p, key, epoch);
   view.setInt32(p + MAC, result[0]);
   view.setInt32(p + MAC + 4, result[1]);
   const total = ip.totalLength(view, to);
@@ -126,16 +130,27 @@ export function isFresh(view: DataView, p: number, epoch: number): boolean {
   return (((view.getUint8(p + KEY_EPOCH) & 15) - epoch + 1) & 15) <= 2;
 }
 
-/** Whether the MAC at `p` is the one that `key` gives for this SYN. */
-export function isAuthentic(view: DataView, at: number, l4: number, p: number, key: SipKey): boolean {
-  authenticate(view, at, l4, p, key);
+/**
+ * Whether the MAC at `p` is the one that `key` gives for this SYN.
+ * @param epoch the present one: the tag's own is the nearest with its low bits
+ */
+export function isAuthentic(
+  view: DataView,
+  at: number,
+  l4: number,
+  p: number,
+  key: SipKey,
+  epoch: number,
+): boolean {
+  const ahead = (((view.getUint8(p + KEY_EPOCH) & 15) - epoch + 1) & 15) - 1;
+  authenticate(view, at, l4, p, key, (epoch + ahead) | 0);
   return view.getInt32(p + MAC) === result[0] && view.getInt32(p + MAC + 4) === result[1];
 }
 
 /** Word `w` of an IPv4 address as 128 bits. */
 const mapped = (w: number, address: number): number => (w === 3 ? address : w === 2 ? V4_MAPPED : 0);
 
-function authenticate(view: DataView, at: number, l4: number, p: number, key: SipKey): void {
+function authenticate(view: DataView, at: number, l4: number, p: number, key: SipKey, epoch: number): void {
   message.setInt32(0, view.getInt32(p));
   message.setInt32(4, view.getInt32(p + 4));
   const v6 = ip.isV6(view, at);
@@ -151,5 +166,6 @@ function authenticate(view: DataView, at: number, l4: number, p: number, key: Si
   }
   message.setInt32(40, view.getInt32(l4));
   message.setInt32(44, tcp.seq(view, l4));
-  hash(key, message, 0, MESSAGE);
+  message.setInt32(48, epoch);
+  hash(key, message, 0, version(view, p) === VERSION ? MESSAGE : MESSAGE_2);
 }

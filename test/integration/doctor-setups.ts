@@ -1,6 +1,9 @@
 // Broken set-ups for the test of `firstack doctor`: how each is made and undone, and what must be found.
+
+import { once } from 'node:events';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { connect, createServer, type Socket } from 'node:net';
+import { fileURLToPath } from 'node:url';
 import { expect } from 'vitest';
 import { parse, stringify } from 'yaml';
 import type { Lab } from '../../src/lab/lab.js';
@@ -9,6 +12,7 @@ import { mustRun, type Output, run, waitUntil } from '../../src/lab/process.js';
 import { requestMany } from '../../src/lab/requests.js';
 
 const SERVICE = '203.0.113.10';
+const keptConnections = fileURLToPath(new URL('../support/kept-connections.mjs', import.meta.url));
 export const WITHIN_MS = 25_000;
 
 export const doctor = (lab: Lab, ...args: string[]): Promise<Output> =>
@@ -247,8 +251,17 @@ export const SETUPS: readonly Setup[] = [
     breaks: async (lab) => {
       const undo = await restartWith(lab, 'gateway', (file) => (file.flows = { max: 16 }));
       await expectWhole(lab);
-      await requestMany(lab, 60, 10);
-      return undo;
+      const { address, ports } = lab.topology.services[0];
+      // Living connections: others would make room.
+      const argv = [process.execPath, keptConnections, address, String(ports[0]), '30000', '16'];
+      const child = lab.spawnIn('client', argv, { stdio: ['pipe', 'pipe', 'inherit'] });
+      child.stdin!.write('ask\n');
+      await once(child.stdout!, 'data');
+      await requestMany(lab, 12, 4);
+      return async () => {
+        child.stdin!.end();
+        await undo();
+      };
     },
     finds: /-gateway: the flow table is full \(flows\.max\).*\n {4}grep -n "flows" -A2 .*gateway\.yaml/,
   },

@@ -269,6 +269,7 @@ export interface TagFields {
   version: number;
   flags: number;
   keyId: number;
+  /** The low four bits stand in the tag; the whole number is in the MAC of version 2. */
   epoch: number;
   gatewayId: number;
 }
@@ -284,7 +285,15 @@ export function gatewayKey(master: string, gatewayId: number): number[] {
 /** The tag of a SYN, as SPEC.md specifies it. */
 export function tagOption(syn: Packet, key: ArrayLike<number>, f: TagFields): number[] {
   const t = syn.body as Tcp;
-  const head = [253, 16, 0xfa, 0x57, f.version * 16 + f.flags, f.keyId * 16 + f.epoch, ...word(f.gatewayId)];
+  const head = [
+    253,
+    16,
+    0xfa,
+    0x57,
+    f.version * 16 + f.flags,
+    f.keyId * 16 + (f.epoch % 16),
+    ...word(f.gatewayId),
+  ];
   const mapped = (text: string): number[] => [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, ...quad(text)];
   const message = [
     ...head,
@@ -293,6 +302,7 @@ export function tagOption(syn: Packet, key: ArrayLike<number>, f: TagFields): nu
     ...word(t.sport),
     ...word(t.dport),
     ...long(t.seq),
+    ...(f.version === 2 ? long(f.epoch) : []),
   ];
   const mac = siphash(key, message);
   return [...head, ...long(Number(mac & 0xffffffffn)), ...long(Number(mac >> 32n))];

@@ -34,16 +34,27 @@ class Place {
     this.view = new DataView(this.bytes.buffer);
     this.l4 = this.at + ipv4.headerLength(this.view, this.at);
   }
-  insert(): void {
+  insert(epoch = EPOCH, version = tag.VERSION): void {
     const end = options.end(this.view, this.l4, tcp.dataOffset(this.view, this.l4));
-    this.at = tag.insert(this.view, this.bytes, this.at, this.l4, end, KEY, KEY_ID, EPOCH, GATEWAY_ID);
+    this.at = tag.insert(
+      this.view,
+      this.bytes,
+      this.at,
+      this.l4,
+      end,
+      KEY,
+      KEY_ID,
+      epoch,
+      GATEWAY_ID,
+      version,
+    );
     this.l4 -= tag.LENGTH;
   }
   find(): number {
     return tag.find(this.view, this.l4);
   }
-  authentic(): boolean {
-    return tag.isAuthentic(this.view, this.at, this.l4, this.find(), KEY);
+  authentic(epoch = EPOCH): boolean {
+    return tag.isAuthentic(this.view, this.at, this.l4, this.find(), KEY, epoch);
   }
   strip(): void {
     this.at = tag.strip(this.view, this.bytes, this.at, this.l4, this.find());
@@ -188,8 +199,24 @@ describe('the tag', () => {
         expect(tag.isFresh(place.view, place.find(), now)).toBe(apart <= 1);
       }
     }
-    expect(tag.epochOf(NOW_SECONDS)).toBe(EPOCH);
-    expect(tag.epochOf(64 * 16 - 1)).toBe(15);
-    expect(tag.epochOf(64 * 16)).toBe(0);
+    expect(tag.epochOf(NOW_SECONDS) & 15).toBe(EPOCH);
+    expect([64 * 16 - 1, 64 * 16].map(tag.epochOf)).toEqual([15, 16]);
+  });
+
+  it('of version 2 is as specified, and genuine for three epochs only; one of version 1 is again sixteen later', () => {
+    const whole = tag.epochOf(NOW_SECONDS);
+    const made = frame(tagged(syn(), { version: 2, epoch: whole }));
+    const place = new Place(frame(syn()));
+    place.insert(whole, tag.WHOLE_EPOCH);
+    expect(place.now).toEqual(made);
+    const around = Array.from({ length: 40 }, (_, k) => whole - 20 + k);
+    const genuine = (bytes: Uint8Array): number[] => {
+      const p = new Place(bytes);
+      return around
+        .filter((now) => tag.isFresh(p.view, p.find(), now) && p.authentic(now))
+        .map((now) => now - whole);
+    };
+    expect(genuine(made)).toEqual([-1, 0, 1]);
+    expect(genuine(frame(tagged(syn(), { epoch: whole })))).toEqual([-17, -16, -15, -1, 0, 1, 15, 16, 17]);
   });
 });
