@@ -136,7 +136,11 @@ describe('a fleet with identities', () => {
 
   it('comes from one without, machine by machine, and gets new keys: no connection fails', async () => {
     await withLab(
-      { ...OPTIONS, identities: true, edit: (_, { identityFile: _file, ...file }) => file },
+      // With tags, which the origin and the replicas check: a fleet with identities makes another version of them.
+      {
+        ...{ ...TWO_REPLICAS, configuration: 'C', race: 'origin', identities: true },
+        edit: (_, { identityFile: _file, ...file }) => file,
+      },
       async (lab) => {
         let going = true;
         const failed: string[] = [];
