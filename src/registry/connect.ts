@@ -51,7 +51,7 @@ export function redisClient(url: string, files: TlsFiles | undefined, hasStarted
 }
 
 /** `redis+unix://[user:password@]/path` */
-function unixOptions(url: string): RedisOptions {
+export function unixOptions(url: string): RedisOptions {
   const match = /^redis\+unix:\/\/(?:([^:@/]*):(.*)@)?(\/.*)$/.exec(url);
   if (match === null)
     throw new FirstackError('FSA_REGISTRY_URL', `registry: '${shown(url)}' is not redis+unix:///PATH`);

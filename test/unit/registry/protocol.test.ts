@@ -12,7 +12,7 @@ import {
   replicaKind,
 } from '../../../src/race/records.js';
 import { ClockCheck, clockProblem } from '../../../src/registry/clock-check.js';
-import { sentinelOptions, shown, startError } from '../../../src/registry/connect.js';
+import { sentinelOptions, shown, startError, unixOptions } from '../../../src/registry/connect.js';
 import { GRACE_MS, keyOf, kindOf, parseKey, topicOf } from '../../../src/registry/keys.js';
 import { Known } from '../../../src/registry/known.js';
 import { newsOf } from '../../../src/registry/news.js';
@@ -169,6 +169,15 @@ describe('connections', () => {
       'redis+sentinel://a,/m',
     ])
       expect(() => sentinelOptions(bad), bad).toThrow(FirstackError);
+  });
+
+  it('of a Unix socket have its path, and a user', () => {
+    expect(unixOptions('redis+unix:///run/redis.sock')).toEqual({ path: '/run/redis.sock' });
+    expect(unixOptions('redis+unix://u:p%40s@/run/redis.sock')).toEqual({
+      ...{ path: '/run/redis.sock', username: 'u', password: 'p@s' },
+    });
+    expect(shown('redis+unix://u:s/e:c@ret@/run/redis.sock')).toBe('redis+unix://u:***@/run/redis.sock');
+    expect(() => unixOptions('redis+unix://u:secret@run/redis.sock')).toThrow(/^(?!.*secret)/);
   });
 
   it('are shown without their password, and fail with a code for the reason', () => {
