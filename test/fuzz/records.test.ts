@@ -3,6 +3,7 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { pack, unpack } from 'msgpackr';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { validate } from '../../src/config.js';
 import { type ReplicaRecord, replicaKind } from '../../src/race/records.js';
 import { keyOfRecord } from '../../src/registry/keys.js';
 import type { RecordKind } from '../../src/registry/kinds.js';
@@ -84,6 +85,8 @@ describe('a forged record', () => {
           } catch {
             return 'cannot be read';
           }
+          // As readers do, before they ask who may state it.
+          if (validate(read, kind.schemaOf(read), () => key).length > 0) return 'does not fit';
           return verifier.judge(kind, key, read, changed, seal, undefined).why;
         },
         () => judge(value, bytes, spoil(seal)),
