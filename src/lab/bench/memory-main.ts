@@ -17,6 +17,7 @@ import { serviceKind } from '../../registry/service.js';
 
 const FLOWS = 1_000_000;
 const MAX_FLOWS = 1_048_576;
+const PORTION = 20_000;
 /** The same number as in `blast.c`. */
 const PORTS = 50_000;
 const STRIDE = 611_953;
@@ -68,6 +69,11 @@ class Source implements Device {
     this.#view.setInt32(ip + 28, ack);
     this.#view.setUint16(ip + 32, 0x5000 | flags);
     this.#view.setUint16(ip + 34, 0xffff);
+  }
+
+  /** The flow of the next packet. */
+  startAt(flow: number): void {
+    this.#flow = flow;
   }
 
   /** Supplies `packets` packets from now on, each `step` flows after the one before. */
@@ -142,12 +148,18 @@ function send(packets: number, step: number): void {
   while (!source.isEmpty) runner.run();
 }
 
-source.aim(false, SYN, ISN, 0);
-send(FLOWS, 1);
-source.aim(true, SYN | ACK, 7, ISN + 1);
-send(FLOWS, 1);
-source.aim(false, ACK, ISN + 1, 8);
-send(FLOWS, 1);
+// As clients do: each portion is confirmed before the next one begins.
+for (let first = 0; first < FLOWS; first += PORTION) {
+  const portion = (fromServer: boolean, flags: number, seq: number, ack: number): void => {
+    source.aim(fromServer, flags, seq, ack);
+    source.startAt(first);
+    send(PORTION, 1);
+  };
+  portion(false, SYN, ISN, 0);
+  portion(true, SYN | ACK, 7, ISN + 1);
+  portion(false, ACK, ISN + 1, 8);
+}
+source.startAt(0);
 const carried = pipeline.reasons.indexOf('pass.to-replica');
 if (counters[carried] !== FLOWS) throw new Error(`${counters[carried]} of ${FLOWS} flows are carried`);
 
