@@ -1,5 +1,5 @@
-// Records of a fleet with identities, in a real redis-server: what no credential covers counts for nothing, whoever could
-// write it; and each machine's own user in Redis lets it write its own records only.
+// Records of a fleet with identities, in a real redis-server: what no credential covers counts for nothing,
+// whatever account wrote it; and each machine's own user in Redis lets it write its own records only.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';

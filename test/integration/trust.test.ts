@@ -1,5 +1,5 @@
 // A thief among the machines of a fleet (FAULTS: T1, T2, T4, T5, T6): one replica's identity, and a Redis account that may
-// write anything. What the fleet signed for nobody else stays the others'; and no record keeps a role from starting.
+// write anything. What other machines hold stays theirs; and no record keeps a role from starting.
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { Redis } from 'ioredis';
 import { pack } from 'msgpackr';
