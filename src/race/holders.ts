@@ -1,6 +1,6 @@
 /**
  * Which machine holds an endpoint that several claim: the one that had it before the others came. Where a reader finds
- * several at once, no one holds it. Under configurations A and B an (address, port) belongs to one machine and one service.
+ * several at once, none of them holds it. Under configurations A and B an (address, port) belongs to one machine and one service.
  */
 import type { View } from '../registry/kinds.js';
 import { claimantsIn, endpointConflict, type ReplicaRecord } from './records.js';

@@ -331,7 +331,7 @@ describe("a machine's own user in Redis", () => {
     expect([gateways.connected, origins.connected]).toEqual([true, true]);
   });
 
-  it("lets a thief write no one else's records, claims, seals or hints", async () => {
+  it("lets a thief write no other machine's records, claims, seals or hints", async () => {
     const thief = new Redis({ path: socket, username: names.r2, password: 'secret', lazyConnect: true });
     await thief.connect();
     const attempts: [string, ...string[]][] = [
