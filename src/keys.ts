@@ -3,10 +3,10 @@
  * YAML, mode 0600: `{kind: master|gateway, gatewayId?, keys: [{id, secret}]}`, two keys at most.
  */
 import { createHmac, randomBytes } from 'node:crypto';
-import { existsSync, statSync, writeFileSync } from 'node:fs';
 import { stringify } from 'yaml';
 import { readYaml, type Schema } from './config.js';
 import { FirstackError } from './errors.js';
+import { checkPrivate, writeSecret } from './secret-files.js';
 import { keyFromBytes, type SipKey } from './wire/siphash.js';
 
 export interface KeyFile {
@@ -46,7 +46,7 @@ export function readKeyFile(path: string, kind: KeyFile['kind']): KeyFile {
   const invalid = (why: string): never => {
     throw new FirstackError('FSA_KEY_INVALID', `${path}: ${why}`);
   };
-  if ((statSync(path).mode & 0o077) !== 0) invalid('other users may read this key file: chmod 600');
+  checkPrivate(path);
   if (value.kind !== kind) invalid(`a ${kind} key file is needed, this is one of kind ${value.kind}`);
   if (new Set(value.keys.map((k) => k.id)).size !== value.keys.length) invalid('two keys have the same id');
   return value;
@@ -79,9 +79,7 @@ export function gatewayKeys(master: KeyFile, gatewayId: number): { id: number; w
  * @throws FirstackError FSA_KEY_INVALID when the file exists: a key is never overwritten
  */
 export function writeKeyFile(path: string, file: KeyFile): void {
-  if (existsSync(path))
-    throw new FirstackError('FSA_KEY_INVALID', `${path}: exists already; a key is never overwritten`);
-  writeFileSync(path, stringify(file), { mode: 0o600 });
+  writeSecret(path, stringify(file));
 }
 
 export function newMaster(): KeyFile {

@@ -23,16 +23,15 @@ import {
   type GatewayRecord,
   gatewayKind,
   namesIn,
-  originKind,
   raceKinds,
   racePart,
   raceServices,
   replicaKind,
   summaryOf,
 } from '../../src/race/records.js';
+import { tagVersion } from '../../src/race/tag-senders.js';
 import { scopeProblems } from '../../src/registry/authority.js';
 import type { RecordKind, View } from '../../src/registry/kinds.js';
-import { credentialOf } from '../../src/registry/verifier.js';
 import {
   checkForwardChains,
   checkForwarding,
@@ -45,7 +44,6 @@ import { inBothFamilies } from '../../src/steer/ruleset.js';
 import { isV4, isV6Text, type Prefix, parsePrefix } from '../../src/wire/address.js';
 import { OVERHEAD } from '../../src/wire/ipip.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
-import { VERSION, WHOLE_EPOCH } from '../../src/wire/tag.js';
 import * as tcp from '../../src/wire/tcp.js';
 import { attachments } from './attachments.js';
 import { type GatewayConfig, overrides, schema } from './config.js';
@@ -243,7 +241,7 @@ class GatewayRace implements Run {
         kernel,
       }),
       snapshot: {
-        tagVersion: this.#tagVersion(view),
+        tagVersion: tagVersion(view, this.#site.credential !== undefined),
         ...fleet.snapshot(
           wanMtu,
           inside - ipv4.MIN_HEADER - tcp.MIN_HEADER,
@@ -254,13 +252,6 @@ class GatewayRace implements Run {
       tunMtu: wanMtu,
       names: { ...namesIn(view), ejected: this.#judge.ejectedIds },
     };
-  }
-
-  /** Version 2 where every machine that reads tags has an identity, and so a version of the software that knows it. */
-  #tagVersion(view: View): number {
-    const readers = [...view.of(replicaKind), ...view.of(originKind)];
-    const know = readers.every((r) => credentialOf(r) !== undefined);
-    return this.#site.credential !== undefined && know ? WHOLE_EPOCH : VERSION;
   }
 
   #sayOnce(message: string, say: () => void): void {

@@ -169,8 +169,10 @@ export class GatewayState {
         { learns: memory.learned.length > 0, mayLease: openings },
       );
     const { pinning } = this;
-    if (pinning !== undefined) this.flows.halfOpen.refresh = (e) => pinning.pins.refresh(e);
-    if (pinning !== undefined) paths.changed = (to, mtu) => pinning.narrowPaths.set(to, mtu, paths.size);
+    if (pinning !== undefined) {
+      this.flows.halfOpen.refresh = (e) => pinning.pins.refresh(e);
+      paths.changed = (to, mtu) => pinning.narrowPaths.set(to, mtu, paths.size);
+    }
     this.requests.pinning = pinning;
     // Sweeps the whole table once in five seconds.
     this.#sweepBudget = Math.ceil(flows.max / 50);

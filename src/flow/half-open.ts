@@ -1,7 +1,7 @@
 /**
  * Connections that their client has not confirmed yet: a pool of their own, so that SYNs without an end leave room for
- * the others. Where the pool is full the oldest makes room: a connection needs a round trip, and at 20,000 SYNs a second the oldest of a
- * quarter of a million entries' pool is three seconds old. One source has a part of the pool only, and one client prefix.
+ * the others. Where the pool is full the oldest makes room: a connection needs a round trip, and at 20,000 SYNs a second the
+ * oldest of a pool of 65,536 is three seconds old. One source has a part of the pool only, and one client prefix half of it.
  *
  * The list is in the order of arrival. A flow that was confirmed stays in it until its turn to be looked at comes: a few with each
  * arrival, once the list is long.

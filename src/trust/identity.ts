@@ -4,10 +4,11 @@
  * And the fleet's own key, PKCS #8 in PEM, mode 0600, which no machine of the fleet holds.
  */
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { stringify } from 'yaml';
 import { readYaml, type Schema } from '../config.js';
 import { FirstackError } from '../errors.js';
+import { checkPrivate, writeSecret } from '../secret-files.js';
 import {
   type Credential,
   newSerial,
@@ -51,12 +52,6 @@ interface IdentityFile {
   fleet: string;
   signKey: string;
   exchangeKey: string;
-}
-
-/** @throws FirstackError FSA_KEY_INVALID */
-function checkPrivate(path: string): void {
-  if ((statSync(path).mode & 0o077) !== 0)
-    throw new FirstackError('FSA_KEY_INVALID', `${path}: other users may read this key file: chmod 600`);
 }
 
 /**
@@ -122,13 +117,6 @@ export function fleetIdentity(fleetKey: KeyObject, atMs: number): Identity {
   };
   const text = signCredential(fleetKey, credential);
   return { credential, text, fleet, signKey: fleetKey, exchangeKey: '' };
-}
-
-/** @throws FirstackError FSA_KEY_INVALID when the file exists: a key is never overwritten */
-function writeSecret(path: string, text: string): void {
-  if (existsSync(path))
-    throw new FirstackError('FSA_KEY_INVALID', `${path}: exists already; a key is never overwritten`);
-  writeFileSync(path, text, { mode: 0o600 });
 }
 
 export const writeIdentity = (path: string, file: IdentityFile): void => writeSecret(path, stringify(file));

@@ -175,6 +175,25 @@ describe('the record of a service', () => {
     expect(fits('service', { ...echo, address: 'x' })).toBe(false);
   });
 
+  it.each([
+    '127.0.0.1',
+    '0.0.0.0',
+    '169.254.1.1',
+    '224.0.0.1',
+    '255.255.255.255',
+    '::1',
+    'fe80::1',
+    'ff02::1',
+  ])('is refused at %s, which no other host reaches', (address) => {
+    expect(fits('service', { ...RECORDS.service, address })).toBe(false);
+    expect(fits('service', { ...second, address })).toBe(false);
+  });
+
+  it('is taken at addresses beside those', () => {
+    for (const address of ['126.255.255.255', '128.0.0.1', '223.255.255.255', '2001:db8::1', 'fec0::1'])
+      expect(fits('service', { ...second, address }), address).toBe(true);
+  });
+
   it('gets its defaults', () => {
     const given = { name: 'web', address: '1.2.3.4', ports: [80], configuration: 'C' };
     expect(validate(given, serviceKind.schemaOf(given), () => '')).toEqual([]);

@@ -1,0 +1,16 @@
+/** Files with keys in them: readable to their user alone, and never written over. */
+import { existsSync, statSync, writeFileSync } from 'node:fs';
+import { FirstackError } from './errors.js';
+
+/** @throws FirstackError FSA_KEY_INVALID when other users may read the file */
+export function checkPrivate(path: string): void {
+  if ((statSync(path).mode & 0o077) !== 0)
+    throw new FirstackError('FSA_KEY_INVALID', `${path}: other users may read this key file: chmod 600`);
+}
+
+/** @throws FirstackError FSA_KEY_INVALID when the file exists */
+export function writeSecret(path: string, text: string): void {
+  if (existsSync(path))
+    throw new FirstackError('FSA_KEY_INVALID', `${path}: exists already; a key is never overwritten`);
+  writeFileSync(path, text, { mode: 0o600 });
+}
