@@ -82,8 +82,13 @@ export function validate(
   return (check.errors ?? []).map((e) => problem(e, locate, named));
 }
 
-/** One for all schemas: each instance compiles the meta-schema again. */
+/**
+ * One for all schemas. That these obey the meta-schema is shown by a test: to compile it here takes a good part of a
+ * role's start.
+ */
 const ajv = new Ajv({
+  validateSchema: false,
+  meta: false,
   allErrors: true,
   useDefaults: true,
   verbose: true,

@@ -4,7 +4,7 @@
  */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { forgetRecord, RUN_DIRECTORY } from '../steer/record.js';
-import { attempt, command } from '../steer/tools.js';
+import { attempt, attemptBatch, batch, command } from '../steer/tools.js';
 import type { Attachment } from './maps.js';
 
 const RECORD = 'fastpath.json';
@@ -57,20 +57,26 @@ export class Filters {
     pathOf: (a: Attachment) => string,
   ): Promise<void> {
     const before = this.#read();
-    const now: Attached = { pref: this.pref, filters: [], clsact: before?.clsact ?? [] };
-    for (const a of attachments) {
-      if (!(await hasClsact(a.interface))) {
-        if (!now.clsact.includes(a.interface)) now.clsact.push(a.interface);
-        this.#write(now);
-        await command('tc', ['qdisc', 'add', 'dev', a.interface, 'clsact']);
-      }
-      const handle = handles[a.hook];
-      now.filters.push({ interface: a.interface, direction: a.direction, handle, ipv6: a.ipv6 === true });
-      this.#write(now);
-      const place = [a.interface, a.direction, 'pref', String(prefOf(a, this.pref)), 'handle', handle];
-      const what = ['protocol', protocolOf(a), 'bpf', 'da', 'object-pinned', pathOf(a)];
-      await command('tc', ['filter', 'replace', 'dev', ...place, ...what]);
-    }
+    const standing = attachments.length === 0 ? new Set<string>() : await withClsact();
+    const names = [...new Set(attachments.map((a) => a.interface))];
+    const added = names.filter((name) => !standing.has(name));
+    const now: Attached = {
+      pref: this.pref,
+      filters: attachments.map((a) => ({
+        ...{ interface: a.interface, direction: a.direction },
+        ...{ handle: handles[a.hook], ipv6: a.ipv6 === true },
+      })),
+      clsact: [...new Set([...(before?.clsact ?? []), ...added])],
+    };
+    this.#write(now);
+    await batch('tc', [
+      ...added.map((name) => ['qdisc', 'add', 'dev', name, 'clsact']),
+      ...attachments.map((a) => [
+        ...['filter', 'replace', 'dev', a.interface, a.direction, 'pref', String(prefOf(a, this.pref))],
+        ...['handle', handles[a.hook], 'protocol', protocolOf(a)],
+        ...['bpf', 'da', 'object-pinned', pathOf(a)],
+      ]),
+    ]);
     const isWanted = (f: Filter): boolean =>
       before!.pref === now.pref &&
       now.filters.some(
@@ -80,7 +86,10 @@ export class Filters {
           n.handle === f.handle &&
           n.ipv6 === (f.ipv6 === true),
       );
-    for (const f of before?.filters ?? []) if (!isWanted(f)) await removeFilter(f, before!.pref);
+    await removeFilters(
+      (before?.filters ?? []).filter((f) => !isWanted(f)),
+      before?.pref ?? 0,
+    );
   }
 
   /** Attachments whose filter is not there, on interfaces that exist. */
@@ -103,9 +112,13 @@ export class Filters {
   /** Detaches the hooks, a predecessor's too. Does nothing when there are none. */
   async detach(): Promise<void> {
     const left = this.#read();
-    for (const f of left?.filters ?? []) await removeFilter(f, left!.pref);
-    for (const name of left?.clsact ?? [])
-      if (!(await hasFilters(name))) await attempt('tc', ['qdisc', 'del', 'dev', name, 'clsact']);
+    await removeFilters(left?.filters ?? [], left?.pref ?? 0);
+    const unused: string[] = [];
+    for (const name of left?.clsact ?? []) if (!(await hasFilters(name))) unused.push(name);
+    await attemptBatch(
+      'tc',
+      unused.map((name) => ['qdisc', 'del', 'dev', name, 'clsact']),
+    );
     forgetRecord(this.instance, RECORD);
   }
 
@@ -135,24 +148,28 @@ async function filtersOf(
   }
 }
 
-async function hasClsact(name: string): Promise<boolean> {
-  return /\bclsact\b/.test(await command('tc', ['qdisc', 'show', 'dev', name]));
+/** The interfaces that have a clsact qdisc. */
+async function withClsact(): Promise<Set<string>> {
+  const listed = await command('tc', ['qdisc', 'show']);
+  return new Set([...listed.matchAll(/^qdisc clsact .* dev (\S+)/gm)].map(([, name]) => name));
 }
 
 async function hasFilters(name: string): Promise<boolean> {
-  for (const direction of ['ingress', 'egress']) {
-    try {
-      if ((await command('tc', ['filter', 'show', 'dev', name, direction])).trim() !== '') return true;
-    } catch {
-      // The interface, or its clsact, no longer exists.
-    }
+  const show = ['ingress', 'egress'].map((direction) => `filter show dev ${name} ${direction}\n`);
+  try {
+    return (await command('tc', ['-force', '-batch', '-'], show.join(''))).trim() !== '';
+  } catch {
+    // The interface, or its clsact, no longer exists.
+    return false;
   }
-  return false;
 }
 
-async function removeFilter(f: Filter, pref: number): Promise<void> {
-  await attempt('tc', [
-    ...['filter', 'del', 'dev', f.interface, f.direction],
-    ...['pref', String(prefOf(f, pref)), 'protocol', protocolOf(f), 'handle', f.handle, 'bpf'],
-  ]);
+async function removeFilters(filters: readonly Filter[], pref: number): Promise<void> {
+  await attemptBatch(
+    'tc',
+    filters.map((f) => [
+      ...['filter', 'del', 'dev', f.interface, f.direction],
+      ...['pref', String(prefOf(f, pref)), 'protocol', protocolOf(f), 'handle', f.handle, 'bpf'],
+    ]),
+  );
 }

@@ -9,7 +9,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync, st
 import { cpus } from 'node:os';
 import { FirstackError } from '../errors.js';
 import type { Deviation } from '../steer/standing.js';
-import { attempt, command } from '../steer/tools.js';
+import { command, isInstalled } from '../steer/tools.js';
 import type { Prefix } from '../wire/address.js';
 import { Filters } from './attach.js';
 import { CLIENT_KEY, CLIENT_VALUE, SETTINGS, settings, TOTALS, word64, writeClient } from './layout.js';
@@ -44,7 +44,7 @@ export async function whyUnavailable(object: string): Promise<string> {
     return `${BPF_DIRECTORY} is not there`;
   }
   for (const tool of ['bpftool', 'tc']) {
-    if (!(await attempt(tool, ['-V']))) return `the program '${tool}' is not installed`;
+    if (!isInstalled(tool)) return `the program '${tool}' is not installed`;
   }
   return '';
 }

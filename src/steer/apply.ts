@@ -33,8 +33,17 @@ import {
   readRecord,
   startTime,
 } from './record.js';
-import { changedTable, type Deviation, deviationsOf, listTable, sysctlDeviationsOf } from './standing.js';
-import { attempt, command, readSysctl, writeSysctl } from './tools.js';
+import {
+  changedTable,
+  type Deviation,
+  deviationsOf,
+  listRules,
+  listTable,
+  moveLocal,
+  removalOf,
+  sysctlDeviationsOf,
+} from './standing.js';
+import { attempt, attemptBatch, batch, command, readSysctl, writeSysctl } from './tools.js';
 import { applySources, applyV6, deviationsV6, removeV6, routeV6 } from './v6.js';
 
 export class Steerer {
@@ -161,17 +170,16 @@ export class Steerer {
     this.#write(this.#applied);
     try {
       for (const { key, value } of tunSysctls(s.tun)) writeSysctl(key, value);
-      await command('ip', ['link', 'set', 'dev', s.tun, 'addrgenmode', 'none']);
-      await command('ip', ['address', 'replace', TUN_ADDRESS, 'dev', s.tun, 'scope', 'link']);
-      await command('ip', ['link', 'set', 'dev', s.tun, 'up']);
-      await this.#route(s);
-      for (const rule of ruleArguments(s)) await command('ip', ['rule', 'add', ...rule]);
-      if (s.beforeLocal && (await hasRule('0', 'local'))) {
-        // Adds the new rule before it deletes the old one, so that the host is never without its local table.
-        if (!(await hasRule(String(LOCAL_RULE_MOVED), 'local')))
-          await command('ip', ['rule', 'add', 'pref', String(LOCAL_RULE_MOVED), 'lookup', 'local']);
-        await command('ip', ['rule', 'del', 'pref', '0', 'lookup', 'local']);
-      }
+      const listed = s.beforeLocal ? await listRules() : [];
+      await batch('ip', [
+        ['link', 'set', 'dev', s.tun, 'addrgenmode', 'none'],
+        ['address', 'replace', TUN_ADDRESS, 'dev', s.tun, 'scope', 'link'],
+        ['link', 'set', 'dev', s.tun, 'up'],
+        ...routeArguments(s).map((route) => ['route', 'replace', ...route]),
+        ...ruleArguments(s).map((rule) => ['rule', 'add', ...rule]),
+        ...(s.beforeLocal ? moveLocal(listed, 0, LOCAL_RULE_MOVED) : []),
+      ]);
+      this.#routes = routeArguments(s).join();
     } catch (error) {
       await this.remove();
       throw error;
@@ -269,7 +277,10 @@ export class Steerer {
   }
 
   async #route(s: Steering): Promise<void> {
-    for (const route of routeArguments(s)) await command('ip', ['route', 'replace', ...route]);
+    await batch(
+      'ip',
+      routeArguments(s).map((route) => ['route', 'replace', ...route]),
+    );
     if (this.#applied?.v6 === true) await routeV6(s);
     this.#routes = routeArguments(s).join();
   }
@@ -279,16 +290,12 @@ export class Steerer {
     const a = this.#applied;
     if (a === undefined) return;
     await attempt('nft', ['delete', 'table', 'inet', tableName(this.instance)]);
-    // A role that was killed and started again may have added the rule twice.
-    for (const rule of ruleArguments(a)) while (await attempt('ip', ['rule', 'del', ...rule]));
-    for (const table of [a.table, a.tunnelTable])
-      await attempt('ip', ['route', 'flush', 'table', String(table)]);
     const mayMoveBack = a.movedLocal && !this.#othersMovedLocal(a.namespace);
+    await attemptBatch('ip', [
+      ...removalOf(a, ruleArguments(a)),
+      ...(mayMoveBack ? moveLocal(await listRules(), LOCAL_RULE_MOVED, 0) : []),
+    ]);
     if (a.v6 === true) await removeV6(a, a.v6Sources ?? [], mayMoveBack);
-    if (mayMoveBack && !(await hasRule('0', 'local'))) {
-      await attempt('ip', ['rule', 'add', 'pref', '0', 'lookup', 'local']);
-      await attempt('ip', ['rule', 'del', 'pref', String(LOCAL_RULE_MOVED), 'lookup', 'local']);
-    }
     restoreSysctls(a.sysctls);
     await this.#removeHops(a.hops);
     forgetRecord(this.instance, 'steering.json');
@@ -338,13 +345,4 @@ function sameHops(a: HopsPlace, b: HopsPlace): boolean {
 function leastFree(taken: readonly number[], most: number): number {
   for (let n = 1; n <= most; n++) if (!taken.includes(n)) return n;
   throw new FirstackError('FSA_CONFIG_VALUE', `steering.serverMask numbers ${most} servers at most`);
-}
-
-async function hasRule(pref: string, table: string): Promise<boolean> {
-  const rules = JSON.parse(await command('ip', ['-j', 'rule', 'show'])) as {
-    priority: number;
-    table?: string;
-    fwmark?: string;
-  }[];
-  return rules.some((r) => String(r.priority) === pref && r.table === table && r.fwmark === undefined);
 }

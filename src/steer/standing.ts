@@ -11,7 +11,7 @@ import {
   TUN_ADDRESS,
   tunSysctls,
 } from './plan.js';
-import { command, readSysctl, writeSysctl } from './tools.js';
+import { batch, command, readSysctl, writeSysctl } from './tools.js';
 
 /** Kinds of things that a role sets on its host: the label `what` of `firstack_repairs_total`. */
 export const SET_KINDS = ['table', 'rule', 'route', 'tun', 'sysctl', 'hook', 'pin'] as const;
@@ -62,8 +62,6 @@ export function ruleDeviations(
   });
   const out = wanted.filter((rule) => !listed.some((r) => isRule(r, rule))).map(removed);
   if (!beforeLocal) return out;
-  const isLocal = (pref: number) => (r: ListedRule) =>
-    r.priority === pref && r.table === LOCAL_TABLE && r.fwmark === undefined;
   if (!listed.some(isLocal(LOCAL_RULE_MOVED)))
     out.push(removed(['pref', String(LOCAL_RULE_MOVED), 'lookup', 'local']));
   if (listed.some(isLocal(0)))
@@ -75,6 +73,32 @@ export function ruleDeviations(
     });
   return out;
 }
+
+const isLocal = (pref: number) => (r: ListedRule) =>
+  r.priority === pref && r.table === LOCAL_TABLE && r.fwmark === undefined;
+
+/**
+ * Commands of `ip` that move the local table's rule to another preference. The new one is added before the old one is
+ * deleted, so that the host is never without its local table.
+ */
+export function moveLocal(listed: readonly ListedRule[], from: number, to: number): string[][] {
+  const local = (verb: string, pref: number) => ['rule', verb, 'pref', String(pref), 'lookup', 'local'];
+  return [
+    ...(listed.some(isLocal(to)) ? [] : [local('add', to)]),
+    ...(listed.some(isLocal(from)) ? [local('del', from)] : []),
+  ];
+}
+
+type Tables = Pick<Steering, 'table' | 'tunnelTable'>;
+
+/**
+ * Commands of `ip` that remove rules and the routes of their tables. Each rule is deleted twice: a role that was killed
+ * and started again may have added it twice.
+ */
+export const removalOf = (s: Tables, rules: readonly string[][]): string[][] => [
+  ...[...rules, ...rules].map((rule) => ['rule', 'del', ...rule]),
+  ...[s.table, s.tunnelTable].map((table) => ['route', 'flush', 'table', String(table)]),
+];
 
 function isRule(r: ListedRule, rule: readonly string[]): boolean {
   const after = (key: string): string => rule[rule.indexOf(key) + 1];
@@ -146,11 +170,12 @@ async function tunDeviation(tun: string, routes: readonly string[][]): Promise<D
   if (!isDown && link.addr_info.some((a) => `${a.local}/${a.prefixlen}` === TUN_ADDRESS)) return undefined;
   return {
     ...{ what: 'tun', subject: tun, detail: isDown ? 'was set down' : `lost its address ${TUN_ADDRESS}` },
-    repair: async () => {
-      await command('ip', ['address', 'replace', TUN_ADDRESS, 'dev', tun, 'scope', 'link']);
-      await command('ip', ['link', 'set', 'dev', tun, 'up']);
-      for (const route of routes) await command('ip', ['route', 'replace', ...route]);
-    },
+    repair: () =>
+      batch('ip', [
+        ['address', 'replace', TUN_ADDRESS, 'dev', tun, 'scope', 'link'],
+        ['link', 'set', 'dev', tun, 'up'],
+        ...routes.map((route) => ['route', 'replace', ...route]),
+      ]),
   };
 }
 
@@ -176,9 +201,12 @@ export function sysctlDeviationsOf(s: Steering): Deviation[] {
     });
 }
 
-/** The policy rules of this host, tables by number. */
-export async function listRules(): Promise<ListedRule[]> {
-  return JSON.parse(await command('ip', ['-N', '-j', 'rule', 'show'])) as ListedRule[];
+/**
+ * The policy rules of this host, tables by number.
+ * @param family options of `ip`
+ */
+export async function listRules(family: readonly string[] = []): Promise<ListedRule[]> {
+  return JSON.parse(await command('ip', [...family, '-N', '-j', 'rule', 'show'])) as ListedRule[];
 }
 
 /** Everything of a steering besides its nftables tables. */

@@ -1,6 +1,6 @@
 /** Runs the host's tools (ip, nft, tc), and reads and writes sysctls. */
 import { execFile } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { accessSync, constants, readFileSync, writeFileSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { FirstackError } from '../errors.js';
 
@@ -48,6 +48,52 @@ export async function attempt(tool: string, args: string[]): Promise<boolean> {
   } catch {
     return false;
   }
+}
+
+/**
+ * Runs commands of `ip` or `tc` in one process, in order, up to the first that fails: starting a process costs more than
+ * such a command.
+ * @param options of the tool, such as the family
+ */
+export async function batch(
+  tool: 'ip' | 'tc',
+  commands: readonly (readonly string[])[],
+  options: readonly string[] = [],
+): Promise<void> {
+  if (commands.length === 0) return;
+  try {
+    await command(tool, [...options, '-batch', '-'], lines(commands));
+  } catch (error) {
+    // 'Command failed -:3' names the line.
+    const failed = commands[Number(/Command failed -:(\d+)/.exec((error as Error).message)?.[1]) - 1];
+    if (failed !== undefined) (error as Error).message += ` (${[tool, ...options, ...failed].join(' ')})`;
+    throw error;
+  }
+}
+
+/** The same, where each command may fail. */
+export async function attemptBatch(
+  tool: 'ip' | 'tc',
+  commands: readonly (readonly string[])[],
+  options: readonly string[] = [],
+): Promise<void> {
+  if (commands.length === 0) return;
+  await command(tool, [...options, '-force', '-batch', '-'], lines(commands)).catch(() => {});
+}
+
+const lines = (commands: readonly (readonly string[])[]): string =>
+  commands.map((words) => `${words.join(' ')}\n`).join('');
+
+/** Whether a tool is found where this process looks for programs. */
+export function isInstalled(tool: string): boolean {
+  return (process.env.PATH ?? '').split(':').some((directory) => {
+    try {
+      accessSync(`${directory}/${tool}`, constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
 }
 
 /** @throws FirstackError FSA_INTERNAL for a key that leads elsewhere */

@@ -3,23 +3,41 @@
  * same number in both families.
  */
 import { LOCAL_RULE_MOVED, routesV6, ruleArguments, type Source, type Steering, sourceRule } from './plan.js';
-import { type Deviation, isRoute, type ListedRoute, type ListedRule, ruleDeviations } from './standing.js';
-import { attempt, command } from './tools.js';
+import {
+  type Deviation,
+  isRoute,
+  type ListedRoute,
+  type ListedRule,
+  listRules,
+  moveLocal,
+  removalOf,
+  ruleDeviations,
+} from './standing.js';
+import { attemptBatch, batch, command } from './tools.js';
 
 type Place = Pick<Steering, 'mark' | 'tunnelMark' | 'mask' | 'table' | 'tunnelTable' | 'priority'>;
 
+const FAMILY = ['-6'];
+
 export async function applyV6(s: Steering): Promise<void> {
-  await routeV6(s);
-  for (const rule of ruleArguments(s)) await command('ip', ['-6', 'rule', 'add', ...rule]);
-  if (!s.beforeLocal || !(await hasLocalRule(0))) return;
-  // Adds the new rule before it deletes the old one, so that the host is never without its local table.
-  if (!(await hasLocalRule(LOCAL_RULE_MOVED)))
-    await command('ip', ['-6', 'rule', 'add', ...local(LOCAL_RULE_MOVED)]);
-  await command('ip', ['-6', 'rule', 'del', ...local(0)]);
+  const listed = s.beforeLocal ? await listRules(FAMILY) : [];
+  await batch(
+    'ip',
+    [
+      ...routesV6(s).map((route) => ['route', 'replace', ...route]),
+      ...ruleArguments(s).map((rule) => ['rule', 'add', ...rule]),
+      ...(s.beforeLocal ? moveLocal(listed, 0, LOCAL_RULE_MOVED) : []),
+    ],
+    FAMILY,
+  );
 }
 
 export async function routeV6(s: Steering): Promise<void> {
-  for (const route of routesV6(s)) await command('ip', ['-6', 'route', 'replace', ...route]);
+  await batch(
+    'ip',
+    routesV6(s).map((route) => ['route', 'replace', ...route]),
+    FAMILY,
+  );
 }
 
 /** Makes the rules of sources those that are wanted. */
@@ -28,38 +46,29 @@ export async function applySources(
   before: readonly Source[],
   wanted: readonly Source[],
 ): Promise<void> {
-  const ip = (verb: string, x: Source): Promise<unknown> =>
-    (verb === 'add' ? command : attempt)('ip', ['-6', 'rule', verb, ...sourceRule(s, x)]);
-  for (const x of before) if (!has(wanted, x)) await ip('del', x);
-  for (const x of wanted) if (!has(before, x)) await ip('add', x);
+  const ip = (verb: string, list: readonly Source[]): string[][] =>
+    list.map((x) => ['rule', verb, ...sourceRule(s, x)]);
+  const gone = before.filter((x) => !has(wanted, x));
+  const fresh = wanted.filter((x) => !has(before, x));
+  await attemptBatch('ip', ip('del', gone), FAMILY);
+  await batch('ip', ip('add', fresh), FAMILY);
 }
 
 const has = (list: readonly Source[], { address, port }: Source): boolean =>
   list.some((x) => x.address === address && x.port === port);
-
-const local = (pref: number): string[] => ['pref', String(pref), 'lookup', 'local'];
-
-async function hasLocalRule(pref: number): Promise<boolean> {
-  return (await command('ip', ['-6', 'rule', 'show', ...local(pref)])).trim() !== '';
-}
 
 /**
  * Does nothing where nothing is left.
  * @param moved whether the local table's rule was moved, and is no longer wanted there
  */
 export async function removeV6(s: Place, sources: readonly Source[], moved: boolean): Promise<void> {
-  // A role that was killed and started again may have added the rules twice.
-  for (const rule of [...ruleArguments(s), ...sources.map((x) => sourceRule(s, x))])
-    while (await attempt('ip', ['-6', 'rule', 'del', ...rule]));
-  for (const table of [s.table, s.tunnelTable])
-    await attempt('ip', ['-6', 'route', 'flush', 'table', String(table)]);
-  if (!moved || (await hasLocalRule(0))) return;
-  await attempt('ip', ['-6', 'rule', 'add', ...local(0)]);
-  await attempt('ip', ['-6', 'rule', 'del', ...local(LOCAL_RULE_MOVED)]);
+  const rules = [...ruleArguments(s), ...sources.map((x) => sourceRule(s, x))];
+  const back = moved ? moveLocal(await listRules(FAMILY), LOCAL_RULE_MOVED, 0) : [];
+  await attemptBatch('ip', [...removalOf(s, rules), ...back], FAMILY);
 }
 
 export async function deviationsV6(s: Steering): Promise<Deviation[]> {
-  const listed = JSON.parse(await command('ip', ['-6', '-N', '-j', 'rule', 'show'])) as ListedRule[];
+  const listed = await listRules(FAMILY);
   const out = ruleDeviations(listed, ruleArguments(s), s.beforeLocal, ['-6']);
   for (const source of s.v6Sources ?? []) {
     const rule = sourceRule(s, source);
