@@ -8,3 +8,7 @@ import type { Schema } from './config.js';
 export function explained(schema: Schema, description: string, example?: unknown): Schema {
   return { ...schema, description, ...(example === undefined ? {} : { examples: [example] }) };
 }
+
+/** The mark of a key that most files need, although it may be left out: the annotated role file has it as it is. */
+export const USUAL = 'usual';
+export const usual = (schema: Schema): Schema => ({ ...schema, $comment: USUAL });

@@ -12,6 +12,7 @@ import type { Host } from './steer/host.js';
 import type { RoleName } from './steer/marks.js';
 import { SET_KINDS } from './steer/standing.js';
 import type { Credential } from './trust/credential.js';
+import type { PairKeys } from './trust/pair-keys.js';
 import type { Look } from './watch/host-watch.js';
 
 /** How long a failed program rests before it is started again. The rest doubles with each failure, up to a limit. */
@@ -25,6 +26,8 @@ export interface HostedOptions extends Omit<InnerOptions, 'run' | 'onApplied'> {
   role: RoleName;
   credential?: Credential;
   onlySigned?: boolean;
+  pairs?: PairKeys;
+  fleet?: string;
 }
 
 export class Hosted {
@@ -43,8 +46,10 @@ export class Hosted {
   }
 
   #create(): Inner {
-    const { program, config, role, instance, log, events, credential, onlySigned } = this.options;
-    const run = program.create(config, { role, instance, log, events, credential, onlySigned });
+    const { program, config, role, instance, log, events, ...rest } = this.options;
+    const { credential, onlySigned, pairs, fleet } = rest;
+    const site = { role, instance, log, events, credential, onlySigned, pairs, fleet };
+    const run = program.create(config, site);
     return new Inner({ ...this.options, run, onApplied: () => this.#onApplied() });
   }
 

@@ -25,6 +25,7 @@ import type { Allocation, RoleName } from './steer/marks.js';
 import type { Steering } from './steer/plan.js';
 import type { Leg } from './steer/ruleset.js';
 import type { Credential } from './trust/credential.js';
+import type { PairKeys } from './trust/pair-keys.js';
 import type { Prefix } from './wire/address.js';
 
 /** A line of `ROLE/programs.ts`. A program's modules are loaded only when they are needed. */
@@ -81,6 +82,10 @@ export interface Site {
   credential?: Credential;
   /** Whether only signed records count here. */
   onlySigned?: boolean;
+  /** The keys that this machine shares with each other one; undefined where it has no identity. */
+  pairs?: PairKeys;
+  /** The fleet's public key, in base64url; undefined where this machine has no identity. */
+  fleet?: string;
   /** Says what changes here: in the log, in `/v1/events`, on disk. */
   events: Events;
 }

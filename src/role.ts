@@ -30,6 +30,8 @@ import { DEFAULT_PROGRAM, type RoleFile, readRoleFile } from './role-file.js';
 import { Steerer } from './steer/apply.js';
 import { checkInterfaces, type Host, inspectHost } from './steer/host.js';
 import type { RoleName } from './steer/marks.js';
+import { publicText } from './trust/credential.js';
+import { PairKeys } from './trust/pair-keys.js';
 import { trustOf } from './trust/trust.js';
 import { VERSION } from './version.js';
 import { Contests } from './watch/contests.js';
@@ -65,12 +67,14 @@ export async function runRole(role: Role, flags: RoleFlags): Promise<number> {
   const registry = openRegistry(url, log, kindsOf(programs), registryTls, file.role.instance, trust);
   // `--check` changes nothing, on the disk either.
   const events = new Events(file.role.instance, log, flags.check === true ? null : undefined);
+  const pairs = trust && new PairKeys(trust.identity);
   const hosted = file.programs.map(({ program, config }) => {
     const instance = innerInstance(file.role.instance, program.name);
     const own = file.programs.length > 1 ? log.child({ program: program.name }) : log;
     return new Hosted({
       ...{ program, config, instance, registry, log: own, events, role: role.name },
-      ...{ credential: trust?.identity.credential, onlySigned: trust?.refuses === true },
+      ...{ credential: trust?.identity.credential, onlySigned: trust?.refuses === true, pairs },
+      fleet: trust && publicText(trust.identity.fleet),
     });
   });
   await registry.start();

@@ -1,6 +1,6 @@
 /** The race's part of the gateway's role file. */
 import type { Schema } from '../../src/config.js';
-import { explained } from '../../src/explained.js';
+import { explained, usual } from '../../src/explained.js';
 import { CONFIGURATIONS, type Configuration } from '../../src/race/records.js';
 import { RACES, type Race } from '../../src/race/release.js';
 import { type ProgramConfig, programProperties, type RoleFlags } from '../../src/role-config.js';
@@ -10,7 +10,7 @@ import type { Pace } from './ejections.js';
 
 export interface GatewayConfig extends ProgramConfig, GatewaySite {
   configuration?: Configuration;
-  tag: { gatewayId: number; keyFile: string };
+  tag: { gatewayId: number; keyFile?: string };
   /** `openings`: with `--race learned` the kernel may open connections with a learned winner by itself. */
   fastpath: ProgramConfig['fastpath'] & { openings: boolean };
   race: Race;
@@ -35,17 +35,19 @@ export function schema(allocation: Allocation): { properties: Record<string, Sch
         type: 'object',
         description: 'With which key this gateway signs the tags of SYNs.',
         additionalProperties: false,
-        required: ['gatewayId', 'keyFile'],
+        required: ['gatewayId'],
         properties: {
           gatewayId: explained(
             { type: 'integer', minimum: 0, maximum: 65535 },
             'The number for which the key was derived; no other gateway has it.',
             1,
           ),
-          keyFile: explained(
-            { type: 'string' },
-            'From `firstack keygen --from MASTER --gateway ID`.',
-            '/etc/firstack/gateway.key',
+          keyFile: usual(
+            explained(
+              { type: 'string' },
+              'From `firstack keygen --from MASTER --gateway ID`. A gateway with an identityFile needs none once the whole fleet has identities.',
+              '/etc/firstack/gateway.key',
+            ),
           ),
         },
       },

@@ -18,11 +18,23 @@ import {
   raceServices,
   replicaPort,
 } from '../../src/race/records.js';
-import type { Race, Release } from '../../src/race/release.js';
+import type { Race } from '../../src/race/release.js';
+import { areAllPaired, keyToward } from '../../src/race/tag-senders.js';
 import type { View } from '../../src/registry/kinds.js';
 import { type Address, isV6Text, parse } from '../../src/wire/address.js';
 import { PLAIN, TUNNELLED } from '../../src/wire/path-probe.js';
 import { Disputes } from './disputes.js';
+import {
+  formerKey,
+  type Judged,
+  type KnownEndpoint,
+  type KnownService,
+  LOAD_STEP,
+  MOST_FORMER,
+  NOT_JUDGED,
+  rankOf,
+  type Tagging,
+} from './known.js';
 import { type LeftOut, nothingLeftOut } from './left-out.js';
 import type { Endpoint } from './machines.js';
 import { type Offer, offersByService } from './offers.js';
@@ -30,55 +42,6 @@ import { MOST_PATHS, type ProbeTarget } from './path-probes.js';
 import type { GatewaySnapshot } from './state.js';
 
 const RACE_NUMBERS: Record<Race, GatewaySnapshot['race']> = { origin: 0, gateway: 1, learned: 2 };
-
-interface KnownService {
-  name: string;
-  address: string;
-  port: number;
-  configuration: Configuration;
-  release: Release | null;
-  raced: boolean;
-  /** The first race in which the number means this service. */
-  since: number;
-  /** The number of finished walks when it left the registry; undefined while it is in it. */
-  goneSince: number | undefined;
-}
-
-interface KnownEndpoint {
-  service: ServiceNumber;
-  candidate: CandidateNumber;
-  /** The machine's id. */
-  id: string;
-  address: string;
-  port: number;
-  /** Whether the machine says that it takes connections. */
-  up: boolean;
-  /** Whether it is raced: up and not ejected. */
-  live: boolean;
-  load: number;
-  /** How many trials were ordered, while it is up and ejected. */
-  trials: number;
-  /** The machine has another address or port by now; its connections do not. */
-  isFormer?: boolean;
-}
-
-/** What the judge says about the machines of a service (`judge.ts`). */
-export interface Judged {
-  trialsOf(service: ServiceNumber, candidate: CandidateNumber): number | undefined;
-  suspectsOf(service: ServiceNumber): number;
-}
-const NOT_JUDGED: Judged = { trialsOf: () => undefined, suspectsOf: () => 0 };
-
-/** Loads are rounded to steps, so that small changes do not reload the data plane. */
-const LOAD_STEP = 0.05;
-
-/** Former endpoints of one machine for one service that are remembered. */
-const MOST_FORMER = 4;
-
-const formerKey = (e: Pick<KnownEndpoint, 'service' | 'candidate' | 'address' | 'port'>): string =>
-  `${e.service}/${e.candidate}/${e.address}:${e.port}`;
-
-const rankOf = (e: KnownEndpoint): number => (e.live ? 2 : e.isFormer === true ? 0 : 1);
 
 export class Fleet {
   readonly candidates = new Candidates();
@@ -107,6 +70,7 @@ export class Fleet {
     readonly race: Race = 'origin',
     public usage: Float64Array | undefined = undefined,
     readonly disputes = new Disputes([], []),
+    readonly tagging: Tagging = { pairs: undefined, hasOwnKey: true },
   ) {}
 
   /** Takes over the registry's present view. `told` is the configuration of the command-line flag. */
@@ -128,16 +92,19 @@ export class Fleet {
     for (const { n, service, port } of numbered)
       this.#know(n, ORIGIN, 'origin', service.address, port, { up: true, live: true, trials: 0, load: 0 });
     const origins = view.of(originKind);
+    const mayPair = this.race === 'origin' && areAllPaired(view);
     for (const { n, service, port } of numbered) {
       const origin = origins.find((o) => o.services.includes(service.name));
       const alive = !view.tells(originKind) || origin !== undefined;
       const known = this.#services[n];
       known.release = origin?.release ?? null;
+      known.key = mayPair && origin !== undefined ? keyToward(origin, this.tagging.pairs) : undefined;
       const live = this.#replicas(view, offers.get(service.name) ?? [], n, port);
       // A gateway's own race does not need a running origin role.
       // A service that is not replicable may have a remote server: only the origin's copy of a tagged SYN reaches it.
       const remote = this.race === 'origin' && service.servers?.some((x) => x.replica !== undefined) === true;
-      known.raced = (alive || this.race !== 'origin') && (service.replicable || remote) && live;
+      const mayTag = this.race !== 'origin' || this.tagging.hasOwnKey || known.key !== undefined;
+      known.raced = mayTag && (alive || this.race !== 'origin') && (service.replicable || remote) && live;
     }
   }
 
@@ -214,13 +181,23 @@ export class Fleet {
       const address = addressFor(this.#services[n], replica);
       // It cannot be reached in the service's family.
       if (address === undefined) continue;
-      const state = { up, live, load, trials: up ? (ordered ?? 0) : 0 };
+      const key = keyToward(replica, this.tagging.pairs);
+      if (key === undefined && this.#needsKey(n)) {
+        if (up) this.#leftOut.keyless.add(replica.id);
+        continue;
+      }
+      const state = { up, live, load, trials: up ? (ordered ?? 0) : 0, key };
       if (!this.#know(n, candidate, replica.id, address, place, state)) continue;
       // An ejected machine gets its trials also where no other replica is left.
       any ||= state.up;
       if (live && candidate >= MOST_RACED) this.#leftOut.replicas.add(replica.id);
     }
     return any;
+  }
+
+  /** Whether packets to a service's replicas need a tag that only a key of the pair can make. */
+  #needsKey(n: ServiceNumber): boolean {
+    return this.race !== 'origin' && !this.tagging.hasOwnKey && this.#services[n].configuration !== 'A';
   }
 
   /** The machine's number. A machine whose number no race can name gets another number as soon as one is free. */
@@ -260,7 +237,7 @@ export class Fleet {
     id: string,
     address: string,
     port: number,
-    state: Pick<KnownEndpoint, 'up' | 'live' | 'load' | 'trials'>,
+    state: Pick<KnownEndpoint, 'up' | 'live' | 'load' | 'trials' | 'key'>,
   ): boolean {
     const key = `${service}/${candidate}`;
     if (!this.#endpoints.has(key) && this.#endpoints.size >= MAX_ENDPOINTS) {
@@ -330,6 +307,7 @@ export class Fleet {
         mode: MODES[s.configuration],
         raced: s.raced,
         suspects: this.#judged.suspectsOf(n as ServiceNumber),
+        ...(s.key === undefined ? {} : { key: s.key }),
       })),
       endpoints,
       generations: Array.from({ length: MOST_RACED }, (_, c) => this.candidates.generationOf(c)),
@@ -347,11 +325,14 @@ export class Fleet {
   probed(): ProbeTarget[] {
     const targets = new Map<string, ProbeTarget>();
     const most = this.race === 'origin' ? MOST_PATHS : MOST_RACED;
-    for (const { candidate, service, address, up } of this.#endpoints.values()) {
+    for (const { candidate, service, address, up, key } of this.#endpoints.values()) {
       if (candidate === ORIGIN || !up || candidate >= most || targets.size >= MOST_PATHS) continue;
-      if (isV6Text(address)) continue;
+      if (isV6Text(address) || (key === undefined && !this.tagging.hasOwnKey)) continue;
       const form = this.#services[service].configuration === 'C' ? TUNNELLED : PLAIN;
-      targets.set(`${address} ${form}`, { address: (parse(address) as Address)[3], form });
+      targets.set(`${address} ${form}`, {
+        ...{ address: (parse(address) as Address)[3], form },
+        ...(key === undefined ? {} : { key }),
+      });
     }
     return [...targets.values()];
   }

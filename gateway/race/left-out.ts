@@ -1,19 +1,22 @@
-/** Services and machines beyond a gateway's limits: named, and said once. */
+/** Services and machines beyond what a gateway can do: named, and said once. */
 import type { Metric } from '../../src/admin/metrics.js';
 
-/** Services and machines that exceed a limit: the ids of the machines, or the names of the services. */
+/** The ids of the machines, or the names of the services. */
 export interface LeftOut {
   /** Replicas that are up and never asked, because all numbers that a race can name are assigned. */
   replicas: Set<string>;
   /** Machines whose endpoints exceed the limit. */
   machines: Set<string>;
   services: Set<string>;
+  /** Replicas to which packets need a tag, and that share no key with this gateway, which has no key for all. */
+  keyless: Set<string>;
 }
 
 export const nothingLeftOut = (): LeftOut => ({
   replicas: new Set(),
   machines: new Set(),
   services: new Set(),
+  keyless: new Set(),
 });
 
 /** What is said of services and machines beyond a limit. */
@@ -21,6 +24,8 @@ export const LEFT_OUT: Record<keyof LeftOut, string> = {
   replicas: 'more replicas are up than a gateway can race (31 at once): the others are not asked',
   machines: 'more endpoints than a gateway can know (65536): connections to the others are not raced',
   services: 'more services than a gateway can know (4096): connections to the others are not raced',
+  keyless:
+    'replicas without an identity, or with an earlier version, read no tag that this gateway can make without a tag.keyFile: they are not asked',
 };
 
 /** Why a machine is left out; undefined when it is not. */

@@ -11,6 +11,7 @@ import {
 } from '../../src/flow/numbers.js';
 import type { FlowTable, Tuples } from '../../src/flow/table.js';
 import { MOST_RACED, ORIGIN } from '../../src/proximity/candidates.js';
+import type { KeyWords, PairedKey } from '../../src/race/keyring.js';
 import { type Mode, TUNNEL } from '../../src/race/modes.js';
 import type { Address } from '../../src/wire/address.js';
 
@@ -22,6 +23,8 @@ export interface GatewayService {
   raced: boolean;
   /** One bit for each candidate that some connections avoid, so that it can be compared with others. */
   suspects: number;
+  /** For tags to its origin; undefined for the gateway's own. */
+  key?: KeyWords;
 }
 
 /** One address and port at which a machine answers for a service. The origin's endpoint has the service's own. */
@@ -36,12 +39,17 @@ export interface Endpoint {
   load: number;
   /** How many trials were ordered for the machine, while it is ejected from this service's races. */
   trials: number;
+  /** For tags to this machine; undefined for the gateway's own. */
+  key?: KeyWords;
 }
 
 /** The port in the key of a (replica, service) pair's tunnel endpoint: above all real ports. */
 export function tunnelPort(service: ServiceNumber): number {
   return 0x10000 + service;
 }
+
+const pairedKey = (key: KeyWords | undefined): PairedKey | undefined =>
+  key && { id: key.id, key: Int32Array.from(key.words) };
 
 const words = (addresses: readonly Address[]): Int32Array<ArrayBuffer> => Int32Array.from(addresses.flat());
 
@@ -66,6 +74,9 @@ export class Machines {
   /** Four words per endpoint. */
   endpointWords = new Int32Array(0);
   endpointPort = new Uint16Array(0);
+  /** The keys that this gateway shares with the machine, and for a service with its origin. */
+  endpointKeys: readonly (PairedKey | undefined)[] = [];
+  serviceKeys: readonly (PairedKey | undefined)[] = [];
   /** By service: the endpoints that may be asked. */
   serviceEndpoints: Column<EndpointNumber>[] = [];
   /** By service and candidate: its endpoint where it can be asked, or -1. */
@@ -92,6 +103,7 @@ export class Machines {
     this.serviceMode = columnOf<Mode>(Uint8Array.from(services, (s) => s.mode));
     this.serviceRaced = Uint8Array.from(services, (s) => (s.raced ? 1 : 0));
     this.serviceSuspects = Int32Array.from(services, (s) => s.suspects);
+    this.serviceKeys = services.map(({ key }) => pairedKey(key));
   }
 
   #loadEndpoints(endpoints: readonly Endpoint[]): void {
@@ -107,6 +119,7 @@ export class Machines {
     this.endpointCandidate = columnOf<CandidateNumber>(Int32Array.from(endpoints, (e) => e.candidate));
     this.endpointWords = words(endpoints.map((e) => e.address));
     this.endpointPort = Uint16Array.from(endpoints, (e) => e.port);
+    this.endpointKeys = endpoints.map(({ key }) => pairedKey(key));
     const count = this.serviceList.length;
     const asked: EndpointNumber[][] = Array.from({ length: count }, () => []);
     this.serviceLive = new Int32Array(count).fill(1 << ORIGIN);

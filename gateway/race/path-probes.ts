@@ -16,6 +16,7 @@ import { TICK_US } from '../../src/flow/table.js';
 import { type Batch, OPEN } from '../../src/pipeline/batch.js';
 import type { PathMtus } from '../../src/pipeline/path-mtus.js';
 import type { Quotation } from '../../src/pipeline/quotation.js';
+import type { KeyWords } from '../../src/race/keyring.js';
 import * as ipip from '../../src/wire/ipip.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
 import * as probe from '../../src/wire/path-probe.js';
@@ -28,6 +29,8 @@ export interface ProbeTarget {
   address: number;
   /** {@link probe.PLAIN} or {@link probe.TUNNELLED} */
   form: number;
+  /** The key that this gateway shares with the replica; without it the gateway's own is used. */
+  key?: KeyWords;
 }
 
 /** The most paths that are probed. */
@@ -88,6 +91,7 @@ export class PathProbes {
   readonly #targets: (ProbeTarget | undefined)[] = [];
   #source = 0;
   #sizes: readonly number[] = SIZES;
+  readonly #keys: SipKey[] = [];
   readonly #nextTick = new Int32Array(MOST_PATHS);
   readonly #round = new Uint8Array(MOST_PATHS);
   readonly #state = new Uint8Array(MOST_PATHS);
@@ -113,7 +117,7 @@ export class PathProbes {
   constructor(
     readonly key: SipKey,
     gatewayId: number,
-    keyId: number,
+    readonly keyId: number,
     readonly hold: HoldQueue,
     readonly clock: Clock,
     readonly memory: Float64Array,
@@ -130,7 +134,7 @@ export class PathProbes {
       form: 0,
       number: 0,
     };
-    this.#request = { ...none, gatewayId, keyId };
+    this.#request = { ...none, gatewayId, keyId, isPaired: false };
   }
 
   /** @param source an address of this gateway's clients, as a word */
@@ -146,6 +150,8 @@ export class PathProbes {
       const n = known.get(nameOf(t)) ?? this.#free();
       if (n === undefined) break;
       if (isNew || this.#targets[n] === undefined) this.#begin(n, t, nowTick);
+      this.#keys[n] = t.key === undefined ? this.key : Int32Array.from(t.key.words);
+      this.#targets[n] = t;
     }
   }
 
@@ -296,7 +302,7 @@ export class PathProbes {
 
   /** @param length of the packet on the wire, an outer header included */
   #put(n: number, length: number, replyLength: number, slot: number): void {
-    const { address, form } = this.#targets[n]!;
+    const { address, form, key } = this.#targets[n]!;
     const outer = form === probe.TUNNELLED ? ipip.OVERHEAD : 0;
     const r = this.#request;
     r.source = this.#source;
@@ -305,9 +311,11 @@ export class PathProbes {
     r.replyLength = Math.max(probe.LEAST, replyLength - outer);
     r.form = form;
     r.number = (n << 16) | (this.#round[n] << 8) | slot;
+    r.isPaired = key !== undefined;
+    r.keyId = key === undefined ? this.keyId : key.id;
     let at = 64;
     this.#packet.fill(0);
-    probe.writeRequest(this.#view, at, r, this.key);
+    probe.writeRequest(this.#view, at, r, this.#keys[n]);
     if (outer > 0) at = ipip.encapsulate(this.#view, at, this.#source, address, 0);
     this.hold.pushIn(this.#packet, at, r.length + outer, this.clock, 0, PROBE);
   }
@@ -338,7 +346,8 @@ export class PathProbes {
       t.form === form &&
       this.#isOpen[n] !== 0 &&
       ((number >>> 8) & 0xff) === this.#round[n] &&
-      probe.isAuthentic(view, p, this.key);
+      probe.isPaired(view, p) === (t.key !== undefined) &&
+      probe.isAuthentic(view, p, this.#keys[n]);
     if (!isOurs) {
       batch.drop(i, reasons.dropProbe);
       return true;

@@ -7,6 +7,8 @@ import type { GatewayPipelineOptions } from './state.js';
 /** @throws FirstackError FSA_KEY_INVALID, FSA_CONFIG_* */
 export function pipelineOptions(config: GatewayConfig): GatewayPipelineOptions {
   const { keyFile, gatewayId } = config.tag;
+  const common = { flows: config.flows, openings: config.fastpath.openings, gatewayId };
+  if (keyFile === undefined) return { ...common, keyId: 0, key: [0, 0, 0, 0] };
   const file = readKeyFile(keyFile, 'gateway');
   if (file.gatewayId !== gatewayId)
     throw new FirstackError(
@@ -15,9 +17,7 @@ export function pipelineOptions(config: GatewayConfig): GatewayPipelineOptions {
     );
   const bytes = new DataView(Uint8Array.from(Buffer.from(file.keys[0].secret, 'hex')).buffer);
   return {
-    flows: config.flows,
-    openings: config.fastpath.openings,
-    gatewayId,
+    ...common,
     keyId: file.keys[0].id,
     key: [0, 4, 8, 12].map((at) => bytes.getInt32(at, true)),
   };

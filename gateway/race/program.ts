@@ -29,6 +29,7 @@ import {
   replicaKind,
   summaryOf,
 } from '../../src/race/records.js';
+import { missingKey } from '../../src/race/role-file.js';
 import { tagVersion } from '../../src/race/tag-senders.js';
 import { scopeProblems } from '../../src/registry/authority.js';
 import type { RecordKind, View } from '../../src/registry/kinds.js';
@@ -49,6 +50,7 @@ import { attachments } from './attachments.js';
 import { type GatewayConfig, overrides, schema } from './config.js';
 import { Disputes } from './disputes.js';
 import { describeReplica, Fleet } from './fleet.js';
+import { FULLNESS } from './fullness.js';
 import { gatewayMemory } from './gauges.js';
 import { Judge } from './judge.js';
 import { LEFT_OUT, type LeftOut, leftOutMetric, whyLeftOut } from './left-out.js';
@@ -79,6 +81,7 @@ export const program: Program<GatewayConfig> = {
   service: racePart,
   kinds: [...raceKinds, actingKind as RecordKind, proximityKind as RecordKind],
   overrides,
+  problems: missingKey,
   create: (config, site) => new GatewayRace(config, site),
 };
 
@@ -87,16 +90,7 @@ class GatewayRace implements Run {
   readonly plane: PlaneHalf;
   readonly kernel: KernelHalf;
   readonly reads: Record<string, Read>;
-  readonly fullness = {
-    'pass.syn-table-full':
-      'the flow table is full (flows.max): new connections go to the origin, and are not raced',
-    'pass.syn-source-full':
-      'one client has many connections that it does not confirm (a flood?): its further ones go to the origin, and are not raced',
-    'evict.half-open':
-      'connections that no client confirms fill their part of the flow table (a flood?): the oldest are forgotten',
-    'pass.syn-path-drops-tag':
-      'tagged SYNs are not answered on the path to an origin: new connections go there without a race; tags are tried again within seconds',
-  };
+  readonly fullness = FULLNESS;
   readonly #config: GatewayConfig;
   readonly #site: Site;
   readonly #clients: Prefix[];
@@ -112,6 +106,8 @@ class GatewayRace implements Run {
   readonly #said = new Set<string>();
   #timer: NodeJS.Timeout | undefined;
   #looks = 0;
+  /** Whether what is sent has the present key (`src/trust/pair-keys.ts`). */
+  #wasSettled: boolean;
   #wanMtu = 0;
   readonly #pathWatch: PathWatch;
 
@@ -120,7 +116,10 @@ class GatewayRace implements Run {
     this.#site = site;
     this.#clients = config.prefixes.map((p) => parsePrefix(p) as Prefix);
     this.#disputes = new Disputes(this.#clients, []);
-    this.#fleet = new Fleet(config.race, undefined, this.#disputes);
+    const { pairs } = site;
+    const tagging = { pairs, hasOwnKey: config.tag.keyFile !== undefined };
+    this.#fleet = new Fleet(config.race, undefined, this.#disputes, tagging);
+    this.#wasSettled = pairs?.isSettled ?? true;
     this.#pathWatch = new PathWatch(site.events);
     this.#judge = new Judge(this.#fleet, site.events, config.judge);
     const shared = config.site === undefined ? [] : [proximityTopic(config.site)];
@@ -326,7 +325,9 @@ class GatewayRace implements Run {
     const isForgetting = this.#fleet.isForgetting;
     this.#pathWatch.look(this.#paths());
     const haveChanged = race !== 'origin' && this.#judge.look(evidence, learned, performance.now());
-    if (haveChanged || isForgetting) refresh();
+    const isSettled = this.#site.pairs?.isSettled ?? true;
+    if (haveChanged || isForgetting || isSettled !== this.#wasSettled) refresh();
+    this.#wasSettled = isSettled;
     if (this.#looks++ % PUBLISHED === 0 && race !== 'origin' && site !== undefined)
       registry.publish(proximityKind, proximityRecord(tag.gatewayId, site, learned, this.#fleet));
   }

@@ -15,6 +15,8 @@ export const reasons = defineReasons({
   passSynOptions: 'pass.syn-malformed-options',
   passSynFamily: 'pass.syn-ipv6-in-this-form',
   passSynSourceFull: 'pass.syn-source-full',
+  passSynSourceBusy: 'pass.syn-source-busy',
+  limitRace: 'limit.race-of-source',
   evictHalfOpen: 'evict.half-open',
   evictEnded: 'evict.ended',
   passSynTableFull: 'pass.syn-table-full',

@@ -96,7 +96,7 @@ function address(state: GatewayState, batch: Batch, i: number, endpoint: Endpoin
   if (state.pathsBack.size > 0) clampSyn(state, batch, i, machines.endpointService[endpoint], replica);
   if (machines.serviceMode[machines.endpointService[endpoint]] === TRANSLATE)
     return dnat(batch, i, machines.endpointWords, 4 * endpoint, machines.endpointPort[endpoint]);
-  putTag(state, batch, i);
+  putTag(state, batch, i, machines.endpointKeys[endpoint]);
   if (batch.family[i] === 6) intoTunnel6(batch, i, batch.saddr, 4 * i, machines.endpointWords, 4 * endpoint);
   else intoTunnel(batch, i, state.tunnelIds, batch.saddrV4(i), replica);
 }
@@ -136,6 +136,18 @@ export function choose(state: GatewayState, batch: Batch, i: number, e: FlowEntr
   }
   learned.raced(entry, live);
   return live;
+}
+
+/**
+ * The only machine that a source with many unconfirmed connections is sent to: the nearest that is known, or the origin. A
+ * flood then costs one SYN for one. If that machine does not answer, the client's repetition asks the others.
+ */
+export function chooseOne({ learned, machines }: GatewayState, batch: Batch, i: number): number {
+  const service = batch.service[i];
+  const live = machines.serviceLive[service];
+  const best = learned.best(learned.entry(service, batch.saddr, 4 * i), live);
+  batch.counters[reasons.limitRace]++;
+  return 1 << (best >= 0 ? best : ORIGIN);
 }
 
 /** Whether the path to a machine is known to be narrow: then a SYN's MSS must be lowered, which the kernel does not. */

@@ -73,6 +73,7 @@ export interface GatewayPipelineOptions {
   openings: boolean;
   gatewayId: number;
   keyId: number;
+  /** Zeros where the gateway has none: then every tag and probe has the key of a pair. */
   key: number[];
 }
 

@@ -16,7 +16,7 @@ import * as tcp from '../../src/wire/tcp.js';
 import { clampForAll, clampSyn } from './path-sizes.js';
 import { putTag } from './put-tag.js';
 import { reasons } from './reasons.js';
-import { askOthers, choose, sendSyn } from './send-syn.js';
+import { askOthers, choose, chooseOne, sendSyn } from './send-syn.js';
 import {
   CLIENT,
   forget,
@@ -102,7 +102,7 @@ function onRetransmission(state: GatewayState, batch: Batch, i: number, e: FlowE
   const refusal = whyNotRaced(state, batch, i);
   if (refusal >= 0) return batch.pass(i, refusal);
   makeRoom(state, batch, i);
-  putTag(state, batch, i);
+  putTag(state, batch, i, state.machines.serviceKeys[batch.service[i]]);
   batch.pass(i, reasons.passSynRetagged);
 }
 
@@ -142,6 +142,12 @@ function begin(state: GatewayState, batch: Batch, i: number, old: FlowEntry): vo
     if (old >= 0) forget(batch, old);
     return batch.pass(i, reasons.passSynSourceFull);
   }
+  // Before this one counts.
+  const isBusy = flows.halfOpen.isSourceBusy();
+  if (isBusy && state.race === RACE_ORIGIN) {
+    if (old >= 0) forget(batch, old);
+    return batch.pass(i, reasons.passSynSourceBusy);
+  }
   const e = state.take(batch);
   // Packets of this batch that belong to the connection before, under the same key, belong to this one.
   if (old >= 0 && old !== e) move(batch, old, e);
@@ -151,11 +157,15 @@ function begin(state: GatewayState, batch: Batch, i: number, old: FlowEntry): vo
   // Before the SYN is copied into the queue for its hedge.
   makeRoom(state, batch, i);
   const candidates =
-    state.race === RACE_ORIGIN ? state.machines.serviceLive[service] : choose(state, batch, i, e);
+    state.race === RACE_ORIGIN
+      ? state.machines.serviceLive[service]
+      : isBusy
+        ? chooseOne(state, batch, i)
+        : choose(state, batch, i, e);
   // The key's first four words are the client's address.
   flows.record[e] = state.races.begin(flows.key, batch.sport[i], service, candidates);
   if (state.race === RACE_ORIGIN) {
-    putTag(state, batch, i);
+    putTag(state, batch, i, state.machines.serviceKeys[service]);
     return batch.pass(i, reasons.passSynTagged);
   }
   state.evidence.asked(service, candidates);

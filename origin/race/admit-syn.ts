@@ -38,11 +38,14 @@ function admit(state: OriginState, batch: Batch, i: number): void {
   }
   if (p < 0) return batch.pass(i, reasons.passUntagged);
 
-  const verdict = state.keyring.check(view, at, l4, p);
+  const verdict = state.keyring.check(view, at, l4, p, service);
   const payload = at + batch.length[i] > l4 + tcp.dataOffset(view, l4);
   count(batch, verdict);
   const wanted = state.plans[service].replicable || state.remoteServer(batch, i, service) >= 0;
-  if (verdict !== GENUINE || payload || !wanted) {
+  const isSeen =
+    verdict === GENUINE && !payload && wanted && !state.opened.admits(view, p, tickOf(batch.clock.nowUs));
+  if (isSeen) batch.counters[reasons.tagSeen]++;
+  if (verdict !== GENUINE || payload || !wanted || isSeen) {
     stripTags(batch, i, p);
     return batch.pass(i, reasons.passStripped);
   }

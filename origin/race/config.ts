@@ -5,7 +5,7 @@ import { explained } from '../../src/explained.js';
 import { type HealthConfig, healthProblem, healthSchema } from '../../src/health/health.js';
 import { type Configuration, type OriginServer, racePart } from '../../src/race/records.js';
 import { RACES, type Race, RELEASES, type Release } from '../../src/race/release.js';
-import { type CommonConfig, commonProperties } from '../../src/race/role-file.js';
+import { type CommonConfig, commonProperties, missingKey } from '../../src/race/role-file.js';
 import { nameSchema, portSchema, serviceIpSchema } from '../../src/registry/kinds.js';
 import { type ProgramConfig, programProperties, type RoleFlags } from '../../src/role-config.js';
 import type { Allocation } from '../../src/steer/marks.js';
@@ -71,7 +71,7 @@ export function schema(allocation: Allocation): { properties: Record<string, Sch
         'When copies of a SYN leave: each so early that all arrive at once, or at once, as published.',
       ),
     },
-    required: ['tag', 'services'],
+    required: ['services'],
   };
 }
 
@@ -102,7 +102,7 @@ export function overrides(flags: RoleFlags): Record<string, unknown> {
 }
 
 export function problems(value: OriginConfig, locate: Locate, flags: RoleFlags): Problem[] {
-  const problems: Problem[] = [];
+  const problems: Problem[] = missingKey(value, locate);
   const owners = new Map<string, string>();
   value.services.forEach((service, i) => {
     if (value.services.findIndex((s) => s.name === service.name) !== i)

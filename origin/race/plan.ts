@@ -1,12 +1,12 @@
 /** The plan for the origin's data plane: which replicas get copies of a service's SYNs, and when. */
 
 import type { CandidateNumber } from '../../src/flow/numbers.js';
-import type { KeyFile } from '../../src/keys.js';
 import { type Candidates, MOST_RACED, ORIGIN } from '../../src/proximity/candidates.js';
 import type { Holders } from '../../src/race/holders.js';
+import type { PairedKey } from '../../src/race/keyring.js';
 import { type RaceService, type ReplicaRecord, replicaKind } from '../../src/race/records.js';
 import { type Release, schedule } from '../../src/race/release.js';
-import { tagSenders } from '../../src/race/tag-senders.js';
+import { keyToward, type Receiver, tagSenders } from '../../src/race/tag-senders.js';
 import type { View } from '../../src/registry/kinds.js';
 import type { NextHops } from '../../src/steer/next-hops.js';
 import { type Address, parse } from '../../src/wire/address.js';
@@ -20,9 +20,7 @@ const bit = (candidate: CandidateNumber): number => (candidate < MOST_RACED ? 1 
 export interface PlanInput {
   address: string;
   release: Release;
-  master: KeyFile;
-  /** Whether only signed records count. */
-  onlySigned: boolean;
+  receiver: Receiver;
   candidates: Candidates;
   holders: Holders;
   servers: Servers;
@@ -36,7 +34,7 @@ export interface PlanInput {
 export function snapshotOf(input: PlanInput, view: View): OriginSnapshot {
   return {
     address: words(input.address),
-    gateways: tagSenders(view, input.master, input.onlySigned),
+    gateways: tagSenders(view, input.receiver),
     services: input.services.flatMap((service) => plansOf(input, view, service)),
   };
 }
@@ -64,11 +62,17 @@ function plansOf(input: PlanInput, view: View, service: RaceService): OriginServ
       address: words(r.address),
       delayUs: plan.delayUs[i],
       candidate: candidates.numberOf(r.id),
+      ...pairedWith(input, r),
     })),
     spoofing: service.configuration === 'B' ? carriers(view, service).map((r) => words(r.address)) : [],
     candidates: asked.reduce((bits, candidate) => bits | bit(candidate), bit(ORIGIN)),
     ...(remote === undefined ? {} : { remote }),
   }));
+}
+
+function pairedWith({ receiver }: PlanInput, r: ReplicaRecord): { key?: PairedKey } {
+  const key = keyToward(r, receiver.pairs);
+  return key === undefined ? {} : { key: { id: key.id, key: Int32Array.from(key.words) } };
 }
 
 /** The replicas that carry a service, whatever their state. */
@@ -93,10 +97,11 @@ export function whyNotRaced(
 
 /** The remote servers of a service, and the connections that are assigned to them. */
 function remoteOf(
-  { ours, servers: all, candidates }: PlanInput,
+  input: PlanInput,
   service: RaceService,
   able: readonly ReplicaRecord[],
 ): OriginServicePlan['remote'] {
+  const { ours, servers: all, candidates } = input;
   const own = ours.find((s) => s.name === service.name)!;
   const servers = own.servers ?? [];
   const remote = servers.filter((s) => able.some((r) => r.id === s.replica));
@@ -105,10 +110,11 @@ function remoteOf(
   const slots = all.allSlots(own, (id) => able.some((r) => r.id === id));
   return {
     slots: slots.map((server) => (server < 0 ? -1 : place[server])),
-    servers: remote.map(({ replica }) => ({
-      address: words(able.find((r) => r.id === replica)!.address),
-      candidate: candidates.numberOf(replica!),
-    })),
+    servers: remote.map(({ replica }) => {
+      const record = able.find((r) => r.id === replica)!;
+      const candidate = candidates.numberOf(record.id);
+      return { address: words(record.address), candidate, ...pairedWith(input, record) };
+    }),
   };
 }
 

@@ -1,7 +1,6 @@
 /** The race at an origin: copies tagged SYNs to the live replicas, in time, and on to its own server. */
-import { createHash } from 'node:crypto';
 import { FirstackError, type Problem } from '../../src/errors.js';
-import { type KeyFile, probeKey, readKeyFile } from '../../src/keys.js';
+import { probeKey } from '../../src/keys.js';
 import { Prober } from '../../src/probe/prober.js';
 import type { Claim, Duty, PlaneHalf, Program, Read, Run, RunContext, Site } from '../../src/program.js';
 import { Candidates } from '../../src/proximity/candidates.js';
@@ -21,6 +20,8 @@ import {
   serviceRecordOf,
   summaryOf,
 } from '../../src/race/records.js';
+import { readMaster } from '../../src/race/role-file.js';
+import { keyToward, type Receiver } from '../../src/race/tag-senders.js';
 import { scopeProblems } from '../../src/registry/authority.js';
 import type { RecordKind, View } from '../../src/registry/kinds.js';
 import { serviceKind } from '../../src/registry/service.js';
@@ -33,10 +34,11 @@ import {
   leastMtu,
 } from '../../src/steer/host.js';
 import { isV6Text } from '../../src/wire/address.js';
+import type { SipKey } from '../../src/wire/siphash.js';
 import { type OriginConfig, type OriginService, overrides, problems, schema } from './config.js';
 import { Distances } from './distances.js';
 import { adjacentServers, snapshotOf, whyNotRaced } from './plan.js';
-import { Servers } from './servers.js';
+import { Servers, seedOf } from './servers.js';
 import { gauges, type OriginMemory, type OriginPipelineOptions } from './state.js';
 import { steering } from './steering.js';
 
@@ -69,11 +71,13 @@ class OriginRace implements Run {
   readonly #site: Site;
   readonly #candidates = new Candidates();
   readonly #holders = new Holders();
-  readonly #master: KeyFile;
+  readonly #receiver: Receiver;
+  readonly #probeKey: SipKey | undefined;
+  #wasSettled = true;
   readonly #prober: Prober;
   readonly #distances: Distances;
   readonly #servers: Servers;
-  /** Seed of the hash that spreads connections over servers: the same in every origin with the same master key. */
+  /** Seed of the hash that spreads connections over servers: the same in every origin of a fleet. */
   readonly #seed: number;
   /** The services of the file, with their present servers. */
   #ours: readonly OriginService[];
@@ -85,10 +89,14 @@ class OriginRace implements Run {
     this.#config = config;
     this.#site = site;
     this.#ours = config.services;
-    this.#master = readKeyFile(config.tag.keyFile, 'master');
-    this.#prober = new Prober(config.address, probeKey(this.#master));
+    const { pairs, onlySigned } = site;
+    const master = readMaster(config.tag);
+    this.#receiver = { master, pairs, onlySigned: onlySigned === true };
+    this.#probeKey = master && probeKey(master);
+    this.#wasSettled = pairs?.isSettled ?? true;
+    this.#prober = new Prober(config.address);
     this.#distances = new Distances(this.#prober, config.clock === 'synchronized', site.log);
-    this.#seed = seedOf(this.#master);
+    this.#seed = seedOf(this.#probeKey, site.fleet);
     const options: OriginPipelineOptions = {
       flows: { max: Math.min(config.flows.max, 65536) },
       seed: this.#seed,
@@ -189,14 +197,13 @@ class OriginRace implements Run {
     this.#leftOut = new Set(contradicted.filter((name) => !this.#published.has(name)));
     const ours = new Set(config.services.map((s) => s.name));
     const replicas = view.of(replicaKind);
-    this.#prober.setTargets(replicas.filter((r) => r.services.some((s) => ours.has(s.name))));
+    this.#probe(replicas.filter((r) => r.services.some((s) => ours.has(s.name))));
     this.#forgetGone(replicas);
     const snapshot = snapshotOf(
       {
         address: config.address,
         release: config.release,
-        master: this.#master,
-        onlySigned: this.#site.onlySigned === true,
+        receiver: this.#receiver,
         candidates: this.#candidates,
         holders: this.#holders,
         servers: this.#servers,
@@ -212,6 +219,17 @@ class OriginRace implements Run {
       tunMtu: config.tun.mtu ?? leastMtu(host, config.wan),
       names: namesIn(view),
     };
+  }
+
+  /** Measures the distances of replicas, each with the key that it shares with this origin, or with the fleet's. */
+  #probe(replicas: readonly ReplicaRecord[]): void {
+    this.#prober.setTargets(
+      replicas.flatMap((r) => {
+        const pair = keyToward(r, this.#receiver.pairs);
+        const key = pair === undefined ? this.#probeKey : Int32Array.from(pair.words);
+        return key === undefined ? [] : [{ id: r.id, address: r.address, key }];
+      }),
+    );
   }
 
   performed(view: View): void {
@@ -261,6 +279,9 @@ class OriginRace implements Run {
   /** Requests a new schedule when distances have changed. */
   #followDistances(): void {
     const { registry, refresh } = this.#context!;
+    const isSettled = this.#receiver.pairs?.isSettled ?? true;
+    if (isSettled !== this.#wasSettled) refresh();
+    this.#wasSettled = isSettled;
     if (!this.#distances.follow(registry.view.of(replicaKind))) return;
     this.#publish();
     refresh();
@@ -370,8 +391,4 @@ function checkService(host: Host, { address }: RaceService): Problem[] {
     address,
     `this host is the service's server (local: true): ip address add ${address}/32 dev lo`,
   );
-}
-
-function seedOf(master: KeyFile): number {
-  return createHash('sha256').update('servers').update(probeKey(master)).digest().readUInt32LE(0);
 }

@@ -18,6 +18,7 @@ export const reasons = defineReasons({
   tagForeign: 'tag.foreign',
   tagStale: 'tag.stale',
   tagForged: 'tag.forged',
+  tagSeen: 'tag.seen-before',
   tagMalformed: 'tag.malformed',
   tagGenuine: 'tag.genuine',
   lateHoldFull: 'late.hold-queue-full',

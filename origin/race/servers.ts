@@ -4,9 +4,11 @@
  * gets a SYN; the flow's later packets go to the same server (`src/steer/next-hops.ts`).
  */
 
+import { createHash } from 'node:crypto';
 import { maglev } from '../../src/balance/maglev.js';
 import { checkLine, Health, type HealthConfig } from '../../src/health/health.js';
 import type { OriginServer } from '../../src/race/records.js';
+import type { SipKey } from '../../src/wire/siphash.js';
 import type { OriginService } from './config.js';
 
 /** The placeholder for the server's address in a health check. */
@@ -141,4 +143,13 @@ function checkOf(health: HealthConfig, address: string): HealthConfig {
     ...(health.tcp === undefined ? {} : { tcp: put(health.tcp) }),
     ...(health.command === undefined ? {} : { command: health.command.map(put) }),
   };
+}
+
+/** Seed of the hash that spreads connections over servers. @param fleet the fleet's public key, where there is no key for all probes */
+export function seedOf(probes: SipKey | undefined, fleet = ''): number {
+  return createHash('sha256')
+    .update('servers')
+    .update(probes ?? fleet)
+    .digest()
+    .readUInt32LE(0);
 }

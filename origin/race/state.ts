@@ -13,9 +13,19 @@ import type { PipelineContext } from '../../src/pipeline/pipeline.js';
 import { defineGauges } from '../../src/pipeline/reasons.js';
 import { TunnelIds } from '../../src/pipeline/tunnel.js';
 import { SynFlows } from '../../src/race/flows.js';
-import { Keyring, type KeyringGateway } from '../../src/race/keyring.js';
+import { Keyring, type KeyringGateway, type PairedKey } from '../../src/race/keyring.js';
+import { OpenedOnce } from '../../src/race/opened-once.js';
 import { RaceWriter } from '../../src/race/record.js';
 import type { Address } from '../../src/wire/address.js';
+
+/** A machine that gets a copy. */
+export interface Copy {
+  address: Address;
+  delayUs: number;
+  candidate: CandidateNumber;
+  /** With which it is told that this origin has checked the gateway's tag; undefined where it shares none. */
+  key?: PairedKey;
+}
 
 export interface OriginServicePlan {
   address: Address;
@@ -24,7 +34,7 @@ export interface OriginServicePlan {
   /** µs for which the SYN to the origin's own server waits: Dmax. */
   serverDelayUs: number;
   /** Live replicas, and how long the copy to each waits. */
-  copies: { address: Address; delayUs: number; candidate: CandidateNumber }[];
+  copies: Copy[];
   /** Replicas in configuration B, whatever their state: ICMP errors about what they send come to the origin. */
   spoofing: Address[];
   /** One bit for each candidate, including the origin's own server. */
@@ -36,7 +46,7 @@ export interface OriginServicePlan {
 export interface RemoteServers {
   /** By slot of a connection: an index in `servers`, or -1 where an adjacent server serves. */
   slots: Int32Array;
-  servers: { address: Address; candidate: CandidateNumber }[];
+  servers: Omit<Copy, 'delayUs'>[];
 }
 
 export interface OriginSnapshot {
@@ -68,6 +78,7 @@ export class OriginState {
   /** SYNs that are held, so that a retransmission is not copied again. */
   readonly held: SynFlows;
   readonly keyring = new Keyring();
+  readonly opened = new OpenedOnce();
   readonly hold: HoldQueue;
   readonly races: RaceWriter;
   readonly services = new AddressMap<ServiceNumber>();

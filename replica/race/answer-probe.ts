@@ -9,6 +9,7 @@ import { innerAt } from '../../src/pipeline/tunnel.js';
 import * as ipip from '../../src/wire/ipip.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
 import * as probe from '../../src/wire/path-probe.js';
+import type { SipKey } from '../../src/wire/siphash.js';
 import * as udp from '../../src/wire/udp.js';
 import { reasons } from './reasons.js';
 import type { ReplicaFlows } from './state.js';
@@ -30,11 +31,11 @@ export function answerProbe(state: ReplicaFlows, batch: Batch, i: number, outerS
     batch.daddrV4(i) === state.address &&
     probe.is(view, payload, length, probe.REQUEST);
   if (!isProbe) return batch.pass(i, reasons.passTunnelNotOurs);
-  const key = state.keyring.keyOf(probe.gatewayId(view, payload), probe.keyId(view, payload));
-  const isGenuine = key !== undefined && source === outerSource && probe.isAuthentic(view, payload, key);
+  const key = keyOf(state, view, payload);
   const total = probe.replyLength(view, payload);
   const most = Math.min(ipv4.totalLength(view, from), EXTRA_SLOT - ipip.OVERHEAD);
-  if (!isGenuine || total < probe.LEAST || total > most) return batch.drop(i, reasons.dropProbeForged);
+  if (key === undefined || source !== outerSource || total < probe.LEAST || total > most)
+    return batch.drop(i, reasons.dropProbeForged);
   const sport = batch.sport[i];
   const k = batch.emit(total, reasons.emitProbeAnswer);
   const at = batch.at[k];
@@ -47,4 +48,18 @@ export function answerProbe(state: ReplicaFlows, batch: Batch, i: number, outerS
   batch.at[k] = ipip.encapsulate(view, at, state.address, source, 0) as typeof at;
   batch.length[k] += ipip.OVERHEAD;
   batch.drop(i, reasons.dropProbeAnswered);
+}
+
+/** The key with which a probe was made; undefined where none of the gateway's fits. */
+function keyOf(state: ReplicaFlows, view: DataView, payload: number): SipKey | undefined {
+  const gateway = probe.gatewayId(view, payload);
+  const id = probe.keyId(view, payload);
+  if (!probe.isPaired(view, payload)) {
+    const key = state.keyring.keyOf(gateway, id);
+    return key !== undefined && probe.isAuthentic(view, payload, key) ? key : undefined;
+  }
+  const pairs = state.keyring.pairsOf(gateway);
+  for (let k = 0; k < pairs.length; k++)
+    if (pairs[k].id === id && probe.isAuthentic(view, payload, pairs[k].key)) return pairs[k].key;
+  return undefined;
 }

@@ -4,7 +4,7 @@ import type { Problem } from '../../src/errors.js';
 import { explained } from '../../src/explained.js';
 import { type HealthConfig, healthProblem, healthSchema } from '../../src/health/health.js';
 import { type ReplicaService, replicaSchema } from '../../src/race/records.js';
-import { type CommonConfig, commonProperties } from '../../src/race/role-file.js';
+import { type CommonConfig, commonProperties, missingKey } from '../../src/race/role-file.js';
 import { type ProgramConfig, programProperties, type RoleFlags } from '../../src/role-config.js';
 import type { Allocation } from '../../src/steer/marks.js';
 import type { ReplicaSite } from '../config.js';
@@ -60,7 +60,7 @@ export function schema(allocation: Allocation): { properties: Record<string, Sch
         },
       },
     },
-    required: ['tag', 'services'],
+    required: ['services'],
   };
 }
 
@@ -68,7 +68,9 @@ export function overrides(flags: RoleFlags): Record<string, unknown> {
   return { configuration: flags.configuration ?? process.env.FIRSTACK_CONFIGURATION };
 }
 
-export function problems({ services, health }: ReplicaConfig, locate: Locate): Problem[] {
+export function problems(value: ReplicaConfig, locate: Locate): Problem[] {
+  const { services, health } = value;
+  const keyless = missingKey(value, locate);
   const twice = services.flatMap(({ name }, i): Problem[] =>
     services.findIndex((s) => s.name === name) === i
       ? []
@@ -80,6 +82,6 @@ export function problems({ services, health }: ReplicaConfig, locate: Locate): P
         ],
   );
   const wrong = health === undefined ? '' : healthProblem(health);
-  if (wrong === '') return twice;
-  return [...twice, { code: 'FSA_CONFIG_VALUE', message: `${locate(['health'])}: ${wrong}` }];
+  if (wrong === '') return [...keyless, ...twice];
+  return [...keyless, ...twice, { code: 'FSA_CONFIG_VALUE', message: `${locate(['health'])}: ${wrong}` }];
 }

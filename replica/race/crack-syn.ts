@@ -89,13 +89,14 @@ function onTaggedSyn(state: ReplicaFlows, batch: Batch, i: number, p: number, fl
   if (state.state === 'busy') return batch.drop(i, reasons.dropBusy);
   if (state.state === 'draining') return batch.drop(i, reasons.dropDraining);
   if (state.state !== 'up') return batch.drop(i, reasons.dropInactive);
-  const verdict = state.keyring.check(view, inner, l4, p);
+  const verdict = state.keyring.check(view, inner, l4, p, batch.service[i]);
   if (verdict === FOREIGN) return batch.drop(i, reasons.dropTagForeign);
   if (verdict === STALE) return batch.drop(i, reasons.dropTagStale);
   if (verdict !== GENUINE) return batch.drop(i, reasons.dropTagForged);
   if (inner + totalLength(view, inner) > l4 + tcp.dataOffset(view, l4))
     return batch.drop(i, reasons.dropSynPayload);
   if (!state.admits()) return batch.drop(i, reasons.dropOverRate);
+  if (!state.opened.admits(view, p, state.nowTick)) return batch.drop(i, reasons.dropTagSeen);
 
   const service = batch.service[i];
   const mode = state.serviceMode[service];

@@ -8,7 +8,6 @@ import type { Problem } from '../../src/errors.js';
 import type { Attachment } from '../../src/fastpath/maps.js';
 import type { KernelMode } from '../../src/fastpath/modes.js';
 import { checkLine, Health } from '../../src/health/health.js';
-import { gatewayKeys, type KeyFile, probeKey, readKeyFile } from '../../src/keys.js';
 import { ProbeResponder } from '../../src/probe/responder.js';
 import type {
   Claim,
@@ -36,8 +35,9 @@ import {
   replicaPort,
   summaryOf,
 } from '../../src/race/records.js';
+import { readMaster } from '../../src/race/role-file.js';
 import { Senders } from '../../src/race/senders.js';
-import { tagSenders } from '../../src/race/tag-senders.js';
+import { relayKeys } from '../../src/race/tag-senders.js';
 import { scopeProblems } from '../../src/registry/authority.js';
 import type { RecordKind, View } from '../../src/registry/kinds.js';
 import { type Host, isOfHost, leastMtu } from '../../src/steer/host.js';
@@ -47,6 +47,7 @@ import { checkHost } from './checks.js';
 import { overrides, problems, type ReplicaConfig, schema } from './config.js';
 import { Drain } from './drain.js';
 import { CpuMeter, countConnections } from './load.js';
+import { SenderKeys } from './sender-keys.js';
 import type { ReplicaPipelineOptions, ReplicaSnapshot } from './state.js';
 import { type Carried, steering } from './steering.js';
 import { Translated } from './translated.js';
@@ -78,21 +79,17 @@ export const program: Program<ReplicaConfig> = {
   create: (config, site) => new ReplicaRace(config, site),
 };
 
-/** The gateways whose derived keys are remembered. */
-const MOST_GATEWAYS = 4096;
-
 class ReplicaRace implements Run {
   // Other replicas' records are read at the start only, to check whether this replica's address and port are taken.
-  readonly topics = ['service', 'gateway', 'acting'];
+  readonly topics = ['service', 'gateway', 'origin', 'acting'];
   readonly plane: PlaneHalf;
   readonly kernel: KernelHalf;
   readonly fullness = {
     'drop.table-full':
       'the flow table is full (flows.max): this replica takes no new connections, others or the origin do',
   };
-  readonly #master: KeyFile;
+  readonly #keys: SenderKeys;
   readonly #responder: ProbeResponder;
-  readonly #gatewayKeys = new Map<number, ReturnType<typeof gatewayKeys>>();
   readonly #health: Health | undefined;
   readonly #cpu = new CpuMeter();
   #host: Host | undefined;
@@ -113,9 +110,13 @@ class ReplicaRace implements Run {
     readonly config: ReplicaConfig,
     readonly site: Site,
   ) {
-    this.#master = readKeyFile(config.tag.keyFile, 'master');
+    this.#keys = new SenderKeys({
+      master: readMaster(config.tag),
+      pairs: site.pairs,
+      onlySigned: site.onlySigned === true,
+    });
     this.#drain = new Drain(site.instance);
-    this.#responder = new ProbeResponder(config.address, probeKey(this.#master), (id) => this.#keysOf(id));
+    this.#responder = new ProbeResponder(config.address, this.#keys);
     const options: ReplicaPipelineOptions = {
       flows: config.flows,
       newPerSecond: config.limits.newPerSecond ?? 0,
@@ -139,16 +140,6 @@ class ReplicaRace implements Run {
       { address: s.address, port: s.port, protocol: 'tcp' as const },
       ...(s.configuration === 'C' ? [] : [{ ...own, port: s.localPort }]),
     ]);
-  }
-
-  /** A gateway's live keys; derived once, because a probe may come a hundred times a second. */
-  #keysOf(gatewayId: number): ReturnType<typeof gatewayKeys> {
-    let keys = this.#gatewayKeys.get(gatewayId);
-    if (keys === undefined) {
-      keys = gatewayKeys(this.#master, gatewayId);
-      if (this.#gatewayKeys.size < MOST_GATEWAYS) this.#gatewayKeys.set(gatewayId, keys);
-    }
-    return keys;
   }
 
   check(host: Host, view: View): Problem[] {
@@ -215,8 +206,9 @@ class ReplicaRace implements Run {
         port: s.port,
         localPort: s.localPort,
         mode: MODES[s.configuration],
+        originKeys: relayKeys(view, s.name, this.site.pairs),
       })),
-      gateways: tagSenders(view, this.#master, this.site.onlySigned === true),
+      gateways: this.#keys.update(view),
     };
     return {
       steering: steering(this.config, this.site.instance, steered, wanMtu - OVERHEAD, kernel),

@@ -21,6 +21,7 @@ export const reasons = defineReasons({
   dropTagForeign: 'drop.tag-foreign',
   dropTagStale: 'drop.tag-stale',
   dropTagForged: 'drop.tag-forged',
+  dropTagSeen: 'drop.tag-seen-before',
   dropSynPayload: 'drop.syn-with-payload',
   evictHalfOpen: 'evict.half-open',
   evictEnded: 'evict.ended',

@@ -11,7 +11,8 @@ import type { KernelHandles, PipelineContext } from '../../src/pipeline/pipeline
 import { defineGauges } from '../../src/pipeline/reasons.js';
 import { TunnelIds } from '../../src/pipeline/tunnel.js';
 import { SynFlows } from '../../src/race/flows.js';
-import { Keyring, type KeyringGateway } from '../../src/race/keyring.js';
+import { OpenedOnce } from '../../src/race/opened-once.js';
+import { Keyring, type KeyringGateway, type KeyWords } from '../../src/race/keyring.js';
 import { type Mode, SPOOF, TRANSLATE } from '../../src/race/modes.js';
 import type { ReplicaState } from '../../src/race/records.js';
 import { type Address, V4_MAPPED } from '../../src/wire/address.js';
@@ -28,6 +29,8 @@ export interface CarriedService {
   /** (R, this port) is where the local web server listens in configuration A, and the destination of packets in B. */
   localPort: number;
   mode: Mode;
+  /** The keys with which its origins make tags for this machine. */
+  originKeys?: readonly KeyWords[];
 }
 
 export interface ReplicaSnapshot {
@@ -52,6 +55,7 @@ export class ReplicaFlows {
   readonly flows: SynFlows;
   readonly idle: Int32Array;
   readonly keyring = new Keyring();
+  readonly opened = new OpenedOnce();
   nowTick = 0;
   /** R as a word. */
   address = 0;
@@ -128,7 +132,10 @@ export class ReplicaFlows {
     this.address6.set(s.address6 ?? [0, 0, 0, 0]);
     this.state = s.state;
     this.penaltyUs = Math.round(s.penaltyUs);
-    this.keyring.load(s.gateways);
+    this.keyring.load(
+      s.gateways,
+      s.services.map((x) => x.originKeys ?? []),
+    );
     this.services.load(s.services.map(({ address, port }, value) => ({ address, port, value })));
     this.endpoints.load(
       s.services

@@ -75,7 +75,13 @@ function compileLate({ schema }: { schema: unknown }): (query: unknown) => true 
 }
 
 function compile(schema: Schema): ValidateFunction {
-  const ajv = new Ajv({ validateSchema: false, meta: false, coerceTypes: 'array', useDefaults: true, removeAdditional: true });
+  const ajv = new Ajv({
+    validateSchema: false,
+    meta: false,
+    coerceTypes: 'array',
+    useDefaults: true,
+    removeAdditional: true,
+  });
   addFormats(ajv);
   return ajv.compile(schema);
 }

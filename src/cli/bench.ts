@@ -55,6 +55,17 @@ export function addBench(root: Command, exit: (code: number) => void): void {
     });
 
   bench
+    .command('attacks')
+    .description('floods, stolen keys and a change of all keys: what they do to honest connections')
+    .option('--only <id>', 'the attack of this id, or those whose id begins so')
+    .option('--seconds <n>', 'how long a thief goes on', integer(5, 86_400), 30)
+    .option('--seed <n>', 'seed of the laboratory', integer(0, 2 ** 31 - 2), 1)
+    .option('--json', 'print one JSON array', false)
+    .action(async (options) => {
+      exit(await (await import('../lab/attacks/bench.js')).benchAttacks(options));
+    });
+
+  bench
     .command('paths')
     .description(
       'transfers over paths with a narrow hop: how many arrive whole, and how long they stand still',

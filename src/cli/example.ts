@@ -4,6 +4,7 @@
  */
 import { stringify } from 'yaml';
 import type { Schema } from '../config.js';
+import { USUAL } from '../explained.js';
 
 const WIDTH = 110;
 
@@ -18,8 +19,8 @@ function keysOf(schema: Schema, indent: string, isOptional: boolean): string[] {
   const required = new Set((schema.required as string[] | undefined) ?? []);
   const properties = Object.entries((schema.properties ?? {}) as Record<string, Schema>);
   // A key with an example beside its default is one that most files need.
-  const isUsual = ({ default: fallback, examples }: Schema) =>
-    fallback !== undefined && examples !== undefined;
+  const isUsual = ({ default: fallback, examples, $comment }: Schema) =>
+    $comment === USUAL || (fallback !== undefined && examples !== undefined);
   return properties.flatMap(([key, part]) =>
     keyOf(key, part, indent, isOptional || !(required.has(key) || isUsual(part))),
   );

@@ -19,6 +19,7 @@ import {
 } from '../trust/credential.js';
 import {
   fleetIdentity,
+  type Identity,
   issue,
   makeFleetKey,
   readFleetKey,
@@ -107,9 +108,14 @@ function scopeOf(text: string, before: Scope): Scope {
   return scope;
 }
 
-function write({ key, days, out }: Omit<Issued, 'id' | 'may'>, sub: string, may: Scope): void {
+function write(
+  { key, days, out }: Omit<Issued, 'id' | 'may'>,
+  sub: string,
+  may: Scope,
+  former?: Identity,
+): void {
   const nbf = Math.floor(wallMs() / 1000);
-  const { file, credential } = issue(readFleetKey(key), { sub, may, nbf, exp: nbf + days * DAY });
+  const { file, credential } = issue(readFleetKey(key), { sub, may, nbf, exp: nbf + days * DAY }, former);
   writeIdentity(out, file);
   print(described(credential));
   const password = randomBytes(24).toString('base64url');
@@ -130,14 +136,17 @@ function addRotate(fleet: Command): void {
     .addOption(outOption())
     .action((file: string, o: { key: string; days: number; out: string }) => {
       // An identity that has expired may be rotated too.
-      const { sub, may } = readIdentity(file, undefined).credential;
-      write(o, sub, may);
+      const former = readIdentity(file, undefined);
+      write(o, former.credential.sub, former.credential.may, former);
     });
 }
 
 interface Revoked {
   key: string;
   registry: string;
+  ca?: string;
+  cert?: string;
+  certKey?: string;
 }
 
 function addRevoke(fleet: Command): void {
@@ -149,6 +158,9 @@ function addRevoke(fleet: Command): void {
     .argument('<what...>', "credentials' numbers (jti), or identity files")
     .addOption(keyOption())
     .requiredOption('--registry <url>', "the fleet's registry, as a user that may write revocation:list")
+    .option('--ca <file>', 'for rediss://: who signed its certificate, in PEM')
+    .option('--cert <file>', 'for rediss://: the certificate to show')
+    .option('--cert-key <file>', 'for rediss://: its key')
     .action(async (what: string[], o: Revoked) => {
       const serials = what.map((text) =>
         /^[0-9a-f]{16}$/.test(text) ? text : readIdentity(text, undefined).credential.jti,
@@ -159,11 +171,16 @@ function addRevoke(fleet: Command): void {
 }
 
 /** Adds to the published list. @returns the whole list */
-async function publish({ key, registry: url }: Revoked, serials: readonly string[]): Promise<string[]> {
+async function publish(
+  { key, registry: url, ca, cert, certKey }: Revoked,
+  serials: readonly string[],
+): Promise<string[]> {
   const identity = fleetIdentity(readFleetKey(key), wallMs());
   const log = createLog('firstack-fleet', 'warn', 'fleet');
   const kinds = [revocationKind as RecordKind];
-  const registry = new RedisRegistry(url, log, kinds, undefined, 'fleet', { identity, refuses: true });
+  const files = { caFile: ca, certFile: cert, keyFile: certKey };
+  const tls = Object.values(files).some((file) => file !== undefined) ? files : undefined;
+  const registry = new RedisRegistry(url, log, kinds, tls, 'fleet', { identity, refuses: true });
   await registry.start();
   try {
     const before = registry.view.of(revocationKind).flatMap((r) => r.serials);

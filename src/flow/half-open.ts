@@ -14,6 +14,8 @@ import type { FlowTable } from './table.js';
 const POOL = 1 / 4;
 const OF_SOURCE = 1 / 8;
 const OF_PREFIX = 1 / 2;
+/** From this share of its part on, a source's connections cost others no more than its own. */
+const BUSY = 1 / 4;
 /** Sources are counted by a hash; a power of two. */
 const COUNTERS = 65_536;
 /** Parts of small tables are no smaller than this. */
@@ -29,6 +31,7 @@ export class HalfOpen {
   readonly most: number;
   readonly #mostOfSource: number;
   readonly #mostOfPrefix: number;
+  readonly #busyFrom: number;
   readonly #next: Int32Array;
   readonly #before: Int32Array;
   readonly #linked: Uint8Array;
@@ -54,6 +57,7 @@ export class HalfOpen {
     this.most = part(POOL, capacity);
     this.#mostOfSource = part(OF_SOURCE, this.most);
     this.#mostOfPrefix = part(OF_PREFIX, this.most);
+    this.#busyFrom = part(BUSY, this.#mostOfSource);
     this.#next = new Int32Array(capacity).fill(NO_FLOW);
     this.#before = new Int32Array(capacity).fill(NO_FLOW);
     this.#linked = new Uint8Array(capacity);
@@ -67,11 +71,20 @@ export class HalfOpen {
 
   /** Whether the source of the table's key has its part of the pool. */
   isSourceFull(): boolean {
+    return this.#hasAtLeast(this.#mostOfSource);
+  }
+
+  /** Whether the source of the table's key has many unconfirmed connections: then it should cost other machines no more. */
+  isSourceBusy(): boolean {
+    return this.#hasAtLeast(this.#busyFrom);
+  }
+
+  #hasAtLeast(most: number): boolean {
     const { key } = this.flows;
     const source = this.#slot(key[0], key[1], key[2], key[3]);
     // Of those that the kernel carries, many may be confirmed.
-    for (let k = 0; k < LOOKS && this.#sources[source] >= this.#mostOfSource; k++) this.#look(true);
-    return this.#sources[source] >= this.#mostOfSource;
+    for (let k = 0; k < LOOKS && this.#sources[source] >= most; k++) this.#look(true);
+    return this.#sources[source] >= most;
   }
 
   /** Whether another entry with the table's key finds no room in the pool, or in its prefix's part of it. */

@@ -21,6 +21,9 @@ import type { Service, Topology } from './topology.js';
 export const GATEWAY_ID = 1;
 const YEAR_SECONDS = 365 * 86_400;
 
+const isWanted = (identities: boolean | 'alone' | undefined): boolean =>
+  identities !== undefined && identities !== false;
+
 export class RoleFiles {
   #options: RoleOptions;
   #haveKeys = false;
@@ -40,8 +43,9 @@ export class RoleFiles {
     this.#options = options;
     if (!this.#haveKeys) this.#makeKeys();
     this.#haveKeys = true;
-    if (options.identities === true && !this.#haveIdentities) this.#issueIdentities();
-    this.#haveIdentities ||= options.identities === true;
+    const wanted = isWanted(options.identities);
+    if (wanted && !this.#haveIdentities) this.#issueIdentities();
+    this.#haveIdentities ||= wanted;
     for (const host of this.hosts) {
       const file = { ...(this.#configOf(host) as object), ...options.changes?.[host] };
       writeFileSync(this.configFile(host), stringify(options.edit?.(host, file) ?? file));
@@ -110,9 +114,11 @@ export class RoleFiles {
       wan: ['wan0'],
       admin: { listen: `unix:${this.adminSocket(host)}` },
       log: this.#options.log,
-      ...(this.#options.identities === true ? { identityFile: this.identityFile(host) } : {}),
+      ...(isWanted(this.#options.identities) ? { identityFile: this.identityFile(host) } : {}),
     };
-    const masterKey = { keyFile: `${this.directory}/master.key` };
+    const keyFile = (name: string): object =>
+      this.#options.identities === 'alone' ? {} : { keyFile: `${this.directory}/${name}.key` };
+    const masterKey = keyFile('master');
     const tun = (name: string) => ({ name, queueLength: 4096 });
     if (host === 'gateway') {
       return {
@@ -120,7 +126,7 @@ export class RoleFiles {
         lan: ['lan0'],
         tun: tun('fsgw'),
         prefixes: this.#prefixes,
-        tag: { gatewayId: GATEWAY_ID, keyFile: `${this.directory}/gateway.key` },
+        tag: { gatewayId: GATEWAY_ID, ...keyFile('gateway') },
       };
     }
     if (host === 'origin') {

@@ -49,8 +49,11 @@ export interface RoleOptions {
    * It is read whenever a role is started.
    */
   trees?: Record<string, string>;
-  /** Whether each role has an identity of its own, and believes signed records only. */
-  identities?: boolean;
+  /**
+   * Whether each role has an identity of its own, and believes signed records only; `alone`: none has a key for tags beside
+   * it.
+   */
+  identities?: boolean | 'alone';
   /** The level of the roles' logs. */
   log: string;
 }

@@ -13,6 +13,7 @@ const SILENT_US = 1_000_000;
 
 interface Target {
   id: string;
+  key: SipKey;
   window: DistanceWindow;
   /** When each outstanding probe was sent, by its number modulo 256: by the wall clock, and by the monotonic clock. */
   sentUs: Float64Array;
@@ -22,18 +23,12 @@ interface Target {
 }
 
 export class Prober {
-  readonly #key: SipKey;
   readonly #targets = new Map<string, Target>();
   #socket: Socket | undefined;
   #timer: NodeJS.Timeout | undefined;
 
   /** @param address O, the source address of the probes */
-  constructor(
-    readonly address: string,
-    key: SipKey,
-  ) {
-    this.#key = key;
-  }
+  constructor(readonly address: string) {}
 
   async start(): Promise<void> {
     const socket = createSocket('udp4');
@@ -55,16 +50,17 @@ export class Prober {
     this.#socket = undefined;
   }
 
-  /** The replicas to probe, by address. */
-  setTargets(targets: readonly { id: string; address: string }[]): void {
+  /** The replicas to probe, by address, each with the key that it knows. */
+  setTargets(targets: readonly { id: string; address: string; key: SipKey }[]): void {
     for (const address of this.#targets.keys())
       if (!targets.some((t) => t.address === address)) this.#targets.delete(address);
-    for (const { id, address } of targets) {
+    for (const { id, address, key } of targets) {
       const known = this.#targets.get(address);
-      if (known !== undefined) known.id = id;
+      if (known !== undefined) Object.assign(known, { id, key });
       else
         this.#targets.set(address, {
           id,
+          key,
           window: new DistanceWindow(),
           sentUs: new Float64Array(256),
           begunUs: new Float64Array(256),
@@ -95,15 +91,15 @@ export class Prober {
       target.begunUs[target.seq & 255] = nowUs();
       target.sentUs[target.seq & 255] = sentUs;
       const request = { kind: probe.REQUEST, seq: target.seq, sentUs, receivedUs: 0, repliedUs: 0 } as const;
-      this.#socket?.send(probe.encode(request, this.#key), probe.PORT, address);
+      this.#socket?.send(probe.encode(request, target.key), probe.PORT, address);
     }
   }
 
   #onMessage(bytes: Buffer, address: string): void {
     const now = nowUs();
-    const reply = probe.decode(bytes, this.#key);
     const target = this.#targets.get(address);
-    if (reply === undefined || reply.kind !== probe.REPLY || target === undefined) return;
+    const reply = target && probe.decode(bytes, target.key);
+    if (target === undefined || reply === undefined || reply.kind !== probe.REPLY) return;
     const slot = reply.seq & 255;
     // Accepts one answer per probe, and only to a probe that this process sent.
     if (target.sentUs[slot] === 0 || target.sentUs[slot] !== reply.sentUs) return;

@@ -9,14 +9,20 @@ import * as path from '../wire/path-probe.js';
 import * as probe from '../wire/probe.js';
 import type { SipKey } from '../wire/siphash.js';
 
+/** The keys with which genuine probes are made. */
+export interface ProbeKeys {
+  /** Those of an origin's distance probes, by the address from which they come. */
+  ofOrigin(address: string): readonly SipKey[];
+  /** Those of a gateway's path probes. @param isPaired whether the keys that it shares with this machine are meant */
+  ofGateway(id: number, isPaired: boolean): readonly { id: number; words: readonly number[] }[];
+}
+
 export class ProbeResponder {
   #socket: Socket | undefined;
 
   constructor(
     readonly address: string,
-    readonly key: SipKey,
-    /** A gateway's live keys, by its id. */
-    readonly gatewayKeys: (gatewayId: number) => readonly { id: number; words: readonly number[] }[],
+    readonly keys: ProbeKeys,
   ) {}
 
   /** @throws FirstackError FSA_CONFIG_VALUE when the port is taken */
@@ -40,15 +46,12 @@ export class ProbeResponder {
       const receivedUs = wallUs();
       const path = this.#answerOf(bytes);
       if (path !== undefined) return socket.send(path, from.port, from.address);
-      const request = probe.decode(bytes, this.key);
-      if (request === undefined || request.kind !== probe.REQUEST) return;
-      const reply = {
-        ...request,
-        kind: probe.REPLY,
-        receivedUs,
-        repliedUs: wallUs(),
-      } as const;
-      socket.send(probe.encode(reply, this.key), from.port, from.address);
+      for (const key of this.keys.ofOrigin(from.address)) {
+        const request = probe.decode(bytes, key);
+        if (request === undefined || request.kind !== probe.REQUEST) continue;
+        const reply = { ...request, kind: probe.REPLY, receivedUs, repliedUs: wallUs() } as const;
+        return socket.send(probe.encode(reply, key), from.port, from.address);
+      }
     });
   }
 
@@ -56,14 +59,15 @@ export class ProbeResponder {
   #answerOf(bytes: Buffer): Uint8Array | undefined {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
     if (!path.is(view, 0, bytes.length, path.REQUEST)) return undefined;
-    const keys = this.gatewayKeys(path.gatewayId(view, 0));
-    const key = keys.find((k) => k.id === path.keyId(view, 0));
     const length = path.replyLength(view, 0) - (path.LEAST - path.PAYLOAD);
-    if (key === undefined || length < path.PAYLOAD || length > bytes.length) return undefined;
-    const words = Int32Array.from(key.words);
-    if (!path.isAuthentic(view, 0, words)) return undefined;
-    path.toReply(view, 0, words);
-    return bytes.subarray(0, length);
+    if (length < path.PAYLOAD || length > bytes.length) return undefined;
+    for (const { id, words } of this.keys.ofGateway(path.gatewayId(view, 0), path.isPaired(view, 0))) {
+      const key = Int32Array.from(words);
+      if (id !== path.keyId(view, 0) || !path.isAuthentic(view, 0, key)) continue;
+      path.toReply(view, 0, key);
+      return bytes.subarray(0, length);
+    }
+    return undefined;
   }
 
   stop(): void {

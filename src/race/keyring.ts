@@ -13,7 +13,30 @@ export interface KeyringGateway {
   /** The least version of its tags that counts. */
   leastVersion?: number;
   /** The words of each live key, by key id. */
-  keys: { id: number; words: number[] }[];
+  keys: KeyWords[];
+  /** The keys of the pair of this gateway and the machine that reads its tags: for version 3. */
+  pairs?: readonly KeyWords[];
+}
+
+export interface KeyWords {
+  id: number;
+  words: readonly number[];
+}
+
+/** The keys of pairs: a few, of which two may have the same number. */
+export interface PairedKey {
+  id: number;
+  key: SipKey;
+}
+const pairedKeys = (list: readonly KeyWords[]): PairedKey[] =>
+  list.map(({ id, words }) => ({ id, key: Int32Array.from(words) }));
+const NONE: readonly PairedKey[] = [];
+
+interface Sender {
+  prefixes: Prefix[];
+  keys: (SipKey | undefined)[];
+  least: number;
+  pairs: readonly PairedKey[];
 }
 
 export const GENUINE = 0;
@@ -24,25 +47,39 @@ export const FORGED = 3;
 export type TagVerdict = typeof GENUINE | typeof FOREIGN | typeof STALE | typeof FORGED;
 
 export class Keyring {
-  readonly #gateways = new Map<number, { prefixes: Prefix[]; keys: (SipKey | undefined)[]; least: number }>();
+  /** The present one. */
+  get epoch(): number {
+    return this.#epoch;
+  }
+  readonly #gateways = new Map<number, Sender>();
+  /** By service number: the keys of the pairs of its origins and this machine. */
+  #origins: readonly (readonly PairedKey[])[] = [];
   #epoch = 0;
 
   constructor() {
     this.tick();
   }
 
-  load(gateways: readonly KeyringGateway[]): void {
+  /** @param origins by service number, at a replica: the keys with which its origins make tags for this machine */
+  load(gateways: readonly KeyringGateway[], origins: readonly (readonly KeyWords[])[] = []): void {
+    this.#origins = origins.map(pairedKeys);
     this.#gateways.clear();
     for (const g of gateways) {
       const keys = new Array<SipKey | undefined>(16).fill(undefined);
       for (const k of g.keys) keys[k.id] = Int32Array.from(k.words);
-      this.#gateways.set(g.id, { prefixes: g.prefixes, keys, least: g.leastVersion ?? tag.VERSION });
+      const least = g.leastVersion ?? tag.VERSION;
+      this.#gateways.set(g.id, { prefixes: g.prefixes, keys, least, pairs: pairedKeys(g.pairs ?? []) });
     }
   }
 
   /** A gateway's key, where it is known. */
   keyOf(gatewayId: number, keyId: number): SipKey | undefined {
     return this.#gateways.get(gatewayId)?.keys[keyId & 15];
+  }
+
+  /** The keys that a gateway shares with this machine alone. */
+  pairsOf(gatewayId: number): readonly PairedKey[] {
+    return this.#gateways.get(gatewayId)?.pairs ?? NONE;
   }
 
   /** Whether the IPv4 address is a client's of any gateway. */
@@ -56,16 +93,31 @@ export class Keyring {
     this.#epoch = tag.epochOf(wallMs() / 1000);
   }
 
-  /** Judges the tag at `p` of the SYN at `at`, whose TCP header is at `l4`. */
-  check(view: DataView, at: number, l4: number, p: number): TagVerdict {
+  /**
+   * Judges the tag at `p` of the SYN at `at`, whose TCP header is at `l4`.
+   * @param service to which the SYN goes
+   */
+  check(view: DataView, at: number, l4: number, p: number, service: number): TagVerdict {
     const version = tag.version(view, p);
-    if (version > tag.WHOLE_EPOCH || !tag.redirectionPermitted(view, p)) return FOREIGN;
+    if (version > tag.PAIRED || !tag.redirectionPermitted(view, p)) return FOREIGN;
     const gateway = this.#gateways.get(tag.gatewayId(view, p));
     if (gateway === undefined || version < gateway.least || !coversSource(gateway.prefixes, view, at))
       return FOREIGN;
     if (!tag.isFresh(view, p, this.#epoch)) return STALE;
+    if (version === tag.PAIRED) {
+      const pairs = tag.isRelayed(view, p) ? (this.#origins[service] ?? NONE) : gateway.pairs;
+      if (pairs.length === 0) return FOREIGN;
+      return this.#isOfPair(view, at, l4, p, pairs) ? GENUINE : FORGED;
+    }
     const key = gateway.keys[tag.keyId(view, p)];
     return key !== undefined && tag.isAuthentic(view, at, l4, p, key, this.#epoch) ? GENUINE : FORGED;
+  }
+
+  #isOfPair(view: DataView, at: number, l4: number, p: number, pairs: readonly PairedKey[]): boolean {
+    const id = tag.keyId(view, p);
+    for (let k = 0; k < pairs.length; k++)
+      if (pairs[k].id === id && tag.isAuthentic(view, at, l4, p, pairs[k].key, this.#epoch)) return true;
+    return false;
   }
 }
 

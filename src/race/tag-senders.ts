@@ -1,27 +1,60 @@
 /** Who makes tags of which version: the gateways of a view as their tags' receivers know them (`keyring.ts`), and a gateway itself. */
 import { gatewayKeys, type KeyFile } from '../keys.js';
 import type { View } from '../registry/kinds.js';
-import { credentialOf } from '../registry/verifier.js';
+import { credentialOf, pairedCredentialOf } from '../registry/verifier.js';
+import type { PairKey, PairKeys } from '../trust/pair-keys.js';
 import { type Prefix, parsePrefix } from '../wire/address.js';
-import { VERSION, WHOLE_EPOCH } from '../wire/tag.js';
+import { PAIRED, VERSION, WHOLE_EPOCH } from '../wire/tag.js';
 import type { KeyringGateway } from './keyring.js';
 import { gatewayKind, originKind, replicaKind } from './records.js';
 
-/** @param onlySigned whether only signed records count: then a gateway with an identity makes tags of version 2 */
-export function tagSenders(view: View, master: KeyFile, onlySigned: boolean): KeyringGateway[] {
-  return view.of(gatewayKind).map((g) => ({
-    id: g.id,
-    prefixes: g.prefixes.map((p) => parsePrefix(p) as Prefix),
-    keys: gatewayKeys(master, g.id),
-    leastVersion: onlySigned && credentialOf(g) !== undefined ? WHOLE_EPOCH : VERSION,
-  }));
+/** What a machine that reads tags holds. */
+export interface Receiver {
+  /** The fleet's master keys; undefined where only tags with the keys of pairs are read. */
+  master: KeyFile | undefined;
+  pairs: PairKeys | undefined;
+  /** Whether only signed records count: then a gateway with an identity makes tags of version 2 at least. */
+  onlySigned: boolean;
+}
+
+export function tagSenders(view: View, { master, pairs, onlySigned }: Receiver): KeyringGateway[] {
+  return view.of(gatewayKind).map((g) => {
+    const credential = credentialOf(g);
+    const isSigned = onlySigned && credential !== undefined;
+    return {
+      id: g.id,
+      prefixes: g.prefixes.map((p) => parsePrefix(p) as Prefix),
+      keys: master === undefined ? [] : gatewayKeys(master, g.id),
+      pairs: credential === undefined ? [] : (pairs?.from(credential) ?? []),
+      leastVersion: master === undefined ? PAIRED : isSigned ? WHOLE_EPOCH : VERSION,
+    };
+  });
+}
+
+/** The keys with which a service's origins make tags for the replica that holds `pairs`. */
+export function relayKeys(view: View, service: string, pairs: PairKeys | undefined): PairKey[] {
+  if (pairs === undefined) return [];
+  return view.of(originKind).flatMap((o) => {
+    const credential = o.services.includes(service) ? credentialOf(o) : undefined;
+    return credential === undefined ? [] : pairs.from(credential);
+  });
+}
+
+/** The key for tags and probes to the machine that made a record; undefined where it reads none of a pair. */
+export function keyToward(record: unknown, pairs: PairKeys | undefined): PairKey | undefined {
+  const credential = pairedCredentialOf(record);
+  return credential === undefined ? undefined : pairs?.toward(credential);
 }
 
 /**
- * The version of a gateway's own tags: 2 where every machine that reads them has an identity, and so a version of the
- * software that knows it.
+ * The version of a gateway's own tags with its own key: 2 where every machine that reads them has an identity, and so a
+ * version of the software that knows it.
  */
 export function tagVersion(view: View, hasIdentity: boolean): number {
   const readers = [...view.of(replicaKind), ...view.of(originKind)];
   return hasIdentity && readers.every((r) => credentialOf(r) !== undefined) ? WHOLE_EPOCH : VERSION;
 }
+
+/** Whether every machine reads tags of pairs: only then may an origin be sent one, which it makes anew for each replica. */
+export const areAllPaired = (view: View): boolean =>
+  [...view.of(replicaKind), ...view.of(originKind)].every((r) => pairedCredentialOf(r) !== undefined);

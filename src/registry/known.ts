@@ -96,13 +96,13 @@ export class Known {
     const verdict = this.verifier?.judge(kind, key, value, bytes, seal, known);
     if (verdict === undefined || verdict.why === '') this.refusals.forget(key);
     else if (this.#refuse(key, kind, at.id, known, verdict.why, now)) return;
-    if (verdict !== undefined) noteCredential(value, verdict);
+    const hasNewKeys = verdict !== undefined && noteCredential(value, verdict);
     if (known === undefined) this.#order.delete(kind.name);
     entries.set(at.id, {
       ...{ value, raw: bytes, seal, missingSince: 0, foundAt: now },
       ...{ atMs: verdict?.atMs ?? 0, credential: verdict?.credential, why: verdict?.why ?? '' },
     });
-    if (!isSame) this.#stale.add(kind.name);
+    if (!isSame || hasNewKeys) this.#stale.add(kind.name);
     if (kind.name === revocationKind.name) this.#revoke(value as RevocationRecord);
   }
 

@@ -5,7 +5,7 @@
 import type { KeyObject } from 'node:crypto';
 import { wallMs } from '../device/wall-clock.js';
 import { type Credential, openCredential, publicKey, whyNotValid } from '../trust/credential.js';
-import { isSigned, readSeal } from '../trust/seal.js';
+import { isSigned, PAIR_KEYS, readSeal } from '../trust/seal.js';
 import type { RecordKind } from './kinds.js';
 
 /** A living role signs its records again in this interval, changed or not. */
@@ -21,6 +21,8 @@ export interface Sealed {
   /** When the record was signed; 0 where it is not signed. */
   atMs: number;
   credential: Credential | undefined;
+  /** What the record's maker understands (`trust/seal.ts`). */
+  able?: number;
 }
 
 export interface Verdict extends Sealed {
@@ -33,14 +35,26 @@ interface Opened {
   key: KeyObject;
 }
 
-const covering = new WeakMap<object, Credential>();
+const covering = new WeakMap<object, Sealed>();
 
 /** The credential with which a record of a view was signed; undefined for a record that counts without one. */
-export const credentialOf = (record: unknown): Credential | undefined => covering.get(record as object);
+export const credentialOf = (record: unknown): Credential | undefined =>
+  covering.get(record as object)?.credential;
 
-/** Notes with which credential a record was accepted. */
-export function noteCredential(record: unknown, { credential }: Sealed): void {
-  if (credential !== undefined) covering.set(record as object, credential);
+/** The same, where the record's maker understands the keys of pairs. */
+export function pairedCredentialOf(record: unknown): Credential | undefined {
+  const sealed = covering.get(record as object);
+  return ((sealed?.able ?? 0) & PAIR_KEYS) === 0 ? undefined : sealed!.credential;
+}
+
+/**
+ * Notes with which credential a record was accepted.
+ * @returns whether the keys that its maker shares with others have changed
+ */
+export function noteCredential(record: unknown, sealed: Sealed): boolean {
+  const before = pairedCredentialOf(record)?.exchange;
+  if (sealed.credential !== undefined) covering.set(record as object, sealed);
+  return pairedCredentialOf(record)?.exchange !== before;
 }
 
 export class Verifier {
@@ -79,7 +93,7 @@ export class Verifier {
       this.whyOld(kind, { atMs: seal.atMs, credential }) ||
       (kind.authority?.(record, credential) ?? '') ||
       (isSigned(key, bytes, seal, opened.key) ? '' : 'its signature is wrong');
-    return why === '' ? { why, atMs: seal.atMs, credential } : refuse(why);
+    return why === '' ? { why, atMs: seal.atMs, credential, able: seal.able } : refuse(why);
   }
 
   /** Why a record that was accepted once counts no longer; '' where it does. */

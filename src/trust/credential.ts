@@ -38,6 +38,8 @@ export interface Credential {
   /** The holder's public keys, base64url: Ed25519 for signatures, X25519 for keys that two machines share. */
   sign: string;
   exchange: string;
+  /** The X25519 key before a rotation, which counts for a while beside the present one. */
+  former?: string;
 }
 
 const names = { type: 'array', items: { type: 'string', minLength: 1, maxLength: 80 } };
@@ -68,6 +70,7 @@ const schema = {
     may: { ...scopeSchema, additionalProperties: true },
     sign: key,
     exchange: key,
+    former: key,
   },
   required: ['jti', 'sub', 'nbf', 'exp', 'may', 'sign', 'exchange'],
 };

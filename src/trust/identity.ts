@@ -1,6 +1,6 @@
 /**
  * Identity files: the keys of one machine, and its credential. YAML, mode 0600:
- * `{kind: identity, credential, fleet, signKey, exchangeKey}`; keys are 32 bytes in base64url.
+ * `{kind: identity, credential, fleet, signKey, exchangeKey, formerKey?}`; keys are 32 bytes in base64url.
  * And the fleet's own key, PKCS #8 in PEM, mode 0600, which no machine of the fleet holds.
  */
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
@@ -30,6 +30,8 @@ export interface Identity {
   signKey: KeyObject;
   /** X25519, private: 32 bytes in base64url. */
   exchangeKey: string;
+  /** The X25519 key before the last rotation. */
+  formerKey?: string;
 }
 
 const key: Schema = { type: 'string', pattern: '^[A-Za-z0-9_-]{43}$' };
@@ -43,6 +45,7 @@ const schema: Schema = {
     fleet: key,
     signKey: key,
     exchangeKey: key,
+    formerKey: key,
   },
 };
 
@@ -52,6 +55,7 @@ interface IdentityFile {
   fleet: string;
   signKey: string;
   exchangeKey: string;
+  formerKey?: string;
 }
 
 /**
@@ -79,13 +83,18 @@ export function readIdentity(path: string, atMs: number | undefined): Identity {
   const signKey = createPrivateKey({ key: jwk, format: 'jwk' });
   if (publicText(createPublicKey(signKey)) !== credential.sign)
     refuse('signKey is not the key that the credential names');
-  return { credential, text: value.credential, fleet, signKey, exchangeKey: value.exchangeKey };
+  const { exchangeKey, formerKey } = value;
+  return { credential, text: value.credential, fleet, signKey, exchangeKey, formerKey };
 }
 
-/** Makes a machine's keys, and has the fleet's key sign a credential for them. */
+/**
+ * Makes a machine's keys, and has the fleet's key sign a credential for them.
+ * @param former the machine's present identity, whose X25519 key goes on to count for a while
+ */
 export function issue(
   fleetKey: KeyObject,
   what: { sub: string; may: Scope; nbf: number; exp: number },
+  former?: Identity,
 ): { file: IdentityFile; credential: Credential } {
   const signing = generateKeyPairSync('ed25519');
   const exchange = generateKeyPairSync('x25519');
@@ -94,6 +103,7 @@ export function issue(
     ...what,
     sign: publicText(signing.publicKey),
     exchange: publicText(exchange.publicKey),
+    ...(former === undefined ? {} : { former: former.credential.exchange }),
   };
   const secret = (key: KeyObject): string => key.export({ format: 'jwk' }).d!;
   const file: IdentityFile = {
@@ -102,6 +112,7 @@ export function issue(
     fleet: publicText(createPublicKey(fleetKey)),
     signKey: secret(signing.privateKey),
     exchangeKey: secret(exchange.privateKey),
+    ...(former === undefined ? {} : { formerKey: former.exchangeKey }),
   };
   return { file, credential };
 }

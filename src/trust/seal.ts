@@ -2,14 +2,19 @@
  * The seal of a registry record: who states it, when, and the signature. It stands under a key of its own, beside the
  * record's, so that roles of an earlier version read the record as before.
  *
- *   firstack:v1:seal:KIND:ID    [1, time (ms), signature, credential], msgpack
+ *   firstack:v1:seal:KIND:ID    [1, time (ms), signature, credential, able], msgpack
  *
- * The signature is over the record's key, the time and the record's bytes.
+ * The signature is over the record's key, the time and the record's bytes. `able` has one bit for each thing that its
+ * maker understands and an earlier version does not ({@link PAIR_KEYS}); seals of the first version end before it. It is
+ * not signed: whoever may write the seal can only make the machine's peers treat it as an earlier version.
  */
 import { type KeyObject, sign, verify } from 'node:crypto';
 import { pack, unpack } from 'msgpackr';
 
 const VERSION = 1;
+
+/** In `able`: tags and probes with the keys of pairs (`pair-keys.ts`). */
+export const PAIR_KEYS = 1;
 /** Longer values are no seal. */
 const LONGEST = 8192;
 
@@ -19,6 +24,7 @@ export interface Seal {
   signature: Uint8Array;
   /** The credential's text. */
   credential: string;
+  able: number;
 }
 
 export function makeSeal(
@@ -28,7 +34,7 @@ export function makeSeal(
   signing: { key: KeyObject; credential: string },
 ): Buffer {
   const signature = sign(null, message(key, atMs, bytes), signing.key);
-  return pack([VERSION, atMs, signature, signing.credential]);
+  return pack([VERSION, atMs, signature, signing.credential, PAIR_KEYS]);
 }
 
 /** @returns undefined for bytes that are no seal */
@@ -37,13 +43,14 @@ export function readSeal(bytes: Buffer): Seal | undefined {
   try {
     const value: unknown = unpack(bytes);
     if (!Array.isArray(value)) return undefined;
-    const [version, atMs, signature, credential] = value;
+    const [version, atMs, signature, credential, able] = value;
     const isSeal =
       version === VERSION &&
       Number.isSafeInteger(atMs) &&
       signature instanceof Uint8Array &&
       typeof credential === 'string';
-    return isSeal ? { atMs, signature, credential } : undefined;
+    if (!isSeal) return undefined;
+    return { atMs, signature, credential, able: Number.isSafeInteger(able) ? able : 0 };
   } catch {
     return undefined;
   }

@@ -6,11 +6,11 @@
  * ```
  *  0        4        5       6          8       9       10       12        16                 24
  *  +--------+--------+-------+----------+-------+-------+--------+---------+------------------+---------
- *  | 'FSPM' | ver. 1 | kind  | gateway  | key   | form  | reply  | number  | SipHash of 0…16  | zeros …
+ *  | 'FSPM' | ver.   | kind  | gateway  | key   | form  | reply  | number  | SipHash of 0…16  | zeros …
  *  +--------+--------+-------+----------+-------+-------+--------+---------+------------------+---------
  * ```
  * `reply` is the total length of the answer's IPv4 packet, without a tunnel's outer header. The hash is that of the
- * gateway's own key. `form`: {@link PLAIN}, or {@link TUNNELLED} (`[a→b][a→b UDP]`).
+ * gateway's own key in version 1, and of the key that gateway and replica share in version 2. `form`: {@link PLAIN}, or {@link TUNNELLED} (`[a→b][a→b UDP]`).
  */
 import * as ipv4 from './ipv4.js';
 import { hash, result, type SipKey } from './siphash.js';
@@ -29,6 +29,7 @@ export const LEAST = HEADERS + PAYLOAD;
 
 const MAGIC = 0x4653504d;
 const VERSION = 1;
+const PAIRED = 2;
 const KIND = 5;
 const GATEWAY = 6;
 const KEY = 8;
@@ -43,12 +44,16 @@ export function is(view: DataView, at: number, length: number, kind: number): bo
   return (
     length >= PAYLOAD &&
     view.getUint32(at) === MAGIC &&
-    view.getUint8(at + 4) === VERSION &&
+    (view.getUint8(at + 4) === VERSION || view.getUint8(at + 4) === PAIRED) &&
     view.getUint8(at + KIND) === kind
   );
 }
 
-/** Requires {@link is} to have passed, as the following ones do. */
+/** Whether its key is the pair's. Requires {@link is} to have passed, as the following ones do. */
+export function isPaired(view: DataView, at: number): boolean {
+  return view.getUint8(at + 4) === PAIRED;
+}
+
 export function isAuthentic(view: DataView, at: number, key: SipKey): boolean {
   hash(key, view, at, MAC);
   return view.getInt32(at + MAC) === result[0] && view.getInt32(at + MAC + 4) === result[1];
@@ -93,6 +98,8 @@ export interface Request {
   number: number;
   gatewayId: number;
   keyId: number;
+  /** Whether the key is the pair's. */
+  isPaired: boolean;
 }
 
 /** Writes a whole request, IPv4 header first. The bytes behind the payload stay as they are: zeros. */
@@ -102,7 +109,7 @@ export function writeRequest(view: DataView, at: number, r: Request, key: SipKey
   udp.write(view, u, r.sport, PORT, r.length - ipv4.MIN_HEADER);
   const p = u + udp.HEADER;
   view.setUint32(p, MAGIC);
-  view.setUint8(p + 4, VERSION);
+  view.setUint8(p + 4, r.isPaired ? PAIRED : VERSION);
   view.setUint8(p + KIND, REQUEST);
   view.setUint16(p + GATEWAY, r.gatewayId);
   view.setUint8(p + KEY, r.keyId);

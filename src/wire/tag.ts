@@ -21,13 +21,19 @@ export const EXID = 0xfa57;
 export const VERSION = 1;
 /** The version whose MAC covers the whole epoch: such a tag is genuine for three minutes, and never again. */
 export const WHOLE_EPOCH = 2;
+/** The version whose key only its sender and its receiver have (`src/trust/pair-keys.ts`). */
+export const PAIRED = 3;
 export const EPOCH_SECONDS = 64;
 
 const FLAG_REDIRECTION_PERMITTED = 1;
+/** The service's origin has checked the gateway's tag, and made this one for the replica. */
+const FLAG_RELAYED = 2;
 const VERSION_FLAGS = 4;
 const KEY_EPOCH = 5;
 const GATEWAY = 6;
 const MAC = 8;
+/** Where the MAC begins in the tag. */
+export const MAC_AT = MAC;
 
 // The bytes that the MAC covers: 8 bytes of tag, both addresses as 128 bits, both ports, the ISN; in version 2 the epoch too.
 const MESSAGE = 48;
@@ -92,6 +98,31 @@ export function insert(
 }
 
 /**
+ * Makes the tag at `p`, which an origin has checked, its own tag for a replica.
+ * @param key of the pair of origin and replica
+ */
+export function relay(
+  view: DataView,
+  at: number,
+  l4: number,
+  p: number,
+  key: SipKey,
+  keyId: number,
+  epoch: number,
+): void {
+  const before = fold(sum(view, p, LENGTH));
+  view.setUint8(p + VERSION_FLAGS, (PAIRED << 4) | FLAG_REDIRECTION_PERMITTED | FLAG_RELAYED);
+  view.setUint8(p + KEY_EPOCH, (keyId << 4) | (epoch & 15));
+  authenticate(view, at, l4, p, key, epoch);
+  view.setInt32(p + MAC, result[0]);
+  view.setInt32(p + MAC + 4, result[1]);
+  // A partial sum covers the pseudo-header alone.
+  if (virtio.needsCsum(view, at)) return;
+  const added = fold((~before & 0xffff) + fold(sum(view, p, LENGTH)));
+  tcp.addToChecksum(view, l4, parity(added, p - l4));
+}
+
+/**
  * Removes the tag at `p`. The headers move 16 bytes towards the end. @returns the offset at which the packet now
  * starts
  */
@@ -117,6 +148,9 @@ export function version(view: DataView, p: number): number {
 }
 export function redirectionPermitted(view: DataView, p: number): boolean {
   return (view.getUint8(p + VERSION_FLAGS) & FLAG_REDIRECTION_PERMITTED) !== 0;
+}
+export function isRelayed(view: DataView, p: number): boolean {
+  return (view.getUint8(p + VERSION_FLAGS) & FLAG_RELAYED) !== 0;
 }
 export function keyId(view: DataView, p: number): number {
   return view.getUint8(p + KEY_EPOCH) >>> 4;

@@ -112,6 +112,11 @@ export function resize(
   view.setUint16(at + CHECK, update16(check, 0, added));
 }
 
+/** Updates the checksum for a folded sum of 16-bit words that is added to the segment's. */
+export function addToChecksum(view: DataView, at: number, added: number): void {
+  view.setUint16(at + CHECK, update16(view.getUint16(at + CHECK), 0, added));
+}
+
 /** Writes a 20-byte header with a zero checksum and window. */
 export function write(
   view: DataView,

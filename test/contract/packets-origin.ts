@@ -100,6 +100,14 @@ const immediate: Omit<Row, 'role' | 'configuration'>[] = [
     out: [syn(), copy(R1, tagged(syn())), copy(R2, tagged(syn()))],
     counts: AT_ONCE,
   },
+  {
+    name: 'a captured tag is copied to nobody afterwards: its SYN goes to the server alone',
+    given: [[tagged(syn())]],
+    afterMs: 10_200,
+    in: [tagged(syn())],
+    out: [syn()],
+    counts: { 'tag.genuine': 1, 'tag.seen-before': 1, 'pass.syn-tag-refused': 1 },
+  },
 ];
 
 const refused = (

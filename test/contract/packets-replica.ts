@@ -135,6 +135,22 @@ function cracking(c: Configuration): Row[] {
       'drop.tag-foreign',
     ),
     dropped('no redirection permitted', copy(tagged(syn(), { flags: 0 })), 'drop.tag-foreign'),
+    row(c, {
+      name: 'a tag that opened a connection before is refused, but not while a client may repeat its SYN',
+      given: [[copy(tagged(syn()))]],
+      afterMs: 9900,
+      in: [copy(tagged(syn()))],
+      out: [delivered(c, syn())],
+      counts: { 'pass.syn-cracked': 1 },
+    }),
+    row(c, {
+      name: 'a captured tag opens nothing afterwards',
+      given: [[copy(tagged(syn()))]],
+      afterMs: 10_200,
+      in: [copy(tagged(syn()))],
+      out: [],
+      counts: { 'drop.tag-seen-before': 1 },
+    }),
     dropped('a SYN with payload', copy(tagged(syn({ payload: request }))), 'drop.syn-with-payload'),
     dropped(
       'a tag of the wrong length does not count',

@@ -96,6 +96,8 @@ describe('the packet table', () => {
     'evict.half-open',
     'evict.ended',
     'pass.syn-table-full',
+    'pass.syn-source-busy',
+    'limit.race-of-source',
     // `test/unit/replica/race/floods.test.ts`
     'drop.table-full',
     // `test/contract/ipv6.test.ts`

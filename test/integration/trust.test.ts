@@ -1,91 +1,16 @@
 // A thief among the machines of a fleet (FAULTS: T1, T2, T4, T5, T6): one replica's identity, and a Redis account that may
 // write anything. What other machines hold stays theirs; and no record keeps a role from starting.
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { Redis } from 'ioredis';
-import { pack } from 'msgpackr';
 import { describe, expect, it } from 'vitest';
 import { parse, stringify } from 'yaml';
 import { ask, askJson } from '../../src/lab/admin-client.js';
-import type { Lab } from '../../src/lab/lab.js';
+import { identityOf, refusedBy, THEFTS, Thief } from '../../src/lab/attacks/thief.js';
 import { cliScript } from '../../src/lab/paths.js';
 import { waitUntil } from '../../src/lab/process.js';
 import { requestMany } from '../../src/lab/requests.js';
-import { type Identity, readIdentity } from '../../src/trust/identity.js';
-import { makeSeal } from '../../src/trust/seal.js';
 import { nowServedBy, TWO_REPLICAS, untilServedBy, withLab } from './lab-support.js';
 
 const OPTIONS = { ...TWO_REPLICAS, configuration: 'A', race: 'learned' } as const;
-
-/** Writes records with a thief's identity, for as long as it is told to. */
-class Thief {
-  readonly #redis: Redis;
-  readonly #timer: NodeJS.Timeout;
-
-  /** @param by undefined: it signs nothing */
-  constructor(
-    lab: Lab,
-    readonly by: Identity | undefined,
-    readonly records: Record<string, object>,
-  ) {
-    this.#redis = new Redis({ path: lab.redis.socket });
-    this.#redis.on('error', () => {});
-    this.#timer = setInterval(() => void this.#write().catch(() => {}), 50);
-  }
-
-  async #write(): Promise<void> {
-    const batch = this.#redis.pipeline();
-    for (const [name, record] of Object.entries(this.records)) {
-      const [kind, id] = name.split(':');
-      const key = `firstack:v1:${name}`;
-      const bytes = pack(record);
-      if (this.by !== undefined) {
-        const signing = { key: this.by.signKey, credential: this.by.text };
-        batch.set(`firstack:v1:seal:${name}`, makeSeal(key, bytes, Date.now(), signing));
-      }
-      batch.set(key, bytes);
-      batch.sadd(`firstack:v1:index:${kind}`, id);
-      batch.xadd(`firstack:v1:changes:${kind}`, 'MAXLEN', '~', 1000, '*', 'id', id);
-    }
-    await batch.exec();
-  }
-
-  async stop(): Promise<void> {
-    clearInterval(this.#timer);
-    await this.#redis.quit();
-  }
-}
-
-const REPLICA = { v: 1, state: 'up', reason: '', connections: 0, load: 0, clock: 'free' };
-const web = [{ name: 'web', port: 80 }];
-
-/** Everything that a thief on r1 would state of others. */
-const THEFTS: Record<string, object> = {
-  // T1: one more machine of the service, nearer than all.
-  'replica:x': { ...REPLICA, id: 'x', address: '198.18.1.2', services: web },
-  // T4: the address of the nearest, and its record.
-  'replica:y': { ...REPLICA, id: 'y', address: '198.18.12.2', services: web },
-  'replica:r2': { ...REPLICA, id: 'r2', address: '198.18.11.2', services: web },
-  // T2: the service at an address of the thief, and a second origin for it.
-  'service:web': {
-    ...{ v: 1, name: 'web', address: '198.18.11.2', ports: [80], configuration: 'A', replicable: true },
-    raceWindowMs: 500,
-  },
-  'origin:z': {
-    ...{ v: 1, id: 'z', address: '198.18.11.2', services: ['web'], release: 'immediate', distancesMs: {} },
-  },
-  // T5: the gateway's prefixes.
-  'gateway:1': { v: 1, id: 1, prefixes: ['10.0.0.0/8'] },
-};
-
-const identityOf = (lab: Lab, host: string): Identity =>
-  readIdentity(`${lab.directory}/${host}.identity`, undefined);
-
-interface Status {
-  registry: { refused: Record<string, string> };
-  ready: { reasons: string[] };
-}
-const refusedBy = async (lab: Lab, host: string): Promise<Record<string, string>> =>
-  (await askJson<Status>(lab.roles.adminSocket(host), '/v1/status'))!.registry.refused;
 
 describe('a fleet with identities', () => {
   it("one replica's keys, and a Redis account that may write anything, take nothing over", async () => {
@@ -198,8 +123,8 @@ describe('a fleet without identities', () => {
       await nowServedBy(lab, 'r2');
       const records = {
         'gateway:7': { v: 1, id: 7, prefixes: ['192.0.2.128/25'] },
-        'replica:y': { ...REPLICA, id: 'y', address: '198.18.12.2', services: web },
-        'origin:z': { ...THEFTS['origin:z'] },
+        'replica:y': THEFTS['replica:y'],
+        'origin:z': THEFTS['origin:z'],
       };
       const thief = new Thief(lab, undefined, records);
       try {
@@ -208,7 +133,10 @@ describe('a fleet without identities', () => {
         expect(made.map((r) => r.error)).toEqual(Array(40).fill(''));
         await untilServedBy(lab, 'r2');
         const isSaid = async (code: string): Promise<boolean> => {
-          const answer = await askJson<Status>(lab.roles.adminSocket('gateway'), '/v1/status');
+          const answer = await askJson<{ ready: { reasons: string[] } }>(
+            lab.roles.adminSocket('gateway'),
+            '/v1/status',
+          );
           return answer?.ready.reasons.some((why) => why.startsWith(code)) === true;
         };
         const codes = ['FSA_PREFIX_OVERLAP', 'FSA_ENDPOINT_TAKEN'];

@@ -269,7 +269,7 @@ export interface TagFields {
   version: number;
   flags: number;
   keyId: number;
-  /** The low four bits stand in the tag; the whole number is in the MAC of version 2. */
+  /** The low four bits stand in the tag; the whole number is in the MAC from version 2 on. */
   epoch: number;
   gatewayId: number;
 }
@@ -302,7 +302,7 @@ export function tagOption(syn: Packet, key: ArrayLike<number>, f: TagFields): nu
     ...word(t.sport),
     ...word(t.dport),
     ...long(t.seq),
-    ...(f.version === 2 ? long(f.epoch) : []),
+    ...(f.version >= 2 ? long(f.epoch) : []),
   ];
   const mac = siphash(key, message);
   return [...head, ...long(Number(mac & 0xffffffffn)), ...long(Number(mac >> 32n))];

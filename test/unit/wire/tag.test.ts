@@ -99,6 +99,26 @@ const anySyn: fc.Arbitrary<Packet> = fc
   .map(({ open, ipOptions, ...t }) => syn(t, { ipOptions, ...(open ? { open: { gsoSize: 0 } } : {}) }));
 
 describe('the tag', () => {
+  it("becomes an origin's own for a replica, with a right checksum where it was right", () => {
+    const other = keyFromBytes(Uint8Array.from(gatewayKey(MASTER, 77)));
+    fc.assert(
+      fc.property(anySyn, fc.nat(15), fc.nat(2 ** 31 - 1), (p, id, epoch) => {
+        const place = new Place(frame(p));
+        place.insert(epoch, tag.PAIRED);
+        const at = place.find();
+        tag.relay(place.view, place.at, place.l4, at, other, id, epoch);
+        expect([tag.version(place.view, at), tag.isRelayed(place.view, at)]).toEqual([3, true]);
+        expect([tag.keyId(place.view, at), tag.gatewayId(place.view, at)]).toEqual([id, GATEWAY_ID]);
+        expect(tag.isAuthentic(place.view, place.at, place.l4, at, other, epoch)).toBe(true);
+        expect(place.authentic(epoch)).toBe(false);
+        // Stripped, it is the client's SYN again, with its checksum.
+        place.strip();
+        expect(place.now).toEqual(frame(p));
+      }),
+      { numRuns: 500 },
+    );
+  });
+
   it('leaves every byte unchanged when it is inserted and stripped, with any options', () => {
     const offsets = new Set<number>();
     fc.assert(

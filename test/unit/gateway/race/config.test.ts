@@ -63,12 +63,20 @@ describe("the gateway's file", () => {
     expect(codes.sort()).toEqual([
       'FSA_CONFIG_INVALID',
       'FSA_CONFIG_MISSING',
-      'FSA_CONFIG_MISSING',
       'FSA_CONFIG_TYPE',
       'FSA_CONFIG_UNKNOWN_KEY',
       'FSA_CONFIG_VALUE',
       'FSA_CONFIG_VALUE',
     ]);
+  });
+
+  it('has a key, or an identity', () => {
+    const none = FILE.replace(/, keyFile: [^}]*/, '');
+    expect(none).not.toBe(FILE);
+    expect(lines(none)).toEqual([
+      expect.stringMatching(/^FSA_CONFIG_MISSING \d+:\d+: 'tag.keyFile' is needed, or 'identityFile' /),
+    ]);
+    expect(read(`${none}identityFile: gw.identity\n`)).toMatchObject({ tag: { gatewayId: 7 } });
   });
 
   it('has a LAN, or the gateway is the client itself', () => {

@@ -97,6 +97,27 @@ describe.each(Object.entries(SOURCES))('a flood %s, ten times the table, at 20,0
   });
 });
 
+describe('a source with many connections that it does not confirm', () => {
+  const many = 200;
+  it.each([
+    ['a gateway', 1, 'emit.syn-copy', 'limit.race-of-source'],
+    ['the origin', 0, undefined, 'pass.syn-source-busy'],
+  ] as const)(
+    'costs one SYN for one, in races that %s starts; others are raced',
+    (_, race, copied, reason) => {
+      const h = new Harness('gateway', { configuration: 'A', race, maxFlows: 8192 });
+      for (let n = 0; n < many; n++) h.send([frame(between(2000 + n, '10.1.7.7', syn(), false))]);
+      const counts = h.counts();
+      expect(counts[reason]).toBe(many - 64);
+      if (copied !== undefined) expect(counts[copied]).toBe(64 * 2);
+      h.clearCounts();
+      h.send([frame(between(2000, '10.1.8.8', syn(), false))]);
+      expect(h.counts()[reason]).toBeUndefined();
+      expect(h.counts()[race === 1 ? 'pass.syn-raced' : 'pass.syn-tagged']).toBe(1);
+    },
+  );
+});
+
 describe('a table that is full', () => {
   it('of connections that have ended: they make room', () => {
     const h = new Harness('gateway', { configuration: 'A', race: 1, maxFlows: 128 });

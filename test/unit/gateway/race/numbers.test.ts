@@ -110,7 +110,7 @@ describe('endpoints', () => {
     walk(2);
     update(raceView(own));
     expect(fleet.endpointCount).toBe(4);
-    expect(Object.values(fleet.leftOut).map((ids) => ids.size)).toEqual([0, 0, 0]);
+    expect(Object.values(fleet.leftOut).map((ids) => ids.size)).toEqual([0, 0, 0, 0]);
     expect(fleet.candidates.size).toBe(2);
   });
 
