@@ -29,6 +29,7 @@ const WAITING = [
   'metrics',
   'numbers',
   'outliers',
+  'pair-keys',
   'paths',
   'peers',
   'programs',

@@ -244,6 +244,11 @@ function hedge(state: GatewayState, batch: Batch, meta: number): void {
     return;
   }
   batch.service[0] = service;
+  // A flood costs one SYN for one; a client repeats its SYN, and then the others are asked.
+  if (flows.halfOpen.isSourceBusy()) {
+    batch.counters[reasons.cancelHedge]++;
+    return;
+  }
   const others = askOthers(state, batch, 0, e);
   // After a retransmission of the SYN the others have been asked already.
   batch.counters[others === 0 ? reasons.cancelHedge : reasons.firedHedge]++;
@@ -267,7 +272,7 @@ export function askOthers(state: GatewayState, batch: Batch, i: number, e: FlowE
   const asked = races.asking(record);
   if ((live & ~asked) === 0) return 0;
   const entry = learned.entry(service, batch.saddr, 4 * i);
-  const isKnownLate = !state.isCatchingUp();
+  const isKnownLate = !state.isCatchingUp() && !state.flows.halfOpen.isSourceBusy();
   learned.raced(entry, live);
   for (let c = 0; isKnownLate && c < MOST_RACED; c++)
     if (((asked >>> c) & 1) !== 0) state.late(service, batch.saddr, 4 * i, c as CandidateNumber);

@@ -99,6 +99,8 @@ const TOO_BIGS_PER_TICK = 100;
 
 /** A tick that is later than this was held up: this process was stuck, or its machine. */
 const STUCK_US = 500_000;
+/** Who has had more packets to read than it could for so long reads late ones: a part of a near machine's round trip. */
+const BEHIND_US = 5000;
 /** How long packets that waited may still be among those that are read. */
 const CATCH_UP_US = 1_000_000;
 
@@ -148,6 +150,7 @@ export class GatewayState {
     this.flows = new RaceFlows(flows.max, FlowTable.randomSeed());
     this.idle = idleTicks(flows, TICK_US / 1000);
     this.clock = context.clock;
+    this.#reader = context.batch;
     this.races = new RaceWriter(memory.races, context.clock);
     this.learned = new Learned(memory.learned, context.clock);
     this.evidence = new EvidenceWriter(memory.evidence);
@@ -285,13 +288,19 @@ export class GatewayState {
   }
 
   /**
-   * Whether packets are read that waited while this process was stuck. Their times and their lateness tell nothing
-   * about the machines.
+   * Whether packets are read that waited while this process was stuck, or had more to read than it could. Their times and
+   * their lateness tell nothing about the machines.
    */
   isCatchingUp(): boolean {
     const { nowUs } = this.clock;
-    return nowUs < this.#caughtUpUs || nowUs - this.#tickedUs > STUCK_US;
+    const { behindSinceUs } = this.#reader;
+    return (
+      nowUs < this.#caughtUpUs ||
+      nowUs - this.#tickedUs > STUCK_US ||
+      (behindSinceUs !== 0 && nowUs - behindSinceUs > BEHIND_US)
+    );
   }
+  readonly #reader: Batch;
   #tickedUs = 0;
   #caughtUpUs = 0;
 

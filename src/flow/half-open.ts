@@ -22,6 +22,12 @@ const COUNTERS = 65_536;
 const LEAST = 64;
 /** How many entries one arrival may look at for one that can go. */
 const LOOKS = 64;
+/** How many of them in a tick may be asked about in the kernel because their source has many: each costs a system call. */
+const ASKS = 512;
+/** How many of the oldest are looked at for one of a source with many, before the oldest goes. */
+const PREFERRED = 4;
+/** For how many ticks a source counts as busy after it had more than its part. */
+const BUSY_TICKS = 100;
 /** How many entries each arrival looks at for confirmed ones, from this share of the pool on. */
 const TIDIED = 4;
 const TIDY_FROM = 1 / 16;
@@ -43,6 +49,12 @@ export class HalfOpen {
   #newest = NO_FLOW as number;
   #count = 0;
   #hand = 0;
+  #asks = ASKS;
+  /** By source: the tick in which it had more than its part. */
+  readonly #floodedAt = new Int32Array(COUNTERS).fill(-BUSY_TICKS);
+  #now = 0;
+  /** The last of these ticks. */
+  #lastFlood = -BUSY_TICKS;
   /** The next entry to look at for whether it was confirmed. */
   #turn = NO_FLOW as number;
   /** Updates an entry from what the kernel has seen of it. */
@@ -65,25 +77,51 @@ export class HalfOpen {
     this.#tidyFrom = this.most * TIDY_FROM;
   }
 
+  /** Ten times a second. */
+  tick(): void {
+    this.#asks = ASKS;
+    this.#now = (this.#now + 1) | 0;
+  }
+
   get count(): number {
     return this.#count;
   }
 
   /** Whether the source of the table's key has its part of the pool. */
   isSourceFull(): boolean {
-    return this.#hasAtLeast(this.#mostOfSource);
+    const source = this.#sourceOfKey();
+    const isFull = this.#hasAtLeast(source, this.#mostOfSource);
+    if (isFull) this.#noteFlood(source);
+    return isFull;
   }
 
-  /** Whether the source of the table's key has many unconfirmed connections: then it should cost other machines no more. */
+  /**
+   * Whether the source of the table's key has many unconfirmed connections, or had more than its part within ten seconds: then
+   * it should cost other machines no more, and what happens to its connections tells nothing of them.
+   */
   isSourceBusy(): boolean {
-    return this.#hasAtLeast(this.#busyFrom);
+    const source = this.#sourceOfKey();
+    return (
+      ((this.#now - this.#floodedAt[source]) | 0) < BUSY_TICKS || this.#hasAtLeast(source, this.#busyFrom)
+    );
   }
 
-  #hasAtLeast(most: number): boolean {
+  #noteFlood(source: number): void {
+    this.#floodedAt[source] = this.#now;
+    this.#lastFlood = this.#now;
+  }
+
+  #sourceOfKey(): number {
     const { key } = this.flows;
-    const source = this.#slot(key[0], key[1], key[2], key[3]);
+    return this.#slot(key[0], key[1], key[2], key[3]);
+  }
+
+  #hasAtLeast(source: number, most: number): boolean {
     // Of those that the kernel carries, many may be confirmed.
-    for (let k = 0; k < LOOKS && this.#sources[source] >= most; k++) this.#look(true);
+    for (let k = 0; k < LOOKS && this.#sources[source] >= most && this.#asks > 0; k++) {
+      this.#asks--;
+      this.#look(true);
+    }
     return this.#sources[source] >= most;
   }
 
@@ -130,21 +168,33 @@ export class HalfOpen {
   }
 
   /**
-   * The entry that makes room for one with the table's key: the oldest that is half open; where its prefix has more than its
-   * part, the oldest of that prefix, if one is found soon. Those that were confirmed leave the list.
+   * The entry that makes room for one with the table's key: the oldest that is half open, or one of the next if its source has
+   * many; where its prefix has more than its part, of that prefix, if one is found soon. Those that were confirmed leave the
+   * list.
    */
   victim(): FlowEntry {
     const { key } = this.flows;
     const mine = this.#slotOfPrefix(key[0], key[1], key[2], key[3]);
     const isOwn = this.#prefixes[mine] >= this.#mostOfPrefix;
     let e = this.#oldest as FlowEntry;
-    for (let k = 0; k < LOOKS && e >= 0; k++) {
+    let first = NO_FLOW;
+    // Where no source has more than its part, none of the next is worth a look.
+    const looks = ((this.#now - this.#lastFlood) | 0) < BUSY_TICKS ? PREFERRED : 1;
+    for (let k = 0, seen = 0; k < LOOKS && e >= 0 && seen < looks; k++) {
       const next = this.#next[e] as FlowEntry;
       if (!this.#isHalfOpen(e, true)) this.drop(e);
-      else if (!isOwn || this.#prefixOf(e) === mine) return e;
+      else if (!isOwn || this.#prefixOf(e) === mine) {
+        if (this.#sources[this.#sourceOf(e)] >= this.#busyFrom) return e;
+        if (seen++ === 0) first = e;
+      }
       e = next;
     }
-    return NO_FLOW;
+    return first;
+  }
+
+  #sourceOf(e: FlowEntry): number {
+    const { flows } = this;
+    return this.#slot(flows.keyWord(e, 0), flows.keyWord(e, 1), flows.keyWord(e, 2), flows.keyWord(e, 3));
   }
 
   #prefixOf(e: FlowEntry): number {
@@ -181,7 +231,9 @@ export class HalfOpen {
     const b = flows.keyWord(e, 1);
     const c = flows.keyWord(e, 2);
     const d = flows.keyWord(e, 3);
-    this.#sources[this.#slot(a, b, c, d)] += by;
+    const source = this.#slot(a, b, c, d);
+    this.#sources[source] += by;
+    if (this.#sources[source] > this.#mostOfSource) this.#noteFlood(source);
     this.#prefixes[this.#slotOfPrefix(a, b, c, d)] += by;
     this.#count += by;
   }

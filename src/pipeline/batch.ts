@@ -52,6 +52,8 @@ export class Batch {
   readonly view = new DataView(this.arena.buffer);
   count = 0;
   total = 0;
+  /** Since when the device has had more packets than were read, µs of the clock; 0 where all were read. */
+  behindSinceUs = 0;
   /** Counts the batches, modulo 2^30. */
   number = 0;
 

@@ -95,6 +95,7 @@ export class Runner {
     const slackUs = this.due?.slackUs ?? 0;
     let read = 0;
     let waitUs = 0;
+    let isBehind = true;
     for (let round = 0; round < ROUNDS; round++) {
       batch.reset();
       let n: number;
@@ -106,14 +107,20 @@ export class Runner {
         throw error;
       }
       if (waitUs > 0) this.#learn(n);
-      if (n === 0) break;
+      if (n === 0) {
+        isBehind = false;
+        break;
+      }
       read += n;
       clock.update();
       this.process(n);
       const mayBeMore = n === BATCH || this.#isFull(n);
+      isBehind = mayBeMore;
       waitUs = mayBeMore ? 0 : this.#patience.next(hold.dueInUs(clock) + slackUs);
       if (!mayBeMore && waitUs === 0) break;
     }
+    if (!isBehind) batch.behindSinceUs = 0;
+    else if (batch.behindSinceUs === 0) batch.behindSinceUs = clock.nowUs;
     return read;
   }
 

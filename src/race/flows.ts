@@ -13,6 +13,11 @@ export class SynFlows extends FlowTable {
     this.halfOpen = new HalfOpen(this, capacity, seed[0] ^ seed[1]);
   }
 
+  override sweep(nowTick: number, budget: number, outlives?: (e: FlowEntry) => boolean): number {
+    this.halfOpen.tick();
+    return super.sweep(nowTick, budget, outlives);
+  }
+
   override remove(e: FlowEntry): void {
     this.halfOpen.drop(e);
     super.remove(e);
