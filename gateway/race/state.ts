@@ -174,7 +174,7 @@ export class GatewayState {
       );
     const { pinning } = this;
     if (pinning !== undefined) {
-      this.flows.halfOpen.refresh = (e) => pinning.pins.refresh(e);
+      this.flows.halfOpen.isConfirmed = (e) => pinning.pins.isConfirmed(e);
       paths.changed = (to, mtu) => pinning.narrowPaths.set(to, mtu, paths.size);
     }
     this.requests.pinning = pinning;

@@ -11,9 +11,9 @@ import type { KernelHandles, PipelineContext } from '../../src/pipeline/pipeline
 import { defineGauges } from '../../src/pipeline/reasons.js';
 import { TunnelIds } from '../../src/pipeline/tunnel.js';
 import { SynFlows } from '../../src/race/flows.js';
-import { OpenedOnce } from '../../src/race/opened-once.js';
 import { Keyring, type KeyringGateway, type KeyWords } from '../../src/race/keyring.js';
 import { type Mode, SPOOF, TRANSLATE } from '../../src/race/modes.js';
+import { OpenedOnce } from '../../src/race/opened-once.js';
 import type { ReplicaState } from '../../src/race/records.js';
 import { type Address, V4_MAPPED } from '../../src/wire/address.js';
 import { reasons } from './reasons.js';
@@ -110,7 +110,7 @@ export class ReplicaFlows {
         },
       );
     const { pins } = this;
-    if (pins !== undefined) this.flows.halfOpen.refresh = (e) => pins.refresh(e);
+    if (pins !== undefined) this.flows.halfOpen.isConfirmed = (e) => pins.isConfirmed(e);
     this.tick(context.clock.nowUs);
   }
 

@@ -60,6 +60,7 @@ export function addBench(root: Command, exit: (code: number) => void): void {
     .option('--only <id>', 'the attack of this id, or those whose id begins so')
     .option('--seconds <n>', 'how long a thief goes on', integer(5, 86_400), 30)
     .option('--seed <n>', 'seed of the laboratory', integer(0, 2 ** 31 - 2), 1)
+    .option('--markdown <file>', 'write the page')
     .option('--json', 'print one JSON array', false)
     .action(async (options) => {
       exit(await (await import('../lab/attacks/bench.js')).benchAttacks(options));

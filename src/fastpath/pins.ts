@@ -210,6 +210,20 @@ export class Pins {
     this.#follow(e, this.#viewOne, 0);
   }
 
+  /** Whether the kernel carries the flow and has seen its client's acknowledgement. Updates an entry that is decided. */
+  isConfirmed(e: FlowEntry): boolean {
+    const { marks, state } = this.#flows;
+    if ((marks[e] & PINNED) === 0) return false;
+    this.flush();
+    writeFlowKey(this.#keyOne, 0, this.#flows, e);
+    if (bpf.lookup(this.fds.flows, this.#key, this.#one) === 0) {
+      marks[e] &= ~PINNED;
+      return false;
+    }
+    if (state[e] !== UNDECIDED) this.#follow(e, this.#viewOne, 0);
+    return (seen(this.#viewOne, 0) & (WAITING | SEEN_CLIENT_ACK)) === SEEN_CLIENT_ACK;
+  }
+
   /** µs since a hook saw the client's first data, as of the last {@link refresh}; -1 when none did. */
   refreshedUs(): number {
     const view = this.#viewOne;

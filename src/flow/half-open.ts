@@ -57,8 +57,8 @@ export class HalfOpen {
   #lastFlood = -BUSY_TICKS;
   /** The next entry to look at for whether it was confirmed. */
   #turn = NO_FLOW as number;
-  /** Updates an entry from what the kernel has seen of it. */
-  refresh: (e: FlowEntry) => void = () => {};
+  /** Whether the kernel, which may carry the flow, has seen its client confirm it. Updates the entry. */
+  isConfirmed: (e: FlowEntry) => boolean = () => false;
 
   constructor(
     readonly flows: FlowTable,
@@ -219,9 +219,13 @@ export class HalfOpen {
   }
 
   #isHalfOpen(e: FlowEntry, asks: boolean): boolean {
-    const { state: states } = this.flows;
-    if (asks && states[e] === OPENING) this.refresh(e);
-    const state = states[e];
+    if (!this.#isOpening(e)) return false;
+    // Of what the kernel opened by itself this process may know the answer later than the client.
+    return !asks || (!this.isConfirmed(e) && this.#isOpening(e));
+  }
+
+  #isOpening(e: FlowEntry): boolean {
+    const state = this.flows.state[e];
     return state === UNDECIDED || state === OPENING;
   }
 

@@ -100,6 +100,72 @@ describe('the pool of half-open connections', () => {
     expect(pool.count).toBeLessThan(100);
   });
 
+  it('keeps what the kernel has seen confirmed, whether this process knows the answer or not', () => {
+    for (const state of [UNDECIDED, OPENING]) {
+      const flows = new SynFlows(512, [1, 2]);
+      const pool = flows.halfOpen;
+      const entries = [1, 2, 3].map((port) => {
+        flows.keyV4(client(1), port, 1, 80);
+        const e = flows.insert();
+        pool.add(e);
+        flows.state[e] = state;
+        return e;
+      });
+      pool.isConfirmed = (e) => e === entries[0];
+      expect(pool.victim()).toBe(entries[1]);
+      expect(pool.count).toBe(2);
+    }
+  });
+
+  it('asks the kernel a bounded number of times a tick, however many SYNs of a full source come', () => {
+    const flows = new SynFlows(4096, [1, 2]);
+    const pool = flows.halfOpen;
+    let asked = 0;
+    pool.isConfirmed = () => {
+      asked++;
+      return false;
+    };
+    for (let n = 0; n < 128; n++) {
+      flows.keyV4(client(1), n, 1, 80);
+      const e = flows.insert();
+      pool.add(e);
+      flows.state[e] = OPENING;
+    }
+    for (let n = 0; n < 2000; n++) expect(pool.isSourceFull()).toBe(true);
+    expect(asked).toBe(512);
+    pool.tick();
+    for (let n = 0; n < 2000; n++) pool.isSourceBusy();
+    // It is known to be busy, without a question.
+    expect(asked).toBe(512);
+  });
+
+  it('remembers for ten seconds which source had more than its part, and takes from it first', () => {
+    const flows = new SynFlows(4096, [1, 2]);
+    const pool = flows.halfOpen;
+    const open = (address: number, port: number): FlowEntry => {
+      flows.keyV4(address, port, 1, 80);
+      const e = flows.insert();
+      pool.add(e);
+      flows.state[e] = OPENING;
+      return e;
+    };
+    const honest = open(client(2), 1);
+    const flood = Array.from({ length: 129 }, (_, n) => open(client(1), n));
+    flows.keyV4(client(2), 2, 1, 80);
+    expect(pool.victim()).toBe(flood[0]);
+    for (const e of flood) flows.remove(e);
+    expect(pool.victim()).toBe(honest);
+    const isBusy = (address: number): boolean => {
+      flows.keyV4(address, 9, 1, 80);
+      return pool.isSourceBusy();
+    };
+    expect([isBusy(client(1)), isBusy(client(2))]).toEqual([true, false]);
+    for (let n = 0; n < 99; n++) pool.tick();
+    expect(isBusy(client(1))).toBe(true);
+    pool.tick();
+    expect(isBusy(client(1))).toBe(false);
+  });
+
   it('finds an entry whose connection has ended', () => {
     const flows = new SynFlows(64, [1, 2]);
     for (let n = 0; n < 64; n++) {
