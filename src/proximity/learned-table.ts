@@ -14,6 +14,8 @@ const candidate = layoutOf({
   wins: 1,
   /** How often in a row it was late: as the only one asked, or asked in a race since. */
   late: 1,
+  /** When that was counted last. */
+  lateAt: 1,
 });
 
 /** One entry, in doubles. */
@@ -55,6 +57,7 @@ export const VARIATION = candidate.variation;
 export const SAMPLES = candidate.samples;
 export const WINS = candidate.wins;
 export const LATE = candidate.late;
+export const LATE_AT = candidate.lateAt;
 export const PER_CANDIDATE = candidate.stride;
 export const STRIDE = entryOf.stride;
 

@@ -4,7 +4,7 @@
  * and when to race again. Pure; times in microseconds. The only writer of the table (`learned-table.ts`).
  */
 import type { Clock } from '../device/clock.js';
-import type { CandidateNumber, ServiceNumber } from '../flow/numbers.js';
+import type { ServiceNumber } from '../flow/numbers.js';
 import { V4_MAPPED } from '../wire/address.js';
 import { lowest, MOST_RACED } from './candidates.js';
 import {
@@ -12,6 +12,7 @@ import {
   CANDIDATES,
   DOUBTED,
   LATE,
+  LATE_AT,
   PER_CANDIDATE,
   PREFIX,
   PREFIX_BITS,
@@ -30,6 +31,7 @@ import {
   WINS,
   YOUNG,
 } from './learned-table.js';
+import type { Seed } from './site.js';
 
 /** Entries per bucket; the entry that was unused for longest is replaced. */
 const WAYS = 4;
@@ -74,14 +76,11 @@ const HEDGE_MOST_US = 2_000_000;
 export const RACE_AGAIN = 50;
 /**
  * A candidate that did not answer a race may have lost its SYN: the race is repeated soon, and then at doubling
- * intervals. The first race is repeated in any case, because its answers may have been late for reasons of the moment.
+ * intervals. The first race is repeated in any case: its answers may have been late for reasons of the moment.
  */
 const RETRY_US = 1e6;
 const MOST_DOUBLINGS = 6;
-/**
- * After this many unanswered races in a row a candidate is not waited for: chance may lose one SYN, but not this
- * many.
- */
+/** After so many unanswered races in a row a candidate is not waited for: chance may lose one SYN, but not so many. */
 const SILENT_RACES = 4;
 /** Times older than this are not used. */
 const STALE_US = 600e6;
@@ -96,12 +95,7 @@ export const COMPARE = -2;
 export class Learned {
   readonly #mask: number;
   /** What other gateways of the same site have measured. */
-  seeds: readonly {
-    service: ServiceNumber;
-    candidate: CandidateNumber;
-    rttUs: number;
-    variationUs: number;
-  }[] = [];
+  seeds: readonly Seed[] = [];
 
   /** @param clock read here, because a time passed as an argument would be boxed: garbage for each connection */
   constructor(
@@ -189,13 +183,17 @@ export class Learned {
 
   /**
    * Notes that a candidate that was asked alone has not answered in time. One late answer moves no later connection:
-   * the next ones are raced until it answers in time again.
+   * the next ones are raced until it answers in time again. All that is late in the time of one answer counts as one: a
+   * moment's stall, however many connections it meets.
    */
   late(entry: number, candidate: number): void {
     if (entry < 0 || candidate >= MOST_RACED) return;
     const { table } = this;
     const c = entry + CANDIDATES + candidate * PER_CANDIDATE;
     table[entry + RACES] = 0;
+    const sinceUs = this.clock.nowUs - table[c + LATE_AT];
+    if (this.#isLate(entry, candidate) && sinceUs < this.hedgeUs(entry, candidate)) return;
+    table[c + LATE_AT] = this.clock.nowUs;
     if (++table[c + LATE] < LATE_MOST) return;
     this.forget(entry, candidate);
     table[entry + DOUBTED] |= 1 << candidate;

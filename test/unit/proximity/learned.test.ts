@@ -109,19 +109,32 @@ describe('the learned times', () => {
     expect(rtt(learned, entry, 1)).toBeLessThan(31_000);
   });
 
+  it('are not forgotten for one stall, however many connections it meets', () => {
+    const learned = fresh();
+    const entry = raced(learned, { 0: 120, 1: 30 }, bits(0, 1));
+    // Asked alone by a hundred clients at once, and then in races, within the time of one answer.
+    for (let n = 0; n < 100; n++) learned.late(entry, 1);
+    for (let n = 0; n < 100; n++) learned.raced(entry, bits(0, 1));
+    at(NOW + 40_000, () => learned.late(entry, 1));
+    expect(learned.choose(entry, bits(0, 1), IDLE, 1)).toBe(-1);
+    learned.note(entry, 1, 30_000);
+    expect(learned.choose(entry, bits(0, 1), IDLE, 1)).toBe(1);
+    expect(rtt(learned, entry, 1)).toBe(30_000);
+  });
+
   it('are forgotten when it is late again and again, and a race soon tells when it is near again', () => {
     const learned = fresh();
     const entry = raced(learned, { 0: 120, 1: 30 }, bits(0, 1), 2);
     learned.raced(entry, bits(0, 1));
     learned.late(entry, 1);
-    for (let n = 0; n < 2; n++) {
+    for (const n of [1, 2]) {
       expect(learned.choose(entry, bits(0, 1), IDLE, 1)).toBe(-1);
-      learned.raced(entry, bits(0, 1));
+      at(NOW + n * 50_000, () => learned.raced(entry, bits(0, 1)));
     }
     // Every machine was late, this one more so.
     learned.note(entry, 1, 200_000);
     expect(learned.choose(entry, bits(0, 1), IDLE, 1)).toBe(0);
-    const later = NOW + 1.1e6;
+    const later = NOW + 1.3e6;
     expect(at(later, () => learned.choose(entry, bits(0, 1), IDLE, 1))).toBe(-1);
     at(later, () => learned.raced(entry, bits(0, 1)));
     for (let n = 0; n < 2; n++) at(later, () => learned.note(entry, 1, 30_000));
@@ -162,9 +175,9 @@ describe('the learned times', () => {
     const entry = raced(learned, { 0: 120, 1: 30 }, bits(0, 1));
     learned.raced(entry, bits(0, 1));
     learned.late(entry, 1);
-    for (let n = 0; n < 2; n++) {
+    for (const n of [1, 2]) {
       expect(learned.choose(entry, bits(0, 1), IDLE, 1)).toBe(-1);
-      learned.raced(entry, bits(0, 1));
+      at(NOW + n * 50_000, () => learned.raced(entry, bits(0, 1)));
       learned.note(entry, 0, 120_000);
     }
     expect(learned.choose(entry, bits(0, 1), IDLE, 1)).toBe(0);
