@@ -1,4 +1,5 @@
 /** Keys that all role files have in common: the keys of every role, and those of every program with a data half. */
+import type { AdminConfig } from './admin/guard.js';
 import type { Locate, Schema } from './config.js';
 import type { Faults } from './device/fault.js';
 import type { Problem } from './errors.js';
@@ -28,7 +29,7 @@ export interface RoleConfig {
   registryTls?: TlsFiles;
   identityFile?: string;
   unsignedRecords: 'refuse' | 'accept';
-  admin: { listen: string };
+  admin: AdminConfig;
   log: string;
 }
 
@@ -105,8 +106,23 @@ export function roleProperties(adminPort: number): Record<string, Schema> {
     admin: group('The admin API.', {
       listen: explained(
         { type: 'string', default: `127.0.0.1:${adminPort}` },
-        'HOST:PORT on loopback or a management network, or unix:PATH. It has actions: no client may reach it.',
+        'HOST:PORT, or unix:PATH. From another host health and metrics alone are answered, unless there are a token and TLS.',
       ),
+      tokenFile: explained(
+        { type: 'string' },
+        'A file with a token that requests must show, mode 0600 (openssl rand -hex 32).',
+        '/etc/firstack/admin.token',
+      ),
+      tls: {
+        type: 'object',
+        description: 'The certificate that the admin API shows, in PEM.',
+        additionalProperties: false,
+        required: ['certFile', 'keyFile'],
+        properties: {
+          certFile: explained({ type: 'string' }, 'The certificate.', '/etc/firstack/admin.pem'),
+          keyFile: explained({ type: 'string' }, 'Its key.', '/etc/firstack/admin-key.pem'),
+        },
+      },
     }),
     log: explained(
       { enum: ['trace', 'debug', 'info', 'warn', 'error', 'fatal'], default: 'info' },

@@ -8,8 +8,9 @@
  * It knows no program: each role passes its list (`ROLE/programs.ts`).
  */
 import { resolve } from 'node:path';
+import { guardOf, guardProblems } from './admin/guard.js';
 import { roleMetrics } from './admin/role-metrics.js';
-import { type Admin, createAdmin } from './admin/server.js';
+import { type Admin, type AdminSource, createAdmin } from './admin/server.js';
 import { EXIT, FirstackError } from './errors.js';
 import { Events } from './events/events.js';
 import { unpin } from './fastpath/kernel.js';
@@ -60,7 +61,11 @@ export async function runRole(role: Role, flags: RoleFlags): Promise<number> {
   const log = createLog(`firstack-${role.name}`, file.role.log, file.role.instance);
   const host = await inspectHost();
   const { lan, wan, registry: url, registryTls } = file.role;
-  const early = [...checkInterfaces(host, wan, 'wan'), ...checkInterfaces(host, lan, 'lan')];
+  const early = [
+    ...guardProblems(file.role.admin, path),
+    ...checkInterfaces(host, wan, 'wan'),
+    ...checkInterfaces(host, lan, 'lan'),
+  ];
   if (early.length > 0) throw FirstackError.ofProblems(early);
   if (flags.unpin === true) return unpinAll(file);
   const trust = trustOf(file.role);
@@ -258,7 +263,7 @@ function adminOf(
 ): Admin {
   const isReady = (): boolean => state().ready;
   const views = (): ReturnType<typeof digestOf> => digestOf(registry.view, comparable(hosted));
-  return createAdmin({
+  const source: AdminSource = {
     programs: hosted.map((h) => h.source),
     live: () => state().live,
     ready: () => ({
@@ -295,7 +300,9 @@ function adminOf(
         clockOffsetMs: registry.clockOffsetMs ?? null,
       },
     }),
-  });
+    asked: (action, by) => events.say('info', 'asked', action, `${action} was asked for by ${by}`, { by }),
+  };
+  return createAdmin(source, guardOf(file.role.admin));
 }
 
 /** Reported, but no reason to end the role: a record without authority is a mistake, or an attack. */

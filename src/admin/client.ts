@@ -1,6 +1,12 @@
-/** Asks a role's admin API: `HOST:PORT` or `unix:PATH`. */
+/**
+ * Asks a role's admin API: `HOST:PORT`, `unix:PATH` or `https://HOST:PORT`. FIRSTACK_ADMIN_TOKEN_FILE names the file with the
+ * token, FIRSTACK_ADMIN_CA that with the certificate of who signed the role's.
+ */
+import { readFileSync } from 'node:fs';
 import { request } from 'node:http';
+import { request as requestTls } from 'node:https';
 import { FirstackError } from '../errors.js';
+import { readToken } from './guard.js';
 import { parseListen } from './server.js';
 
 const TIMEOUT_MS = 3000;
@@ -17,12 +23,24 @@ function reasonIn(body: string): string {
 
 /** @throws FirstackError FSA_ADMIN_UNAVAILABLE when there is no answer, or its status is not 200 */
 export function askAdmin<T>(address: string, path: string, method: 'GET' | 'POST' = 'GET'): Promise<T> {
-  const at = parseListen(address);
+  const isTls = address.startsWith('https://');
+  const at = parseListen(address.replace('https://', ''));
   const target = 'path' in at ? { socketPath: at.path } : at;
+  const { FIRSTACK_ADMIN_TOKEN_FILE: tokenFile, FIRSTACK_ADMIN_CA: caFile } = process.env;
+  const headers = tokenFile === undefined ? {} : { authorization: `Bearer ${readToken(tokenFile)}` };
+  const ca = caFile === undefined ? undefined : readFileSync(caFile);
   return new Promise((resolve, reject) => {
     const fail = (why: string): void =>
       reject(new FirstackError('FSA_ADMIN_UNAVAILABLE', `${address}${path}: ${why}`));
-    const outgoing = request({ ...target, path, method, timeout: TIMEOUT_MS }, (response) => {
+    const options = {
+      ...target,
+      path,
+      method,
+      headers,
+      timeout: TIMEOUT_MS,
+      ...(ca === undefined ? {} : { ca }),
+    };
+    const outgoing = (isTls ? requestTls : request)(options, (response) => {
       let text = '';
       response.setEncoding('utf8');
       response.on('data', (part: string) => {

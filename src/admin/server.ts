@@ -1,15 +1,13 @@
 /**
- * The admin API (fastify), on loopback or a Unix socket: liveness, readiness, metrics, status, and the programs' own
- * reads and actions. `listen` is HOST:PORT or unix:PATH.
+ * The admin API (fastify), on loopback, a Unix socket or, with TLS and a token, elsewhere: liveness, readiness, metrics,
+ * status, and the programs' own reads and actions. `listen` is HOST:PORT or unix:PATH.
  */
 import { rmSync } from 'node:fs';
-import type { IncomingHttpHeaders } from 'node:http';
-import { isIP } from 'node:net';
-import { hostname } from 'node:os';
 import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
-import { type FastifyServerOptions, fastify } from 'fastify';
+import { type FastifyInstance, type FastifyServerOptions, fastify } from 'fastify';
 import { addFormats, type Schema } from '../config.js';
 import { FirstackError } from '../errors.js';
+import { type Guard, isLoopback, NO_GUARD, whyRefused } from './guard.js';
 import { exposition, type Metric } from './metrics.js';
 
 /** What the API needs from one program. */
@@ -48,6 +46,8 @@ export interface AdminSource {
   metrics(): Metric[];
   /** The properties of the status besides the programs. */
   head(): Record<string, unknown>;
+  /** Notes that an action was asked for. @param by from where */
+  asked(action: string, by: string): void;
 }
 
 export interface Admin {
@@ -92,11 +92,17 @@ const compilersFactory = {
   buildSerializer: () => () => JSON.stringify,
 } as unknown as NonNullable<FastifyServerOptions['schemaController']>['compilersFactory'];
 
-export function createAdmin(source: AdminSource): Admin {
-  const app = fastify({ logger: false, schemaController: { compilersFactory } });
+export function createAdmin(source: AdminSource, guard: Guard = NO_GUARD): Admin {
+  const { token, tls } = guard;
+  const common = { logger: false, schemaController: { compilersFactory } };
+  const app = (tls === undefined
+    ? fastify(common)
+    : fastify({ ...common, https: tls })) as unknown as FastifyInstance;
   let own: { host: string } | undefined;
-  app.addHook('onRequest', async (request, reply) => {
-    const why = own === undefined ? '' : refusal(request.method, request.headers, own.host);
+  app.addHook('onRequest', async ({ method, url, headers, socket }, reply) => {
+    if (own === undefined) return;
+    const isLocal = isLoopback(socket.remoteAddress ?? '');
+    const why = whyRefused({ method, path: url.split('?')[0], headers, isLocal }, own.host, token);
     if (why !== '') return reply.code(403).send({ error: 'FSA_PERMISSION', message: why });
   });
   app.get('/livez', async (_request, reply) => {
@@ -127,7 +133,8 @@ export function createAdmin(source: AdminSource): Admin {
       );
     }
     for (const [name, act] of Object.entries(program.actions))
-      app.post(`/v1/${name}`, async () => {
+      app.post(`/v1/${name}`, async ({ socket }) => {
+        source.asked(name, socket.remoteAddress ?? 'the Unix socket');
         act();
         return status(source);
       });
@@ -146,26 +153,6 @@ export function createAdmin(source: AdminSource): Admin {
     },
     close: () => app.close(),
   };
-}
-
-/** Names by which a host is asked, besides addresses. */
-const LOCAL_NAMES = ['localhost', hostname(), hostname().split('.')[0]];
-
-/**
- * Why a request over TCP is refused; '' when it is not. A page of another site may not ask for an operator: a browser says where a
- * request comes from, and a page that had its own name resolved to this host asks for that name.
- */
-function refusal(method: string, headers: IncomingHttpHeaders, listens: string): string {
-  const site = headers['sec-fetch-site'];
-  if (site !== undefined && site !== 'same-origin' && site !== 'none')
-    return 'asked by a page of another site';
-  const asked = headers.host ?? '';
-  if (headers.origin !== undefined && headers.origin !== `http://${asked}`)
-    return 'asked by a page of another site';
-  if (method === 'GET') return '';
-  const name = asked.replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1');
-  if (isIP(name) !== 0 || name === listens || LOCAL_NAMES.includes(name)) return '';
-  return `changes are asked of an address or of ${LOCAL_NAMES[1]}, not of '${name}'`;
 }
 
 /** @throws FirstackError FSA_CONFIG_VALUE */

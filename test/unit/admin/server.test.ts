@@ -10,6 +10,7 @@ const directory = mkdtempSync(join(tmpdir(), 'fs-admin-'));
 const address = `unix:${directory}/admin.sock`;
 
 let acted = 0;
+const asked: string[] = [];
 
 /** A role with one program, whose read `echo` answers with its query. */
 const source: AdminSource = {
@@ -39,6 +40,7 @@ const source: AdminSource = {
   who: () => ({ role: 'gateway', instance: 'one' }),
   metrics: () => [],
   head: () => ({}),
+  asked: (action, by) => void asked.push(`${action} ${by}`),
 };
 const admin = createAdmin(source);
 beforeAll(() => admin.listen(address));
@@ -99,6 +101,7 @@ describe('over TCP', () => {
       const before = acted;
       expect(await ask('POST', '/v1/act', { host })).toBe(200);
       expect(acted).toBe(before + 1);
+      expect(asked.at(-1)).toBe('act 127.0.0.1');
     }
   });
 
