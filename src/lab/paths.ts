@@ -8,6 +8,7 @@ export const topologyDirectory = `${packageRoot}/src/lab/topologies`;
 /** The roles and the emulator run as separate processes, always from the build. */
 export const cliScript = `${packageRoot}/dist/src/cli.js`;
 export const damageClientScript = `${packageRoot}/dist/src/lab/damage/client-main.js`;
+export const strangerScript = `${packageRoot}/dist/src/lab/attacks/stranger-main.js`;
 export const floodScript = `${packageRoot}/dist/src/lab/attacks/flood-main.js`;
 export const narrowClientScript = `${packageRoot}/dist/src/lab/narrow/client-main.js`;
 export const emulatorScript = `${packageRoot}/dist/src/lab/emulator-main.js`;

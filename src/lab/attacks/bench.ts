@@ -3,6 +3,7 @@
  * what a change of all keys does. Forged packets and records are tried in great numbers by `npm run fuzz`.
  */
 import { writeFileSync } from 'node:fs';
+import { playAmplification } from './amplification.js';
 import type { AttackFigure } from './figure.js';
 import { FLOODS, playFlood } from './flood.js';
 import { playRotation } from './rotation.js';
@@ -28,11 +29,14 @@ export async function benchAttacks(o: AttacksOptions): Promise<number> {
   const all: [string, Play][] = [
     ...FLOODS.map((flood): [string, Play] => [flood.id, () => playFlood(flood, o.seed)]),
     ...Object.keys(THIEVES).map((id): [string, Play] => [id, () => playThief(id, o.seconds, o.seed)]),
+    ['amplification', () => playAmplification(o.only ?? '', o.seed)],
     ['rotation', () => playRotation(ROTATION_PER_SECOND, o.seed)],
   ];
   // Without --only, or with one that is an id itself, exactly that; else what begins so.
   const exact = all.filter(([id]) => id === o.only);
-  const wanted = exact.length > 0 ? exact : all.filter(([id]) => id.startsWith(o.only ?? ''));
+  const only = o.only ?? '';
+  const begins = ([id]: [string, Play]): boolean => id.startsWith(only) || only.startsWith(`${id}.`);
+  const wanted = exact.length > 0 ? exact : all.filter(begins);
   const figures: AttackFigure[] = [];
   if (!o.json) process.stdout.write(HEAD);
   for (const [, play] of wanted) {
@@ -70,6 +74,8 @@ ${rows.join('\n')}
 - \`flood\`: SYNs of ten times the gateway's table, at 20,000 a second from the LAN, of all addresses of a /24 or of one; beside it 50
   honest connections a second from the same /24. Configuration A, \`--race learned\`.
 - \`thief\`: one machine's identity and an account in Redis that may write anything. It states 20 times a second what is another's.
+- \`amplification\`: packets that leave the machine for each one that comes, less what it sends by itself in the same time.
+  Configuration C, \`--race gateway\`.
 - \`rotation\`: configuration C, \`--race origin\`, no key in common. Each machine gets new keys and is killed and started with them.
 `;
 }
