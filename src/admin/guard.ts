@@ -81,7 +81,7 @@ export interface Asked {
   isLocal: boolean;
 }
 
-/** What anybody who reaches the port may ask. */
+/** What is open to every sender. */
 const OPEN = ['/livez', '/readyz', '/metrics'];
 
 /**

@@ -101,7 +101,7 @@ const immediate: Omit<Row, 'role' | 'configuration'>[] = [
     counts: AT_ONCE,
   },
   {
-    name: 'a captured tag is copied to nobody afterwards: its SYN goes to the server alone',
+    name: 'a captured tag is not copied afterwards: its SYN goes to the server alone',
     given: [[tagged(syn())]],
     afterMs: 10_200,
     in: [tagged(syn())],

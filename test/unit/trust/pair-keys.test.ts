@@ -24,7 +24,7 @@ const isIn = (key: PairKey | undefined, list: PairKey[]): boolean =>
 describe('the keys of a pair', () => {
   const [gw, r1, r2] = ['gateway:1', 'replica:r1', 'replica:r2'].map((sub) => machine(sub));
 
-  it('are the same at both ends, and nobody else has them', () => {
+  it('are the same at both ends, and no third machine has them', () => {
     const sent = keysOf(gw).toward(r1.credential);
     expect(isIn(sent, keysOf(r1).from(gw.credential))).toBe(true);
     expect(sent!.words).toHaveLength(4);
