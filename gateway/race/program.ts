@@ -55,7 +55,7 @@ import { gatewayMemory } from './gauges.js';
 import { Judge } from './judge.js';
 import { LEFT_OUT, type LeftOut, leftOutMetric, whyLeftOut } from './left-out.js';
 import { mayCarryV6, translatedLegs, tunLegs } from './legs.js';
-import { type PathReport, PathWatch, pathMetrics, readPaths } from './paths.js';
+import { type PathReport, PathWatch, pathMetrics, readPaths, roundTrips } from './paths.js';
 import { pipelineOptions } from './pipeline-options.js';
 import { type FlowFilter, flowReport, proximityReport, raceReport } from './reports.js';
 import type { GatewayMemory } from './state.js';
@@ -244,7 +244,7 @@ class GatewayRace implements Run {
         ...fleet.snapshot(
           wanMtu,
           inside - ipv4.MIN_HEADER - tcp.MIN_HEADER,
-          seedsOf(view, config.tag.gatewayId, config.site, fleet),
+          seedsOf(view, config.tag.gatewayId, config.site, fleet, roundTrips(this.#paths())),
           this.#clients.find((p) => isV4(p.address))?.address[3] ?? 0,
         ),
       },

@@ -52,10 +52,30 @@ export function proximityRecord(
 }
 
 /**
+ * How far what another gateway tells may differ from what this one has measured by its probes: they share a site, so they
+ * share its paths. What differs more is taken for the bound: a gateway that tells wrong times moves few connections.
+ */
+const LEAST_SHARE = 0.8;
+const MOST_TIMES = 2;
+const MOST_ABOVE_US = 20_000;
+
+function bounded(rttUs: number, ownUs: number | undefined): number {
+  if (ownUs === undefined) return rttUs;
+  return Math.min(Math.max(rttUs, LEAST_SHARE * ownUs), MOST_TIMES * ownUs + MOST_ABOVE_US);
+}
+
+/**
  * The measurements of the site's other gateways for machines that this gateway knows. A machine that left long ago
  * gets no number through them.
+ * @param ownUs by a machine's id: the round trip that this gateway's own probes have measured
  */
-export function seedsOf(view: View, id: number, site: string | undefined, named: Named): Seed[] {
+export function seedsOf(
+  view: View,
+  id: number,
+  site: string | undefined,
+  named: Named,
+  ownUs: ReadonlyMap<string, number> = new Map(),
+): Seed[] {
   return view
     .of(proximityKind)
     .filter((p) => p.site === site && p.id !== id)
@@ -63,9 +83,10 @@ export function seedsOf(view: View, id: number, site: string | undefined, named:
       p.entries.flatMap((e) => {
         const candidate = named.candidates.find(e.candidate);
         if (candidate === undefined) return [];
+        const rttUs = bounded(e.rttUs, ownUs.get(e.candidate));
         return named.services.flatMap((s, n) =>
           s.name === e.service
-            ? [{ service: n as ServiceNumber, candidate, rttUs: e.rttUs, variationUs: e.variationUs }]
+            ? [{ service: n as ServiceNumber, candidate, rttUs, variationUs: Math.min(e.variationUs, rttUs) }]
             : [],
         );
       }),

@@ -76,6 +76,38 @@ describe('gateways of a site', () => {
     expect(proximityRecord(7, 'zurich', learned.table, a).entries).toEqual([]);
   });
 
+  it('believe each other no further than their own probes (FAULTS T5)', () => {
+    const [, b] = fleets();
+    const told = (candidate: string, rttUs: number, variationUs = 1000) => ({
+      ...{ service: 'web', candidate, rttUs, variationUs },
+    });
+    const seeds = (entries: object[], ownUs?: Map<string, number>): Record<string, [number, number]> =>
+      Object.fromEntries(
+        seedsOf(
+          view({ proximities: [{ v: 1, id: 9, site: 'zurich', entries: entries as never }] }),
+          7,
+          'zurich',
+          b,
+          ownUs,
+        ).map((s) => [b.candidates.idOf(s.candidate), [s.rttUs, s.variationUs]]),
+      );
+    const own = new Map([
+      ['r1', 75_000],
+      ['r2', 15_000],
+    ]);
+    // A liar says that the farthest is the nearest, and the nearest far.
+    expect(seeds([told('r1', 1), told('r2', 10_000_000, 10_000_000)], own)).toEqual({
+      r1: [60_000, 1000],
+      r2: [50_000, 50_000],
+    });
+    expect(seeds([told('r1', 76_000), told('r2', 16_000)], own)).toEqual({
+      r1: [76_000, 1000],
+      r2: [16_000, 1000],
+    });
+    // What this gateway has not measured yet it takes over.
+    expect(seeds([told('r1', 1)])).toEqual({ r1: [1, 1] });
+  });
+
   it('take records over in their own numbers, for every port of the service', () => {
     const [a, b] = fleets();
     b.update(view({ services: [service('web', 10, [80, 443]), service('api', 11)] }), undefined);
