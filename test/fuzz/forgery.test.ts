@@ -4,12 +4,19 @@
  * is accepted, so that a harness that accepts nothing does not pass.
  */
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { FOREIGN, GENUINE, Keyring } from '../../src/race/keyring.js';
+import { parse } from '../../src/wire/address.js';
+import * as ipip from '../../src/wire/ipip.js';
+import * as probe from '../../src/wire/path-probe.js';
+import * as tag from '../../src/wire/tag.js';
 import {
   asReplica,
   asService,
   CLIENT,
   EPOCH,
   fromClient,
+  GATEWAY_ID,
+  KEY_ID,
   linuxOptions,
   MASTER,
   NOW_SECONDS,
@@ -21,12 +28,13 @@ import {
   syn,
   tagged,
   tunnel,
+  withTcp,
 } from '../support/builder.js';
 import { MORE, SEED } from '../support/fuzz.js';
 import { Harness, sums } from '../support/harness.js';
-import { frame, type Packet, parseFrame, sum } from '../support/naive.js';
+import { frame, type Packet, parseFrame, sum, type Tcp, tagOption } from '../support/naive.js';
 import { Random } from '../support/random.js';
-import type { Configuration } from '../support/world.js';
+import { type Configuration, GATEWAYS, keyWords } from '../support/world.js';
 
 const TRIES = 100_000 * MORE;
 const BATCH = 64;
@@ -142,6 +150,34 @@ describe('a forged tag', () => {
     },
   );
 
+  it(`for a pair is taken by no other key, ${TRIES} times, whether the gateway or the origin made it`, () => {
+    const keyring = new Keyring();
+    const [own, origins] = [1, 101].map((from) => Array.from({ length: 16 }, (_, b) => from + b));
+    const words = (key: number[]): { id: number; words: number[] }[] => [{ id: 3, words: keyWords(key) }];
+    keyring.load(
+      GATEWAYS.map((g) => ({ ...g, pairs: words(own) })),
+      [words(origins)],
+    );
+    const epoch = tag.epochOf(NOW_SECONDS);
+    const made = [
+      { key: own, flags: 1 },
+      { key: origins, flags: 3 },
+    ].map(({ key, flags }) => {
+      const fields = { version: 3, flags, keyId: 3, epoch, gatewayId: GATEWAY_ID };
+      return frame(withTcp(syn(), { options: [...linuxOptions(), ...tagOption(syn(), key, fields)] }));
+    });
+    const judge = (f: Uint8Array): number => {
+      const view = new DataView(f.buffer);
+      const p = tag.find(view, 30);
+      return p < 0 ? FOREIGN : keyring.check(view, 10, 30, p, 0);
+    };
+    expect(made.map(judge)).toEqual([GENUINE, GENUINE]);
+    let taken = 0;
+    for (const genuine of made)
+      for (const batch of forgeries(genuine, 10)) for (const f of batch) if (judge(f) === GENUINE) taken++;
+    expect(taken).toBe(0);
+  });
+
   it('is refused when it is signed with the key of another gateway, or with an old key', () => {
     const h = new Harness('origin');
     const stale = [2, 3, 8, 13, 14].map((n) => tagged(syn(), { epoch: (EPOCH + n) % 16 }));
@@ -250,4 +286,70 @@ describe('a tunnel from an unknown host', () => {
       expect(h.counts()['pass.tunnel-not-ours']).toBe(s.pass);
     },
   );
+});
+
+describe('a forged acknowledgement', () => {
+  it(`decides no race of a gateway, ${TRIES} times`, () => {
+    const h = new Harness('gateway', { configuration: 'A', race: 1 });
+    h.send([frame(syn())]);
+    const random = new Random(SEED + 10);
+    h.clearCounts();
+    let resets = 0;
+    for (let n = 0; n < TRIES; n += BATCH) {
+      const batch = Array.from({ length: Math.min(BATCH, TRIES - n) }, () => {
+        const ack = random.word() >>> 0;
+        // The one number in 2^32 that a machine which saw the SYN would acknowledge.
+        const answer = asService('SA', { ack: ack === 0xffffffff ? 1 : ack, seq: random.word() >>> 0 });
+        return frame(random.below(2) === 0 ? answer : asReplica(random.pick([R1, R2]), answer));
+      });
+      for (const f of h.send(batch)) {
+        const { dst, body } = parseFrame(f)!.packet;
+        if ((body as Tcp).flags === 'R' && dst !== CLIENT) resets++;
+      }
+    }
+    const counts = h.counts();
+    // Each is answered as a client in SYN-SENT would (RFC 9293, 3.10.7.3), to the machine alone.
+    expect(counts).toEqual({ 'drop.ack-outside': TRIES, 'emit.loser-reset': TRIES });
+    expect(resets).toBe(TRIES);
+    h.clearCounts();
+    h.send([frame(asReplica(R1, asService('SA')))]);
+    expect(h.counts()['pass.won-by-replica']).toBe(1);
+  });
+});
+
+describe('a forged probe', () => {
+  it(`is not answered by a replica, ${TRIES} times`, () => {
+    const h = new Harness('replica', { configuration: 'C' });
+    const random = new Random(SEED + 11);
+    const word = (text: string): number => parse(text)![3];
+    const [from, to] = [word(CLIENT), word(R1.address)];
+    const made = (key: Int32Array, isPaired: boolean): Uint8Array => {
+      const f = new Uint8Array(30 + probe.LEAST);
+      const view = new DataView(f.buffer);
+      const sizes = { length: probe.LEAST, replyLength: probe.LEAST, form: probe.TUNNELLED };
+      const names = {
+        sport: probe.PORT,
+        number: random.word(),
+        gatewayId: GATEWAY_ID,
+        keyId: KEY_ID,
+        isPaired,
+      };
+      probe.writeRequest(view, 30, { source: from, destination: to, ...sizes, ...names }, key);
+      ipip.encapsulate(view, 30, from, to, 0);
+      return f;
+    };
+    h.send([made(Int32Array.from(GATEWAYS[0].keys[0].words), false)]);
+    expect(h.counts()['emit.probe-answer']).toBe(1);
+    h.clearCounts();
+    for (let n = 0; n < TRIES; n += BATCH)
+      h.send(
+        Array.from({ length: Math.min(BATCH, TRIES - n) }, () =>
+          made(
+            Int32Array.from({ length: 4 }, () => random.word()),
+            random.below(2) === 0,
+          ),
+        ),
+      );
+    expect(h.counts()).toEqual({ 'drop.probe-forged': TRIES });
+  });
 });

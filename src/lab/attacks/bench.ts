@@ -1,11 +1,12 @@
 /**
  * `firstack bench attacks`: what a client that floods, and a thief who holds one machine's keys, do to the others; and
- * what a change of all keys does. Forged packets and records are tried in great numbers by `npm run fuzz`.
+ * what a change of all keys does; and forged packets and records in great numbers.
  */
 import { writeFileSync } from 'node:fs';
 import { playAmplification } from './amplification.js';
 import type { AttackFigure } from './figure.js';
 import { FLOODS, playFlood } from './flood.js';
+import { playForged } from './forged.js';
 import { playRotation } from './rotation.js';
 import { playThief, THIEVES } from './thief.js';
 
@@ -26,15 +27,16 @@ type Play = () => Promise<AttackFigure[]>;
 
 /** @returns the exit code: 1 when a target was not met */
 export async function benchAttacks(o: AttacksOptions): Promise<number> {
+  const only = o.only ?? '';
   const all: [string, Play][] = [
     ...FLOODS.map((flood): [string, Play] => [flood.id, () => playFlood(flood, o.seed)]),
     ...Object.keys(THIEVES).map((id): [string, Play] => [id, () => playThief(id, o.seconds, o.seed)]),
-    ['amplification', () => playAmplification(o.only ?? '', o.seed)],
+    ['amplification', () => playAmplification(only, o.seed)],
+    ['forged', () => playForged(only, o.seed)],
     ['rotation', () => playRotation(ROTATION_PER_SECOND, o.seed)],
   ];
   // Without --only, or with one that is an id itself, exactly that; else what begins so.
   const exact = all.filter(([id]) => id === o.only);
-  const only = o.only ?? '';
   const begins = ([id]: [string, Play]): boolean => id.startsWith(only) || only.startsWith(`${id}.`);
   const wanted = exact.length > 0 ? exact : all.filter(begins);
   const figures: AttackFigure[] = [];
@@ -76,6 +78,7 @@ ${rows.join('\n')}
 - \`thief\`: one machine's identity and an account in Redis that may write anything. It states 20 times a second what is another's.
 - \`amplification\`: packets that leave the machine for each one that comes, less what it sends by itself in the same time.
   Configuration C, \`--race gateway\`.
+- \`forged\`: a million tries of each kind in the tests of \`test/fuzz\`; 0 is none accepted.
 - \`rotation\`: configuration C, \`--race origin\`, no key in common. Each machine gets new keys and is killed and started with them.
 `;
 }
