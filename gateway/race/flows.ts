@@ -15,6 +15,8 @@ export class RaceFlows extends SynFlows {
   readonly born = this.column<number>(Int32Array, 0);
   /** 1 once the client has reset an old connection on the tuple of this race, 2 once it has repeated its SYN after that. */
   readonly cleared = this.column<number>(Uint8Array, 0);
+  /** How often a SYN of this race was sent again, after an old connection at a machine was cleared. */
+  readonly again = this.column<number>(Uint8Array, 0);
   /** Bytes of IP that the process carried, both ways; those of a pinned flow are counted in the kernel. */
   readonly bytes = this.column<number>(Float64Array, 0);
   /** The ejected candidate that is tried with this connection; 0 for none. */

@@ -155,6 +155,9 @@ export function refuse(
   return pending === 0 || (candidate === ORIGIN && (flows.marks[e] & RETRANSMITTED) !== 0);
 }
 
+/** Each machine of a race may have an old connection. */
+const MOST_AGAIN = 32;
+
 /**
  * An acknowledgement with another number before there is a winner: the challenge ACK of an old connection (RFC 5961).
  * The gateway answers a replica's for the client, with the exact reset; the client itself answers the origin's.
@@ -163,8 +166,13 @@ function onStray(state: GatewayState, batch: Batch, i: number): void {
   const endpoint = batch.endpoint[i];
   if (state.machines.endpointCandidate[endpoint] === ORIGIN) return batch.pass(i, reasons.passRacing);
   emitReset(state, batch, i, batch.at[i], reasons.emitLoserReset);
-  // The reset clears the old connection. In a gateway's own race the SYN is sent again at once after it.
-  if (state.race !== RACE_ORIGIN) sendAgain(state, batch, i, batch.flow[i], endpoint);
+  // The reset clears the old connection. In a gateway's own race the SYN is sent again at once after it; who forges such
+  // acknowledgements does not get two packets for each.
+  const e = batch.flow[i];
+  if (state.race !== RACE_ORIGIN && state.flows.again[e] < MOST_AGAIN) {
+    state.flows.again[e]++;
+    sendAgain(state, batch, i, e, endpoint);
+  }
   batch.drop(i, reasons.dropAckOutside);
 }
 

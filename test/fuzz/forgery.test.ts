@@ -315,6 +315,23 @@ describe('a forged acknowledgement', () => {
     h.send([frame(asReplica(R1, asService('SA')))]);
     expect(h.counts()['pass.won-by-replica']).toBe(1);
   });
+
+  it('makes a gateway send a SYN again a few times in a race, and one reset each', () => {
+    const h = new Harness('gateway', { configuration: 'A', race: 1 });
+    h.send([frame(syn())]);
+    h.clearCounts();
+    const random = new Random(SEED + 12);
+    const many = 1000;
+    for (let n = 0; n < many; n++) {
+      const challenge = asService('A', { ack: random.below(2 ** 31), options: [] });
+      h.send([frame(asReplica(random.pick([R1, R2]), challenge))]);
+    }
+    expect(h.counts()).toEqual({
+      'drop.ack-outside': many,
+      'emit.loser-reset': many,
+      'emit.syn-after-challenge': 32,
+    });
+  });
 });
 
 describe('a forged probe', () => {
