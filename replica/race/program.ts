@@ -81,7 +81,7 @@ export const program: Program<ReplicaConfig> = {
 
 class ReplicaRace implements Run {
   // Other replicas' records are read at the start only, to check whether this replica's address and port are taken.
-  readonly topics = ['service', 'gateway', 'origin', 'acting'];
+  readonly topics = ['service', 'gateway', 'acting'];
   readonly plane: PlaneHalf;
   readonly kernel: KernelHalf;
   readonly fullness = {

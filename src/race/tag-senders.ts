@@ -2,9 +2,12 @@
 import { gatewayKeys, type KeyFile } from '../keys.js';
 import type { View } from '../registry/kinds.js';
 import { credentialOf, pairedCredentialOf } from '../registry/verifier.js';
+import type { Credential } from '../trust/credential.js';
 import type { PairKey, PairKeys } from '../trust/pair-keys.js';
+import { coversNames } from '../trust/scope.js';
 import { type Prefix, parsePrefix } from '../wire/address.js';
 import { PAIRED, VERSION, WHOLE_EPOCH } from '../wire/tag.js';
+import { actingKind, isGateway } from './acting.js';
 import type { KeyringGateway } from './keyring.js';
 import { gatewayKind, originKind, replicaKind } from './records.js';
 
@@ -31,14 +34,18 @@ export function tagSenders(view: View, { master, pairs, onlySigned }: Receiver):
   });
 }
 
+/**
+ * The credentials of the origins that act. A replica knows origins by these records, which are small: an origin's own has
+ * its distance to each replica.
+ */
+export const originsOf = (view: View): Credential[] =>
+  view.of(actingKind).flatMap((r) => (isGateway(r.id) ? [] : (credentialOf(r) ?? [])));
+
 /** The keys with which a service's origins make tags for the replica that holds `pairs`. */
-export function relayKeys(view: View, service: string, pairs: PairKeys | undefined): PairKey[] {
-  if (pairs === undefined) return [];
-  return view.of(originKind).flatMap((o) => {
-    const credential = o.services.includes(service) ? credentialOf(o) : undefined;
-    return credential === undefined ? [] : pairs.from(credential);
-  });
-}
+export const relayKeys = (view: View, service: string, pairs: PairKeys | undefined): PairKey[] =>
+  originsOf(view).flatMap((origin) =>
+    coversNames(origin, 'services', [service]) === '' ? (pairs?.from(origin) ?? []) : [],
+  );
 
 /** The key for tags and probes to the machine that made a record; undefined where it reads none of a pair. */
 export function keyToward(record: unknown, pairs: PairKeys | undefined): PairKey | undefined {
