@@ -105,7 +105,7 @@ describe('a gateway with many unknown machines', () => {
         await remove(redis, 0, 33_000);
         await waitUntil(async () => (await endpoints()) === before, MINUTE_MS);
         expect(await endpoints()).toBe(before);
-        expect((await statusOf(lab)).leftOut).toEqual({ replicas: 0, machines: 0, services: 0 });
+        expect((await statusOf(lab)).leftOut).toEqual({ replicas: 0, machines: 0, services: 0, keyless: 0 });
         await connects(lab, 5);
 
         // Containers get a new id at each start.
