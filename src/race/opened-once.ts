@@ -1,6 +1,6 @@
 /**
  * Tags by which a SYN was let through (FAULTS T10): the same tag lets it through again for ten seconds, in which a client repeats
- * a SYN and copies of it come late; after that whoever captured it opens nothing with it. A tag counts for three minutes.
+ * a SYN and its copies may come late; after that a captured tag opens no connection. A tag counts for three minutes.
  *
  * A tag is known by its MAC, whose 64 bits are as good as random, so they choose the place themselves. Where a place is
  * taken by a younger tag, the older one is forgotten: what a machine remembers is bounded, and nothing genuine is refused.

@@ -62,10 +62,6 @@ export const KINDS: readonly Kind[] = [
   },
 ];
 
-interface Count {
-  packets: number;
-  bytes: number;
-}
 /** Longer than what was sent is under way. */
 const SETTLE_MS = 500;
 
@@ -87,7 +83,7 @@ export async function playAmplification(only: string, seed: number): Promise<Att
 async function play(lab: Lab, k: Kind, seed: number): Promise<AttackFigure> {
   const ms = (k.count / k.perSecond) * 1000 + SETTLE_MS;
   // What the machine sends by itself in the same time: probes, and what it says to the registry goes another way.
-  const idle = await during(lab, k.at, () => pause(ms));
+  const [idle] = await during(lab, k.at, () => pause(ms));
   const counters = await countersOf(lab, k.at);
   const argv = [k.kind, k.from, k.to, '192.0.2.2', String(k.count), String(k.perSecond)];
   const [out, sent] = await during(lab, k.at, async () => {
@@ -99,8 +95,8 @@ async function play(lab: Lab, k: Kind, seed: number): Promise<AttackFigure> {
   const after = await countersOf(lab, k.at);
   const made = k.counted?.reduce((sum, name) => sum + (after[name] ?? 0) - (counters[name] ?? 0), 0);
   // A probe more or less is no amplification.
-  const packets = Math.round((100 * (made ?? Math.max(0, out.packets - idle[0].packets))) / sent) / 100;
-  const seen = `${sent} ${k.what}; ${out.packets} packets left meanwhile, ${idle[0].packets} without them`;
+  const packets = Math.round((100 * (made ?? Math.max(0, out - idle))) / sent) / 100;
+  const seen = `${sent} ${k.what}; ${out} packets left meanwhile, ${idle} without them`;
   return figure(k.id, seed, packets, { most: k.most }, seen);
 }
 
@@ -113,15 +109,15 @@ async function countersOf(lab: Lab, host: string): Promise<Record<string, number
 }
 
 /** What leaves a machine towards the WAN meanwhile. */
-async function during<T>(lab: Lab, host: string, action: () => Promise<T>): Promise<[Count, T]> {
+async function during<T>(lab: Lab, host: string, action: () => Promise<T>): Promise<[packets: number, T]> {
   const before = await sentBy(lab, host);
   const result = await action();
   const after = await sentBy(lab, host);
-  return [{ packets: after.packets - before.packets, bytes: after.bytes - before.bytes }, result];
+  return [after - before, result];
 }
 
-async function sentBy(lab: Lab, host: string): Promise<Count> {
+async function sentBy(lab: Lab, host: string): Promise<number> {
   const { stdout } = await lab.exec(host, ['ip', '-j', '-s', 'link', 'show', 'dev', 'wan0']);
-  const [{ stats64 }] = JSON.parse(stdout) as { stats64: { tx: Count } }[];
-  return stats64.tx;
+  const [{ stats64 }] = JSON.parse(stdout) as { stats64: { tx: { packets: number } } }[];
+  return stats64.tx.packets;
 }

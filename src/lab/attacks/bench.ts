@@ -76,9 +76,9 @@ ${rows.join('\n')}
 - \`flood\`: SYNs of ten times the gateway's table, at 20,000 a second from the LAN, of all addresses of a /24 or of one; beside it 50
   honest connections a second from the same /24. Configuration A, \`--race learned\`.
 - \`thief\`: one machine's identity and an account in Redis that may write anything. It states 20 times a second what is another's.
-- \`amplification\`: packets that leave the machine for each one that comes, less what it sends by itself in the same time.
+- \`amplification\`: packets that leave the machine for each one that comes, less what it sends by itself in the same time. Bytes are not counted.
   Configuration C, \`--race gateway\`.
-- \`forged\`: a million tries of each kind in the tests of \`test/fuzz\`; 0 is none accepted.
+- \`forged\`: the tests of \`test/fuzz\`, with as many tries as the row says; 0 is none accepted.
 - \`rotation\`: configuration C, \`--race origin\`, no key in common. Each machine gets new keys and is killed and started with them.
 `;
 }
