@@ -9,7 +9,7 @@ import { ANSWERED, advance, isClosing, REQUESTED, UNDECIDED } from '../../src/fl
 import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
 import { dnat } from '../../src/pipeline/translate.js';
 import { intoTunnel, intoTunnel6 } from '../../src/pipeline/tunnel.js';
-import { ORIGIN } from '../../src/proximity/candidates.js';
+import { ORIGIN, ORIGIN_MACHINE } from '../../src/proximity/candidates.js';
 import * as tcp from '../../src/wire/tcp.js';
 import { asService } from './keep-first-ack.js';
 import { clampSyn, refuseTooLarge } from './path-sizes.js';
@@ -49,7 +49,7 @@ function fromClient(state: GatewayState, batch: Batch, i: number): void {
   } else if ((flows.marks[e] & ANSWERED) === 0 && acknowledgesData(state, batch, i))
     state.requests.answered(e);
   if (isClosing(flows.state[e])) state.requests.ended(e);
-  if (flows.winner[e] === ORIGIN) return batch.pass(i, reasons.passToOrigin);
+  if (flows.winner[e] === ORIGIN_MACHINE) return batch.pass(i, reasons.passToOrigin);
   const target = flows.target[e * 4 + 3];
   if (state.paths.size > 0 && refuseTooLarge(state, batch, i, target)) return;
   if (machines.serviceMode[batch.service[i]] !== TUNNEL) {
@@ -80,9 +80,9 @@ function fromServer(state: GatewayState, batch: Batch, i: number): void {
   const spoofed =
     machines.serviceMode[batch.service[i]] === SPOOF &&
     candidate === ORIGIN &&
-    winner !== ORIGIN &&
+    winner !== ORIGIN_MACHINE &&
     (batch.tcpFlags[i] & tcp.RST) === 0;
-  if (candidate !== winner && !spoofed && !isTarget(state, batch, i))
+  if (machines.endpointMachine[batch.endpoint[i]] !== winner && !spoofed && !isTarget(state, batch, i))
     return batch.drop(i, reasons.dropNotWinner);
   if ((batch.tcpFlags[i] & tcp.RST) !== 0) state.requests.resetByServer(e);
   advance(flows, e, batch.tcpFlags[i], false, state.nowTick, state.idle);

@@ -8,12 +8,23 @@ import type { Allocation } from '../../src/steer/marks.js';
 import type { GatewaySite } from '../config.js';
 import type { Pace } from './ejections.js';
 
+/**
+ * `udp`: packets that the role on a replica answers; `syn`: a SYN to the service's port, for replicas without a role in
+ * configuration A; `auto`: the first, where it is answered.
+ */
+export const PROBE_METHODS = ['auto', 'udp', 'syn', 'off'] as const;
+export type ProbeMethod = (typeof PROBE_METHODS)[number];
+
 export interface GatewayConfig extends ProgramConfig, GatewaySite {
   configuration?: Configuration;
   tag: { gatewayId: number; keyFile?: string };
   /** `openings`: with `--race learned` the kernel may open connections with a learned winner by itself. */
   fastpath: ProgramConfig['fastpath'] & { openings: boolean };
   race: Race;
+  /** The most candidates that a race of this gateway asks. */
+  raceWidth: number;
+  /** How this gateway measures all replicas by itself. */
+  probe: { perSecond: number; method: ProbeMethod };
   /** How soon and how rarely a machine that fails or serves slowly is tried again. */
   judge: Pace;
   /** Gateways of one site share what they learn. */
@@ -65,6 +76,26 @@ export function schema(allocation: Allocation): { properties: Record<string, Sch
         { enum: [...RACES], default: 'learned' },
         'Who starts a race: the origin (as published), this gateway, or this gateway with a learned winner first.',
       ),
+      raceWidth: explained(
+        { type: 'integer', minimum: 2, maximum: 32, default: 6 },
+        'The most machines that a race of this gateway asks: the nearest, one further in turn, and the origin.',
+      ),
+      probe: {
+        type: 'object',
+        description: 'How this gateway measures all replicas by itself, before a connection needs one.',
+        additionalProperties: false,
+        default: {},
+        properties: {
+          perSecond: explained(
+            { type: 'integer', minimum: 1, maximum: 10_000, default: 100 },
+            'The most probes in a second, of all replicas together.',
+          ),
+          method: explained(
+            { enum: [...PROBE_METHODS], default: 'auto' },
+            'udp: probes that the role on a replica answers; syn: SYNs to its port, in configuration A; auto: what is answered; off: none.',
+          ),
+        },
+      },
       judge: {
         type: 'object',
         description: 'When a machine that failed, or was slow, is tried again with one connection.',

@@ -145,10 +145,9 @@ export class EvidenceWriter {
     return at < 0 ? 0 : this.table[at + evidence.trials];
   }
 
-  /** Forgets a machine in all services, because its number means another machine from now on. */
-  forgetMachine(candidate: number): void {
-    const rows = this.table.length / evidence.stride;
-    for (let row = candidate; row < rows; row += MOST_RACED) this.#clear(row * evidence.stride);
+  /** Forgets a candidate, because its number means another machine from now on. */
+  forgetCandidate(service: ServiceNumber, candidate: number): void {
+    this.#clear(rowOf(service, candidate));
   }
 
   /** Forgets all machines of a service, because its number means another service from now on. */

@@ -4,10 +4,21 @@
  */
 
 import { MAX_ENDPOINTS } from '../../src/fastpath/maps.js';
-import type { CandidateNumber, ServiceNumber } from '../../src/flow/numbers.js';
-import { Candidates, MOST_RACED, ORIGIN } from '../../src/proximity/candidates.js';
+import {
+  type CandidateNumber,
+  type MachineNumber,
+  NO_CANDIDATE,
+  type ServiceNumber,
+} from '../../src/flow/numbers.js';
+import { MOST_RACED, Numbers, ORIGIN, ORIGIN_ID, ORIGIN_MACHINE } from '../../src/proximity/candidates.js';
 import type { Seed } from '../../src/proximity/site.js';
-import { isServiceUnused, isUnused, MOST_SERVICES, walksOf } from '../../src/proximity/usage.js';
+import {
+  isServiceUnused,
+  isUnused,
+  MOST_MACHINES,
+  MOST_SERVICES,
+  walksOf,
+} from '../../src/proximity/usage.js';
 import { MODES } from '../../src/race/modes.js';
 import {
   addressFor,
@@ -23,6 +34,7 @@ import { areAllPaired, keyToward } from '../../src/race/tag-senders.js';
 import type { View } from '../../src/registry/kinds.js';
 import { type Address, isV6Text, parse } from '../../src/wire/address.js';
 import { PLAIN, TUNNELLED } from '../../src/wire/path-probe.js';
+import { type Contender, nearest } from './contenders.js';
 import { Disputes } from './disputes.js';
 import {
   formerKey,
@@ -44,14 +56,17 @@ import type { GatewaySnapshot } from './state.js';
 const RACE_NUMBERS: Record<Race, GatewaySnapshot['race']> = { origin: 0, gateway: 1, learned: 2 };
 
 export class Fleet {
-  readonly candidates = new Candidates();
+  /** The numbers by which flows name machines. */
+  readonly machines = new Numbers<MachineNumber>(MOST_MACHINES);
+  /** A machine's measured round trip, µs; undefined while it is not known. */
+  rttUsOf: (machine: MachineNumber) => number | undefined = () => undefined;
 
   readonly #services: KnownService[] = [];
   /** Once all numbers are assigned: those of services that have left and have no flow. */
   #freeServices: ServiceNumber[] = [];
   /** The number of finished walks when numbers of services became short: the data plane counts their flows since. */
   #shortSince: number | undefined;
-  /** By `service/candidate`. */
+  /** By `service/machine`. */
   readonly #endpoints = new Map<string, KnownEndpoint>();
   /**
    * By id of a machine that is in no record any more: the number of finished walks through the flow table when it
@@ -90,7 +105,9 @@ export class Fleet {
     const numbered = services.flatMap((service) => this.#numberAll(service));
     // The origins' endpoints come first: at the limit, a service without replicas is then still served.
     for (const { n, service, port } of numbered)
-      this.#know(n, ORIGIN, 'origin', service.address, port, { up: true, live: true, trials: 0, load: 0 });
+      this.#know(n, ORIGIN_MACHINE, ORIGIN_ID, service.address, port, {
+        ...{ candidate: ORIGIN, up: true, live: true, trials: 0, load: 0 },
+      });
     const origins = view.of(originKind);
     const mayPair = this.race === 'origin' && areAllPaired(view);
     for (const { n, service, port } of numbered) {
@@ -120,23 +137,25 @@ export class Fleet {
     if (this.usage === undefined) return;
     const now = walksOf(this.usage);
     for (const id of this.#goneSince.keys()) if (named.has(id)) this.#goneSince.delete(id);
-    for (const { id, candidate } of this.#endpoints.values())
-      if (candidate !== ORIGIN && !named.has(id) && !this.#goneSince.has(id)) this.#goneSince.set(id, now);
+    for (const { id, machine } of this.#endpoints.values())
+      if (machine !== ORIGIN_MACHINE && !named.has(id) && !this.#goneSince.has(id))
+        this.#goneSince.set(id, now);
   }
 
   #forgetUnused(): void {
     if (this.usage === undefined || this.#goneSince.size === 0) return;
     const unused = new Set<string>();
     for (const [id, since] of this.#goneSince) {
-      const candidate = this.candidates.find(id);
-      if (candidate !== undefined && !isUnused(this.usage, candidate, since)) continue;
+      const machine = this.machines.find(id);
+      if (machine !== undefined && !isUnused(this.usage, machine, since)) continue;
       this.#goneSince.delete(id);
-      this.candidates.release(id);
+      this.machines.release(id);
+      for (const { candidates } of this.#services) candidates.release(id);
       unused.add(id);
     }
     if (unused.size === 0) return;
-    for (const [key, { id, candidate }] of this.#endpoints)
-      if (candidate !== ORIGIN && unused.has(id)) this.#endpoints.delete(key);
+    for (const [key, { id, machine }] of this.#endpoints)
+      if (machine !== ORIGIN_MACHINE && unused.has(id)) this.#endpoints.delete(key);
   }
 
   /** A service's number is free once no record names the service and its flows have ended. */
@@ -170,29 +189,34 @@ export class Fleet {
   /** Adds the replicas of a service. @returns whether one of them takes part in races */
   #replicas(view: View, offers: readonly Offer[], n: ServiceNumber, port: number): boolean {
     let any = false;
-    for (const { replica, offer } of offers) {
-      if (this.disputes.ofReplica(view, replica) !== undefined) continue;
-      const candidate = this.#candidateOf(replica.id);
+    const undisputed = offers.filter(({ replica }) => this.disputes.ofReplica(view, replica) === undefined);
+    this.#nameCandidates(n, undisputed);
+    const { candidates } = this.#services[n];
+    for (const { replica, offer } of undisputed) {
+      const machine = this.#machineOf(replica.id);
+      if (machine === undefined) {
+        this.#leftOut.machines.add(replica.id);
+        continue;
+      }
+      const candidate = candidates.find(replica.id) ?? NO_CANDIDATE;
       const up = replica.state === 'up';
-      const ordered = this.#judged.trialsOf(n, candidate);
+      const ordered = candidate < 0 ? undefined : this.#judged.trialsOf(n, candidate);
       const live = up && ordered === undefined;
       const load = Math.round(Math.min(1, replica.load) / LOAD_STEP) * LOAD_STEP;
       const place = replicaPort(offer, port);
       const address = addressFor(this.#services[n], replica);
       // It cannot be reached in the service's family.
       if (address === undefined) continue;
-      // Those beyond are not asked, and a key takes a tenth of a millisecond.
-      const mayRace = candidate < MOST_RACED;
-      const key = mayRace ? keyToward(replica, this.tagging.pairs) : undefined;
-      if (mayRace && key === undefined && this.#needsKey(n)) {
+      const key = keyToward(replica, this.tagging.pairs);
+      if (key === undefined && this.#needsKey(n)) {
         if (up) this.#leftOut.keyless.add(replica.id);
         continue;
       }
-      const state = { up, live, load, trials: up ? (ordered ?? 0) : 0, key };
-      if (!this.#know(n, candidate, replica.id, address, place, state)) continue;
+      const state = { candidate, up, live, load, trials: up ? (ordered ?? 0) : 0, key };
+      if (!this.#know(n, machine, replica.id, address, place, state)) continue;
       // An ejected machine gets its trials also where no other replica is left.
       any ||= state.up;
-      if (live && candidate >= MOST_RACED) this.#leftOut.replicas.add(replica.id);
+      if (live && candidate < 0 && this.race !== 'origin') this.#leftOut.replicas.add(replica.id);
     }
     return any;
   }
@@ -202,15 +226,57 @@ export class Fleet {
     return this.race !== 'origin' && !this.tagging.hasOwnKey && this.#services[n].configuration !== 'A';
   }
 
-  /** The machine's number. A machine whose number no race can name gets another number as soon as one is free. */
-  #candidateOf(id: string): CandidateNumber {
-    const known = this.candidates.find(id);
-    if (known === undefined) return this.candidates.numberOf(id);
-    if (known < MOST_RACED || this.race === 'origin' || this.usage === undefined) return known;
-    // Its flows, if there are any (a predecessor's), refer to it by its present number.
-    if (!isUnused(this.usage, known, 0) || !this.candidates.promote(id)) return known;
-    for (const [key, e] of this.#endpoints) if (e.id === id) this.#endpoints.delete(key);
-    return this.candidates.numberOf(id);
+  /** The machine's number; undefined when all are assigned. */
+  #machineOf(id: string): MachineNumber | undefined {
+    return this.machines.find(id) ?? (this.machines.isFull ? undefined : this.machines.numberOf(id));
+  }
+
+  /** Gives numbers in the service's races to those machines that should be asked, in the place of others if needed. */
+  #nameCandidates(n: ServiceNumber, offers: readonly Offer[]): void {
+    const { candidates } = this.#services[n];
+    const wanted = this.#wanted(n, offers);
+    const needed = [...wanted].filter((id) => candidates.find(id) === undefined);
+    if (needed.length === 0) return;
+    const others = [...candidates.ids].filter((id) => !wanted.has(id) && id !== ORIGIN_ID);
+    for (const id of needed) {
+      if (candidates.isFull) candidates.release(others.shift()!);
+      candidates.numberOf(id);
+    }
+    for (const e of this.#endpoints.values())
+      if (e.service === n && e.machine !== ORIGIN_MACHINE)
+        e.candidate = candidates.find(e.id) ?? NO_CANDIDATE;
+  }
+
+  #wanted(n: ServiceNumber, offers: readonly Offer[]): Set<string> {
+    const { candidates } = this.#services[n];
+    const contenders = offers
+      .filter(({ replica }) => replica.state === 'up' && addressFor(this.#services[n], replica) !== undefined)
+      .map(({ replica: { id } }): Contender => {
+        const machine = this.machines.find(id);
+        const candidate = candidates.find(id);
+        return {
+          id,
+          rttUs: machine === undefined ? undefined : this.rttUsOf(machine),
+          isCandidate: candidate !== undefined,
+          isEjected: candidate !== undefined && this.#judged.trialsOf(n, candidate) !== undefined,
+        };
+      });
+    return nearest(contenders, MOST_RACED - 1, this.turn);
+  }
+  /** Rises with time (`contenders.ts`). */
+  turn = 0;
+
+  /** Whether other machines should be candidates than those that are: then the caller should {@link update} again. */
+  isOutdated(view: View): boolean {
+    if (this.race === 'origin') return false;
+    const offers = offersByService(view);
+    return this.#services.some(({ name, candidates, goneSince }, n) => {
+      const all = (offers.get(name) ?? []).filter(
+        ({ replica }) => this.disputes.ofReplica(view, replica) === undefined,
+      );
+      if (goneSince !== undefined || all.length < MOST_RACED) return false;
+      return [...this.#wanted(n as ServiceNumber, all)].some((id) => candidates.find(id) === undefined);
+    });
   }
 
   #number({ name, address, configuration }: RaceService, port: number): ServiceNumber | undefined {
@@ -226,8 +292,10 @@ export class Fleet {
       return undefined;
     }
     if (!isNew) for (const [key, e] of this.#endpoints) if (e.service === n) this.#endpoints.delete(key);
-    const since = isNew ? 0 : this.candidates.nextRace();
-    const rest = { release: null, raced: false, since, goneSince: undefined };
+    const since = isNew ? 0 : this.machines.nextRace();
+    const candidates = new Numbers<CandidateNumber>(MOST_RACED);
+    candidates.nextRace = () => this.machines.nextRace();
+    const rest = { release: null, raced: false, since, goneSince: undefined, candidates };
     this.#services[n] = { name, address, port, configuration, ...rest };
     return n;
   }
@@ -235,13 +303,13 @@ export class Fleet {
   /** @returns false when there is no room for another endpoint */
   #know(
     service: ServiceNumber,
-    candidate: CandidateNumber,
+    machine: MachineNumber,
     id: string,
     address: string,
     port: number,
-    state: Pick<KnownEndpoint, 'up' | 'live' | 'load' | 'trials' | 'key'>,
+    state: Pick<KnownEndpoint, 'candidate' | 'up' | 'live' | 'load' | 'trials' | 'key'>,
   ): boolean {
-    const key = `${service}/${candidate}`;
+    const key = `${service}/${machine}`;
     if (!this.#endpoints.has(key) && this.#endpoints.size >= MAX_ENDPOINTS) {
       this.#leftOut.machines.add(id);
       return false;
@@ -249,19 +317,30 @@ export class Fleet {
     const before = this.#endpoints.get(key);
     if (before !== undefined && (before.address !== address || before.port !== port))
       this.#keepFormer(before);
-    this.#endpoints.delete(formerKey({ service, candidate, address, port }));
-    this.#endpoints.set(key, { service, candidate, id, address, port, ...state });
+    this.#endpoints.delete(formerKey({ service, machine, address, port }));
+    this.#endpoints.set(key, { service, machine, id, address, port, ...state });
     return true;
   }
 
   /** A machine that moved to another address or port still carries connections at the former one. */
   #keepFormer(e: KnownEndpoint): void {
     const formers = [...this.#endpoints].filter(
-      ([, x]) => x.isFormer === true && x.service === e.service && x.candidate === e.candidate,
+      ([, x]) => x.isFormer === true && x.service === e.service && x.machine === e.machine,
     );
     if (formers.length >= MOST_FORMER) this.#endpoints.delete(formers[0][0]);
     if (this.#endpoints.size >= MAX_ENDPOINTS) return;
     this.#endpoints.set(formerKey(e), { ...e, up: false, live: false, trials: 0, isFormer: true });
+  }
+
+  /** The machine that is, or was in this race, a candidate of a service. */
+  candidateId(n: number, candidate: number, race = Number.POSITIVE_INFINITY): string {
+    return this.#services[n]?.candidates.idOf(candidate, race) ?? `#${candidate}`;
+  }
+
+  /** Forgets the machines that numbers meant in races before this one. */
+  forgetBefore(race: number): void {
+    this.machines.forgetBefore(race);
+    for (const { candidates } of this.#services) candidates.forgetBefore(race);
   }
 
   /** The service that a number means now, or meant in this race. */
@@ -280,10 +359,11 @@ export class Fleet {
     return this.#endpoints.size;
   }
 
-  /** The machines of each service that are up: the origin, and ejected ones too. */
+  /** The candidates of each service that are up: the origin, and ejected ones too. */
   candidatesByService(): CandidateNumber[][] {
     const lists: CandidateNumber[][] = this.#services.map(() => []);
-    for (const e of this.#endpoints.values()) if (e.up) lists[e.service].push(e.candidate);
+    for (const e of this.#endpoints.values())
+      if (e.up && e.candidate >= 0) lists[e.service].push(e.candidate);
     return lists;
   }
 
@@ -309,10 +389,10 @@ export class Fleet {
         mode: MODES[s.configuration],
         raced: s.raced,
         suspects: this.#judged.suspectsOf(n as ServiceNumber),
+        holders: Array.from({ length: MOST_RACED }, (_, c) => s.candidates.generationOf(c)),
         ...(s.key === undefined ? {} : { key: s.key }),
       })),
       endpoints,
-      generations: Array.from({ length: MOST_RACED }, (_, c) => this.candidates.generationOf(c)),
       tunnelMss,
       wanMtu,
       probed: this.probed(),
@@ -326,9 +406,9 @@ export class Fleet {
    */
   probed(): ProbeTarget[] {
     const targets = new Map<string, ProbeTarget>();
-    const most = this.race === 'origin' ? MOST_PATHS : MOST_RACED;
-    for (const { candidate, service, address, up, key } of this.#endpoints.values()) {
-      if (candidate === ORIGIN || !up || candidate >= most || targets.size >= MOST_PATHS) continue;
+    for (const { candidate, machine, service, address, up, key } of this.#endpoints.values()) {
+      const mayWin = this.race === 'origin' || candidate >= 0;
+      if (machine === ORIGIN_MACHINE || !up || !mayWin || targets.size >= MOST_PATHS) continue;
       if (isV6Text(address) || (key === undefined && !this.tagging.hasOwnKey)) continue;
       const form = this.#services[service].configuration === 'C' ? TUNNELLED : PLAIN;
       targets.set(`${address} ${form}`, {
@@ -360,7 +440,7 @@ export class Fleet {
 
   /** Elements of the nftables sets: services, services in configuration C, replica endpoints, tunnel sources. */
   steered(): { services: string[]; tunnelled: string[]; endpoints: string[]; tunnels: string[] } {
-    const replicas = [...this.#endpoints.values()].filter((e) => e.candidate !== ORIGIN);
+    const replicas = [...this.#endpoints.values()].filter((e) => e.machine !== ORIGIN_MACHINE);
     const configuration = (e: KnownEndpoint): Configuration => this.#services[e.service].configuration;
     return {
       services: this.#services.map((s) => `${s.address} . ${s.port}`),

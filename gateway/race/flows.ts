@@ -1,10 +1,11 @@
 /** The gateway's translation table: flows that are raced, and their winners. */
-import { type CandidateNumber, type FlowEntry, NO_CANDIDATE } from '../../src/flow/numbers.js';
+import { type FlowEntry, type MachineNumber, NO_MACHINE } from '../../src/flow/numbers.js';
+import { ORIGIN_MACHINE } from '../../src/proximity/candidates.js';
 import { SynFlows } from '../../src/race/flows.js';
 
 export class RaceFlows extends SynFlows {
-  /** The candidate that won, or -1. */
-  readonly winner = this.column<CandidateNumber>(Int32Array, NO_CANDIDATE);
+  /** The machine that won, or -1. */
+  readonly winner = this.column<MachineNumber>(Int32Array, NO_MACHINE);
   /** One bit for each candidate that refused the connection. */
   readonly refused = this.column<number>(Int32Array, 0);
   /** Number of the flow's race record (`src/race/record.ts`), or -1. */
@@ -19,8 +20,8 @@ export class RaceFlows extends SynFlows {
   readonly again = this.column<number>(Uint8Array, 0);
   /** Bytes of IP that the process carried, both ways; those of a pinned flow are counted in the kernel. */
   readonly bytes = this.column<number>(Float64Array, 0);
-  /** The ejected candidate that is tried with this connection; 0 for none. */
-  readonly trial = this.column<number>(Uint8Array, 0);
+  /** The ejected machine that is tried with this connection; 0 for none. */
+  readonly trial = this.column<MachineNumber>(Int32Array, ORIGIN_MACHINE);
 
   /** The client's address as one number. */
   clientNumber(e: FlowEntry): number {

@@ -70,16 +70,17 @@ export class Following {
     const service = machines.services.getV4(key[7], key[8] & 0xffff);
     const e = service < 0 ? NO_FLOW : state.take(batch);
     if (e < 0) return;
-    const candidate = this.openings.candidate(slot);
+    const candidate = machines.candidateOf(service, this.openings.machine(slot));
+    const bit = candidate < 0 ? 0 : 1 << candidate;
     const sentUs = this.openings.sentUs(slot);
     flows.isn[e] = this.openings.isn(slot);
     flows.marks[e] = PINNED;
     state.enter(e, UNDECIDED);
-    const record = races.begin(key, key[8] >>> 16, service, 1 << candidate);
+    const record = races.begin(key, key[8] >>> 16, service, bit);
     races.began(record, sentUs);
-    races.asked(record, 1 << candidate, ALONE);
+    races.asked(record, bit, ALONE);
     flows.record[e] = record;
-    state.evidence.asked(service, 1 << candidate);
+    state.evidence.asked(service, bit);
     this.#entry[slot] = e;
     this.#record[slot] = record;
     this.#dueUs[slot] = sentUs + learned.hedgeUs(learned.entry(service, key, 0), candidate);
@@ -106,16 +107,17 @@ export class Following {
 
   #settle(state: GatewayState, e: FlowEntry, slot: number): void {
     const { flows, learned, machines, races } = state;
-    const candidate = this.openings.candidate(slot);
+    const machine = this.openings.machine(slot);
     const answeredUs = this.openings.answeredUs(slot);
     const service = machines.services.getV4(flows.keyWord(e, 7), flows.keyWord(e, 8) & 0xffff);
-    races.wonAt(flows.record[e], candidate, answeredUs);
+    const candidate = machines.candidateOf(service, machine);
+    races.wonAt(flows.record[e], candidate, machine, answeredUs);
     state.evidence.replied(service, candidate, (answeredUs - this.openings.sentUs(slot)) | 0);
     // No round trip is learned from this answer, because the kernel's times do not include the TUN, as all others do.
     // A candidate that is asked alone would look nearer than others at the same distance.
     flows.clientOf(e, this.#client);
     learned.won(learned.entry(service, this.#client, 0), candidate);
-    state.decide(e, service, machines.endpointOf(service, candidate), candidate);
+    state.decide(e, service, machines.endpointOf(service, candidate), machine);
     if ((flows.marks[e] & PINNED) === 0) state.pinning?.pins.pin(e, TRANSLATE);
   }
 

@@ -5,6 +5,7 @@ import { learnedBytes } from '../../src/proximity/learned-table.js';
 import { MOST_SERVICES, usageBytes } from '../../src/proximity/usage.js';
 import { ringBytes } from '../../src/race/record.js';
 import { evidenceBytes } from './evidence.js';
+import { nearBytes } from './near-probes.js';
 import { pathsBytes } from './path-probes.js';
 import type { GatewayMemory } from './state.js';
 
@@ -26,4 +27,5 @@ export const gatewayMemory = (
   evidence: evidenceBytes(services),
   usage: usageBytes,
   paths: pathsBytes,
+  near: nearBytes,
 });

@@ -35,11 +35,12 @@ interface Known {
   isBroken: boolean;
   /** Address and port: a number that means another service has no history. */
   identity: string;
+  /** By candidate: which machine of those that had the number it was at the last look. */
+  generations: number[];
 }
 
 export class Judge {
   readonly #known: Known[] = [];
-  readonly #generations: number[] = [];
   #unsaid: Saying[] = [];
 
   constructor(
@@ -62,8 +63,10 @@ export class Judge {
 
   /** Ids of the machines that are not raced for one service at least. */
   get ejectedIds(): string[] {
-    const all = this.#known.flatMap(({ judge }) => judge.ejections.all);
-    return [...new Set(all)].map((c) => this.fleet.candidates.idOf(c));
+    const all = this.#known.flatMap(({ judge }, n) =>
+      judge.ejections.all.map((c) => this.fleet.candidateId(n, c)),
+    );
+    return [...new Set(all)];
   }
 
   /**
@@ -76,15 +79,14 @@ export class Judge {
     const row = (n: number, c: CandidateNumber): Float64Array =>
       table.subarray(rowOf(n, c), rowOf(n, c) + evidence.stride);
     this.#followServices(row);
-    let rtts: Map<number, number> | undefined;
-    const rttUs = (c: CandidateNumber): number => {
+    let rtts: Map<string, number> | undefined;
+    const rttUs = (n: number, c: CandidateNumber): number => {
       rtts ??= leastRoundTrips(learned);
-      return rtts.get(c) ?? 0;
+      return rtts.get(`${n}/${c}`) ?? 0;
     };
-    lists.forEach((list, n) => {
-      const raced = list.filter((c) => c < MOST_RACED);
+    lists.forEach((raced, n) => {
       const { judge } = this.#known[n];
-      const verdicts = judge.look(raced, nowMs, rttUs);
+      const verdicts = judge.look(raced, nowMs, (c) => rttUs(n, c));
       for (const v of verdicts) this.#say(n, judge, v, nowMs);
       this.#sayWhole(n, raced);
       this.#lookForSilence(table, n, raced, nowMs);
@@ -113,20 +115,24 @@ export class Judge {
       if (this.#known[n]?.identity === identity) return;
       const isNew = this.#known[n] === undefined;
       const judge = new ServiceJudge(this.pace, (c) => row(n, c));
-      this.#known[n] = { judge, silence: new Silence(), used: 0, isBroken: false, identity };
+      const generations: number[] = [];
+      this.#known[n] = { judge, silence: new Silence(), used: 0, isBroken: false, identity, generations };
       if (isNew) return;
       for (let c = 0 as CandidateNumber; c < MOST_RACED; c++) judge.forget(c);
     });
-    for (let c = 0 as CandidateNumber; c < MOST_RACED; c++) {
-      const generation = this.fleet.candidates.generationOf(c);
-      if ((this.#generations[c] ?? 0) !== generation) for (const { judge } of this.#known) judge.forget(c);
-      this.#generations[c] = generation;
-    }
+    this.fleet.services.forEach(({ candidates }, n) => {
+      const { judge, generations } = this.#known[n];
+      for (let c = 0 as CandidateNumber; c < MOST_RACED; c++) {
+        const generation = candidates.generationOf(c);
+        if ((generations[c] ?? 0) !== generation) judge.forget(c);
+        generations[c] = generation;
+      }
+    });
   }
 
   #say(n: number, judge: ServiceJudge, v: Verdict, nowMs: number): void {
     const service = this.fleet.service(n)?.name ?? '';
-    const id = this.fleet.candidates.idOf(v.candidate);
+    const id = this.fleet.candidateId(n, v.candidate);
     const say = (level: Level, kind: string, message: string, figures?: Record<string, unknown>): void => {
       this.#unsaid.push([level, kind, `${service}/${id}`, message, figures]);
     };
@@ -157,7 +163,7 @@ export class Judge {
   }
 
   #saySilent(n: number, { candidate, what, asked, others }: Silent): void {
-    const [service, id] = [this.fleet.service(n)?.name ?? '', this.fleet.candidates.idOf(candidate)];
+    const [service, id] = [this.fleet.service(n)?.name ?? '', this.fleet.candidateId(n, candidate)];
     if (what === 'answers-again')
       return this.events.say('info', what, `${service}/${id}`, `${id} answers SYNs of ${service} again`);
     const message = `${id} is up and answers no SYN of ${service}: 0 of ${asked} (others: ${others} answered meanwhile): is its host cut off, or does the path drop the form in which it is asked (configuration ${this.fleet.service(n)?.configuration})?`;
@@ -225,12 +231,10 @@ export class Judge {
   }[] {
     return this.fleet.candidatesByService().flatMap((list, n) => {
       const { name: service, port } = this.fleet.services[n];
-      return list
-        .filter((c) => c < MOST_RACED)
-        .map((c) => ({
-          ...{ service, port, n, c, id: this.fleet.candidates.idOf(c) },
-          judge: this.#known[n]?.judge,
-        }));
+      return list.map((c) => ({
+        ...{ service, port, n, c, id: this.fleet.candidateId(n, c) },
+        judge: this.#known[n]?.judge,
+      }));
     });
   }
 }
@@ -254,11 +258,13 @@ function wordsOfSlow({ meanUs, typicalUs }: Slow): [message: string, figures: Re
   return [`its first byte takes ${firstByteMs} ms (others: ${othersMs} ms)`, { firstByteMs, othersMs }];
 }
 
-/** The least learned round trip of each candidate, µs. */
-function leastRoundTrips(learned: Float64Array): Map<number, number> {
-  const out = new Map<number, number>();
-  for (const entry of readLearned(learned))
-    for (const { candidate, rttUs, samples } of entry.candidates)
-      if (samples > 0) out.set(candidate, Math.min(rttUs, out.get(candidate) ?? rttUs));
+/** The least learned round trip of each candidate, µs, by `service/candidate`. */
+function leastRoundTrips(learned: Float64Array): Map<string, number> {
+  const out = new Map<string, number>();
+  for (const { service, candidates } of readLearned(learned))
+    for (const { candidate, rttUs, samples } of candidates) {
+      const key = `${service}/${candidate}`;
+      if (samples > 0) out.set(key, Math.min(rttUs, out.get(key) ?? rttUs));
+    }
   return out;
 }

@@ -5,11 +5,11 @@
  *
  * reads: verdict, side, flow, service, endpoint, tcpFlags. Sets: verdict; the source, to the service's; emits resets.
  */
-import type { CandidateNumber, FlowEntry, ServiceNumber } from '../../src/flow/numbers.js';
+import type { CandidateNumber, EndpointNumber, FlowEntry } from '../../src/flow/numbers.js';
 import { CLOSING, RETRANSMITTED, UNDECIDED, UNTAGGED } from '../../src/flow/states.js';
 import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
 import { snat } from '../../src/pipeline/translate.js';
-import { MOST_RACED, ORIGIN } from '../../src/proximity/candidates.js';
+import { ORIGIN, ORIGIN_MACHINE } from '../../src/proximity/candidates.js';
 import { add } from '../../src/wire/sequence.js';
 import * as tcp from '../../src/wire/tcp.js';
 import { evidence } from './evidence.js';
@@ -37,6 +37,11 @@ function onSynAck(state: GatewayState, batch: Batch, i: number): void {
   const { flows, machines } = state;
   const e = batch.flow[i];
   const candidate = machines.endpointCandidate[batch.endpoint[i]];
+  const machine = machines.endpointMachine[batch.endpoint[i]];
+  if (e < 0 && state.near.acknowledged(batch, i, machine, state.isCatchingUp())) {
+    emitReset(state, batch, i, batch.at[i], reasons.emitProbeReset);
+    return batch.drop(i, reasons.dropProbeAnswer);
+  }
   if (e < 0) {
     // Outside a tunnel it may belong to the client's own connection to a replica. If it does not, the client's kernel
     // resets it with the exact sequence number. `crack-ack.ts` refuses a tunnelled one.
@@ -45,7 +50,7 @@ function onSynAck(state: GatewayState, batch: Batch, i: number): void {
   const racing = flows.state[e] === UNDECIDED;
   // The winner's acknowledgement passes whatever it acknowledges: it may answer a later SYN, which went to the winner
   // alone (`carry.ts`).
-  if (!racing && flows.winner[e] === candidate) {
+  if (!racing && flows.winner[e] === machine) {
     deliver(state, batch, i, e);
     return batch.pass(i, reasons.passWinnerAgain);
   }
@@ -97,12 +102,13 @@ function onFirst(
   candidate: CandidateNumber,
 ): void {
   const { flows } = state;
-  state.decide(e, batch.service[i], batch.endpoint[i], candidate);
+  const machine = state.machines.endpointMachine[batch.endpoint[i]];
+  state.decide(e, batch.service[i], batch.endpoint[i], machine);
   flows.irs[e] = tcp.seq(batch.view, batch.l4[i]);
   // If a replica answers, the path did not drop the tag, even if the answer came late.
   const untagged = candidate === ORIGIN && (flows.marks[e] & UNTAGGED) !== 0;
   state.tagPaths.judge(batch.service[i], untagged, state.nowTick);
-  state.races.won(flows.record[e], candidate);
+  state.races.won(flows.record[e], candidate, machine);
   if (state.pinning?.pins.isLate === false) state.pinning.pin(e, batch.service[i]);
   deliver(state, batch, i, e);
   batch.pass(i, candidate === ORIGIN ? reasons.passWonByOrigin : reasons.passWonByReplica);
@@ -111,8 +117,14 @@ function onFirst(
 /** [512, 542, 564] Rewrites the acknowledgement as the service's own. */
 function deliver(state: GatewayState, batch: Batch, i: number, e: FlowEntry): void {
   const { flows } = state;
-  clampAnswer(state, batch, i, batch.service[i], flows.winner[e] === ORIGIN ? 0 : flows.target[4 * e + 3]);
-  if (flows.winner[e] !== ORIGIN) asService(state, batch, i);
+  clampAnswer(
+    state,
+    batch,
+    i,
+    batch.service[i],
+    flows.winner[e] === ORIGIN_MACHINE ? 0 : flows.target[4 * e + 3],
+  );
+  if (flows.winner[e] !== ORIGIN_MACHINE) asService(state, batch, i);
 }
 
 function onRefusal(state: GatewayState, batch: Batch, i: number): void {
@@ -121,7 +133,7 @@ function onRefusal(state: GatewayState, batch: Batch, i: number): void {
   const candidate = machines.endpointCandidate[batch.endpoint[i]];
   if (tcp.ackSeq(batch.view, batch.l4[i]) !== add(flows.isn[e], 1))
     return batch.drop(i, reasons.dropAckOutside);
-  if (!refuse(state, e, batch.service[i], candidate)) return batch.drop(i, reasons.dropRefusedPending);
+  if (!refuse(state, e, batch.endpoint[i])) return batch.drop(i, reasons.dropRefusedPending);
   if (candidate !== ORIGIN) asService(state, batch, i);
   state.enter(e, CLOSING);
   batch.pass(i, reasons.passRefused);
@@ -133,17 +145,15 @@ const client = new Int32Array(4);
  * Notes that a candidate, or its path, refused the SYN of an undecided flow.
  * @returns whether the client is to be told, because no other candidate may still answer
  */
-export function refuse(
-  state: GatewayState,
-  e: FlowEntry,
-  service: ServiceNumber,
-  candidate: CandidateNumber,
-): boolean {
+export function refuse(state: GatewayState, e: FlowEntry, endpoint: EndpointNumber): boolean {
   const { flows, machines } = state;
-  if (((flows.refused[e] >>> candidate) & 1) === 0) state.evidence.add(service, candidate, evidence.refused);
-  if (flows.trial[e] === candidate) state.requests.trialLost(e, service);
+  const service = machines.endpointService[endpoint];
+  const candidate = machines.endpointCandidate[endpoint];
+  if (candidate >= 0 && ((flows.refused[e] >>> candidate) & 1) === 0)
+    state.evidence.add(service, candidate, evidence.refused);
+  if (flows.trial[e] === machines.endpointMachine[endpoint]) state.requests.trialLost(e, service);
   // Candidates without a bit in the word are not waited for either (`serviceLive`).
-  if (candidate < MOST_RACED) flows.refused[e] |= 1 << candidate;
+  if (candidate >= 0) flows.refused[e] |= 1 << candidate;
   state.races.refused(flows.record[e], candidate);
   if (state.race !== RACE_ORIGIN) {
     flows.clientOf(e, client);

@@ -1,5 +1,6 @@
 /** What a gateway knows of a service and of a machine's place for it, and what others tell it of them. */
-import type { CandidateNumber, ServiceNumber } from '../../src/flow/numbers.js';
+import type { CandidateNumber, MachineNumber, ServiceNumber } from '../../src/flow/numbers.js';
+import type { Numbers } from '../../src/proximity/candidates.js';
 import type { Configuration } from '../../src/race/records.js';
 import type { Release } from '../../src/race/release.js';
 import type { PairKey, PairKeys } from '../../src/trust/pair-keys.js';
@@ -15,12 +16,16 @@ export interface KnownService {
   key?: PairKey;
   /** The first race in which the number means this service. */
   since: number;
+  /** The machines that its races can name. */
+  candidates: Numbers<CandidateNumber>;
   /** The number of finished walks when it left the registry; undefined while it is in it. */
   goneSince: number | undefined;
 }
 
 export interface KnownEndpoint {
   service: ServiceNumber;
+  machine: MachineNumber;
+  /** Its number in the service's races; -1 while it is not asked. */
   candidate: CandidateNumber;
   /** The machine's id. */
   id: string;
@@ -59,7 +64,7 @@ export const LOAD_STEP = 0.05;
 /** Former endpoints of one machine for one service that are remembered. */
 export const MOST_FORMER = 4;
 
-export const formerKey = (e: Pick<KnownEndpoint, 'service' | 'candidate' | 'address' | 'port'>): string =>
-  `${e.service}/${e.candidate}/${e.address}:${e.port}`;
+export const formerKey = (e: Pick<KnownEndpoint, 'service' | 'machine' | 'address' | 'port'>): string =>
+  `${e.service}/${e.machine}/${e.address}:${e.port}`;
 
 export const rankOf = (e: KnownEndpoint): number => (e.live ? 2 : e.isFormer === true ? 0 : 1);

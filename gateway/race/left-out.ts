@@ -3,7 +3,7 @@ import type { Metric } from '../../src/admin/metrics.js';
 
 /** The ids of the machines, or the names of the services. */
 export interface LeftOut {
-  /** Replicas that are up and never asked, because all numbers that a race can name are assigned. */
+  /** Replicas that are up and not asked, because 31 others are nearer. */
   replicas: Set<string>;
   /** Machines whose endpoints exceed the limit. */
   machines: Set<string>;
@@ -21,7 +21,7 @@ export const nothingLeftOut = (): LeftOut => ({
 
 /** What is said of services and machines beyond a limit. */
 export const LEFT_OUT: Record<keyof LeftOut, string> = {
-  replicas: 'more replicas are up than a gateway can race (31 at once): the others are not asked',
+  replicas: 'more replicas are up than the races of one service can name: the 31 nearest are asked',
   machines: 'more endpoints than a gateway can know (65536): connections to the others are not raced',
   services: 'more services than a gateway can know (4096): connections to the others are not raced',
   keyless:

@@ -1,5 +1,5 @@
 /** Lists flows for an operator, a part of the table at a time, so that no packet waits for the whole of it. */
-import type { CandidateNumber, FlowEntry, ServiceNumber } from '../../src/flow/numbers.js';
+import type { FlowEntry, MachineNumber, ServiceNumber } from '../../src/flow/numbers.js';
 import {
   CLOSING,
   ESTABLISHED,
@@ -24,7 +24,7 @@ export interface FlowQuestion {
   /** Only flows of this client's address; undefined for all. */
   client?: Address;
   /** Only flows that this machine carries. */
-  machine?: CandidateNumber;
+  machine?: MachineNumber;
 }
 
 export interface FlowRow {
@@ -33,7 +33,7 @@ export interface FlowRow {
   /** -1 where no record names the service any more. */
   service: ServiceNumber;
   /** -1 while no machine carries the flow. */
-  machine: CandidateNumber;
+  machine: MachineNumber;
   state: 'undecided' | 'opening' | 'established' | 'closing' | 'reset';
   /** Time without a packet, ms, as far as it is known here: the kernel's flows are read every few seconds. */
   idleMs: number;

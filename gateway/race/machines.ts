@@ -6,7 +6,10 @@ import {
   columnOf,
   type EndpointNumber,
   type FlowEntry,
+  type MachineNumber,
+  NO_CANDIDATE,
   NO_ENDPOINT,
+  NO_MACHINE,
   type ServiceNumber,
 } from '../../src/flow/numbers.js';
 import type { FlowTable, Tuples } from '../../src/flow/table.js';
@@ -23,6 +26,8 @@ export interface GatewayService {
   raced: boolean;
   /** One bit for each candidate that some connections avoid, so that it can be compared with others. */
   suspects: number;
+  /** By candidate: changes when the number means another machine. */
+  holders?: readonly number[];
   /** For tags to its origin; undefined for the gateway's own. */
   key?: KeyWords;
 }
@@ -30,6 +35,8 @@ export interface GatewayService {
 /** One address and port at which a machine answers for a service. The origin's endpoint has the service's own. */
 export interface Endpoint {
   service: ServiceNumber;
+  machine: MachineNumber;
+  /** Its number in the service's races; -1 for a machine that is not asked. */
   candidate: CandidateNumber;
   address: Address;
   port: number;
@@ -70,6 +77,8 @@ export class Machines {
   /** Keys (R, port), (S, port) for origins and (R, tunnelPort) for tunnels, to endpoints. */
   readonly endpoints = new AddressMap<EndpointNumber>();
   endpointService: Column<ServiceNumber> = columnOf<ServiceNumber>(new Int32Array(0));
+  endpointMachine: Column<MachineNumber> = columnOf<MachineNumber>(new Int32Array(0));
+  /** -1 for a machine that is not asked. */
   endpointCandidate: Column<CandidateNumber> = columnOf<CandidateNumber>(new Int32Array(0));
   /** Four words per endpoint. */
   endpointWords = new Int32Array(0);
@@ -81,8 +90,10 @@ export class Machines {
   serviceEndpoints: Column<EndpointNumber>[] = [];
   /** By service and candidate: its endpoint where it can be asked, or -1. */
   #endpointOf: Column<EndpointNumber> = columnOf<EndpointNumber>(new Int32Array(0));
-  /** By candidate. */
-  readonly loads = new Float64Array(MOST_RACED);
+  /** By service and candidate: the machine that has this number; -1 for none. */
+  #machineOf: Column<MachineNumber> = columnOf<MachineNumber>(new Int32Array(0));
+  /** By service: each candidate's load. */
+  serviceLoads: readonly Float64Array[] = [];
 
   /** Replaces everything. @returns whether the set of candidates that may be asked, or that of suspects, has changed */
   load(services: readonly GatewayService[], endpoints: readonly Endpoint[]): boolean {
@@ -116,6 +127,7 @@ export class Machines {
       })),
     );
     this.endpointService = columnOf<ServiceNumber>(Int32Array.from(endpoints, (e) => e.service));
+    this.endpointMachine = columnOf<MachineNumber>(Int32Array.from(endpoints, (e) => e.machine));
     this.endpointCandidate = columnOf<CandidateNumber>(Int32Array.from(endpoints, (e) => e.candidate));
     this.endpointWords = words(endpoints.map((e) => e.address));
     this.endpointPort = Uint16Array.from(endpoints, (e) => e.port);
@@ -124,11 +136,13 @@ export class Machines {
     const asked: EndpointNumber[][] = Array.from({ length: count }, () => []);
     this.serviceLive = new Int32Array(count).fill(1 << ORIGIN);
     this.#endpointOf = columnOf<EndpointNumber>(new Int32Array(count * MOST_RACED).fill(NO_ENDPOINT));
-    this.loads.fill(0);
+    this.#machineOf = columnOf<MachineNumber>(new Int32Array(count * MOST_RACED).fill(NO_MACHINE));
+    this.serviceLoads = Array.from({ length: count }, () => new Float64Array(MOST_RACED));
     endpoints.forEach((e, n) => {
-      if (e.candidate >= MOST_RACED) return;
-      this.loads[e.candidate] = e.load;
+      if (e.candidate < 0) return;
+      this.serviceLoads[e.service][e.candidate] = e.load;
       this.#endpointOf[e.service * MOST_RACED + e.candidate] = n as EndpointNumber;
+      this.#machineOf[e.service * MOST_RACED + e.candidate] = e.machine;
       if (!e.live) return;
       this.serviceLive[e.service] |= 1 << e.candidate;
       asked[e.service].push(n as EndpointNumber);
@@ -138,10 +152,21 @@ export class Machines {
 
   /** The endpoint of a candidate for a service, or -1. */
   endpointOf(service: ServiceNumber, candidate: CandidateNumber): EndpointNumber {
-    if (candidate < MOST_RACED) return this.#endpointOf[service * MOST_RACED + candidate];
-    for (let k = 0 as EndpointNumber; k < this.endpointCandidate.length; k++)
-      if (this.endpointService[k] === service && this.endpointCandidate[k] === candidate) return k;
-    return NO_ENDPOINT;
+    return candidate < 0 ? NO_ENDPOINT : this.#endpointOf[service * MOST_RACED + candidate];
+  }
+
+  /** The machine that a candidate of a service is, or -1. */
+  machineOf(service: ServiceNumber, candidate: CandidateNumber): MachineNumber {
+    return this.#machineOf[service * MOST_RACED + candidate];
+  }
+
+  /** The candidate that a machine is in the races of a service, or -1. */
+  candidateOf(service: ServiceNumber, machine: MachineNumber): CandidateNumber {
+    if (service < 0 || machine < 0) return NO_CANDIDATE;
+    const first = service * MOST_RACED;
+    for (let c = 0 as CandidateNumber; c < MOST_RACED; c++)
+      if (this.#machineOf[first + c] === machine) return c;
+    return NO_CANDIDATE;
   }
 
   /** The service's address as the word of an IPv4 address. */

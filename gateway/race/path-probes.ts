@@ -87,6 +87,8 @@ const STATE_SEARCH = 1;
 const nameOf = (t: ProbeTarget): string => `${t.address} ${t.form}`;
 
 export class PathProbes {
+  /** Takes the answers to probes of `near-probes.ts`, whose numbers are negative. */
+  near: (batch: Batch, i: number, p: number) => void = (batch, i) => batch.drop(i, reasons.dropProbe);
   /** By place; a path keeps its place as long as it is probed. */
   readonly #targets: (ProbeTarget | undefined)[] = [];
   #source = 0;
@@ -337,6 +339,10 @@ export class PathProbes {
     const length = udp.length(view, batch.l4[i]) - udp.HEADER;
     if (!probe.is(view, p, length, probe.REPLY)) return false;
     const number = probe.number(view, p);
+    if (number < 0) {
+      this.near(batch, i, p);
+      return true;
+    }
     const n = number >>> 16;
     const slot = number & 0xff;
     const t = this.#targets[n];

@@ -8,7 +8,7 @@ import { Pins } from '../../src/fastpath/pins.js';
 import type { CandidateNumber, FlowEntry, ServiceNumber } from '../../src/flow/numbers.js';
 import { ESTABLISHED, PINNED } from '../../src/flow/states.js';
 import type { KernelHandles } from '../../src/pipeline/pipeline.js';
-import { ORIGIN } from '../../src/proximity/candidates.js';
+import { ORIGIN_MACHINE } from '../../src/proximity/candidates.js';
 import { PREFIX_BITS } from '../../src/proximity/learned-table.js';
 import { TRANSLATE, TUNNEL } from '../../src/race/modes.js';
 import { type OpeningHandles, Openings } from '../../src/race/openings.js';
@@ -81,7 +81,7 @@ export class Pinning {
     const tunnelled = !isOwn && machines.serviceMode[service] === TUNNEL;
     const port = tunnelled ? tunnelPort(service) : flows.targetPort[e];
     const endpoint = machines.endpoints.ofWords(flows.target, 4 * e, port);
-    if (endpoint >= 0) flows.winner[e] = machines.endpointCandidate[endpoint];
+    if (endpoint >= 0) flows.winner[e] = machines.endpointMachine[endpoint];
   }
 
   /** Whether flows may be given to the kernel from now on, by this process or by the kernel itself. */
@@ -98,7 +98,7 @@ export class Pinning {
   /** Pins a decided flow: from here on the kernel carries it. */
   pin(e: FlowEntry, service: ServiceNumber): void {
     const { pins, flows } = this;
-    const mode = flows.winner[e] === ORIGIN ? TRANSLATE : this.machines.serviceMode[service];
+    const mode = flows.winner[e] === ORIGIN_MACHINE ? TRANSLATE : this.machines.serviceMode[service];
     // The hooks put no packet of IPv6 into a tunnel.
     if ((flows.marks[e] & PINNED) !== 0 || (mode !== TRANSLATE && !flows.isV4(e)) || !pins.isDue(e)) return;
     pins.pin(e, mode);
@@ -120,7 +120,7 @@ export class Pinning {
       machines.servicePort[service],
       machines.endpointV4(endpoint),
       machines.endpointPort[endpoint],
-      candidate,
+      machines.endpointMachine[endpoint],
       this.clock.nowUs,
     );
   }

@@ -7,7 +7,12 @@ import type { GatewayPipelineOptions } from './state.js';
 /** @throws FirstackError FSA_KEY_INVALID, FSA_CONFIG_* */
 export function pipelineOptions(config: GatewayConfig): GatewayPipelineOptions {
   const { keyFile, gatewayId } = config.tag;
-  const common = { flows: config.flows, openings: config.fastpath.openings, gatewayId };
+  const common = {
+    flows: config.flows,
+    openings: config.fastpath.openings,
+    gatewayId,
+    raceWidth: config.raceWidth,
+  };
   if (keyFile === undefined) return { ...common, keyId: 0, key: [0, 0, 0, 0] };
   const file = readKeyFile(keyFile, 'gateway');
   if (file.gatewayId !== gatewayId)

@@ -55,7 +55,8 @@ import { gatewayMemory } from './gauges.js';
 import { Judge } from './judge.js';
 import { LEFT_OUT, type LeftOut, leftOutMetric, whyLeftOut } from './left-out.js';
 import { mayCarryV6, translatedLegs, tunLegs } from './legs.js';
-import { type PathReport, PathWatch, pathMetrics, readPaths, roundTrips } from './paths.js';
+import { type NearOrder, NO_PROBES, near } from './near-probes.js';
+import { type PathReport, PathWatch, pathMetrics, readPaths } from './paths.js';
 import { pipelineOptions } from './pipeline-options.js';
 import { type FlowFilter, flowReport, proximityReport, raceReport } from './reports.js';
 import type { GatewayMemory } from './state.js';
@@ -68,9 +69,16 @@ const LEARNED_ENTRIES = 8192;
 /** The most SYNs that wait for their hedge: one slot per SYN whose hedge has not fired yet. */
 const HEDGES = 16384;
 /** The most path probes that wait to be sent, for a moment. */
-const PROBES = 256;
+const PROBES = 512;
 /** How often machines are judged. */
 const LOOK_MS = 500;
+/** How often it is asked which machines are the nearest: once in this many looks. */
+const CHOSEN = 4;
+/** Others that cannot be measured are asked in turn: those of the next turn after this many looks. */
+const TURN = 60;
+/** A machine gets twenty packets a second from all gateways together, and a probe is three at the most. */
+const PROBE_PAUSE_MS = 150;
+const LEAST_PAUSE_TICKS = 20;
 /** Learned times are published once in this many looks. */
 const PUBLISHED = 2;
 
@@ -241,10 +249,11 @@ class GatewayRace implements Run {
       }),
       snapshot: {
         tagVersion: tagVersion(view, this.#site.credential !== undefined),
+        near: this.#nearOrder(view),
         ...fleet.snapshot(
           wanMtu,
           inside - ipv4.MIN_HEADER - tcp.MIN_HEADER,
-          seedsOf(view, config.tag.gatewayId, config.site, fleet, roundTrips(this.#paths())),
+          seedsOf(view, config.tag.gatewayId, config.site, fleet, this.#measured),
           this.#clients.find((p) => isV4(p.address))?.address[3] ?? 0,
         ),
       },
@@ -252,6 +261,27 @@ class GatewayRace implements Run {
       names: { ...namesIn(view), ejected: this.#judge.ejectedIds },
     };
   }
+
+  /** How replicas are probed: where a race asks only some, it must know which are near. */
+  #nearOrder(view: View): NearOrder {
+    const { probe, race, tag } = this.#config;
+    if (race === 'origin' || probe.method === 'off') return NO_PROBES;
+    const gateways = view.of(gatewayKind).length;
+    return {
+      perSecond: probe.perSecond,
+      udp: probe.method !== 'syn' && (tag.keyFile !== undefined || this.#site.pairs !== undefined),
+      syn: probe.method !== 'udp',
+      pauseTicks: Math.max(LEAST_PAUSE_TICKS, Math.ceil((gateways * PROBE_PAUSE_MS) / 100)),
+    };
+  }
+
+  /** The round trips that this gateway's own probes have measured, by a machine's id, µs. */
+  readonly #measured = {
+    get: (id: string): number | undefined => {
+      const machine = this.#fleet.machines.find(id);
+      return machine === undefined ? undefined : this.#fleet.rttUsOf(machine);
+    },
+  };
 
   #sayOnce(message: string, say: () => void): void {
     if (this.#said.has(message)) return;
@@ -273,9 +303,10 @@ class GatewayRace implements Run {
 
   async start(context: RunContext): Promise<void> {
     this.#context = context;
-    const { races, usage } = this.#memory!;
-    this.#fleet.candidates.nextRace = () => races[0];
+    const { races, usage, near: times } = this.#memory!;
+    this.#fleet.machines.nextRace = () => races[0];
     this.#fleet.usage = usage;
+    this.#fleet.rttUsOf = (machine) => times[machine * near.stride + near.rttUs] || undefined;
     this.#timer = setInterval(() => this.#look(), LOOK_MS);
     this.#publish();
   }
@@ -321,12 +352,14 @@ class GatewayRace implements Run {
     const { registry, refresh } = this.#context!;
     const { races, learned, evidence } = this.#memory!;
     const { site, race, tag } = this.#config;
-    this.#fleet.candidates.forgetBefore(races[0] - RACES_KEPT);
+    this.#fleet.forgetBefore(races[0] - RACES_KEPT);
     const isForgetting = this.#fleet.isForgetting;
     this.#pathWatch.look(this.#paths());
     const haveChanged = race !== 'origin' && this.#judge.look(evidence, learned, performance.now());
     const isSettled = this.#site.pairs?.isSettled ?? true;
-    if (haveChanged || isForgetting || isSettled !== this.#wasSettled) refresh();
+    this.#fleet.turn = Math.floor(this.#looks / TURN);
+    const isOutdated = this.#looks % CHOSEN === 0 && this.#fleet.isOutdated(registry.view);
+    if (haveChanged || isForgetting || isOutdated || isSettled !== this.#wasSettled) refresh();
     this.#wasSettled = isSettled;
     if (this.#looks++ % PUBLISHED === 0 && race !== 'origin' && site !== undefined)
       registry.publish(proximityKind, proximityRecord(tag.gatewayId, site, learned, this.#fleet));
@@ -359,7 +392,12 @@ class GatewayRace implements Run {
 
   #describeReplica(id: string, described: Record<string, unknown>): Record<string, unknown> {
     const why = whyLeftOut(this.#fleet.leftOut, id);
-    return why === undefined ? described : { ...described, leftOut: why };
+    const rttUs = this.#measured.get(id);
+    return {
+      ...described,
+      rttMs: rttUs === undefined ? null : rttUs / 1000,
+      ...(why === undefined ? {} : { leftOut: why }),
+    };
   }
 
   metrics(): Metric[] {

@@ -43,6 +43,7 @@ export const reasons = defineReasons({
   dropProbe: 'drop.probe-answer-refused',
   dropProbeAnswer: 'drop.probe-answer',
   emitProbe: 'emit.probe',
+  emitProbeReset: 'emit.probe-reset',
   emitTooBig: 'emit.too-big',
   dropTooBig: 'drop.too-big',
   dropIcmpChecksum: 'drop.icmp-checksum',

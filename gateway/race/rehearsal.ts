@@ -1,8 +1,8 @@
 /** Runs every kind of race in every configuration before the first client's packet. */
-import type { CandidateNumber, ServiceNumber } from '../../src/flow/numbers.js';
+import type { CandidateNumber, MachineNumber, ServiceNumber } from '../../src/flow/numbers.js';
 import type { CreatePipeline } from '../../src/pipeline/pipeline.js';
 import { CLIENT, PORT, REHEARSED, REPLICA, Rehearsal, SERVICE } from '../../src/pipeline/rehearsal.js';
-import { ORIGIN } from '../../src/proximity/candidates.js';
+import { ORIGIN, ORIGIN_MACHINE } from '../../src/proximity/candidates.js';
 import { fromV4 } from '../../src/wire/address.js';
 import * as tcp from '../../src/wire/tcp.js';
 import { gatewayMemory } from './gauges.js';
@@ -63,14 +63,23 @@ function snapshot(race: Race, mode: (typeof MODES)[number]): GatewaySnapshot {
   const address = fromV4(SERVICE);
   const service = 0 as ServiceNumber;
   return {
-    generations: [],
     seeds: [],
     race,
     services: [{ address, port: PORT, mode, raced: true, suspects: 0 }],
     endpoints: [
-      { service, candidate: ORIGIN, address, port: PORT, live: true, load: 0, trials: 0 },
       {
         service,
+        machine: ORIGIN_MACHINE,
+        candidate: ORIGIN,
+        address,
+        port: PORT,
+        live: true,
+        load: 0,
+        trials: 0,
+      },
+      {
+        service,
+        machine: 1 as MachineNumber,
         candidate: 1 as CandidateNumber,
         address: fromV4(REPLICA),
         port: PORT,

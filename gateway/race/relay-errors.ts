@@ -11,7 +11,7 @@
  *
  * reads: verdict, protocol, the addresses. Sets: verdict, service, flow; the packet.
  */
-import type { CandidateNumber, EndpointNumber, FlowEntry, ServiceNumber } from '../../src/flow/numbers.js';
+import type { EndpointNumber, FlowEntry, ServiceNumber } from '../../src/flow/numbers.js';
 import { CLOSING, UNDECIDED } from '../../src/flow/states.js';
 import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
 import {
@@ -22,7 +22,7 @@ import {
   sumMessage,
 } from '../../src/pipeline/quotation.js';
 import { intoTunnel } from '../../src/pipeline/tunnel.js';
-import { ORIGIN } from '../../src/proximity/candidates.js';
+import { ORIGIN, ORIGIN_MACHINE } from '../../src/proximity/candidates.js';
 import * as icmp from '../../src/wire/icmp.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
 import { refuse } from './keep-first-ack.js';
@@ -68,10 +68,10 @@ function aboutClient(
   if (!isWholeMessage(batch, i)) return batch.drop(i, reasons.dropIcmpChecksum);
   const { view } = batch;
   if (flows.state[e] === UNDECIDED) {
-    if (!isFinal(state, batch, i, q, e, service, candidate)) return;
+    if (!isFinal(state, batch, i, q, e, endpoint)) return;
   } else if (candidate !== ORIGIN && !isTarget(state, e, q.daddr, q.dport))
     return batch.drop(i, reasons.dropIcmpLoser);
-  else if (candidate === ORIGIN && flows.winner[e] !== ORIGIN) {
+  else if (candidate === ORIGIN && flows.winner[e] !== ORIGIN_MACHINE) {
     // This host's own answer to a packet that is too large, in the client's terms already.
     if (icmp.isFragmentationNeeded(view, batch.l4[i])) return batch.pass(i, reasons.passIcmp);
     return batch.drop(i, reasons.dropIcmpLoser);
@@ -103,8 +103,7 @@ function aboutTunnel(state: GatewayState, batch: Batch, i: number, q: Quotation)
   if (flows.state[flow] === UNDECIDED) {
     const endpoint = machines.endpointAt(service as ServiceNumber, replica);
     if (endpoint < 0) return batch.drop(i, reasons.dropIcmpLoser);
-    const candidate = machines.endpointCandidate[endpoint];
-    if (!isFinal(state, batch, i, q, flow, service as ServiceNumber, candidate)) return;
+    if (!isFinal(state, batch, i, q, flow, endpoint)) return;
   } else if (flows.target[4 * flow + 3] !== replica) return batch.drop(i, reasons.dropIcmpLoser);
   state.paths.learn(replica, batch.view, batch.l4[i], state.nowTick);
   if (!outOfQuotedTunnel(batch, i, q)) return batch.drop(i, reasons.dropIcmpOuter);
@@ -127,7 +126,7 @@ function aboutServer(
 ): void {
   const { flows, machines } = state;
   const e = find(state, q.daddr, q.dport, service);
-  if (e < 0 || flows.state[e] === UNDECIDED || flows.winner[e] === ORIGIN)
+  if (e < 0 || flows.state[e] === UNDECIDED || flows.winner[e] === ORIGIN_MACHINE)
     return batch.pass(i, reasons.passIcmp);
   if (!isWholeMessage(batch, i)) return batch.drop(i, reasons.dropIcmpChecksum);
   const target = flows.target[4 * e + 3];
@@ -149,10 +148,9 @@ function isFinal(
   i: number,
   q: Quotation,
   e: FlowEntry,
-  service: ServiceNumber,
-  candidate: CandidateNumber,
+  endpoint: EndpointNumber,
 ): boolean {
-  if (q.seq(batch.view) === state.flows.isn[e] && refuse(state, e, service, candidate)) {
+  if (q.seq(batch.view) === state.flows.isn[e] && refuse(state, e, endpoint)) {
     state.enter(e, CLOSING);
     return true;
   }

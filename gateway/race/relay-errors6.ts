@@ -9,7 +9,7 @@
  *
  * reads: verdict, family, protocol, the addresses. Sets: verdict; the packet.
  */
-import type { CandidateNumber, FlowEntry, ServiceNumber } from '../../src/flow/numbers.js';
+import type { EndpointNumber, FlowEntry, ServiceNumber } from '../../src/flow/numbers.js';
 import { NO_FLOW } from '../../src/flow/numbers.js';
 import { CLOSING, UNDECIDED } from '../../src/flow/states.js';
 import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
@@ -24,7 +24,7 @@ import {
   sumMessage6,
 } from '../../src/pipeline/quotation6.js';
 import { intoTunnel6 } from '../../src/pipeline/tunnel.js';
-import { ORIGIN } from '../../src/proximity/candidates.js';
+import { ORIGIN, ORIGIN_MACHINE } from '../../src/proximity/candidates.js';
 import * as icmpv6 from '../../src/wire/icmpv6.js';
 import { refuse } from './keep-first-ack.js';
 import { reasons } from './reasons.js';
@@ -49,28 +49,20 @@ function relay(state: GatewayState, batch: Batch, i: number): void {
     if (quoted.outer[w] !== batch.daddr[4 * i + w]) return batch.pass(i, reasons.passIcmp);
   if (kind === IN_TUNNEL) return aboutTunnel(state, batch, i);
   const endpoint = machines.endpoints.ofWords(quoted.addresses, DESTINATION, quoted.dport);
-  if (endpoint >= 0) {
-    const candidate = machines.endpointCandidate[endpoint];
-    return aboutClient(state, batch, i, machines.endpointService[endpoint], candidate);
-  }
+  if (endpoint >= 0) return aboutClient(state, batch, i, endpoint);
   const service = machines.services.ofWords(quoted.addresses, SOURCE, quoted.sport);
   if (service >= 0) return aboutServer(state, batch, i, service);
   batch.pass(i, reasons.passIcmp);
 }
 
 /** About a packet to a replica outside a tunnel. */
-function aboutClient(
-  state: GatewayState,
-  batch: Batch,
-  i: number,
-  service: ServiceNumber,
-  candidate: CandidateNumber,
-): void {
+function aboutClient(state: GatewayState, batch: Batch, i: number, endpoint: EndpointNumber): void {
   const { machines } = state;
+  const service = machines.endpointService[endpoint];
   const e = find(state, SOURCE, service);
-  if (e < 0 || candidate === ORIGIN) return batch.pass(i, reasons.passIcmp);
+  if (e < 0 || machines.endpointCandidate[endpoint] === ORIGIN) return batch.pass(i, reasons.passIcmp);
   if (!isWholeMessage6(batch, i)) return batch.drop(i, reasons.dropIcmpChecksum);
-  if (!isFinalOrWinners(state, batch, i, e, service, candidate)) return;
+  if (!isFinalOrWinners(state, batch, i, e, endpoint)) return;
   quoted.rewrite(batch, DESTINATION, machines.serviceWords, 4 * service, machines.servicePort[service]);
   sumMessage6(batch, i);
   batch.pass(i, reasons.passIcmpRelayed);
@@ -85,7 +77,7 @@ function aboutTunnel(state: GatewayState, batch: Batch, i: number): void {
   if (!isWholeMessage6(batch, i)) return batch.drop(i, reasons.dropIcmpChecksum);
   const endpoint = machines.tunnelEnd(quoted.outer, DESTINATION, service);
   if (endpoint < 0) return batch.drop(i, reasons.dropIcmpLoser);
-  if (!isFinalOrWinners(state, batch, i, e, service, machines.endpointCandidate[endpoint])) return;
+  if (!isFinalOrWinners(state, batch, i, e, endpoint)) return;
   if (!quoted.outOfTunnel(batch, i)) return batch.drop(i, reasons.dropIcmpOuter);
   sumMessage6(batch, i);
   batch.pass(i, reasons.passIcmpRelayed);
@@ -95,7 +87,7 @@ function aboutTunnel(state: GatewayState, batch: Batch, i: number): void {
 function aboutServer(state: GatewayState, batch: Batch, i: number, service: ServiceNumber): void {
   const { flows } = state;
   const e = find(state, DESTINATION, service);
-  if (e < 0 || flows.state[e] === UNDECIDED || flows.winner[e] <= ORIGIN)
+  if (e < 0 || flows.state[e] === UNDECIDED || flows.winner[e] <= ORIGIN_MACHINE)
     return batch.pass(i, reasons.passIcmp);
   if (!isWholeMessage6(batch, i)) return batch.drop(i, reasons.dropIcmpChecksum);
   if (state.machines.serviceMode[service] === TUNNEL)
@@ -117,16 +109,15 @@ function isFinalOrWinners(
   batch: Batch,
   i: number,
   e: FlowEntry,
-  service: ServiceNumber,
-  candidate: CandidateNumber,
+  endpoint: EndpointNumber,
 ): boolean {
-  const { flows } = state;
+  const { flows, machines } = state;
   if (flows.state[e] !== UNDECIDED) {
-    if (flows.winner[e] === candidate) return true;
+    if (flows.winner[e] === machines.endpointMachine[endpoint]) return true;
     batch.drop(i, reasons.dropIcmpLoser);
     return false;
   }
-  if (quoted.seq(batch.view) === flows.isn[e] && refuse(state, e, service, candidate)) {
+  if (quoted.seq(batch.view) === flows.isn[e] && refuse(state, e, endpoint)) {
     state.enter(e, CLOSING);
     return true;
   }

@@ -1,6 +1,6 @@
 /** Reports of the gateway's races and of what it has learned, with names instead of numbers. */
-import type { CandidateNumber } from '../../src/flow/numbers.js';
-import { ORIGIN } from '../../src/proximity/candidates.js';
+import type { MachineNumber } from '../../src/flow/numbers.js';
+import { ORIGIN_ID, ORIGIN_MACHINE } from '../../src/proximity/candidates.js';
 import { readLearned } from '../../src/proximity/learned-table.js';
 import { type RaceRecord, readRaces } from '../../src/race/record.js';
 import type { Race } from '../../src/race/release.js';
@@ -18,7 +18,8 @@ export function raceReport(
   viewAgeMs: number,
 ): RaceRecord[] {
   return readRaces(memory.races, count, {
-    candidate: (slot, conn) => fleet.candidates.idOf(slot, conn),
+    candidate: (n, slot, conn) => fleet.candidateId(n, slot, conn),
+    machine: (number, conn) => fleet.machines.idOf(number, conn),
     service: (n, conn) => fleet.service(n, conn),
     race,
     viewAgeMs: Math.round(viewAgeMs),
@@ -47,7 +48,7 @@ export function proximityReport(learned: Float64Array, fleet: Fleet): unknown[] 
     service: fleet.service(e.service)?.name ?? '',
     prefix: formatPrefix(e.prefix),
     candidates: e.candidates.map((c) => ({
-      id: fleet.candidates.idOf(c.candidate),
+      id: fleet.candidateId(e.service, c.candidate),
       rttMs: c.rttUs / 1000,
       variationMs: c.variationUs / 1000,
       samples: c.samples,
@@ -86,7 +87,7 @@ export async function flowReport(
       out.push({
         client: formatEndpoint(c, clientPort),
         service: service < 0 ? null : (fleet.service(service)?.name ?? null),
-        machine: m < 0 ? null : fleet.candidates.idOf(m),
+        machine: m < 0 ? null : fleet.machines.idOf(m),
         ...rest,
       });
     from = next;
@@ -94,5 +95,5 @@ export async function flowReport(
   return out;
 }
 
-const numberOf = (fleet: Fleet, id: string): CandidateNumber | undefined =>
-  id === 'origin' ? ORIGIN : fleet.candidates.find(id);
+const numberOf = (fleet: Fleet, id: string): MachineNumber | undefined =>
+  id === ORIGIN_ID ? ORIGIN_MACHINE : fleet.machines.find(id);

@@ -9,6 +9,7 @@
 import type { CandidateNumber, FlowEntry, ServiceNumber } from '../../src/flow/numbers.js';
 import { ANSWERED, FAILED, isClosing, PINNED, REQUESTED, STANDS_US } from '../../src/flow/states.js';
 import { TICK_US } from '../../src/flow/table.js';
+import { ORIGIN_MACHINE } from '../../src/proximity/candidates.js';
 import type { RaceWriter } from '../../src/race/record.js';
 import { type EvidenceWriter, evidence } from './evidence.js';
 import type { RaceFlows } from './flows.js';
@@ -59,7 +60,8 @@ export class Requests {
   /** Counts a request, of a pinned flow too. */
   requested(e: FlowEntry): void {
     this.flows.marks[e] |= REQUESTED;
-    this.evidence.add(this.#serviceOf(e), this.flows.winner[e], evidence.requested);
+    const service = this.#serviceOf(e);
+    this.evidence.add(service, this.#winnerOf(e, service), evidence.requested);
   }
 
   /** The machine's first data passes the TUN, or the client acknowledges it there. */
@@ -80,10 +82,10 @@ export class Requests {
   firstByte(e: FlowEntry, us: number): void {
     const { flows } = this;
     const service = this.#serviceOf(e);
-    const winner = flows.winner[e];
+    const winner = this.#winnerOf(e, service);
     this.evidence.firstByte(service, winner, flows.clientNumber(e), us);
-    if (flows.trial[e] !== winner || winner <= 0) return;
-    flows.trial[e] = 0;
+    if (flows.trial[e] !== flows.winner[e] || flows.winner[e] <= 0) return;
+    flows.trial[e] = ORIGIN_MACHINE;
     this.evidence.trialGood(service, winner, us);
   }
 
@@ -95,19 +97,18 @@ export class Requests {
     const { flows } = this;
     flows.marks[e] |= FAILED;
     const service = this.#serviceOf(e);
-    const winner = flows.winner[e];
     const how = byServer ? evidence.reset : evidence.noFirstByte;
-    this.evidence.failed(service, winner, flows.clientNumber(e), how);
-    if (flows.trial[e] === winner) this.trialLost(e, service);
+    this.evidence.failed(service, this.#winnerOf(e, service), flows.clientNumber(e), how);
+    if (flows.trial[e] === flows.winner[e]) this.trialLost(e, service);
   }
 
   /** The machine on trial did not win, or failed. Does nothing for a flow without a trial. */
   trialLost(e: FlowEntry, service: ServiceNumber): void {
     const { flows } = this;
     const on = flows.trial[e];
-    if (on === 0) return;
-    flows.trial[e] = 0;
-    this.evidence.add(service, on as CandidateNumber, evidence.trialsBad);
+    if (on === ORIGIN_MACHINE) return;
+    flows.trial[e] = ORIGIN_MACHINE;
+    this.evidence.add(service, this.machines.candidateOf(service, on), evidence.trialsBad);
   }
 
   /** The server's RST passes the TUN. Call it before the flow's state changes. */
@@ -150,5 +151,10 @@ export class Requests {
 
   #serviceOf(e: FlowEntry): ServiceNumber {
     return this.machines.serviceOfFlow(this.flows, e);
+  }
+
+  /** The candidate that carries the flow; -1 where the machine is none any more, and is not judged. */
+  #winnerOf(e: FlowEntry, service: ServiceNumber): CandidateNumber {
+    return this.machines.candidateOf(service, this.flows.winner[e]);
   }
 }

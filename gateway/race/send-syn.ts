@@ -21,7 +21,7 @@ import { intoTunnel, intoTunnel6 } from '../../src/pipeline/tunnel.js';
 import { decode, decodeV6 } from '../../src/pipeline/validate.js';
 import { MOST_RACED, ORIGIN } from '../../src/proximity/candidates.js';
 import { COMPARE, RACE, RACE_AGAIN } from '../../src/proximity/learned.js';
-import { HEDGED } from '../../src/race/record.js';
+import { ALONE, COMPARED, HEDGED, RACED, TRIED } from '../../src/race/record.js';
 import { isV6 } from '../../src/wire/ip.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
 import * as ipv6 from '../../src/wire/ipv6.js';
@@ -101,16 +101,21 @@ function address(state: GatewayState, batch: Batch, i: number, endpoint: Endpoin
   else intoTunnel(batch, i, state.tunnelIds, batch.saddrV4(i), replica);
 }
 
+/** How the candidates of the last {@link choose} are asked (`src/race/record.ts`). */
+export const chosen = { manner: RACED };
+
 /**
  * The candidates to ask for this new connection, one bit each: the learned winner alone, with a hedge queued; or
- * those that are too near to each other to be told apart yet; or all.
+ * those that are too near to each other to be told apart yet; or as many as a race asks.
  */
 export function choose(state: GatewayState, batch: Batch, i: number, e: FlowEntry): number {
   const { learned, machines } = state;
   const service = batch.service[i];
   const live = machines.serviceLive[service];
   const entry = learned.entry(service, batch.saddr, 4 * i);
+  chosen.manner = TRIED;
   if (state.trials[service] !== 0) return tryEjected(state, batch, i, e, entry);
+  chosen.manner = RACED;
   // Random per connection, and the same for every SYN of it.
   const hash = mix(state.flows.isn[e]);
   // A suspect must be compared with another machine, so one connection in four avoids it. Not where the origin alone
@@ -118,15 +123,17 @@ export function choose(state: GatewayState, batch: Batch, i: number, e: FlowEntr
   const suspects = machines.serviceSuspects[service];
   const others = live & ~suspects;
   const spares = suspects !== 0 && (hash >>> 24) % 4 === 0 && (others & ~(1 << ORIGIN)) !== 0;
-  if (state.race === RACE_GATEWAY) return spares ? others : live;
-  let one = racesAgain(hash) ? RACE : learned.choose(entry, live, machines.loads, mix(hash));
+  const width = state.raceWidth;
+  if (state.race === RACE_GATEWAY) return race(state, entry, spares ? others : live);
+  let one = racesAgain(hash) ? RACE : learned.choose(entry, live, machines.serviceLoads[service], mix(hash));
   if (one >= 0 && spares && ((suspects >>> one) & 1) !== 0)
     one = learned.best(entry, others & ~(1 << ORIGIN));
   if (one !== RACE) {
     const waitUs = learned.hedgeUs(entry, one >= 0 ? one : learned.best(entry, live));
     if (state.hold.pushIn(batch.arena, batch.at[i], batch.length[i], batch.clock, waitUs, e) >= 0) {
       batch.counters[reasons.queuedHedge]++;
-      if (one === COMPARE) return learned.compare(entry, live);
+      chosen.manner = one === COMPARE ? COMPARED : ALONE;
+      if (one === COMPARE) return learned.compare(entry, live, width);
       // The kernel may send the next SYNs of this prefix to the winner by itself.
       const mayLease = suspects === 0 && machines.serviceMode[service] === TRANSLATE;
       if (mayLease && learned.isClear(entry, live, one) && !isNarrow(state, service, one as CandidateNumber))
@@ -134,8 +141,14 @@ export function choose(state: GatewayState, batch: Batch, i: number, e: FlowEntr
       return 1 << one;
     }
   }
-  learned.raced(entry, live);
-  return live;
+  return race(state, entry, live);
+}
+
+/** The candidates that a race of these asks. */
+function race({ learned, raceWidth }: GatewayState, entry: number, live: number): number {
+  const asked = learned.shortList(entry, live, raceWidth);
+  learned.raced(entry, live, asked);
+  return asked;
 }
 
 /**
@@ -273,10 +286,11 @@ export function askOthers(state: GatewayState, batch: Batch, i: number, e: FlowE
   if ((live & ~asked) === 0) return 0;
   const entry = learned.entry(service, batch.saddr, 4 * i);
   const isKnownLate = !state.isCatchingUp() && !state.flows.halfOpen.isSourceBusy();
-  learned.raced(entry, live);
+  const others = learned.shortList(entry, live, state.raceWidth, asked);
+  learned.raced(entry, live, asked | others);
   for (let c = 0; isKnownLate && c < MOST_RACED; c++)
     if (((asked >>> c) & 1) !== 0) state.late(service, batch.saddr, 4 * i, c as CandidateNumber);
-  races.asked(record, live, HEDGED);
-  state.evidence.asked(service, live & ~asked);
-  return live & ~asked;
+  races.asked(record, others, HEDGED);
+  state.evidence.asked(service, others);
+  return others;
 }

@@ -9,6 +9,7 @@ import {
   type CandidateNumber,
   type EndpointNumber,
   type FlowEntry,
+  type MachineNumber,
   NO_FLOW,
   NO_SERVICE,
   type ServiceNumber,
@@ -19,7 +20,6 @@ import type { Batch } from '../../src/pipeline/batch.js';
 import { PathMtus } from '../../src/pipeline/path-mtus.js';
 import type { PipelineContext } from '../../src/pipeline/pipeline.js';
 import { TunnelIds } from '../../src/pipeline/tunnel.js';
-import { MOST_RACED } from '../../src/proximity/candidates.js';
 import { Learned } from '../../src/proximity/learned.js';
 import type { Seed } from '../../src/proximity/site.js';
 import { MOST_SERVICES, UsageWriter, walksOf } from '../../src/proximity/usage.js';
@@ -30,6 +30,7 @@ import { EvidenceWriter, evidence } from './evidence.js';
 import { RaceFlows } from './flows.js';
 import { gauges } from './gauges.js';
 import { type Endpoint, type GatewayService, Machines } from './machines.js';
+import { type NearOrder, NearProbes, NO_PROBES } from './near-probes.js';
 import { PathProbes, type ProbeTarget } from './path-probes.js';
 import { Pinning } from './pinning.js';
 import { reasons } from './reasons.js';
@@ -54,14 +55,14 @@ export interface GatewaySnapshot {
   /** By service number. */
   services: GatewayService[];
   endpoints: Endpoint[];
-  /** By candidate that can be asked: changes when the number means another machine. */
-  generations: number[];
   /** The largest MSS that leaves room for the tunnel's header. */
   tunnelMss: number;
   /** The version of the tags. */
   tagVersion?: number;
   /** The largest packet that the WAN transmits. */
   wanMtu: number;
+  /** How replicas are probed in the background; absent where they are not. */
+  near?: NearOrder;
   /** The paths that are probed, and the address that probes come from, as a word. */
   probed: readonly ProbeTarget[];
   probeSource: number;
@@ -71,6 +72,8 @@ export interface GatewayPipelineOptions {
   flows: { max: number; openingTimeoutMs: number; establishedTimeoutMs: number; closingTimeoutMs: number };
   /** Whether the kernel may open connections with a learned winner by itself. */
   openings: boolean;
+  /** The most candidates that a race of this gateway asks. */
+  raceWidth: number;
   gatewayId: number;
   keyId: number;
   /** Zeros where the gateway has none: then every tag and probe has the key of a pair. */
@@ -87,6 +90,8 @@ export interface GatewayMemory {
   evidence: Float64Array;
   /** `path-probes.ts` */
   paths: Float64Array;
+  /** `near-probes.ts` */
+  near: Float64Array;
   /** `src/proximity/usage.ts` */
   usage: Float64Array;
 }
@@ -120,6 +125,7 @@ export class GatewayState {
   readonly paths = new PathMtus();
   readonly pathsBack = new PathMtus();
   readonly probes: PathProbes;
+  readonly near: NearProbes;
   /** The kernel's part in carrying flows; undefined without the fast path. */
   readonly pinning: Pinning | undefined;
   readonly gatewayId: number;
@@ -131,6 +137,7 @@ export class GatewayState {
   /** How many more clients may be told in this tick that a packet is too large. */
   tooBigs = 0;
   race: Race = RACE_ORIGIN;
+  readonly raceWidth: number;
   /** By service: one bit for each ejected candidate that the next connection is to try. */
   trials = new Int32Array(0);
   tunnelMss = 1440;
@@ -140,10 +147,9 @@ export class GatewayState {
   readonly #gauges: Float64Array;
   readonly #usage: UsageWriter;
   readonly #sweepBudget: number;
-  #generations: readonly number[] = [];
 
   constructor(context: PipelineContext<GatewayPipelineOptions>) {
-    const { flows, openings, gatewayId, keyId, key } = context.options;
+    const { flows, openings, raceWidth, gatewayId, keyId, key } = context.options;
     const memory = context.memory as unknown as GatewayMemory;
     this.#memory = memory;
     this.#gauges = context.gauges;
@@ -157,11 +163,17 @@ export class GatewayState {
     this.requests = new Requests(this.flows, this.machines, this.races, this.evidence);
     this.#usage = new UsageWriter(memory.usage, this.flows, (e) => this.#serviceOf(e));
     this.hold = context.hold;
+    this.raceWidth = raceWidth;
     this.gatewayId = gatewayId;
     this.keyId = keyId;
     this.key = Int32Array.from(key);
     const { hold, clock, paths, pathsBack } = this;
     this.probes = new PathProbes(this.key, gatewayId, keyId, hold, clock, memory.paths, paths, pathsBack);
+    this.near = new NearProbes(this.key, gatewayId, keyId, hold, clock, memory.near);
+    this.probes.near = (batch, i, p) => this.near.answered(batch, i, p, this.isCatchingUp());
+    this.near.nearer = (machine, rttUs) => this.#nearer(machine, rttUs);
+    this.learned.probed = (service, c) =>
+      this.near.rttUs(this.machines.machineOf(service, c as CandidateNumber));
     if (context.kernel !== undefined)
       this.pinning = new Pinning(
         context.kernel,
@@ -189,22 +201,47 @@ export class GatewayState {
     this.tagVersion = s.tagVersion ?? tag.VERSION;
     this.wanMtu = s.wanMtu;
     this.probes.load(s.probed, s.probeSource, s.wanMtu, this.nowTick);
-    this.#forgetFormerHolders(s.generations);
     this.#forgetFormerServices(s.services);
+    const renamed = this.#forgetFormerHolders(s.services);
     const haveChanged = this.machines.load(s.services, s.endpoints);
+    this.near.load(s.services, s.endpoints, s.probeSource, s.near ?? NO_PROBES);
+    for (const { service, c } of renamed) this.#seed(service, c);
     this.learned.seeds = s.seeds;
     this.#armTrials(s);
     this.pinning?.load(s.endpoints, haveChanged, walksOf(this.#memory.usage) > 0);
   }
 
-  /** Forgets what was learned of a number when the number means another machine. */
-  #forgetFormerHolders(generations: readonly number[]): void {
-    generations.forEach((generation, c) => {
-      if (generation === (this.#generations[c] ?? 0)) return;
-      this.learned.forgetEverywhere(c);
-      this.evidence.forgetMachine(c);
+  /**
+   * Forgets what was learned of a service's candidate when the number means another machine.
+   * @returns those that do
+   */
+  #forgetFormerHolders(
+    services: readonly GatewayService[],
+  ): { service: ServiceNumber; c: CandidateNumber }[] {
+    const renamed: { service: ServiceNumber; c: CandidateNumber }[] = [];
+    services.forEach(({ holders = [] }, service) => {
+      const before = this.machines.serviceList[service]?.holders;
+      holders.forEach((holder, c) => {
+        if (before?.[c] === undefined || before[c] === holder) return;
+        this.learned.forgetCandidate(service as ServiceNumber, c);
+        this.evidence.forgetCandidate(service as ServiceNumber, c);
+        renamed.push({ service: service as ServiceNumber, c: c as CandidateNumber });
+      });
     });
-    this.#generations = generations;
+    return renamed;
+  }
+
+  /** What probes tell of a machine is believed of a candidate of which SYNs have told nothing. */
+  #seed(service: ServiceNumber, c: CandidateNumber): void {
+    const rttUs = this.near.rttUs(this.machines.machineOf(service, c));
+    if (rttUs > 0) this.learned.moved(service, c, rttUs);
+  }
+
+  #nearer(machine: MachineNumber, rttUs: number): void {
+    for (let s = 0 as ServiceNumber; s < this.machines.serviceList.length; s++) {
+      const c = this.machines.candidateOf(s, machine);
+      if (c > 0) this.learned.moved(s, c, rttUs);
+    }
   }
 
   /** Forgets what was learned of a service number when the number means another service. */
@@ -221,7 +258,7 @@ export class GatewayState {
   #armTrials({ services, endpoints }: GatewaySnapshot): void {
     this.trials = new Int32Array(services.length);
     for (const { service, candidate, trials } of endpoints)
-      if (candidate < MOST_RACED && trials > this.evidence.trials(service, candidate))
+      if (candidate >= 0 && trials > this.evidence.trials(service, candidate))
         this.trials[service] |= 1 << candidate;
   }
 
@@ -234,7 +271,7 @@ export class GatewayState {
     const candidate = (31 - Math.clz32(bits & -bits)) as CandidateNumber;
     this.trials[service] &= ~(1 << candidate);
     this.evidence.add(service, candidate, evidence.trials);
-    this.flows.trial[e] = candidate;
+    this.flows.trial[e] = this.machines.machineOf(service, candidate);
     return candidate;
   }
 
@@ -259,12 +296,13 @@ export class GatewayState {
   };
 
   /** Stores the winner and its address in the entry, and counts who won. */
-  decide(e: FlowEntry, service: ServiceNumber, endpoint: EndpointNumber, candidate: CandidateNumber): void {
+  decide(e: FlowEntry, service: ServiceNumber, endpoint: EndpointNumber, machine: MachineNumber): void {
     const { flows, machines } = this;
-    flows.winner[e] = candidate;
+    const candidate = machines.candidateOf(service, machine);
+    flows.winner[e] = machine;
     this.evidence.add(service, candidate, evidence.answered);
     this.evidence.add(service, candidate, evidence.won);
-    if (flows.trial[e] !== candidate) this.requests.trialLost(e, service);
+    if (flows.trial[e] !== machine) this.requests.trialLost(e, service);
     if (endpoint >= 0) {
       for (let w = 0; w < 4; w++) flows.target[4 * e + w] = machines.endpointWords[4 * endpoint + w];
       flows.targetPort[e] = machines.endpointPort[endpoint];
@@ -322,6 +360,7 @@ export class GatewayState {
     this.paths.sweep(this.nowTick);
     this.pathsBack.sweep(this.nowTick);
     this.probes.tick(this.nowTick);
+    this.near.tick(this.nowTick);
     this.requests.tick(this.nowTick);
     if (pins === undefined) return;
     pins.tick();

@@ -9,24 +9,15 @@
 import type { FlowEntry } from '../../src/flow/numbers.js';
 import { isClosing, RETRANSMITTED, UNDECIDED, UNTAGGED } from '../../src/flow/states.js';
 import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
-import { ALONE, COMPARED, TRIED } from '../../src/race/record.js';
+import { ALONE, RACED } from '../../src/race/record.js';
 import * as options from '../../src/wire/options.js';
 import * as tag from '../../src/wire/tag.js';
 import * as tcp from '../../src/wire/tcp.js';
 import { clampForAll, clampSyn } from './path-sizes.js';
 import { putTag } from './put-tag.js';
 import { reasons } from './reasons.js';
-import { askOthers, choose, chooseOne, sendSyn } from './send-syn.js';
-import {
-  CLIENT,
-  forget,
-  type GatewayState,
-  move,
-  RACE_LEARNED,
-  RACE_ORIGIN,
-  SPOOF,
-  TRANSLATE,
-} from './state.js';
+import { askOthers, choose, chooseOne, chosen, sendSyn } from './send-syn.js';
+import { CLIENT, forget, type GatewayState, move, RACE_ORIGIN, SPOOF, TRANSLATE } from './state.js';
 
 export function tagSyn(state: GatewayState): Stage {
   return (batch) => {
@@ -90,9 +81,12 @@ function onRetransmission(state: GatewayState, batch: Batch, i: number, e: FlowE
     state.flows.marks[e] |= RETRANSMITTED;
     const refusal = whyNotRaced(state, batch, i);
     if (refusal >= 0) return batch.pass(i, refusal);
-    if (state.race === RACE_LEARNED) askOthers(state, batch, i, e);
+    askOthers(state, batch, i, e);
     makeRoom(state, batch, i);
-    return sendSyn(state, batch, i, state.machines.serviceLive[batch.service[i]], reasons.passSynAgain);
+    // Those that were asked before, and others; all where the record was overwritten.
+    const live = state.machines.serviceLive[batch.service[i]];
+    const asked = state.races.asking(state.flows.record[e]) & live;
+    return sendSyn(state, batch, i, asked === 0 ? live : asked, reasons.passSynAgain);
   }
   if ((state.flows.marks[e] & RETRANSMITTED) !== 0) {
     state.flows.marks[e] |= UNTAGGED;
@@ -170,9 +164,8 @@ function begin(state: GatewayState, batch: Batch, i: number, old: FlowEntry): vo
   }
   state.evidence.asked(service, candidates);
   state.races.keepSyn(flows.record[e], batch.arena, batch.at[i], batch.length[i]);
-  if (flows.trial[e] !== 0) state.races.asked(flows.record[e], candidates, TRIED);
-  else if (state.race === RACE_LEARNED && candidates !== state.machines.serviceLive[service])
-    state.races.asked(flows.record[e], candidates, (candidates & (candidates - 1)) === 0 ? ALONE : COMPARED);
+  const manner = isBusy ? ALONE : chosen.manner;
+  if (manner !== RACED) state.races.asked(flows.record[e], candidates, manner);
   sendSyn(state, batch, i, candidates, reasons.passSynRaced);
 }
 

@@ -1,7 +1,7 @@
 /** The plan for the origin's data plane: which replicas get copies of a service's SYNs, and when. */
 
 import type { CandidateNumber } from '../../src/flow/numbers.js';
-import { type Candidates, MOST_RACED, ORIGIN } from '../../src/proximity/candidates.js';
+import { MOST_RACED, type Numbers, ORIGIN } from '../../src/proximity/candidates.js';
 import type { Holders } from '../../src/race/holders.js';
 import type { PairedKey } from '../../src/race/keyring.js';
 import { type RaceService, type ReplicaRecord, replicaKind } from '../../src/race/records.js';
@@ -21,7 +21,7 @@ export interface PlanInput {
   address: string;
   release: Release;
   receiver: Receiver;
-  candidates: Candidates;
+  candidates: Numbers<CandidateNumber>;
   holders: Holders;
   servers: Servers;
   /** The services of the file, with their present servers. */

@@ -1,9 +1,10 @@
 /** The race at an origin: copies tagged SYNs to the live replicas, in time, and on to its own server. */
 import { FirstackError, type Problem } from '../../src/errors.js';
+import type { CandidateNumber } from '../../src/flow/numbers.js';
 import { probeKey } from '../../src/keys.js';
 import { Prober } from '../../src/probe/prober.js';
 import type { Claim, Duty, PlaneHalf, Program, Read, Run, RunContext, Site } from '../../src/program.js';
-import { Candidates } from '../../src/proximity/candidates.js';
+import { Numbers } from '../../src/proximity/candidates.js';
 import { actingKind, actingOn, farewell, originActs } from '../../src/race/acting.js';
 import { Holders } from '../../src/race/holders.js';
 import { type RaceRecord, readRaces, ringBytes } from '../../src/race/record.js';
@@ -69,7 +70,7 @@ class OriginRace implements Run {
   };
   readonly #config: OriginConfig;
   readonly #site: Site;
-  readonly #candidates = new Candidates();
+  readonly #candidates = new Numbers<CandidateNumber>();
   readonly #holders = new Holders();
   readonly #receiver: Receiver;
   readonly #probeKey: SipKey | undefined;
@@ -377,7 +378,8 @@ class OriginRace implements Run {
     const { races } = this.#context.plane!.memory as unknown as OriginMemory;
     const services = this.#services().flatMap((s) => s.ports.map(() => s));
     return readRaces(races, count, {
-      candidate: (slot, conn) => this.#candidates.idOf(slot, conn),
+      candidate: (_service, slot, conn) => this.#candidates.idOf(slot, conn),
+      machine: (number, conn) => this.#candidates.idOf(number, conn),
       service: (n) => services[n] && { ...services[n], release: this.#config.release },
       race: 'origin',
       viewAgeMs: Math.round(this.#context.registry.viewAgeMs),

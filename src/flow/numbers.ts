@@ -11,7 +11,9 @@ export type FlowEntry = Branded<'flow entry'>;
 export type ServiceNumber = Branded<'service'>;
 /** Index of an endpoint (an address and port that speaks for a service) in a program's table; -1 for none. */
 export type EndpointNumber = Branded<'endpoint'>;
-/** Number of a machine that can carry a flow, as `src/proximity/candidates.ts` assigns it; -1 for none. */
+/** Number of a machine that can carry a flow, the same for all services of a role; -1 for none. 0 is the origin. */
+export type MachineNumber = Branded<'machine'>;
+/** Number of a machine among those that may win a race of one service; -1 for none. 0 is the origin. */
 export type CandidateNumber = Branded<'candidate'>;
 /** Offset of a packet's first IP byte in an arena. */
 export type At = Branded<'at'>;
@@ -19,6 +21,7 @@ export type At = Branded<'at'>;
 export const NO_FLOW = -1 as FlowEntry;
 export const NO_SERVICE = -1 as ServiceNumber;
 export const NO_ENDPOINT = -1 as EndpointNumber;
+export const NO_MACHINE = -1 as MachineNumber;
 export const NO_CANDIDATE = -1 as CandidateNumber;
 
 /** A typed array whose elements are numbers of one kind. */

@@ -1,23 +1,31 @@
 /**
- * Small numbers for the machines that can win a race, the same in the control plane and in the data plane. 0 is
- * always the origin. A machine receives a number when it is first mentioned: the lowest free one that a race can
- * name. The number is free again after {@link Candidates.release}, which requires that no flow refers to the machine.
- * So a number stays assigned for a while after its machine has left, and its generation tells which machine it means.
+ * Small numbers for machines, the same in the control plane and in the data plane. 0 is always the origin.
+ *
+ * A machine has a number by which flows name it, the same for every service. Those machines that a gateway may ask for a
+ * service have a second one, below {@link MOST_RACED}: their place among the candidates of that service's races.
  */
-import type { CandidateNumber } from '../flow/numbers.js';
+import type { CandidateNumber, MachineNumber } from '../flow/numbers.js';
 
 export const ORIGIN = 0 as CandidateNumber;
+/** The origin as a machine: each service has its own. */
+export const ORIGIN_MACHINE = 0 as MachineNumber;
 export const ORIGIN_ID = 'origin';
 
 /**
- * The number of candidates that a gateway's own race, a race record and the table of learned times can tell apart:
- * one bit of a word each, the origin included. A candidate with a higher number can win an origin's race like any
- * other, but a gateway does not ask it.
+ * The number of candidates that the races of one service, their records and the table of learned times can tell apart:
+ * one bit of a word each, the origin included. An origin's race may be won by a machine beyond.
  */
 export const MOST_RACED = 32;
 
 /** The candidate of the lowest set bit. */
 export const lowest = (bits: number): number => 31 - Math.clz32(bits & -bits);
+
+/** The number of set bits. */
+export function count(bits: number): number {
+  let n = 0;
+  for (let left = bits; left !== 0; left &= left - 1) n++;
+  return n;
+}
 
 interface Holder {
   id: string;
@@ -25,39 +33,52 @@ interface Holder {
   since: number;
 }
 
-export class Candidates {
-  readonly #numbers = new Map<string, CandidateNumber>([[ORIGIN_ID, ORIGIN]]);
-  /** By number: its holders, the present one last; undefined as the last element while the number is free. */
+/**
+ * Numbers that are given out one after another, and again once they are free. A machine receives one when it is first
+ * mentioned. It stays assigned for a while after its machine has left, and its generation tells which machine it means.
+ */
+export class Numbers<N extends MachineNumber | CandidateNumber> {
+  readonly #numbers = new Map<string, N>([[ORIGIN_ID, 0 as N]]);
+  /** By number: its holders, the present one last. */
   readonly #holders: Holder[][] = [[{ id: ORIGIN_ID, since: 0 }]];
   readonly #generations: number[] = [0];
   /** Free numbers below {@link MOST_RACED}, and the free ones from there on. */
-  readonly #freeRaced: number[] = [];
+  readonly #freeLow: number[] = [];
   readonly #freeOthers: number[] = [];
   /** The number of the next race, so that {@link idOf} can name the machines of earlier races. */
   nextRace: () => number = () => 0;
 
-  /** The number of a machine; assigns one if it has none. */
-  numberOf(id: string): CandidateNumber {
+  /** @param most how many numbers there are */
+  constructor(readonly most = Number.POSITIVE_INFINITY) {}
+
+  /**
+   * The number of a machine; assigns the lowest free one below {@link MOST_RACED} if it has none, or else any. Requires
+   * that one is free.
+   */
+  numberOf(id: string): N {
     return this.#numbers.get(id) ?? this.#give(id, this.#takeFree());
   }
 
   /** The number of a machine, or undefined when it has none. */
-  find(id: string): CandidateNumber | undefined {
+  find(id: string): N | undefined {
     return this.#numbers.get(id);
   }
 
-  /** The lowest free number that a race can name; where there is none, any free number. */
+  /** Whether all numbers are assigned. */
+  get isFull(): boolean {
+    return this.#numbers.size >= this.most;
+  }
+
   #takeFree(): number {
     const { length } = this.#holders;
-    if (this.#freeRaced.length === 0)
-      return length < MOST_RACED ? length : (this.#freeOthers.pop() ?? length);
-    const least = Math.min(...this.#freeRaced);
-    this.#freeRaced.splice(this.#freeRaced.indexOf(least), 1);
+    if (this.#freeLow.length === 0) return length < MOST_RACED ? length : (this.#freeOthers.pop() ?? length);
+    const least = Math.min(...this.#freeLow);
+    this.#freeLow.splice(this.#freeLow.indexOf(least), 1);
     return least;
   }
 
-  #give(id: string, n: number): CandidateNumber {
-    const number = n as CandidateNumber;
+  #give(id: string, n: number): N {
+    const number = n as N;
     this.#numbers.set(id, number);
     const holder = { id, since: this.nextRace() };
     if (n === this.#holders.length) this.#holders.push([holder]);
@@ -66,28 +87,22 @@ export class Candidates {
     return number;
   }
 
-  /** Frees a machine's number. Requires that no flow has this machine as its winner. */
+  /** Frees a machine's number. Requires, of a number that flows store, that no flow has it. */
   release(id: string): void {
     const number = this.#numbers.get(id);
-    if (number === undefined || number === ORIGIN) return;
+    if (number === undefined || number === 0) return;
     this.#numbers.delete(id);
-    (number < MOST_RACED ? this.#freeRaced : this.#freeOthers).push(number);
-  }
-
-  /**
-   * Gives a machine a number below {@link MOST_RACED}, where one is free. Has the same requirement as {@link
-   * release}.
-   */
-  promote(id: string): boolean {
-    if (this.#freeRaced.length === 0) return false;
-    this.release(id);
-    this.#give(id, this.#takeFree());
-    return true;
+    (number < MOST_RACED ? this.#freeLow : this.#freeOthers).push(number);
   }
 
   /** Machines that have a number. */
   get size(): number {
     return this.#numbers.size;
+  }
+
+  /** The machines that have a number. */
+  get ids(): Iterable<string> {
+    return this.#numbers.keys();
   }
 
   /**
@@ -106,6 +121,7 @@ export class Candidates {
   /** Forgets the machines that numbers meant in races before this one. */
   forgetBefore(race: number): void {
     for (const holders of this.#holders) {
+      if (holders.length < 2) continue;
       const needed = holders.findLastIndex((h) => h.since <= race);
       if (needed > 0) holders.splice(0, needed);
     }

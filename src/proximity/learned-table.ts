@@ -18,8 +18,18 @@ const candidate = layoutOf({
   lateAt: 1,
 });
 
+/** Before the entries, in doubles. */
+const head = layoutOf({
+  /** The number of entries: the first ones of the table; further memory was never written. */
+  entries: 1,
+  reserved: 7,
+});
+export const ENTRIES = head.entries;
+export const FIRST = head.stride;
+
 /** One entry, in doubles. */
 const entryOf = layoutOf({
+  /** -1 in an entry whose service has left. */
   service: 1,
   /** The first 32 bits of an IPv6 client's prefix, or the whole of an IPv4 client's. */
   prefix: 1,
@@ -68,7 +78,7 @@ export const PREFIX_BITS_V6 = 48;
 export const V6 = 1 << 16;
 
 export function learnedBytes(entries: number): number {
-  return entries * STRIDE * 8;
+  return (FIRST + entries * STRIDE) * 8;
 }
 
 /**
@@ -92,7 +102,8 @@ function prefixOf(word: number, low: number): Prefix {
 /** The whole table, for the control plane. */
 export function readLearned(table: Float64Array): ProximityEntry[] {
   const out: ProximityEntry[] = [];
-  for (let base = 0; base + STRIDE <= table.length; base += STRIDE) {
+  for (let n = 0; n < (table[ENTRIES] ?? 0); n++) {
+    const base = FIRST + n * STRIDE;
     if (table[base + SERVICE] < 0 || table[base + USED] === 0) continue;
     const candidates: ProximityEntry['candidates'] = [];
     for (let candidate = 0; candidate < MOST_RACED; candidate++) {

@@ -6,11 +6,13 @@
 import type { Clock } from '../device/clock.js';
 import type { ServiceNumber } from '../flow/numbers.js';
 import { V4_MAPPED } from '../wire/address.js';
-import { lowest, MOST_RACED } from './candidates.js';
+import { count, lowest, MOST_RACED, ORIGIN } from './candidates.js';
 import {
   ATTEMPTED,
   CANDIDATES,
   DOUBTED,
+  ENTRIES,
+  FIRST,
   LATE,
   LATE_AT,
   PER_CANDIDATE,
@@ -33,7 +35,7 @@ import {
 } from './learned-table.js';
 import type { Seed } from './site.js';
 
-/** Entries per bucket; the entry that was unused for longest is replaced. */
+/** Entries per bucket; in a full one the entry that was unused for longest is replaced. */
 const WAYS = 4;
 
 /**
@@ -64,6 +66,8 @@ const MOST_RACES = 8;
 
 /** Two round trips that differ by less than this are not told apart, whatever their variation. */
 const LEAST_JITTER_US = 500;
+/** By this share a probed time differs from a learned one before it is believed instead. */
+const NEWS = 0.15;
 /** Two candidates that differ by less than this share connections: over a wide area no user notices the difference. */
 const SHARE_US = 1000;
 /** A winner that the kernel uses without comparing it must be ahead by this many times the measured variation. */
@@ -92,10 +96,17 @@ const STALE_US = 600e6;
 export const RACE = -1;
 export const COMPARE = -2;
 
+/** Whether this candidate's times can be kept: a machine that is no candidate of a service has the number -1. */
+const isKnown = (candidate: number): boolean => candidate >= 0 && candidate < MOST_RACED;
+
 export class Learned {
   readonly #mask: number;
+  /** By bucket and way: the offset of an entry; 0 for none. */
+  readonly #ways: Int32Array;
   /** What other gateways of the same site have measured. */
   seeds: readonly Seed[] = [];
+  /** What this gateway's own probes have measured: a candidate's round trip in µs; 0 where it is not known. */
+  probed: (service: ServiceNumber, candidate: number) => number = () => 0;
 
   /** @param clock read here, because a time passed as an argument would be boxed: garbage for each connection */
   constructor(
@@ -103,9 +114,9 @@ export class Learned {
     readonly clock: Clock,
   ) {
     let buckets = 1;
-    while (buckets * 2 * WAYS * STRIDE <= table.length) buckets *= 2;
-    this.#mask = table.length < WAYS * STRIDE ? -1 : buckets - 1;
-    for (let base = 0; base + STRIDE <= table.length; base += STRIDE) table[base + SERVICE] = -1;
+    while (buckets * 2 * WAYS * STRIDE + FIRST <= table.length) buckets *= 2;
+    this.#mask = table.length < WAYS * STRIDE + FIRST ? -1 : buckets - 1;
+    this.#ways = new Int32Array(this.#mask < 0 ? 0 : buckets * WAYS);
   }
 
   /**
@@ -119,16 +130,21 @@ export class Learned {
     const low = isV4 ? 0 : (words[at + 1] >>> 16) | V6;
     const { table } = this;
     const hash = Math.imul(prefix ^ Math.imul(low ^ Math.imul(service + 1, 0x9e3779b1), 31), 0x85ebca6b);
-    const bucket = ((hash ^ (hash >>> 15)) & this.#mask) * WAYS * STRIDE;
-    let oldest = bucket;
+    const bucket = ((hash ^ (hash >>> 15)) & this.#mask) * WAYS;
+    let oldest = 0;
     for (let way = 0; way < WAYS; way++) {
-      const base = bucket + way * STRIDE;
+      const base = this.#ways[bucket + way];
+      if (base === 0) {
+        oldest = this.#another();
+        this.#ways[bucket + way] = oldest;
+        break;
+      }
       const isPrefix = table[base + PREFIX] === prefix && table[base + PREFIX_LOW] === low;
       if (table[base + SERVICE] === service && isPrefix) {
         table[base + USED] = this.clock.nowUs;
         return base;
       }
-      if (table[base + USED] < table[oldest + USED]) oldest = base;
+      if (oldest === 0 || table[base + USED] < table[oldest + USED]) oldest = base;
     }
     table.fill(0, oldest, oldest + STRIDE);
     table[oldest + SERVICE] = service;
@@ -139,23 +155,59 @@ export class Learned {
     return oldest;
   }
 
-  /** A new entry starts with the times that other gateways of the site have measured. */
-  #plant(entry: number, service: number): void {
+  /** The offset of an entry that was never used. There are as many as there are ways. */
+  #another(): number {
+    const n = this.table[ENTRIES]++;
+    return FIRST + n * STRIDE;
+  }
+
+  /**
+   * A new entry starts with the times that this gateway's probes have measured, and the other gateways of its site: what is
+   * near is known before the first SYN.
+   */
+  #plant(entry: number, service: ServiceNumber): void {
     for (let k = 0; k < this.seeds.length; k++) {
-      const s = this.seeds[k];
-      if (s.service !== service || s.candidate >= MOST_RACED) continue;
-      const c = entry + CANDIDATES + s.candidate * PER_CANDIDATE;
-      this.table[c + RTT] = s.rttUs;
-      this.table[c + VARIATION] = s.variationUs;
-      this.table[c + SAMPLES] = 1;
-      this.table[entry + ATTEMPTED] |= 1 << s.candidate;
-      this.table[entry + RACED] = this.clock.nowUs;
+      const { service: of, candidate, rttUs, variationUs } = this.seeds[k];
+      if (of === service && isKnown(candidate)) this.#seed(entry, candidate, rttUs, variationUs);
+    }
+    for (let c = 1; c < MOST_RACED; c++) {
+      const rttUs = this.probed(service, c);
+      if (rttUs > 0) this.#seed(entry, c, rttUs, LEAST_JITTER_US);
+    }
+  }
+
+  /** A time that was not measured with SYNs: believed like one sample. */
+  #seed(entry: number, candidate: number, rttUs: number, variationUs: number): void {
+    const { table } = this;
+    const c = entry + CANDIDATES + candidate * PER_CANDIDATE;
+    table[c + RTT] = rttUs;
+    table[c + VARIATION] = variationUs;
+    table[c + SAMPLES] = 1;
+    table[c + LATE] = 0;
+    table[entry + DOUBTED] &= ~(1 << candidate);
+    table[entry + ATTEMPTED] |= 1 << candidate;
+    table[entry + RACES] = 0;
+    if (table[entry + RACED] === 0) table[entry + RACED] = this.clock.nowUs;
+  }
+
+  /**
+   * Probes have found that a candidate is at another distance than before, or it has become a candidate: for every prefix
+   * it starts with this time. Where SYNs tell the same, they are believed further.
+   */
+  moved(service: ServiceNumber, candidate: number, rttUs: number): void {
+    const { table } = this;
+    for (let n = 0; n < table[ENTRIES]; n++) {
+      const entry = FIRST + n * STRIDE;
+      if (table[entry + SERVICE] !== service) continue;
+      const isNews = Math.abs(table[rttOf(entry, candidate)] - rttUs) > Math.max(SHARE_US, NEWS * rttUs);
+      if (isNews || this.samples(entry, candidate) === 0)
+        this.#seed(entry, candidate, rttUs, LEAST_JITTER_US);
     }
   }
 
   /** Adds a measured round trip. */
   note(entry: number, candidate: number, rttUs: number): void {
-    if (entry < 0 || candidate >= MOST_RACED) return;
+    if (entry < 0 || !isKnown(candidate)) return;
     const { table } = this;
     const c = entry + CANDIDATES + candidate * PER_CANDIDATE;
     if (table[c + SAMPLES] === 0) {
@@ -187,7 +239,7 @@ export class Learned {
    * moment's stall, however many connections it meets.
    */
   late(entry: number, candidate: number): void {
-    if (entry < 0 || candidate >= MOST_RACED) return;
+    if (entry < 0 || !isKnown(candidate)) return;
     const { table } = this;
     const c = entry + CANDIDATES + candidate * PER_CANDIDATE;
     table[entry + RACES] = 0;
@@ -202,29 +254,29 @@ export class Learned {
 
   /** Notes that a candidate answered whose time could not be measured: where there is none yet, the next race tells. */
   missed(entry: number, candidate: number): void {
-    if (entry >= 0 && candidate < MOST_RACED && this.samples(entry, candidate) === 0)
+    if (entry >= 0 && isKnown(candidate) && this.samples(entry, candidate) === 0)
       this.table[entry + RACED] = 0;
   }
 
   won(entry: number, candidate: number): void {
-    if (entry >= 0 && candidate < MOST_RACED)
-      this.table[entry + CANDIDATES + candidate * PER_CANDIDATE + WINS]++;
+    if (entry >= 0 && isKnown(candidate)) this.table[entry + CANDIDATES + candidate * PER_CANDIDATE + WINS]++;
   }
 
   /** Forgets the times of a candidate that failed: it must be measured in a race again. */
   forget(entry: number, candidate: number): void {
-    if (entry < 0 || candidate >= MOST_RACED) return;
+    if (entry < 0 || !isKnown(candidate)) return;
     const c = entry + CANDIDATES + candidate * PER_CANDIDATE;
     this.table[c + SAMPLES] = 0;
     this.table[c + LATE] = 0;
     this.table[entry + RACES] = 0;
   }
 
-  /** Forgets all times of a candidate number, because it means another machine from now on. */
-  forgetEverywhere(candidateNumber: number): void {
-    if (candidateNumber >= MOST_RACED) return;
+  /** Forgets all times of a service's candidate number, because it means another machine from now on. */
+  forgetCandidate(service: ServiceNumber, candidateNumber: number): void {
     const { table } = this;
-    for (let base = 0; base + STRIDE <= table.length; base += STRIDE) {
+    for (let n = 0; n < table[ENTRIES]; n++) {
+      const base = FIRST + n * STRIDE;
+      if (table[base + SERVICE] !== service) continue;
       const c = base + CANDIDATES + candidateNumber * PER_CANDIDATE;
       if (table[c + SAMPLES] > 0) table[base + RACES] = 0;
       table.fill(0, c, c + PER_CANDIDATE);
@@ -236,25 +288,31 @@ export class Learned {
   /** Forgets all entries of a service number, because it means another service from now on. */
   forgetService(service: ServiceNumber): void {
     const { table } = this;
-    for (let base = 0; base + STRIDE <= table.length; base += STRIDE) {
+    for (let n = 0; n < table[ENTRIES]; n++) {
+      const base = FIRST + n * STRIDE;
       if (table[base + SERVICE] !== service) continue;
       table.fill(0, base, base + STRIDE);
       table[base + SERVICE] = -1;
     }
   }
 
-  /** Notes that every candidate in `live` is being asked now. */
-  raced(entry: number, live: number): void {
+  /**
+   * Notes that candidates are being raced now.
+   * @param live one bit for each candidate that may be asked
+   * @param asked those of them that are
+   */
+  raced(entry: number, live: number, asked = live): void {
     if (entry < 0) return;
     // A new candidate resets the retry back-off.
-    const unanswered = (live & ~this.table[entry + ATTEMPTED]) === 0 && this.#unproven(entry, live);
+    const unanswered = (asked & ~this.table[entry + ATTEMPTED]) === 0 && this.#unproven(entry, live);
     this.table[entry + RETRIES] = unanswered ? this.table[entry + RETRIES] + 1 : 0;
-    if (this.table[entry + RACED] === 0) this.table[entry + YOUNG] = live & (live - 1) ? 1 : 0;
+    if (this.table[entry + RACED] === 0) this.table[entry + YOUNG] = asked & (asked - 1) ? 1 : 0;
     else if (this.clock.nowUs - this.table[entry + RACED] > RETRY_US) this.table[entry + YOUNG] = 0;
     this.table[entry + RACED] = this.clock.nowUs;
-    this.table[entry + ATTEMPTED] = live;
+    // A machine that was away is measured again.
+    this.table[entry + ATTEMPTED] = (this.table[entry + ATTEMPTED] & live) | asked;
     this.table[entry + RACES]++;
-    for (let left = live; left !== 0; left &= left - 1)
+    for (let left = asked; left !== 0; left &= left - 1)
       if (this.#isLate(entry, lowest(left))) this.late(entry, lowest(left));
   }
 
@@ -351,11 +409,50 @@ export class Learned {
     return bits;
   }
 
-  /** The candidates to ask for a comparison, one bit each; counts them as compared. */
-  compare(entry: number, live: number): number {
+  /** The candidates to ask for a comparison, one bit each, the nearest `width` at most; counts them as compared. */
+  compare(entry: number, live: number, width = MOST_RACED): number {
     this.table[entry + RACES]++;
-    return this.#close(entry, live, this.best(entry, live));
+    return this.#nearest(entry, this.#close(entry, live, this.best(entry, live)), width);
   }
+
+  /**
+   * Whom a race asks where more candidates may be asked than a race should: the nearest that are known, one further in
+   * turn, which may be nearer than was thought, and the origin. One bit each, `width` of them.
+   * @param but candidates that have been asked already
+   */
+  shortList(entry: number, live: number, width: number, but = 0): number {
+    const open = live & ~but;
+    if (count(open) <= width || entry < 0) return open;
+    let list = open & (1 << ORIGIN);
+    const replicas = open & ~list;
+    list |= this.#nearest(entry, replicas, width - count(list) - 1);
+    // Those that were never asked come first, then each in its turn.
+    for (let room = width - count(list); room > 0; room--) {
+      const fresh = replicas & ~list & ~this.table[entry + ATTEMPTED];
+      const rest = fresh !== 0 ? fresh : replicas & ~list;
+      list |= 1 << this.#inTurn(rest);
+    }
+    return list;
+  }
+
+  /** The known ones of these that are nearest, `most` of them at most. */
+  #nearest(entry: number, candidates: number, most: number): number {
+    let list = 0;
+    for (let room = most; room > 0; room--) {
+      const next = this.best(entry, candidates & ~list);
+      if (next < 0) break;
+      list |= 1 << next;
+    }
+    return list;
+  }
+
+  /** One of these, another one each time. */
+  #inTurn(candidates: number): number {
+    const above = candidates & ~((2 << this.#turn) - 1);
+    this.#turn = lowest(above !== 0 && this.#turn < MOST_RACED - 1 ? above : candidates);
+    return this.#turn;
+  }
+  #turn = 0;
 
   /** Whether candidate `c` cannot be told apart from the best one by `times` the measured variation. */
   #isNear(entry: number, best: number, c: number, times = 1): boolean {
@@ -381,6 +478,7 @@ export class Learned {
 
   /** How long to wait for a candidate before the others are asked too, in whole µs. */
   hedgeUs(entry: number, candidate: number): number {
+    if (!isKnown(candidate)) return HEDGE_LEAST_US;
     const c = entry + CANDIDATES + candidate * PER_CANDIDATE;
     const expected = this.table[c + RTT] * HEDGE_FACTOR + 4 * this.table[c + VARIATION];
     return Math.min(HEDGE_MOST_US, Math.max(HEDGE_LEAST_US, expected)) | 0;

@@ -6,7 +6,7 @@
 
 import type { CandidateNumber, ServiceNumber } from '../flow/numbers.js';
 import type { View } from '../registry/kinds.js';
-import type { Candidates } from './candidates.js';
+import type { Numbers } from './candidates.js';
 import { readLearned } from './learned-table.js';
 import { type ProximityRecord, proximityKind } from './record.js';
 
@@ -18,10 +18,9 @@ export interface Seed {
   variationUs: number;
 }
 
-/** The numbers and names of a gateway's machines and services. */
+/** The numbers and names of a gateway's candidates and services. */
 export interface Named {
-  readonly candidates: Candidates;
-  readonly services: readonly { readonly name: string }[];
+  readonly services: readonly { readonly name: string; readonly candidates: Numbers<CandidateNumber> }[];
 }
 
 type Entry = ProximityRecord['entries'][number];
@@ -37,7 +36,7 @@ export function proximityRecord(
   for (const { service: n, candidates } of readLearned(table))
     for (const c of candidates) {
       const service = named.services[n]?.name;
-      const candidate = named.candidates.idOf(c.candidate);
+      const candidate = named.services[n]?.candidates.idOf(c.candidate);
       const key = `${service}/${candidate}`;
       if (service === undefined || c.samples === 0 || (best.get(key)?.samples ?? 0) >= c.samples) continue;
       const entry = {
@@ -74,21 +73,20 @@ export function seedsOf(
   id: number,
   site: string | undefined,
   named: Named,
-  ownUs: ReadonlyMap<string, number> = new Map(),
+  ownUs: Pick<ReadonlyMap<string, number>, 'get'> = new Map(),
 ): Seed[] {
   return view
     .of(proximityKind)
     .filter((p) => p.site === site && p.id !== id)
     .flatMap((p) =>
       p.entries.flatMap((e) => {
-        const candidate = named.candidates.find(e.candidate);
-        if (candidate === undefined) return [];
         const rttUs = bounded(e.rttUs, ownUs.get(e.candidate));
-        return named.services.flatMap((s, n) =>
-          s.name === e.service
+        return named.services.flatMap((s, n) => {
+          const candidate = s.name === e.service ? s.candidates.find(e.candidate) : undefined;
+          return candidate !== undefined
             ? [{ service: n as ServiceNumber, candidate, rttUs, variationUs: Math.min(e.variationUs, rttUs) }]
-            : [],
-        );
+            : [];
+        });
       }),
     );
 }

@@ -1,28 +1,28 @@
 /**
- * Which candidates flows still have as their winner, and which services flows belong to. The data plane walks its flow
+ * Which machines flows still have as their winner, and which services flows belong to. The data plane walks its flow
  * table, a part at each tick, and writes to shared memory in which walk it last met each of them. The control plane
  * gives a number to another machine or service only after whole walks that did not meet it.
  */
 import {
-  type CandidateNumber,
   type Column,
   type FlowEntry,
-  NO_CANDIDATE,
+  type MachineNumber,
+  NO_MACHINE,
   type ServiceNumber,
 } from '../flow/numbers.js';
 import type { FlowTable } from '../flow/table.js';
 import { layoutOf } from '../layout.js';
 
-/** The number of candidates that can be told apart. */
-export const MOST_CANDIDATES = 65_536;
+/** The number of machines that can be told apart. */
+export const MOST_MACHINES = 65_536;
 /** The number of services that can be told apart. */
 export const MOST_SERVICES = 4096;
 /** Layout in doubles. */
 const words = layoutOf({
   /** The number of finished walks. */
   walks: 1,
-  /** By candidate: one more than the number of the last walk that met a flow of it; 0 for never. */
-  met: MOST_CANDIDATES,
+  /** By machine: one more than the number of the last walk that met a flow of it; 0 for never. */
+  met: MOST_MACHINES,
   /** By service, the same. */
   metService: MOST_SERVICES,
 });
@@ -41,7 +41,7 @@ export class UsageWriter {
    */
   constructor(
     readonly table: Float64Array,
-    readonly flows: FlowTable & { readonly winner: Column<CandidateNumber> },
+    readonly flows: FlowTable & { readonly winner: Column<MachineNumber> },
     readonly serviceOf: (e: FlowEntry) => ServiceNumber,
   ) {}
 
@@ -54,7 +54,7 @@ export class UsageWriter {
       const e = this.#hand as FlowEntry;
       if (flows.state[e] !== 0) {
         const c = flows.winner[e];
-        if (c !== NO_CANDIDATE && c < MOST_CANDIDATES) table[words.met + c] = present;
+        if (c !== NO_MACHINE && c < MOST_MACHINES) table[words.met + c] = present;
         const s = this.serviceOf(e);
         if (s >= 0 && s < MOST_SERVICES) table[words.metService + s] = present;
       }
@@ -70,11 +70,11 @@ export class UsageWriter {
 export const walksOf = (table: Float64Array): number => table[words.walks];
 
 /**
- * Whether no flow has this candidate as its winner.
- * @param goneSince the number of finished walks when it last was a candidate that could win
+ * Whether no flow has this machine as its winner.
+ * @param goneSince the number of finished walks when it last could win
  */
-export function isUnused(table: Float64Array, candidate: CandidateNumber, goneSince: number): boolean {
-  return candidate < MOST_CANDIDATES && isUnmet(table, words.met + candidate, goneSince);
+export function isUnused(table: Float64Array, machine: MachineNumber, goneSince: number): boolean {
+  return machine < MOST_MACHINES && isUnmet(table, words.met + machine, goneSince);
 }
 
 /**

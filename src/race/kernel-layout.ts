@@ -7,7 +7,7 @@ import { commonMaps, type HookSet } from '../fastpath/maps.js';
 import { ARRAY, HASH, MMAPABLE } from '../fastpath/native.js';
 import { layoutOf } from '../layout.js';
 
-/** Layout of `struct winner`, in bytes. */
+/** Layout of `struct winner`, in bytes. `candidate` is the number of the machine. */
 export const winner = layoutOf({ target: 16, untilNs: 8, candidate: 4, port: 2, reserved: 2 });
 /** Layout of `struct opening`. */
 export const opening = layoutOf({

@@ -6,7 +6,7 @@
 
 import { FLOW_KEY, flowKey, readFlowKey, word64, writeTimeNs } from '../fastpath/layout.js';
 import { bpf } from '../fastpath/native.js';
-import type { CandidateNumber } from '../flow/numbers.js';
+import type { MachineNumber } from '../flow/numbers.js';
 import type { FlowTable } from '../flow/table.js';
 import type { Address } from '../wire/address.js';
 import { V4_MAPPED } from '../wire/address.js';
@@ -45,7 +45,7 @@ export class Openings {
     // Skip tickets that a killed predecessor had not read: their flows are adopted with the pinned ones.
     this.read = word64(new DataView(shared.buffer, shared.byteOffset, tickets.stride), 0);
     this.finish(this.read);
-    // A predecessor's leases name candidates by its own numbers, which mean nothing to this process.
+    // A predecessor's leases name machines by its own numbers, which mean nothing to this process.
     this.endAll();
   }
 
@@ -71,8 +71,9 @@ export class Openings {
   isn(slot: number): number {
     return this.#view.getInt32(slot * opening.stride + opening.isn, true);
   }
-  candidate(slot: number): CandidateNumber {
-    return this.#view.getInt32(slot * opening.stride + opening.candidate, true) as CandidateNumber;
+  /** The machine to which the kernel sent the SYN. */
+  machine(slot: number): MachineNumber {
+    return this.#view.getInt32(slot * opening.stride + opening.candidate, true) as MachineNumber;
   }
   /** µs of the monotonic clock. */
   sentUs(slot: number): number {
@@ -93,14 +94,14 @@ export class Openings {
     for (let b = 0; b < length; b++) to[at + b] = this.#slots[from + b];
   }
 
-  /** Lets the kernel send the SYNs of this prefix to this candidate alone, for one second from now. */
+  /** Lets the kernel send the SYNs of this prefix to this machine alone, for one second from now. */
   lease(
     prefix: number,
     service: Address,
     servicePort: number,
     target: number,
     targetPort: number,
-    candidate: number,
+    machine: number,
     nowUs: number,
   ): void {
     this.#writeKey(prefix, service, servicePort);
@@ -108,7 +109,7 @@ export class Openings {
     view.setInt32(winner.target + 8, V4_MAPPED);
     view.setInt32(winner.target + 12, target);
     writeTimeNs(view, winner.untilNs, nowUs + LEASE_US);
-    view.setInt32(winner.candidate, candidate, true);
+    view.setInt32(winner.candidate, machine, true);
     view.setUint16(winner.port, targetPort);
     bpf.update(this.fds.winners, this.#key, FLOW_KEY, this.#value, winner.stride, 1);
   }

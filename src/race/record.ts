@@ -59,7 +59,9 @@ const record = layoutOf({
   live: 1,
   manner: 1,
   requestedAt: 1,
-  reserved: 4,
+  /** The winner's number as a machine. */
+  machine: 1,
+  reserved: 3,
   replies: MOST_RACED,
   verdicts: MOST_RACED,
   sends: MOST_RACED,
@@ -77,6 +79,7 @@ const WINNER = record.winner;
 const LIVE = record.live;
 const MANNER = record.manner;
 const REQUESTED_AT = record.requestedAt;
+const MACHINE = record.machine;
 const REPLIES = record.replies;
 const VERDICTS = record.verdicts;
 const SENDS = record.sends;
@@ -102,6 +105,9 @@ export const TRIED = 5;
  * overwritten.
  */
 const keptNumber = (n: number): number => n % 2 ** 31;
+
+/** The winner of an origin's race that is no candidate here. */
+const OTHER = MOST_RACED;
 
 const REFUSED = 1;
 const RESET = 2;
@@ -169,7 +175,7 @@ export class RaceWriter {
   /** Notes when a candidate's copy leaves, µs after the SYN. For an origin, which sends each copy at its own time. */
   leaves(n: number, candidate: number, delayUs: number): void {
     const base = this.#find(n);
-    if (base >= 0 && candidate < MOST_RACED) this.ring[base + SENDS + candidate] = delayUs;
+    if (base >= 0 && isTold(candidate)) this.ring[base + SENDS + candidate] = delayUs;
   }
 
   /** Notes that the client's first data passes. */
@@ -188,7 +194,7 @@ export class RaceWriter {
   /** Whether a candidate's answer is in the record already; false when the record was overwritten. */
   hasReplied(n: number, candidate: number): boolean {
     const base = this.#find(n);
-    return base >= 0 && candidate < MOST_RACED && this.ring[base + REPLIES + candidate] !== 0;
+    return base >= 0 && isTold(candidate) && this.ring[base + REPLIES + candidate] !== 0;
   }
 
   /** Stores the SYN with its virtio header, so that it can be sent again. `at` is its first IP byte. */
@@ -229,7 +235,7 @@ export class RaceWriter {
   /** Whole µs that a candidate took to acknowledge, as of now; -1 when that cannot be measured. */
   roundTripUs(n: number, candidate: number): number {
     const base = this.#find(n);
-    if (base < 0 || candidate >= MOST_RACED || this.ring[base + MANNER] === REPEATED) return -1;
+    if (base < 0 || !isTold(candidate) || this.ring[base + MANNER] === REPEATED) return -1;
     // A second acknowledgement of the same machine is no measurement.
     if (this.ring[base + REPLIES + candidate] !== 0) return -1;
     return (this.clock.nowUs - this.ring[base + SENT] - this.ring[base + SENDS + candidate]) | 0;
@@ -242,17 +248,19 @@ export class RaceWriter {
   }
 
   /** {@link won}, at an earlier time of the monotonic clock. */
-  wonAt(n: number, candidate: number, atUs: number): void {
+  wonAt(n: number, candidate: number, machine: number, atUs: number): void {
     const base = this.#find(n);
     if (base < 0) return;
-    this.won(n, candidate);
-    if (candidate < MOST_RACED) this.ring[base + REPLIES + candidate] = atUs - this.ring[base + SENT];
+    this.won(n, candidate, machine);
+    if (isTold(candidate)) this.ring[base + REPLIES + candidate] = atUs - this.ring[base + SENT];
   }
 
-  won(n: number, candidate: number): void {
+  /** @param machine the winner's number as a machine, by which it is named also where it is no candidate */
+  won(n: number, candidate: number, machine: number): void {
     const base = this.#find(n);
     if (base < 0) return;
-    this.ring[base + WINNER] = candidate;
+    this.ring[base + WINNER] = isTold(candidate) ? candidate : OTHER;
+    this.ring[base + MACHINE] = machine;
     this.#reply(base, candidate, 0);
   }
 
@@ -265,7 +273,7 @@ export class RaceWriter {
   }
 
   #reply(base: number, candidate: number, verdict: number): void {
-    if (base < 0 || candidate >= MOST_RACED || this.ring[base + REPLIES + candidate] !== 0) return;
+    if (base < 0 || !isTold(candidate) || this.ring[base + REPLIES + candidate] !== 0) return;
     this.ring[base + REPLIES + candidate] = this.clock.nowUs - this.ring[base + SENT];
     this.ring[base + VERDICTS + candidate] = verdict;
   }
@@ -281,10 +289,15 @@ export class RaceWriter {
   }
 }
 
+/** Whether a record tells of this candidate. */
+const isTold = (candidate: number): boolean => candidate >= 0 && candidate < MOST_RACED;
+
 /** Names that the control plane knows and the ring does not contain. */
 export interface RaceNames {
-  /** The machine that had this candidate number in race `conn`. */
-  candidate(slot: number, conn: number): string;
+  /** The machine that had this candidate number of a service in race `conn`. */
+  candidate(service: number, slot: number, conn: number): string;
+  /** The machine that had this number in race `conn`. */
+  machine(number: number, conn: number): string;
   /** The service that had this number in race `conn`, if it is known. */
   service(
     slot: number,
@@ -320,7 +333,7 @@ function decode(words: Float64Array, conn: number, names: RaceNames): RaceRecord
     if (reply === 0 && !expected) continue;
     candidates.push({
       slot: c,
-      id: names.candidate(c, conn),
+      id: names.candidate(words[SERVICE], c, conn),
       sentUs: words[SENDS + c],
       replyUs: reply === 0 ? null : reply,
       ...judge(words, c),
@@ -345,7 +358,7 @@ function decode(words: Float64Array, conn: number, names: RaceNames): RaceRecord
     client: formatEndpoint(address, words[PORT]),
     service: service?.name ?? '',
     candidates: candidates.map(({ slot: _slot, ...c }) => c),
-    winner: winner < 0 ? null : names.candidate(winner, conn),
+    winner: winner < 0 ? null : names.machine(words[MACHINE], conn),
     rule: ruleOf(words, margin, jitter),
     marginUs: margin,
     jitterUs: jitter,

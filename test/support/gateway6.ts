@@ -9,7 +9,7 @@ import { Batch, EXTRA_SLOT } from '../../src/pipeline/batch.js';
 import { type KernelHandles, Runner } from '../../src/pipeline/pipeline.js';
 import { MAX_GAUGES, MAX_REASONS } from '../../src/pipeline/reasons.js';
 import { parse } from '../../src/wire/address.js';
-import { candidateNumber, serviceNumber } from './numbers.js';
+import { candidateNumber, machineNumber, serviceNumber } from './numbers.js';
 import { frame6, read6, type Tcp6 } from './v6.js';
 import { gatewayOptions, gatewaySnapshot, WORLD } from './world.js';
 
@@ -54,7 +54,13 @@ export class Gateway6 {
       ...{ memory: Object.fromEntries(memory), kernel, options: gatewayOptions(WORLD) },
     });
     const endpoint = (c: number, address: string, port: number) => ({
-      ...{ service: serviceNumber(0), candidate: candidateNumber(c), address: parse(address)!, port },
+      ...{
+        service: serviceNumber(0),
+        machine: machineNumber(c),
+        candidate: candidateNumber(c),
+        address: parse(address)!,
+        port,
+      },
       ...{ live: true, load: 0, trials: 0 },
     });
     pipeline.load({

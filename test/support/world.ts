@@ -2,6 +2,7 @@
 import type { GatewayPipelineOptions, GatewaySnapshot } from '../../gateway/race/state.js';
 import type { OriginSnapshot } from '../../origin/race/state.js';
 import type { ReplicaSnapshot } from '../../replica/race/state.js';
+import { MOST_RACED } from '../../src/proximity/candidates.js';
 import type { KeyringGateway } from '../../src/race/keyring.js';
 import { type Address, type Prefix, parse, parsePrefix } from '../../src/wire/address.js';
 import {
@@ -16,7 +17,7 @@ import {
   SERVICE_PORT,
 } from './builder.js';
 import { gatewayKey } from './naive.js';
-import { candidateNumber, serviceNumber } from './numbers.js';
+import { candidateNumber, machineNumber, serviceNumber } from './numbers.js';
 
 export type RoleName = 'gateway' | 'origin' | 'replica';
 export type Configuration = 'A' | 'B' | 'C';
@@ -30,13 +31,13 @@ export interface World {
   servicePort: number;
   /** Which replicas may still join races. */
   live: readonly boolean[];
-  /** How many machines have had each candidate number before. */
+  /** By candidate: how many machines have had the number before. */
   generations: readonly number[];
   /** Trials that were ordered for each replica. */
   trials: readonly number[];
   /** One bit for each candidate that some connections avoid. */
   suspects: number;
-  /** The replicas' candidate numbers, as the gateway assigned them. */
+  /** The replicas' numbers as machines; as candidates they have the same, where a race can name it. */
   candidates: readonly number[];
   /** Which role sends the copies: 0 the origin, 1 the gateway, 2 the gateway by what it has learned. */
   race: 0 | 1 | 2;
@@ -62,7 +63,7 @@ export const WORLD: World = {
   raced: true,
   servicePort: SERVICE_PORT,
   live: [true, true],
-  generations: [],
+  generations: [0, 0, 0],
   trials: [0, 0],
   suspects: 0,
   candidates: [1, 2],
@@ -106,6 +107,7 @@ export function gatewayOptions(w: World): GatewayPipelineOptions {
   return {
     flows: { max: w.maxFlows, ...FLOWS },
     openings: true,
+    raceWidth: 6,
     gatewayId: GATEWAY_ID,
     keyId: KEY_ID,
     key: keyWords(gatewayKey(MASTER, GATEWAY_ID)),
@@ -120,7 +122,6 @@ export const replicaOptions = (w: World) => ({
 export function gatewaySnapshot(w: World): GatewaySnapshot {
   return {
     seeds: [],
-    generations: [...w.generations],
     race: w.race,
     services: [
       {
@@ -129,11 +130,13 @@ export function gatewaySnapshot(w: World): GatewaySnapshot {
         mode: MODE[w.configuration],
         raced: w.raced,
         suspects: w.suspects,
+        holders: [...w.generations],
       },
     ],
     endpoints: [
       {
         service: serviceNumber(0),
+        machine: machineNumber(0),
         candidate: candidateNumber(0),
         address: words(SERVICE),
         port: w.servicePort,
@@ -143,7 +146,8 @@ export function gatewaySnapshot(w: World): GatewaySnapshot {
       },
       ...REPLICAS.map((r, i) => ({
         service: serviceNumber(0),
-        candidate: candidateNumber(w.candidates[i]),
+        machine: machineNumber(w.candidates[i]),
+        candidate: candidateNumber(w.candidates[i] < MOST_RACED ? w.candidates[i] : -1),
         address: words(r.address),
         port: r.port,
         live: w.live[i],

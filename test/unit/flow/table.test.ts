@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { RaceFlows } from '../../../gateway/race/flows.js';
-import type { CandidateNumber, FlowEntry } from '../../../src/flow/numbers.js';
+import type { FlowEntry, MachineNumber } from '../../../src/flow/numbers.js';
 import { FlowTable, TICK_US, tickOf } from '../../../src/flow/table.js';
 import { Random } from '../../support/random.js';
 
@@ -51,7 +51,7 @@ describe('FlowTable', () => {
                 expect([t.targetPort[e], ...t.target.subarray(e * 4, e * 4 + 4)]).toEqual([0, 0, 0, 0, 0]);
                 t.expiresAt[e] = n % 37;
                 // Values that the next owner of the entry must not see.
-                [t.winner[e], t.refused[e], t.record[e], t.marks[e]] = [5 as CandidateNumber, 6, 7, 8];
+                [t.winner[e], t.refused[e], t.record[e], t.marks[e]] = [5 as MachineNumber, 6, 7, 8];
                 [t.targetPort[e], t.target[e * 4], t.target[e * 4 + 3]] = [9, 9, 9];
                 oracle.set(s.key, { e, until: n % 37 });
               } else if (s.do === 'remove' && known !== undefined) {

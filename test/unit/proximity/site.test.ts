@@ -89,7 +89,7 @@ describe('gateways of a site', () => {
           'zurich',
           b,
           ownUs,
-        ).map((s) => [b.candidates.idOf(s.candidate), [s.rttUs, s.variationUs]]),
+        ).map((s) => [b.candidateId(s.service, s.candidate), [s.rttUs, s.variationUs]]),
       );
     const own = new Map([
       ['r1', 75_000],
@@ -113,11 +113,12 @@ describe('gateways of a site', () => {
     b.update(view({ services: [service('web', 10, [80, 443]), service('api', 11)] }), undefined);
     const record = proximityRecord(7, 'zurich', learnedBy([0x0a010000, 2, 30_000, 3]), a);
     const seeds = seedsOf(view({ proximities: [record] }), 8, 'zurich', b);
-    expect(a.candidates.idOf(2)).toBe('r2');
-    expect(b.candidates.idOf(1)).toBe('r2');
+    expect(a.candidateId(0, 2)).toBe('r2');
+    expect(b.candidateId(0, 1)).toBe('r2');
     expect(seeds.map((s) => [s.service, s.candidate, s.rttUs])).toEqual([
       [0, 1, 30_000],
-      [1, 1, 30_000],
+      // Each service has numbers of its own.
+      [1, 2, 30_000],
     ]);
   });
 

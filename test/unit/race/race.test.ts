@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { DistanceWindow, median } from '../../../src/probe/distance.js';
-import { Candidates, ORIGIN, ORIGIN_ID } from '../../../src/proximity/candidates.js';
+import { Numbers, ORIGIN, ORIGIN_ID } from '../../../src/proximity/candidates.js';
 import { schedule } from '../../../src/race/release.js';
 
 describe('candidates', () => {
   it('number machines: the origin first, none twice', () => {
-    const c = new Candidates();
+    const c = new Numbers();
     expect([c.idOf(ORIGIN), ORIGIN]).toEqual([ORIGIN_ID, 0]);
     expect([c.numberOf('r2'), c.numberOf('r1'), c.numberOf('r2')]).toEqual([1, 2, 1]);
     expect([c.idOf(1), c.idOf(2), c.idOf(9)]).toEqual(['r2', 'r1', '#9']);

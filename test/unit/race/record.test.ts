@@ -13,7 +13,8 @@ import {
 } from '../../../src/race/record.js';
 
 const NAMES = {
-  candidate: (slot: number): string => (slot === 0 ? 'origin' : `r${slot}`),
+  candidate: (_service: number, slot: number): string => (slot === 0 ? 'origin' : `r${slot}`),
+  machine: (number: number): string => (number === 0 ? 'origin' : `r${number}`),
   service: (n: number) =>
     n === 5 ? { name: 'web', configuration: 'B', release: 'synchronized' as const } : undefined,
   race: 'origin',
@@ -46,7 +47,7 @@ describe('a round trip', () => {
     at(1_030_000).asked(n, 0b111, HEDGED);
     expect(at(1_050_000).roundTripUs(n, 1)).toBe(50_000);
     expect(at(1_050_000.75).roundTripUs(n, 2)).toBe(20_000);
-    at(1_050_000).won(n, 2);
+    at(1_050_000).won(n, 2, 2);
     expect(at(1_060_000).roundTripUs(n, 2)).toBe(-1);
     expect(at(1_060_000).roundTripUs(n, MOST_RACED)).toBe(-1);
   });
@@ -63,7 +64,7 @@ describe('a round trip', () => {
     const n = begin(1_000_000, 40_000, 5, 0b110);
     at(1_000_000).asked(n, 0b110, manner);
     expect(at(1_030_000).roundTripUs(n, 1)).toBe(30_000);
-    at(1_030_000).won(n, 1);
+    at(1_030_000).won(n, 1, 1);
     const { rule } = read()[0];
     at(1_040_000).repeated(n);
     expect(at(1_050_000).roundTripUs(n, 2)).toBe(-1);
@@ -85,7 +86,7 @@ describe('race records', () => {
   it('contain when each candidate answered, the winner, and the margin', () => {
     const { at, begin, read } = ring();
     const n = begin(1_000_000, 40_000, 5, 0b1111);
-    at(1_004_000).won(n, 2);
+    at(1_004_000).won(n, 2, 2);
     at(1_009_500).reset(n, 0);
     at(1_005_000).refused(n, 3);
     const [record] = read();
@@ -135,8 +136,8 @@ describe('race records', () => {
     const first = begin(0, 1, 5, 1);
     begin(10, 2, 5, 1);
     begin(20, 3, 5, 1);
-    at(99).won(first, 0);
-    at(99).won(-1, 0);
+    at(99).won(first, 0, 0);
+    at(99).won(-1, 0, 0);
     expect(read().map((r) => [r.conn, r.client, r.winner])).toEqual([
       [1, '10.1.0.7:2', null],
       [2, '10.1.0.7:3', null],
@@ -155,7 +156,7 @@ describe('race records', () => {
 
   it('are cleared when their place in the ring is used again', () => {
     const { at, begin, read } = ring(1);
-    at(5).won(begin(0, 1, 5, 3), 1);
+    at(5).won(begin(0, 1, 5, 3), 1, 1);
     begin(100, 2, 5, 3);
     expect(read()[0]).toMatchObject({ winner: null, candidates: [{ replyUs: null }, { replyUs: null }] });
   });

@@ -176,11 +176,11 @@ it('a number that means another machine has no history', () => {
   const w = new World();
   w.fails();
   expect(w.live()).toEqual([0, 1]);
-  w.fleet.candidates.release('r2');
+  w.fleet.services[WEB].candidates.release('r2');
   w.view([REPLICAS[0], replica('r3', 3)]);
   w.look();
-  expect(w.fleet.candidates.find('r3')).toBe(R2);
-  w.writer.forgetMachine(R2);
+  expect(w.fleet.services[WEB].candidates.find('r3')).toBe(R2);
+  w.writer.forgetCandidate(WEB, R2);
   w.view([REPLICAS[0], replica('r3', 3)]);
   expect(w.live()).toContain(R2);
   expect(w.judge.ejectedIds).toEqual([]);

@@ -4,7 +4,7 @@ import { Fleet } from '../../../../gateway/race/fleet.js';
 import { RaceFlows } from '../../../../gateway/race/flows.js';
 import { Machines } from '../../../../gateway/race/machines.js';
 import { MAX_ENDPOINTS } from '../../../../src/fastpath/maps.js';
-import { Candidates, MOST_RACED } from '../../../../src/proximity/candidates.js';
+import { Numbers } from '../../../../src/proximity/candidates.js';
 import { readLearned } from '../../../../src/proximity/learned-table.js';
 import {
   isUnused,
@@ -19,7 +19,7 @@ import type { View } from '../../../../src/registry/kinds.js';
 import { asReplica, asService, CLIENT_PORT, NOW_SECONDS, R1, syn } from '../../../support/builder.js';
 import { Harness } from '../../../support/harness.js';
 import { frame } from '../../../support/naive.js';
-import { candidateNumber } from '../../../support/numbers.js';
+import { machineNumber } from '../../../support/numbers.js';
 import { raceView } from '../../../support/race-view.js';
 
 beforeAll(() => {
@@ -111,7 +111,7 @@ describe('endpoints', () => {
     update(raceView(own));
     expect(fleet.endpointCount).toBe(4);
     expect(Object.values(fleet.leftOut).map((ids) => ids.size)).toEqual([0, 0, 0, 0]);
-    expect(fleet.candidates.size).toBe(2);
+    expect(fleet.machines.size).toBe(2);
   });
 
   it('of a machine that has left stay known while flows have it as their winner', () => {
@@ -120,7 +120,7 @@ describe('endpoints', () => {
     update(raceView({ services, replicas: [replica('a', 1)] }));
     flows.keyV4(1, 2, 3, 4);
     const e = flows.insert();
-    flows.winner[e] = candidateNumber(1);
+    flows.winner[e] = machineNumber(1);
     for (let n = 0; n < 5; n++) {
       update(raceView({ services, replicas: [] }));
       walk(1);
@@ -141,11 +141,11 @@ describe('candidates', () => {
     for (let n = 0; n < 500; n++) {
       update(raceView({ services, replicas: [replica(`pod-${n}`, n)] }));
       const live = fleet.snapshot(1500, 1440).endpoints.filter((e) => e.live && e.candidate !== 0);
-      if (live.length === 1 && live[0].candidate < MOST_RACED) asked++;
+      if (live.length === 1 && live[0].candidate > 0) asked++;
       walk(1);
     }
     expect(asked).toBe(500);
-    expect(fleet.candidates.size).toBeLessThan(6);
+    expect(fleet.machines.size).toBeLessThan(6);
     expect(fleet.endpointCount).toBeLessThan(6);
   });
 
@@ -160,13 +160,13 @@ describe('candidates', () => {
     walk(2);
     update(raceView({ services, replicas: all.slice(5) }));
     expect([...fleet.leftOut.replicas]).toEqual(['r36', 'r37', 'r38', 'r39']);
-    const asked = fleet.snapshot(1500, 1440).endpoints.filter((e) => e.live && e.candidate < MOST_RACED);
+    const asked = fleet.snapshot(1500, 1440).endpoints.filter((e) => e.live && e.candidate >= 0);
     expect(asked).toHaveLength(32);
-    expect(fleet.candidates.idOf(1)).toBe('r31');
+    expect(fleet.candidateId(0, 1)).toBe('r31');
   });
 
   it('keep their former meaning in old races', () => {
-    const c = new Candidates();
+    const c = new Numbers();
     let race = 0;
     c.nextRace = () => race;
     expect([c.numberOf('a'), c.numberOf('b')]).toEqual([1, 2]);
@@ -182,7 +182,7 @@ describe('candidates', () => {
 
   it('are unused only after two whole walks that did not meet them', () => {
     const { flows, usage, walk } = fleetWith();
-    const one = candidateNumber(1);
+    const one = machineNumber(1);
     flows.keyV4(1, 2, 3, 4);
     const e = flows.insert();
     flows.winner[e] = one;
@@ -205,7 +205,7 @@ describe('services', () => {
   it('that have left give their numbers to others, except where a flow goes on', () => {
     const { fleet, flows, update, walk } = fleetWith();
     let race = 0;
-    fleet.candidates.nextRace = () => race;
+    fleet.machines.nextRace = () => race;
     const replicas = [replica('a', 1, ['s1', 's5000'])];
     update(raceView({ services: named(0, MOST_SERVICES), replicas }));
     expect([fleet.leftOut.services.size, fleet.isForgetting]).toEqual([0, false]);
@@ -258,7 +258,8 @@ describe('races', () => {
     }
     expect(races[0]).toBe(2 ** 31 + 3);
     const told = readRaces(races, 10, {
-      candidate: (slot) => `c${slot}`,
+      candidate: (_service, slot) => `c${slot}`,
+      machine: (number) => `c${number}`,
       service: () => ({ name: 'web', configuration: 'A', release: null }),
       race: 'learned',
       viewAgeMs: 0,

@@ -324,7 +324,7 @@ describe('an ejected machine', () => {
     expect(w.isEjected(R2)).toBe(false);
     // The data plane clears the counters a moment later.
     w.run(1000, () => w.request(R1, 20));
-    w.writer.forgetMachine(R2);
+    w.writer.forgetCandidate(S, R2);
     w.run(20_000, () => w.each(() => 20));
     expect(w.ejections()).toHaveLength(1);
     expect(row[evidence.firstBytes]).toBeGreaterThan(0);

@@ -1,0 +1,311 @@
+/**
+ * Measures the round trip to every replica in the background, before a connection needs it: a small path probe, which the
+ * role on the replica answers (`src/wire/path-probe.ts`), or, where none answers and configuration A allows it, a SYN to
+ * the service's port, whose acknowledgement is answered by the exact reset. So a race need ask only the nearest.
+ *
+ * A machine that is new is probed at once; then each has its turn, at a bounded rate for all together. Probes come from an
+ * address of the first client prefix, as those of `path-probes.ts` do.
+ */
+import type { Clock } from '../../src/device/clock.js';
+import type { HoldQueue } from '../../src/device/hold-queue.js';
+import type { MachineNumber } from '../../src/flow/numbers.js';
+import { TICK_US } from '../../src/flow/table.js';
+import { layoutOf } from '../../src/layout.js';
+import type { Batch } from '../../src/pipeline/batch.js';
+import { ORIGIN_MACHINE } from '../../src/proximity/candidates.js';
+import { MOST_MACHINES } from '../../src/proximity/usage.js';
+import type { KeyWords } from '../../src/race/keyring.js';
+import { TRANSLATE } from '../../src/race/modes.js';
+import { isV4 } from '../../src/wire/address.js';
+import { fold, pseudoHeader, sum } from '../../src/wire/checksum.js';
+import * as ipv4 from '../../src/wire/ipv4.js';
+import * as probe from '../../src/wire/path-probe.js';
+import { add } from '../../src/wire/sequence.js';
+import type { SipKey } from '../../src/wire/siphash.js';
+import * as tcp from '../../src/wire/tcp.js';
+import type { Endpoint, GatewayService } from './machines.js';
+import { PROBE } from './path-probes.js';
+import { reasons } from './reasons.js';
+
+/** How the gateway probes, as the control plane orders it. */
+export interface NearOrder {
+  perSecond: number;
+  udp: boolean;
+  syn: boolean;
+  /** The least time between two probes of one machine, in ticks: of more gateways each asks it less often. */
+  pauseTicks: number;
+}
+export const NO_PROBES: NearOrder = { perSecond: 0, udp: false, syn: false, pauseTicks: 1 };
+
+/** What is known of one machine, in doubles of shared memory. */
+export const near = layoutOf({
+  /** The least of its last answers' times; 0 while none came. */
+  rttUs: 1,
+  /** Probes since its last answer. */
+  silent: 1,
+  /** {@link BY_UDP} or {@link BY_SYN}: how it was measured; 0 for neither. */
+  method: 1,
+});
+export const nearBytes = MOST_MACHINES * near.stride * 8;
+export const BY_UDP = 1;
+export const BY_SYN = 2;
+
+/** Answers whose least time counts: one late answer says nothing, and a path that became longer shows in three rounds. */
+const KEPT = 3;
+/** Machines that are probed for the first time: so many in a tick of a tenth of a second. */
+const FRESH_PER_TICK = 100;
+/** A machine that has not answered a probe within this time is probed in the other way. */
+const SECOND_TICKS = 5;
+/** A silent machine is probed more rarely, up to this many times. */
+const MOST_PAUSES = 8;
+/** Only a time that fell by more is news to what SYNs have told. */
+const NEWS_US = 1000;
+/** In a probe's number: not one of `path-probes.ts`. */
+const NEAR = 1 << 31;
+/** Source ports of SYNs: from here on, so many. */
+const PORTS_FROM = 0xc000;
+const PORTS = 0x3fff;
+const SYN_BYTES = ipv4.MIN_HEADER + tcp.MIN_HEADER;
+const TTL = 64;
+
+export class NearProbes {
+  /** Told when a machine is nearer than was known. */
+  nearer: (machine: MachineNumber, rttUs: number) => void = () => {};
+  #order = NO_PROBES;
+  #source = 0;
+  /** Those that are probed, in turn. */
+  #list = new Int32Array(0);
+  #hand = 0;
+  /** Rate of the turn, in probes of a tick; what is left of it. */
+  #credit = 0;
+  /** Machines that were not probed yet; and those whose answer to the first probe is waited for. */
+  #fresh: number[] = [];
+  readonly #second: number[] = [];
+  /** By machine. */
+  readonly #isListed = new Uint8Array(MOST_MACHINES);
+  readonly #address = new Int32Array(MOST_MACHINES);
+  readonly #port = new Uint16Array(MOST_MACHINES);
+  readonly #maySyn = new Uint8Array(MOST_MACHINES);
+  readonly #nextTick = new Int32Array(MOST_MACHINES);
+  readonly #round = new Uint8Array(MOST_MACHINES);
+  /** {@link BY_UDP} or {@link BY_SYN} while an answer is waited for. */
+  readonly #open = new Uint8Array(MOST_MACHINES);
+  readonly #sentUs = new Float64Array(MOST_MACHINES);
+  readonly #isn = new Int32Array(MOST_MACHINES);
+  readonly #times = new Float64Array(MOST_MACHINES * KEPT);
+  readonly #count = new Uint32Array(MOST_MACHINES);
+  /** Keys that are shared with a machine; the gateway's own is used for the others. */
+  readonly #keys = new Map<number, { id: number; key: SipKey }>();
+
+  readonly #packet = new Uint8Array(64 + 128);
+  readonly #view = new DataView(this.#packet.buffer);
+  readonly #request: probe.Request;
+  #seed = (Math.random() * 2 ** 32) | 0;
+
+  constructor(
+    readonly key: SipKey,
+    gatewayId: number,
+    readonly keyId: number,
+    readonly hold: HoldQueue,
+    readonly clock: Clock,
+    readonly memory: Float64Array,
+  ) {
+    this.#request = {
+      ...{ source: 0, destination: 0, sport: probe.PORT, length: probe.LEAST, replyLength: probe.LEAST },
+      ...{ form: probe.PLAIN, number: 0, gatewayId, keyId, isPaired: false },
+    };
+  }
+
+  /** @param source an address of this gateway's clients, as a word */
+  load(
+    services: readonly GatewayService[],
+    endpoints: readonly Endpoint[],
+    source: number,
+    order: NearOrder,
+  ): void {
+    this.#order = order;
+    this.#source = source;
+    const before = this.#isListed.slice();
+    this.#isListed.fill(0);
+    const list: number[] = [];
+    const mayProbe = source !== 0 && order.perSecond > 0;
+    for (const { machine, address, port, live, service, key } of mayProbe ? endpoints : []) {
+      if (machine === ORIGIN_MACHINE || !live || !isV4(address)) continue;
+      if (this.#isListed[machine] === 0) list.push(machine);
+      this.#isListed[machine] = 1;
+      this.#take(machine, address[3], port, services[service].mode === TRANSLATE && order.syn, key);
+    }
+    this.#list = Int32Array.from(list);
+    if (this.#hand >= list.length) this.#hand = 0;
+    for (const m of list) if (before[m] === 0) this.#fresh.push(m);
+    this.#fresh = this.#fresh.filter((m) => this.#isListed[m] !== 0);
+  }
+
+  #take(machine: number, address: number, port: number, maySyn: boolean, key: KeyWords | undefined): void {
+    // A number that means another machine, or a machine that has moved.
+    if (this.#address[machine] !== address) this.#forget(machine);
+    this.#address[machine] = address;
+    this.#port[machine] = port;
+    this.#maySyn[machine] = maySyn ? 1 : 0;
+    if (key === undefined) this.#keys.delete(machine);
+    else this.#keys.set(machine, { id: key.id, key: Int32Array.from(key.words) });
+  }
+
+  #forget(machine: number): void {
+    const at = machine * near.stride;
+    if (this.#address[machine] === 0) return;
+    this.memory.fill(0, at, at + near.stride);
+    this.#count[machine] = 0;
+    this.#open[machine] = 0;
+    this.#isListed[machine] = 0;
+    this.#fresh.push(machine);
+  }
+
+  /** A machine's round trip in whole µs; 0 while it is not known. */
+  rttUs(machine: MachineNumber): number {
+    return machine <= 0 || this.memory.length === 0 ? 0 : this.memory[machine * near.stride + near.rttUs];
+  }
+
+  /** Sends the probes whose time has come. */
+  tick(nowTick: number): void {
+    const { perSecond, pauseTicks } = this.#order;
+    if (perSecond === 0) return;
+    for (let k = 0; k < FRESH_PER_TICK && this.#fresh.length > 0; k++) {
+      const machine = this.#fresh.pop()!;
+      if (this.#isListed[machine] === 0) continue;
+      this.#send(machine);
+      this.#nextTick[machine] = nowTick + pauseTicks;
+      this.#second.push(machine, nowTick + SECOND_TICKS);
+    }
+    this.#askOtherwise(nowTick);
+    this.#credit = Math.min(this.#credit + (perSecond * TICK_US) / 1e6, Math.max(1, perSecond / 5));
+    const { length } = this.#list;
+    for (let k = 0; k < length && this.#credit >= 1 && k < 4 * FRESH_PER_TICK; k++) {
+      const machine = this.#list[this.#hand];
+      if (((nowTick - this.#nextTick[machine]) | 0) < 0 && this.#round[machine] !== 0) {
+        // The next ones were probed later still, unless machines have come or gone.
+        this.#hand = this.#hand + 1 < length ? this.#hand + 1 : 0;
+        continue;
+      }
+      this.#hand = this.#hand + 1 < length ? this.#hand + 1 : 0;
+      this.#credit--;
+      this.#send(machine);
+      const silent = this.memory[machine * near.stride + near.silent];
+      this.#nextTick[machine] = nowTick + pauseTicks * Math.min(MOST_PAUSES, 1 + silent);
+    }
+  }
+
+  /** Machines that have not answered their first probe are asked in the other way, soon. */
+  #askOtherwise(nowTick: number): void {
+    const second = this.#second;
+    let k = 0;
+    for (; k < second.length && ((nowTick - second[k + 1]) | 0) >= 0; k += 2) {
+      const machine = second[k];
+      if (this.#isListed[machine] !== 0 && this.#open[machine] !== 0) this.#send(machine);
+    }
+    if (k > 0) second.splice(0, k);
+  }
+
+  #send(machine: number): void {
+    const at = machine * near.stride;
+    if (this.#open[machine] !== 0) this.memory[at + near.silent]++;
+    const how = this.#howFor(machine);
+    if (how === 0) return;
+    this.#round[machine] = (this.#round[machine] % 255) + 1;
+    this.#open[machine] = how;
+    this.#sentUs[machine] = this.clock.nowUs;
+    const length = how === BY_UDP ? this.#putProbe(machine) : this.#putSyn(machine);
+    this.hold.pushIn(this.#packet, 64, length, this.clock, 0, PROBE);
+  }
+
+  /** As before where that was answered; else by turns. */
+  #howFor(machine: number): number {
+    const { udp: mayUdp } = this.#order;
+    const maySyn = this.#maySyn[machine] !== 0;
+    if (!mayUdp || !maySyn) return mayUdp ? BY_UDP : maySyn ? BY_SYN : 0;
+    const at = machine * near.stride;
+    const silent = this.memory[at + near.silent];
+    if (this.memory[at + near.method] !== 0 && silent < KEPT) return this.memory[at + near.method];
+    return silent % 2 === 0 ? BY_UDP : BY_SYN;
+  }
+
+  #putProbe(machine: number): number {
+    const paired = this.#keys.get(machine);
+    const r = this.#request;
+    r.source = this.#source;
+    r.destination = this.#address[machine];
+    r.number = NEAR | (machine << 8) | this.#round[machine];
+    r.isPaired = paired !== undefined;
+    r.keyId = paired === undefined ? this.keyId : paired.id;
+    this.#packet.fill(0);
+    probe.writeRequest(this.#view, 64, r, paired === undefined ? this.key : paired.key);
+    return r.length;
+  }
+
+  #putSyn(machine: number): number {
+    const view = this.#view;
+    this.#seed = Math.imul(this.#seed ^ (this.#seed >>> 15), 0x2c1b3c6d) + 0x6d2b79f5;
+    this.#isn[machine] = this.#seed;
+    const sport = PORTS_FROM | ((this.#seed >>> 8) & PORTS);
+    const destination = this.#address[machine];
+    this.#packet.fill(0);
+    ipv4.write(view, 64, 0, SYN_BYTES, 0, true, TTL, ipv4.PROTO_TCP, this.#source, destination);
+    const t = 64 + ipv4.MIN_HEADER;
+    tcp.write(view, t, sport, this.#port[machine], this.#seed, 0, tcp.SYN);
+    const pseudo = pseudoHeader(this.#source, destination, ipv4.PROTO_TCP, tcp.MIN_HEADER);
+    tcp.setCheck(view, t, ~fold(sum(view, t, tcp.MIN_HEADER, pseudo)) & 0xffff);
+    return SYN_BYTES;
+  }
+
+  /** Takes packet `i`, the answer to a probe whose payload is at `p`; the packet is decided. */
+  answered(batch: Batch, i: number, p: number, isCatchingUp: boolean): void {
+    const { view } = batch;
+    const number = probe.number(view, p) & ~NEAR;
+    const machine = number >>> 8;
+    const paired = this.#keys.get(machine);
+    const isOurs =
+      machine < MOST_MACHINES &&
+      this.#open[machine] === BY_UDP &&
+      this.#address[machine] === batch.saddrV4(i) &&
+      (number & 0xff) === this.#round[machine] &&
+      probe.isPaired(view, p) === (paired !== undefined) &&
+      probe.isAuthentic(view, p, paired === undefined ? this.key : paired.key);
+    if (!isOurs) return batch.drop(i, reasons.dropProbe);
+    batch.drop(i, reasons.dropProbeAnswer);
+    this.#note(machine, BY_UDP, isCatchingUp);
+  }
+
+  /**
+   * Takes the acknowledgement of a SYN that was sent to a machine as a probe. Requires that no flow has its tuple.
+   * @returns whether it is one; then the caller resets it
+   */
+  acknowledged(batch: Batch, i: number, machine: MachineNumber, isCatchingUp: boolean): boolean {
+    const isOurs =
+      machine > 0 &&
+      this.#open[machine] === BY_SYN &&
+      batch.family[i] === 4 &&
+      batch.daddrV4(i) === this.#source &&
+      tcp.ackSeq(batch.view, batch.l4[i]) === add(this.#isn[machine], 1);
+    if (isOurs) this.#note(machine, BY_SYN, isCatchingUp);
+    return isOurs;
+  }
+
+  #note(machine: number, method: number, isCatchingUp: boolean): void {
+    const at = machine * near.stride;
+    const { memory } = this;
+    this.#open[machine] = 0;
+    memory[at + near.silent] = 0;
+    // What waited while this process was stuck tells nothing of the path.
+    if (isCatchingUp) return;
+    if (memory[at + near.method] !== method) this.#count[machine] = 0;
+    memory[at + near.method] = method;
+    const times = machine * KEPT;
+    this.#times[times + (this.#count[machine]++ % KEPT)] = this.clock.nowUs - this.#sentUs[machine];
+    let least = this.#times[times];
+    const kept = Math.min(KEPT, this.#count[machine]);
+    for (let k = 1; k < kept; k++) least = Math.min(least, this.#times[times + k]);
+    const before = memory[at + near.rttUs];
+    memory[at + near.rttUs] = Math.max(1, Math.round(least));
+    if (before === 0 || before - least > NEWS_US) this.nearer(machine as MachineNumber, Math.round(least));
+  }
+}
