@@ -1,5 +1,6 @@
 /** `firstack bench`: measurements on this machine. */
 import { type Command, Option } from 'commander';
+import { FirstackError } from '../errors.js';
 import { family, integer, positive } from './options.js';
 
 export function addBench(root: Command, exit: (code: number) => void): void {
@@ -7,14 +8,16 @@ export function addBench(root: Command, exit: (code: number) => void): void {
   bench
     .command('race')
     .description('how often each mode of the race finds the nearest machine, and what it costs')
-    .option('--topologies <n>', 'random topologies', integer(2, 1000), 40)
+    .option('--topologies <n>', 'random topologies (40), or draws from the matrix (4)', integer(1, 1000))
     .option('--seed <n>', 'seed of the topologies', integer(0, 2 ** 31), 1)
+    .option('--matrix <file>', 'hundreds of replicas, their paths drawn from a matrix of round trips')
+    .option('--replicas <n>', 'with --matrix: how many', integer(1, 40_000))
+    .option('--asymmetric', 'with --matrix: paths differ by direction')
+    .option('--only <ids>', 'with --matrix: these figures only, joined by comma')
     .option('--svg <file>', 'draw a plot')
     .option('--markdown <file>', 'write the page')
     .option('--json', 'print one JSON array', false)
-    .action(async (options) => {
-      exit(await (await import('../lab/bench/race.js')).benchRace(options));
-    });
+    .action(async (options) => exit(await race(options)));
   bench
     .command('registry')
     .description('the load of fleets of three sizes, or of one, on one Redis')
@@ -143,4 +146,32 @@ export function addBench(root: Command, exit: (code: number) => void): void {
       const { benchCompare } = await import('../lab/bench/compare.js');
       exit(await benchCompare({ ...options, parts: parts.split(',') }));
     });
+}
+
+/** The races of five replicas in random topologies, or among the hundreds of a matrix. */
+async function race(o: {
+  topologies?: number;
+  seed: number;
+  matrix?: string;
+  replicas?: number;
+  asymmetric?: boolean;
+  only?: string;
+  svg?: string;
+  markdown?: string;
+  json: boolean;
+}): Promise<number> {
+  const { matrix, topologies } = o;
+  if (matrix !== undefined)
+    return (await import('../lab/bench/matrix-race.js')).benchMatrixRace({
+      ...o,
+      matrix,
+      topologies: topologies ?? 4,
+      replicas: o.replicas ?? 400,
+      asymmetric: o.asymmetric === true,
+      only: o.only?.split(','),
+    });
+  const alone = (['replicas', 'asymmetric', 'only'] as const).find((key) => o[key] !== undefined);
+  if (alone !== undefined) throw new FirstackError('FSA_USAGE', `--${alone} belongs to --matrix`);
+  if (topologies === 1) throw new FirstackError('FSA_USAGE', '--topologies: two at least without --matrix');
+  return (await import('../lab/bench/race.js')).benchRace({ ...o, topologies: topologies ?? 40 });
 }

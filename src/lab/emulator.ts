@@ -3,13 +3,24 @@
  * to the device that it came from. Packets leave in the order of their due times across all paths, and within a path
  * in the order in which they came, even with jitter, unless the path has `reorder`.
  *
- * It reads only addresses and lengths; it writes packets back unchanged, virtio header included.
+ * It reads only addresses and lengths (and TCP flags while a one-off waits for a SYN); it writes packets back unchanged, virtio header included.
  */
 import type { Clock } from '../device/clock.js';
 import type { Device } from '../device/device.js';
 import { type HoldClass, HoldQueue } from '../device/hold-queue.js';
 import { type Prefix, parsePrefix, wordMask } from '../wire/address.js';
+import { FARM, machineAddress } from './farm.js';
 import type { PathOptions } from './topology.js';
+
+/** What happens to one packet, once. */
+export interface OneOff {
+  /** "from>to" */
+  path: string;
+  /** The next packet, or the next TCP segment with SYN. */
+  next: 'packet' | 'syn';
+  /** It is late by so much; 'dropped': it is lost. Packets behind it do not wait for it. */
+  what: { lateMs: number } | 'dropped';
+}
 
 /** The laboratory's settings for the emulator; written by `Wan`, and read again at SIGHUP. */
 export interface WanPlan {
@@ -17,8 +28,14 @@ export interface WanPlan {
   generation: number;
   seed: number;
   hosts: { name: string; prefixes: string[] }[];
-  /** By "from>to", one for each ordered pair of hosts. */
+  /** The farm's machines, m1 … mN; 0 where there is none. */
+  machines?: number;
+  /** By "from>to", one for each ordered pair of hosts, and from and to each machine of the farm. */
   paths: Record<string, PathOptions & { delayMs: number }>;
+  /** By host: added to the delay of every packet to it. */
+  linesMs?: Record<string, number>;
+  /** Taken when the plan is applied. */
+  once?: OneOff[];
 }
 
 export interface WanStatistics {
@@ -31,6 +48,8 @@ export interface WanStatistics {
   unroutable: number;
   writeErrors: number;
   held: number;
+  /** Packets to which a {@link OneOff} happened. */
+  struck: number;
   /** How late packets were written. */
   latenessUs: { p50: number; p95: number; max: number };
 }
@@ -60,7 +79,12 @@ export class Emulator {
 
   #networks6: { prefix: Prefix; host: number }[] = [];
 
-  // Per path: ingress * hosts + egress.
+  // The farm: machine k has the address #firstMachine + k, and is behind host #farm.
+  readonly #machines: number;
+  readonly #farm: number;
+  readonly #firstMachine = wordOf(machineAddress('m1'));
+
+  // Per path: ingress * hosts + egress; behind these, two for each machine and host (`#machinePath`).
   readonly #delayUs: Float64Array;
   readonly #jitterUs: Float64Array;
   readonly #loss: Float64Array;
@@ -79,6 +103,12 @@ export class Emulator {
   readonly #outAt = new Int32Array(BATCH);
   readonly #outLengths = new Int32Array(BATCH);
 
+  /** Per egress host. */
+  readonly #lineUs: Float64Array;
+  /** By path. */
+  readonly #once = new Map<number, OneOff>();
+  #struck = 0;
+
   readonly #random = new Int32Array(1);
   readonly #counts = { packets: 0, released: 0, lost: 0, queueFull: 0, holdFull: 0, unroutable: 0 };
   #writeErrors = 0;
@@ -94,7 +124,10 @@ export class Emulator {
   ) {
     this.#queue = new HoldQueue(classes);
     this.#hosts = plan.hosts.length;
-    const paths = this.#hosts * this.#hosts;
+    this.#machines = plan.machines ?? 0;
+    this.#farm = plan.hosts.findIndex((host) => host.name === FARM);
+    this.#lineUs = new Float64Array(this.#hosts);
+    const paths = this.#hosts * this.#hosts + this.#machines * this.#hosts * 2;
     this.#delayUs = new Float64Array(paths);
     this.#jitterUs = new Float64Array(paths);
     this.#loss = new Float64Array(paths);
@@ -122,8 +155,7 @@ export class Emulator {
       for (const prefix of host.prefixes.filter((p) => !p.includes(':'))) {
         const [address, bits] = prefix.split('/');
         const mask = Number(bits) === 0 ? 0 : -1 << (32 - Number(bits));
-        const word = address.split('.').reduce((w, byte) => (w << 8) | Number(byte), 0);
-        rows.push([word & mask, mask, n]);
+        rows.push([wordOf(address) & mask, mask, n]);
       }
     });
     rows.sort((a, b) => (b[1] >>> 0) - (a[1] >>> 0));
@@ -131,20 +163,45 @@ export class Emulator {
     this.#masks = Int32Array.from(rows, (r) => r[1]);
     this.#networkHosts = Int32Array.from(rows, (r) => r[2]);
     plan.hosts.forEach((from, i) => {
+      this.#lineUs[i] = (plan.linesMs?.[from.name] ?? 0) * 1000;
       plan.hosts.forEach((to, j) => {
-        const path = plan.paths[`${from.name}>${to.name}`];
-        const p = i * this.#hosts + j;
-        const delayUs = (path?.delayMs ?? 0) * 1000;
-        // A path with a new, shorter delay must not wait for packets that are held for its former, longer delay.
-        if (delayUs !== this.#delayUs[p]) this.#lastDueUs[p] = 0;
-        this.#delayUs[p] = delayUs;
-        this.#jitterUs[p] = (path?.jitterMs ?? 0) * 1000;
-        this.#loss[p] = (path?.lossPct ?? 0) / 100;
-        this.#usPerByte[p] = path?.rateMbit === undefined ? 0 : 8 / path.rateMbit;
-        this.#queueUs[p] = (path?.queueMs ?? DEFAULT_QUEUE_MS) * 1000;
-        this.#reorder[p] = path?.reorder ? 1 : 0;
+        this.#setPath(i * this.#hosts + j, plan, `${from.name}>${to.name}`);
       });
+      for (let k = 0; k < this.#machines; k++) {
+        this.#setPath(this.#machinePath(k, i, false), plan, `${from.name}>m${k + 1}`);
+        this.#setPath(this.#machinePath(k, i, true), plan, `m${k + 1}>${from.name}`);
+      }
     });
+  }
+
+  #setPath(p: number, plan: WanPlan, name: string): void {
+    const path = plan.paths[name];
+    const delayUs = (path?.delayMs ?? 0) * 1000;
+    // A path with a new, shorter delay must not wait for packets that are held for its former, longer delay.
+    if (delayUs !== this.#delayUs[p]) this.#lastDueUs[p] = 0;
+    this.#delayUs[p] = delayUs;
+    this.#jitterUs[p] = (path?.jitterMs ?? 0) * 1000;
+    this.#loss[p] = (path?.lossPct ?? 0) / 100;
+    this.#usPerByte[p] = path?.rateMbit === undefined ? 0 : 8 / path.rateMbit;
+    this.#queueUs[p] = (path?.queueMs ?? DEFAULT_QUEUE_MS) * 1000;
+    this.#reorder[p] = path?.reorder ? 1 : 0;
+    for (const oneOff of plan.once ?? []) if (oneOff.path === name) this.#once.set(p, oneOff);
+  }
+
+  /** The path between a machine of the farm and another host. @param sends whether the machine sends */
+  #machinePath(machine: number, host: number, sends: boolean): number {
+    return this.#hosts * this.#hosts + (machine * this.#hosts + host) * 2 + (sends ? 1 : 0);
+  }
+
+  /** The path of an IPv4 packet. On the farm's legs the machine's address decides; its host's own address has none. */
+  #pathOf(ingress: number, egress: number, at: number): number {
+    const sends = ingress === this.#farm;
+    if (sends || egress === this.#farm) {
+      const machine = this.#view.getInt32(at + (sends ? 12 : 16)) - this.#firstMachine;
+      if (machine >= 0 && machine < this.#machines)
+        return this.#machinePath(machine, sends ? egress : ingress, sends);
+    }
+    return ingress * this.#hosts + egress;
   }
 
   /** Infinity when no packet is held. */
@@ -173,7 +230,12 @@ export class Emulator {
     // it or sends an error.
     let dueUs = this.clock.nowUs;
     if (egress >= 0) {
-      const p = ingress * this.#hosts + egress;
+      const p = version === 4 ? this.#pathOf(ingress, egress, at) : ingress * this.#hosts + egress;
+      const oneOff = this.#once.size === 0 ? undefined : this.#oneOff(p, at);
+      if (oneOff?.what === 'dropped') {
+        counts.lost++;
+        return;
+      }
       if (this.#loss[p] > 0 && this.#uniform() < this.#loss[p]) {
         counts.lost++;
         return;
@@ -186,14 +248,29 @@ export class Emulator {
         }
         dueUs = this.#linkFreeUs[p] = startUs + length * this.#usPerByte[p];
       }
-      dueUs += this.#delayUs[p];
+      dueUs += this.#delayUs[p] + this.#lineUs[egress];
       if (this.#jitterUs[p] > 0) dueUs += this.#uniform() * this.#jitterUs[p];
-      if (this.#reorder[p] === 0) {
+      if (oneOff !== undefined) dueUs += (oneOff.what as { lateMs: number }).lateMs * 1000;
+      else if (this.#reorder[p] === 0) {
         dueUs = Math.max(dueUs, this.#lastDueUs[p]);
         this.#lastDueUs[p] = dueUs;
       }
     }
     if (this.#queue.push(this.#arena, at, length, dueUs, ingress) < 0) counts.holdFull++;
+  }
+
+  /** What happens to this packet alone. Looked up only while there is anything that has not happened yet. */
+  #oneOff(p: number, at: number): OneOff | undefined {
+    const found = this.#once.get(p);
+    if (found === undefined || (found.next === 'syn' && !this.#isSyn(at))) return undefined;
+    this.#once.delete(p);
+    this.#struck++;
+    return found;
+  }
+
+  #isSyn(at: number): boolean {
+    const isTcp = this.#arena[at] >> 4 === 4 && this.#arena[at + 9] === 6;
+    return isTcp && (this.#arena[at + (this.#arena[at] & 15) * 4 + 13] & 2) !== 0;
   }
 
   #hostOf(daddr: number): number {
@@ -269,6 +346,7 @@ export class Emulator {
       ...this.#counts,
       writeErrors: this.#writeErrors,
       held: this.#queue.size,
+      struck: this.#struck,
       latenessUs: {
         p50: this.#quantile(0.5),
         p95: this.#quantile(0.95),
@@ -287,3 +365,7 @@ export class Emulator {
     return this.#lateness.length * LATENESS_STEP_US;
   }
 }
+
+/** An IPv4 address as the word that `getInt32` reads. */
+const wordOf = (address: string): number =>
+  address.split('.').reduce((word, byte) => (word << 8) | Number(byte), 0);

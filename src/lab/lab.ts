@@ -11,6 +11,8 @@ import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
 import { FirstackError } from '../errors.js';
 import type { WanStatistics } from './emulator.js';
 import { onEnd } from './ending.js';
+import { FARM, FARM_PREFIX } from './farm.js';
+import { FarmFleet } from './farm-fleet.js';
 import {
   CLIENT_ADDRESS,
   createNetwork,
@@ -43,8 +45,9 @@ export class Lab {
   readonly wan: Wan;
   readonly redis: PrivateRedis;
   readonly roles: Roles;
-  /** By host: `server`, `s2` …, `r1` … */
+  /** By host: `server`, `s2` …, `r1` …, `farm` */
   readonly webServers = new Map<string, WebServer>();
+  readonly #farm: FarmFleet | undefined;
   readonly #progress: (line: string) => void;
   readonly #idle: readonly string[] | undefined;
   #forget = () => {};
@@ -61,7 +64,10 @@ export class Lab {
     this.wan = new Wan(state, topology, seed);
     this.redis = new PrivateRedis(state);
     this.roles = new Roles(state, topology, this.redis.url);
-    for (const host of [...topology.servers, ...topology.replicas]) {
+    const { farm } = topology;
+    if (farm !== undefined) this.#farm = new FarmFleet(state, farm, topology.services[0], this.redis.socket);
+    const withFarm = farm === undefined ? [] : [FARM];
+    for (const host of [...topology.servers, ...topology.replicas, ...withFarm]) {
       this.webServers.set(host, new WebServer(state, host, topology));
     }
   }
@@ -145,6 +151,9 @@ export class Lab {
       have: this.roles.configurationOf(s) !== 'A',
     }));
     await Promise.all(this.topology.replicas.map((r) => setServiceAddresses(this.name, r, addresses)));
+    // The keys are written, and no role has begun to follow the registry.
+    await this.#farm?.start();
+    this.roles.alsoUp = () => this.#farm?.up ?? [];
     this.roles.startAll();
     await this.roles.waitUntilReady();
     this.#progress('roles: all ready, every replica measured');
@@ -152,6 +161,7 @@ export class Lab {
 
   async stopRoles(): Promise<void> {
     await this.roles.stopAll();
+    await this.#farm?.stop();
   }
 
   async restartWebServers(): Promise<void> {
@@ -168,6 +178,12 @@ export class Lab {
   }
   killRole(host: string): Promise<void> {
     return this.roles.kill(this.#known(host));
+  }
+
+  /** @throws FirstackError FSA_USAGE where the topology has no farm */
+  get farm(): FarmFleet {
+    if (this.#farm === undefined) throw new FirstackError('FSA_USAGE', 'the topology has no farm');
+    return this.#farm;
   }
 
   webServer(host: string): WebServer {
@@ -228,5 +244,6 @@ function addressesOf(topology: Topology): Record<string, string> {
     origin: `203.0.113.1, ${wanAddress('origin')}`,
     server: topology.services.map((s) => s.address).join(', '),
     ...Object.fromEntries(topology.replicas.map((r) => [r, wanAddress(r)])),
+    ...(topology.farm === undefined ? {} : { farm: `${wanAddress(FARM)}, ${FARM_PREFIX}` }),
   };
 }

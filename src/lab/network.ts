@@ -9,6 +9,8 @@
  *                 r1 ───┘            └─── rN
  *            198.18.11.2                198.18.(10+N).2
  *
+ * A farm is one more host, 198.18.3.2, with the addresses of its machines (198.19.0.0/16) on `lo`.
+ *
  * Within `wan`, a packet from a host is routed by *its ingress interface* (`ip rule iif`) into that host's own TUN,
  * because a replica in configuration B sends with the service's address as its source. The emulator holds the packet
  * and writes it back to the same TUN, and the main table routes it on: traceroute shows a path as two hops.
@@ -17,6 +19,7 @@ import { closeSync, existsSync, openSync, statSync, writeFileSync } from 'node:f
 import { native } from '../device/native.js';
 import { FirstackError } from '../errors.js';
 import { isV6Text } from '../wire/address.js';
+import { FARM, FARM_PREFIX, machineAddress, machineNames } from './farm.js';
 import { namespaceRoot } from './paths.js';
 import { mustRun } from './process.js';
 import type { PathOptions, Topology } from './topology.js';
@@ -36,6 +39,7 @@ const TUN_QUEUE_LENGTH = 10_000;
 export function wanNumber(host: string): number {
   if (host === 'gateway') return 1;
   if (host === 'origin') return 2;
+  if (host === FARM) return 3;
   return 10 + Number(host.slice(1));
 }
 
@@ -57,6 +61,7 @@ export function prefixesOf(host: string): string[] {
   const own = `198.18.${wanNumber(host)}.0/24`;
   if (host === 'gateway') return [own, CLIENT_PREFIX];
   if (host === 'origin') return [own, SERVER_PREFIX];
+  if (host === FARM) return [own, FARM_PREFIX];
   return [own];
 }
 
@@ -65,7 +70,8 @@ export function namespaceOf(lab: string, host: string): string {
 }
 
 export function hostsOf(topology: Topology): string[] {
-  return ['client', 'gateway', 'wan', 'origin', ...topology.servers, ...topology.replicas];
+  const farm = topology.farm === undefined ? [] : [FARM];
+  return ['client', 'gateway', 'wan', 'origin', ...topology.servers, ...topology.replicas, ...farm];
 }
 
 /** A server's own address on the LAN between it and the origin; the origin's side has .1. */
@@ -153,6 +159,9 @@ export function plan(lab: string, topology: Topology): Record<string, string[]> 
       wan.push(`route add ${prefix} via ${wanAddress(host)}`);
     }
   }
+  const machines = machineNames(topology.farm?.machines ?? 0);
+  if (machines.length > 0)
+    commands[FARM].push(...machines.map((m) => `addr add ${machineAddress(m)}/32 dev lo`));
   for (const [path, options] of Object.entries(topology.paths)) wan.push(...mtuRoutes(path, options));
   commands.client = lan(namespaceOf(lab, 'gateway'), [`${CLIENT_ADDRESS}/24`], '192.0.2.1');
   commands.gateway.push('addr add 192.0.2.1/24 dev lan0', 'link set lan0 up');

@@ -71,6 +71,8 @@ export class Roles {
     fastpath: 'auto',
     log: 'info',
   };
+  /** Ids of replicas without a role here, which the gateway must know as `up` before it counts as ready. */
+  alsoUp: () => readonly string[] = () => [];
   readonly hosts: string[];
   readonly #directory: string;
   readonly #lab: string;
@@ -276,7 +278,8 @@ export class Roles {
           return { host, why: 'it does not know the gateway yet' };
         // The gateway's first races would leave out a replica that has just become ready.
         const late =
-          host === 'gateway' && this.#runningReplicas().find((r) => !applied.replicasUp.includes(r));
+          host === 'gateway' &&
+          missingFrom(applied.replicasUp, [...this.#runningReplicas(), ...this.alsoUp()]);
         if (late) return { host, why: `it does not know yet that replica ${late} is up` };
       }
     }
@@ -286,4 +289,9 @@ export class Roles {
   #runningReplicas(): string[] {
     return this.topology.replicas.filter((r) => this.#processes.has(r));
   }
+}
+
+function missingFrom(known: readonly string[], wanted: readonly string[]): string | undefined {
+  const all = new Set(known);
+  return wanted.find((id) => !all.has(id));
 }

@@ -7,6 +7,7 @@ import { type Locate, readYaml, type Schema } from '../config.js';
 import { FirstackError, type Problem } from '../errors.js';
 import { CONFIGURATIONS, type Configuration } from '../race/records.js';
 import type { Race, Release } from '../race/release.js';
+import { FARM, type FarmSpec, isMachine, MOST_MACHINES, machineNames } from './farm.js';
 import { topologyDirectory } from './paths.js';
 
 export interface PathOptions {
@@ -44,13 +45,15 @@ export interface Service {
 export interface Topology {
   name: string;
   replicas: string[];
-  /** gateway, origin and the replicas: the hosts that the WAN connects. */
+  /** Hundreds of replicas m1 … mN on one host, for which no role runs. */
+  farm?: FarmSpec;
+  /** gateway, origin, the replicas and the farm's host: the hosts that the WAN connects. */
   wanHosts: string[];
   /** The servers behind the origin: `server`, then `s2` …, each on its own LAN. */
   servers: string[];
   limits: Record<string, Limits>;
   services: Service[];
-  /** One-way, in ms, for each ordered pair of WAN hosts. */
+  /** One-way, in ms, for each ordered pair of WAN hosts, and from and to each machine of the farm for gateway and origin. */
   delaysMs: Record<string, Record<string, number>>;
   /** By "from>to". */
   paths: Record<string, PathOptions>;
@@ -61,6 +64,7 @@ export interface Topology {
 interface TopologyFile {
   ipv6: boolean;
   servers: number;
+  farm?: FarmSpec;
   hosts: Record<string, { limits?: Limits }>;
   services: Service[];
   delaysMs: Record<string, Record<string, number>>;
@@ -68,7 +72,7 @@ interface TopologyFile {
 }
 
 const number = (minimum: number, maximum: number) => ({ type: 'number', minimum, maximum });
-const HOST = '^(gateway|origin|r[1-9][0-9]?)$';
+const HOST = '^(gateway|origin|farm|r[1-9][0-9]?|m[1-9][0-9]{0,4})$';
 const delay = number(0, 10_000);
 const host = {
   type: 'object',
@@ -95,6 +99,15 @@ const SCHEMA: Schema = {
   properties: {
     servers: { type: 'integer', minimum: 1, maximum: MOST_SERVERS, default: 1 },
     ipv6: { type: 'boolean', default: false },
+    farm: {
+      type: 'object',
+      additionalProperties: false,
+      required: ['machines'],
+      properties: {
+        machines: { type: 'integer', minimum: 1, maximum: MOST_MACHINES },
+        answersProbes: { type: 'boolean', default: false },
+      },
+    },
     hosts: {
       type: 'object',
       additionalProperties: false,
@@ -192,7 +205,8 @@ export function loadTopology(nameOrFile = DEFAULT_TOPOLOGY): Topology {
   const replicas = Object.keys(value.hosts)
     .filter((h) => h.startsWith('r'))
     .sort((a, b) => Number(a.slice(1)) - Number(b.slice(1)));
-  const wanHosts = ['gateway', 'origin', ...replicas];
+  const { farm } = value;
+  const wanHosts = ['gateway', 'origin', ...replicas, ...(farm === undefined ? [] : [FARM])];
   return {
     name: file.replace(/^.*\//, '').replace(/\.ya?ml$/, ''),
     replicas,
@@ -202,8 +216,9 @@ export function loadTopology(nameOrFile = DEFAULT_TOPOLOGY): Topology {
       replicas.map((r) => [r, value.hosts[r].limits ?? { connections: 10_000, cpuPct: 100 }]),
     ),
     services: value.services,
-    delaysMs: completed(value.delaysMs, wanHosts),
+    delaysMs: withMachines(completed(value.delaysMs, wanHosts), value.delaysMs, farm),
     paths: value.paths,
+    ...(farm === undefined ? {} : { farm }),
     ipv6: value.ipv6,
   };
 }
@@ -224,10 +239,31 @@ function completed(given: TopologyFile['delaysMs'], hosts: string[]): Topology['
   return all;
 }
 
+/** The hosts from and to which each machine of a farm has delays of its own. */
+export const FARM_PEERS = ['gateway', 'origin'] as const;
+
+/** Adds the delays of each machine of the farm; those that `given` leaves out are as in {@link completed}. */
+export function withMachines(
+  all: Topology['delaysMs'],
+  given: Topology['delaysMs'],
+  farm: FarmSpec | undefined,
+): Topology['delaysMs'] {
+  for (const m of machineNames(farm?.machines ?? 0)) {
+    all[m] = {};
+    for (const peer of FARM_PEERS) {
+      all[m][peer] = given[m]?.[peer] ?? given[peer]?.[m] ?? 0;
+      all[peer][m] = given[peer]?.[m] ?? given[m]?.[peer] ?? 0;
+    }
+  }
+  return all;
+}
+
 function strangers(file: TopologyFile, locate: Locate): Problem[] {
   const problems: Problem[] = [];
   const check = (name: string, where: string[]) => {
-    if (file.hosts[name] !== undefined) return;
+    const { farm } = file;
+    const isOfFarm = name === FARM || (isMachine(name) && Number(name.slice(1)) <= (farm?.machines ?? 0));
+    if (file.hosts[name] !== undefined || (farm !== undefined && isOfFarm)) return;
     const message = `${locate(where)}: '${name}' is not among the hosts`;
     problems.push({ code: 'FSA_CONFIG_VALUE', message });
   };

@@ -1,7 +1,8 @@
 /** Starts the emulator in the wan namespace, and sets the paths' properties. */
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { FirstackError } from '../errors.js';
-import type { WanPlan, WanStatistics } from './emulator.js';
+import type { OneOff, WanPlan, WanStatistics } from './emulator.js';
+import { type FarmSpec, machineNames } from './farm.js';
 import { namespaceOf, prefixesOf, prefixesOf6 } from './network.js';
 import { emulatorScript } from './paths.js';
 import {
@@ -15,7 +16,7 @@ import {
   waitUntil,
 } from './process.js';
 import type { LabState } from './state.js';
-import type { PathOptions, Topology } from './topology.js';
+import { FARM_PEERS, type PathOptions, type Topology } from './topology.js';
 
 /** The properties of a path that may change while it is in use. */
 export type PathChange = Partial<Omit<WanPlan['paths'][string], 'mtu'>>;
@@ -39,11 +40,16 @@ export class Wan {
         paths[path] = { delayMs: topology.delaysMs[from][to], ...topology.paths[path] };
       }
     }
+    const { farm } = topology;
+    for (const [from, to] of farmPaths(farm)) {
+      const path = `${from}>${to}`;
+      paths[path] = { delayMs: topology.delaysMs[from][to], ...topology.paths[path] };
+    }
     const hosts = topology.wanHosts.map((name) => ({
       name,
       prefixes: [...prefixesOf(name), ...(topology.ipv6 ? prefixesOf6(name) : [])],
     }));
-    this.plan = { generation: 0, seed, hosts, paths };
+    this.plan = { generation: 0, seed, hosts, machines: farm?.machines ?? 0, paths, linesMs: {}, once: [] };
   }
 
   async start(): Promise<void> {
@@ -67,6 +73,31 @@ export class Wan {
       if (this.plan.paths[path] === undefined) throw new FirstackError('FSA_USAGE', `no path '${path}'`);
       this.plan.paths[path] = { ...this.plan.paths[path], ...(change as PathOptions) };
     }
+    await this.#change();
+  }
+
+  /**
+   * From now on every packet to `host`, from any other, takes `delayMs` longer: its own access line has a queue. 0 ends
+   * it; packets that come then wait for those before them, as in a queue that empties.
+   */
+  async setLine(host: string, delayMs: number): Promise<void> {
+    if (!this.plan.hosts.some((h) => h.name === host))
+      throw new FirstackError('FSA_USAGE', `no host '${host}'`);
+    this.plan.linesMs = { ...this.plan.linesMs, [host]: delayMs };
+    await this.#change();
+  }
+
+  /** Makes the next packet on a path late, or drops it; with `syn`, the next SYN or SYN-ACK. `struck` counts them. */
+  async once(oneOff: OneOff): Promise<void> {
+    if (this.plan.paths[oneOff.path] === undefined)
+      throw new FirstackError('FSA_USAGE', `no path '${oneOff.path}'`);
+    this.plan.once = [oneOff];
+    await this.#change();
+    // The emulator has it now, and must not take it from a later plan again.
+    this.plan.once = [];
+  }
+
+  async #change(): Promise<void> {
     this.plan.generation++;
     this.#write();
     if (this.#process !== undefined) signal(this.#process, 'SIGHUP');
@@ -94,7 +125,7 @@ export class Wan {
 
   #write(): void {
     const file = `${this.#directory}/wan.json`;
-    writeFileSync(`${file}.new`, JSON.stringify(this.plan, null, 2));
+    writeFileSync(`${file}.new`, JSON.stringify(this.plan));
     renameSync(`${file}.new`, file);
   }
 
@@ -109,6 +140,16 @@ export class Wan {
   #failure(what: string): FirstackError {
     return new FirstackError('FSA_LAB_FAILED', `the WAN emulator ${what}:\n${tail(this.#log)}`);
   }
+}
+
+/** The ordered pairs of the farm's machines with gateway and origin. */
+function farmPaths(farm: FarmSpec | undefined): [string, string][] {
+  return machineNames(farm?.machines ?? 0).flatMap((m) =>
+    FARM_PEERS.flatMap((peer): [string, string][] => [
+      [peer, m],
+      [m, peer],
+    ]),
+  );
 }
 
 function read(file: string): string | undefined {

@@ -1,6 +1,7 @@
 /** The real nginx of the server and of each replica. Its access log proves which machine served a request. */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { FirstackError } from '../errors.js';
+import { FARM, machineAddress, machineNames } from './farm.js';
 import { namespaceOf, within } from './network.js';
 import {
   endAll,
@@ -29,8 +30,8 @@ export interface AccessLine {
 export class WebServer {
   readonly directory: string;
   /**
-   * The name that the web server writes into its header: `origin` for the server behind the origin switch, else the
-   * host's.
+   * The name that the web server writes into its header: `origin` for the server behind the origin switch, on the farm
+   * the machine's whose address was asked, else the host's.
    */
   readonly servedBy: string;
   #process: ProcessId | undefined;
@@ -41,7 +42,7 @@ export class WebServer {
     readonly topology: Topology,
   ) {
     this.directory = `${state.directory}/nginx-${host}`;
-    this.servedBy = host === 'server' ? 'origin' : host;
+    this.servedBy = host === 'server' ? 'origin' : host === FARM ? '$machine' : host;
   }
 
   get blobDirectory(): string {
@@ -112,6 +113,20 @@ export class WebServer {
     return this.topology.services.filter((s) => s.webServer !== false).flatMap((s) => s.ports);
   }
 
+  /** On the farm: the machine's name by the address that was asked. */
+  #machines(): string {
+    if (this.host !== FARM) return '';
+    const names = machineNames(this.topology.farm?.machines ?? 0);
+    const lines = names.map((m) => `    ${machineAddress(m)} ${m};`);
+    return `  map_hash_max_size 131072;
+  map_hash_bucket_size 128;
+  map $server_addr $machine {
+    default farm;
+${lines.join('\n')}
+  }
+`;
+  }
+
   // One process without a master, so that killing it kills all of the server.
   #configuration(): string {
     const ports = [...this.#servicePorts(), DIRECT_PORT];
@@ -128,7 +143,7 @@ worker_rlimit_nofile 8192;
 events { worker_connections 4096; }
 http {
   log_format lab '${this.servedBy}\\t$remote_addr:$remote_port\\t$server_addr:$server_port\\t$status\\t$request';
-  map $uri $evidence { /healthz 0; default 1; }
+${this.#machines()}  map $uri $evidence { /healthz 0; default 1; }
   access_log access.log lab if=$evidence;
 ${temporary.map((t) => `  ${t}_temp_path ${t}_temp;`).join('\n')}
   sendfile on;

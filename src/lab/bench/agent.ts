@@ -12,12 +12,13 @@ const TIMEOUT_MS = 10_000;
 function connectOnce(address: string, port: number): Promise<Connection> {
   return new Promise((resolve) => {
     const begun = performance.now();
+    const begunAtMs = performance.timeOrigin + begun;
     const socket = connect({ host: address, port, autoSelectFamily: false, noDelay: true });
     let connectMs = 0;
     let text = '';
     const end = (): void => {
       socket.destroy();
-      resolve({ servedBy: /^X-Served-By: (\S+)\r$/im.exec(text)?.[1] ?? '', connectMs });
+      resolve({ servedBy: /^X-Served-By: (\S+)\r$/im.exec(text)?.[1] ?? '', connectMs, begunAtMs });
     };
     socket.once('connect', () => {
       connectMs = performance.now() - begun;
@@ -32,9 +33,27 @@ function connectOnce(address: string, port: number): Promise<Connection> {
   });
 }
 
+/** A late timer begins every connection that is due, so that the rate holds. */
+async function steadily(order: Order, perSecond: number, connections: Connection[]): Promise<void> {
+  const first = performance.now();
+  const all: Promise<void>[] = [];
+  const begin = async () => void connections.push(await connectOnce(order.address, order.port));
+  while (all.length < order.count) {
+    const due = Math.min(order.count, Math.floor(((performance.now() - first) / 1000) * perSecond) + 1);
+    while (all.length < due) all.push(begin());
+    await new Promise((resolve) => setTimeout(resolve, 1000 / perSecond));
+  }
+  await Promise.all(all);
+}
+
 async function carryOut(order: Order): Promise<void> {
   const connections: Connection[] = [];
   let begun = 0;
+  if (order.perSecond !== undefined) {
+    await steadily(order, order.perSecond, connections);
+    process.stdout.write(`${JSON.stringify({ id: order.id, connections })}\n`);
+    return;
+  }
   const worker = async (): Promise<void> => {
     while (begun++ < order.count) connections.push(await connectOnce(order.address, order.port));
   };

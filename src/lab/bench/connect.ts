@@ -8,6 +8,8 @@ export interface Connection {
   /** '' when the connection failed. */
   servedBy: string;
   connectMs: number;
+  /** When it was begun, by the wall clock. */
+  begunAtMs: number;
 }
 
 export interface Order {
@@ -16,6 +18,8 @@ export interface Order {
   port: number;
   count: number;
   concurrency: number;
+  /** Begin so many a second, whether the others are open or not; `concurrency` does not matter then. */
+  perSecond?: number;
 }
 
 export class Client {
@@ -35,7 +39,15 @@ export class Client {
 
   /** @param concurrency the number of connections at a time */
   connect(address: string, port: number, count = 1, concurrency = 1): Promise<Connection[]> {
-    const order: Order = { id: this.#orders++, address, port, count, concurrency };
+    return this.#order({ id: this.#orders++, address, port, count, concurrency });
+  }
+
+  /** Begins connections at a steady rate. */
+  connectSteadily(address: string, port: number, count: number, perSecond: number): Promise<Connection[]> {
+    return this.#order({ id: this.#orders++, address, port, count, concurrency: count, perSecond });
+  }
+
+  #order(order: Order): Promise<Connection[]> {
     return new Promise((resolve) => {
       this.#waiting.set(order.id, resolve);
       this.#child.stdin!.write(`${JSON.stringify(order)}\n`);
