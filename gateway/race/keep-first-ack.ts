@@ -13,6 +13,7 @@ import { ORIGIN, ORIGIN_MACHINE } from '../../src/proximity/candidates.js';
 import { add } from '../../src/wire/sequence.js';
 import * as tcp from '../../src/wire/tcp.js';
 import { evidence } from './evidence.js';
+import { measured } from './lateness.js';
 import { clampAnswer } from './path-sizes.js';
 import { reasons } from './reasons.js';
 import { emitReset } from './reset.js';
@@ -85,8 +86,8 @@ function measure(
   const took = state.races.roundTripUs(state.flows.record[e], candidate);
   if (took >= 0) state.evidence.replied(batch.service[i], candidate, took);
   if (state.race === RACE_ORIGIN) return;
+  measured(state, e, batch.service[i], batch.daddr, 4 * i, candidate, took);
   const entry = state.learned.entry(batch.service[i], batch.daddr, 4 * i);
-  if (took >= 0) state.learned.note(entry, candidate, took);
   if (state.flows.state[e] === UNDECIDED) state.learned.won(entry, candidate);
 }
 

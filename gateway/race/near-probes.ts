@@ -55,7 +55,9 @@ const KEPT = 3;
 /** Machines that are probed for the first time: so many in a tick of a tenth of a second. */
 const FRESH_PER_TICK = 100;
 /** A machine that has not answered a probe within this time is probed in the other way. */
-const SECOND_TICKS = 5;
+const SECOND_TICKS = 15;
+/** Of a machine that answered SYNs only, one probe in so many tries whether its role has been started. */
+const UDP_AGAIN = 16;
 /** A silent machine is probed more rarely, up to this many times. */
 const MOST_PAUSES = 8;
 /** Only a time that fell by more is news to what SYNs have told. */
@@ -225,7 +227,10 @@ export class NearProbes {
     if (!mayUdp || !maySyn) return mayUdp ? BY_UDP : maySyn ? BY_SYN : 0;
     const at = machine * near.stride;
     const silent = this.memory[at + near.silent];
-    if (this.memory[at + near.method] !== 0 && silent < KEPT) return this.memory[at + near.method];
+    const known = this.memory[at + near.method];
+    // From time to time the better way is tried again.
+    if (known === BY_SYN && this.#round[machine] % UDP_AGAIN === 0) return BY_UDP;
+    if (known !== 0 && silent < KEPT) return known;
     return silent % 2 === 0 ? BY_UDP : BY_SYN;
   }
 

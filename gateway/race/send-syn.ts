@@ -19,7 +19,7 @@ import type { Due } from '../../src/pipeline/pipeline.js';
 import { dnat } from '../../src/pipeline/translate.js';
 import { intoTunnel, intoTunnel6 } from '../../src/pipeline/tunnel.js';
 import { decode, decodeV6 } from '../../src/pipeline/validate.js';
-import { MOST_RACED, ORIGIN } from '../../src/proximity/candidates.js';
+import { ORIGIN } from '../../src/proximity/candidates.js';
 import { COMPARE, RACE, RACE_AGAIN } from '../../src/proximity/learned.js';
 import { ALONE, COMPARED, HEDGED, RACED, TRIED } from '../../src/race/record.js';
 import { isV6 } from '../../src/wire/ip.js';
@@ -123,7 +123,6 @@ export function choose(state: GatewayState, batch: Batch, i: number, e: FlowEntr
   const suspects = machines.serviceSuspects[service];
   const others = live & ~suspects;
   const spares = suspects !== 0 && (hash >>> 24) % 4 === 0 && (others & ~(1 << ORIGIN)) !== 0;
-  const width = state.raceWidth;
   if (state.race === RACE_GATEWAY) return race(state, entry, spares ? others : live);
   let one = racesAgain(hash) ? RACE : learned.choose(entry, live, machines.serviceLoads[service], mix(hash));
   if (one >= 0 && spares && ((suspects >>> one) & 1) !== 0)
@@ -133,7 +132,7 @@ export function choose(state: GatewayState, batch: Batch, i: number, e: FlowEntr
     if (state.hold.pushIn(batch.arena, batch.at[i], batch.length[i], batch.clock, waitUs, e) >= 0) {
       batch.counters[reasons.queuedHedge]++;
       chosen.manner = one === COMPARE ? COMPARED : ALONE;
-      if (one === COMPARE) return learned.compare(entry, live, width);
+      if (one === COMPARE) return learned.compare(entry, live);
       // The kernel may send the next SYNs of this prefix to the winner by itself.
       const mayLease = suspects === 0 && machines.serviceMode[service] === TRANSLATE;
       if (mayLease && learned.isClear(entry, live, one) && !isNarrow(state, service, one as CandidateNumber))
@@ -273,8 +272,7 @@ function hedge(state: GatewayState, batch: Batch, meta: number): void {
 }
 
 /**
- * Notes that the candidates that were not asked yet are asked now. A candidate that was asked and has not answered is
- * late.
+ * Notes that others of the candidates that were not asked yet are asked now.
  * @returns one bit for each candidate that is asked now
  */
 export function askOthers(state: GatewayState, batch: Batch, i: number, e: FlowEntry): number {
@@ -285,11 +283,10 @@ export function askOthers(state: GatewayState, batch: Batch, i: number, e: FlowE
   const asked = races.asking(record);
   if ((live & ~asked) === 0) return 0;
   const entry = learned.entry(service, batch.saddr, 4 * i);
-  const isKnownLate = !state.isCatchingUp() && !state.flows.halfOpen.isSourceBusy();
   const others = learned.shortList(entry, live, state.raceWidth, asked);
   learned.raced(entry, live, asked | others);
-  for (let c = 0; isKnownLate && c < MOST_RACED; c++)
-    if (((asked >>> c) & 1) !== 0) state.late(service, batch.saddr, 4 * i, c as CandidateNumber);
+  // The kernel asks it alone no more; whether it is late, or the line is, the others' answers tell (`lateness.ts`).
+  state.pinning?.endLease(service, batch.saddr, 4 * i);
   races.asked(record, others, HEDGED);
   state.evidence.asked(service, others);
   return others;

@@ -49,6 +49,8 @@ const entryOf = layoutOf({
   doubted: 1,
   /** 1 until a second race, some time after the first, has proven the first one's times. */
   young: 1,
+  /** Since when answers were late and no other machine's was in time; 0 after one that was. */
+  lateSince: 1,
   candidates: MOST_RACED * candidate.stride,
 });
 export const SERVICE = entryOf.service;
@@ -61,6 +63,7 @@ export const RETRIES = entryOf.retries;
 export const RACES = entryOf.races;
 export const DOUBTED = entryOf.doubted;
 export const YOUNG = entryOf.young;
+export const LATE_SINCE = entryOf.lateSince;
 export const CANDIDATES = entryOf.candidates;
 export const RTT = candidate.rtt;
 export const VARIATION = candidate.variation;

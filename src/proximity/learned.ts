@@ -15,6 +15,7 @@ import {
   FIRST,
   LATE,
   LATE_AT,
+  LATE_SINCE,
   PER_CANDIDATE,
   PREFIX,
   PREFIX_BITS,
@@ -55,6 +56,9 @@ const EARLY = 1 / 2;
  */
 const LATE_MOST = 3;
 
+/** When all machines have been late for so long, the line has changed. */
+const LONG_US = 10e6;
+
 /** From this number of samples on, a candidate's own variation is meaningful. */
 const ENOUGH_SAMPLES = 4;
 /**
@@ -62,6 +66,8 @@ const ENOUGH_SAMPLES = 4;
  * times differ by less are raced until both have enough samples, or {@link MOST_RACES} races have not given them.
  */
 const UNSURE_US = 5000;
+/** A comparison asks so many; where more are close, others each time. */
+const MOST_COMPARED = 3;
 const MOST_RACES = 8;
 
 /** Two round trips that differ by less than this are not told apart, whatever their variation. */
@@ -216,7 +222,7 @@ export class Learned {
     } else {
       const most = CLIP * table[c + VARIATION] + LEAST_JITTER_US;
       const error = rttUs - table[c + RTT];
-      const isInTime = rttUs <= this.hedgeUs(entry, candidate);
+      const isInTime = this.isInTime(entry, candidate, rttUs);
       table[c + VARIATION] += BETA * (Math.min(most, Math.abs(error)) - table[c + VARIATION]);
       // The first few samples have equal weight; early ones are believed.
       const early = table[c + SAMPLES] < ENOUGH_SAMPLES ? 1 : EARLY;
@@ -225,6 +231,25 @@ export class Learned {
       if (isInTime) this.#inTime(entry, candidate);
     }
     table[c + SAMPLES]++;
+  }
+
+  /** Whether an answer came within the time in which it is waited for: also the first one of a machine. */
+  isInTime(entry: number, candidate: number, rttUs: number): boolean {
+    if (entry < 0 || !isKnown(candidate) || this.samples(entry, candidate) === 0) return true;
+    if (rttUs > this.hedgeUs(entry, candidate)) return false;
+    this.table[entry + LATE_SINCE] = 0;
+    return true;
+  }
+
+  /**
+   * Called for an answer that was late where no other machine's came in time.
+   * @returns whether that has gone on for so long that it is no spike: then the times are believed
+   */
+  isLateForLong(entry: number): boolean {
+    if (entry < 0) return true;
+    const { table } = this;
+    if (table[entry + LATE_SINCE] === 0) table[entry + LATE_SINCE] = this.clock.nowUs;
+    return this.clock.nowUs - table[entry + LATE_SINCE] > LONG_US;
   }
 
   #inTime(entry: number, candidate: number): void {
@@ -409,10 +434,25 @@ export class Learned {
     return bits;
   }
 
-  /** The candidates to ask for a comparison, one bit each, the nearest `width` at most; counts them as compared. */
-  compare(entry: number, live: number, width = MOST_RACED): number {
+  /**
+   * The candidates to ask for a comparison, one bit each: the best one, and of those that may be as near the few of which
+   * least is known. Counts them as compared.
+   */
+  compare(entry: number, live: number): number {
     this.table[entry + RACES]++;
-    return this.#nearest(entry, this.#close(entry, live, this.best(entry, live)), width);
+    const best = this.best(entry, live);
+    const close = this.#close(entry, live, best);
+    if (count(close) <= MOST_COMPARED) return close;
+    let list = 1 << best;
+    while (count(list) < MOST_COMPARED) {
+      let least = -1;
+      for (let left = close & ~list; left !== 0; left &= left - 1) {
+        const c = lowest(left);
+        if (least < 0 || this.samples(entry, c) < this.samples(entry, least)) least = c;
+      }
+      list |= 1 << least;
+    }
+    return list;
   }
 
   /**

@@ -61,7 +61,9 @@ const record = layoutOf({
   requestedAt: 1,
   /** The winner's number as a machine. */
   machine: 1,
-  reserved: 3,
+  /** 1 once a machine has answered in time, by which others are judged. */
+  judged: 1,
+  reserved: 2,
   replies: MOST_RACED,
   verdicts: MOST_RACED,
   sends: MOST_RACED,
@@ -80,6 +82,7 @@ const LIVE = record.live;
 const MANNER = record.manner;
 const REQUESTED_AT = record.requestedAt;
 const MACHINE = record.machine;
+const JUDGED = record.judged;
 const REPLIES = record.replies;
 const VERDICTS = record.verdicts;
 const SENDS = record.sends;
@@ -224,6 +227,31 @@ export class RaceWriter {
   asking(n: number): number {
     const base = this.#find(n);
     return base < 0 ? 0 : this.ring[base + LIVE];
+  }
+
+  /** Whole µs that a candidate took to acknowledge; -1 when it has not, or the record was overwritten. */
+  tookUs(n: number, candidate: number): number {
+    const base = this.#find(n);
+    if (base < 0 || !isTold(candidate) || this.ring[base + REPLIES + candidate] === 0) return -1;
+    return Math.min(MOST_US, this.ring[base + REPLIES + candidate] - this.ring[base + SENDS + candidate]) | 0;
+  }
+
+  /** Whole µs since a candidate was asked; 0 when the record was overwritten. */
+  sinceAskedUs(n: number, candidate: number): number {
+    const base = this.#find(n);
+    if (base < 0) return 0;
+    return Math.min(MOST_US, this.clock.nowUs - this.ring[base + SENT] - this.ring[base + SENDS + candidate]) | 0;
+  }
+
+  /** Notes that a machine has answered in time. */
+  judged(n: number): void {
+    const base = this.#find(n);
+    if (base >= 0) this.ring[base + JUDGED] = 1;
+  }
+
+  isJudged(n: number): boolean {
+    const base = this.#find(n);
+    return base >= 0 && this.ring[base + JUDGED] === 1;
   }
 
   /** Notes that the SYN was retransmitted: then times since the first SYN are ambiguous (Karn's algorithm). */

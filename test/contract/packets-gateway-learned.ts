@@ -55,6 +55,8 @@ function learned(c: Configuration): Row[] {
     if (c === 'A') return answerOnWan(c, r, p);
     return c === 'B' ? tunnel(p.src, p.dst, answerOnWan('A', r, p)) : tunnel(r.address, p.dst, p);
   };
+  /** The answer to the connection after the earlier one. */
+  const toAnother = withTcp(synAck(), { dport: EARLIER.sport, ack: EARLIER.seq + 1 });
   const knowsR1 = [[earlier()], [earlierOnWan(R1)]];
   const knowsOrigin = [[earlier()], [earlierAnswer()]];
   const refusal = asService('RA', { seq: 0, window: 0 });
@@ -143,7 +145,8 @@ function learned(c: Configuration): Row[] {
     }),
     row({
       name: 'learned: after a late answer the next connection asks all candidates',
-      given: [...knowsR1, [syn(EARLIER)], []],
+      // The hedge fires; R2, which is asked then, answers, farther than R1 was, and R1 has not.
+      given: [...knowsR1, [syn(EARLIER)], [], [], [], [wan(R2, toAnother)]],
       in: [syn()],
       out: toAll,
       counts: everybody,
@@ -151,7 +154,7 @@ function learned(c: Configuration): Row[] {
     row({
       name: 'learned: so it does after a late answer of candidate 31, the last with a bit in a word',
       world: { candidates: [1, 31] },
-      given: [[earlier()], [earlierOnWan(R2)], [syn(EARLIER)], []],
+      given: [[earlier()], [earlierOnWan(R2)], [syn(EARLIER)], [], [], [], [wan(R1, toAnother)]],
       in: [syn()],
       out: toAll,
       counts: everybody,

@@ -1,0 +1,82 @@
+/**
+ * Tells a machine that has become farther from a line on which everything is late: an answer that comes later than was
+ * expected is believed only where another machine answered the same race in time. When all are late alike, it is this
+ * gateway's own access, or its clients', and no machine loses by it.
+ */
+import type { CandidateNumber, FlowEntry, ServiceNumber } from '../../src/flow/numbers.js';
+import { lowest } from '../../src/proximity/candidates.js';
+import type { GatewayState } from './state.js';
+
+/**
+ * Takes over a measured round trip.
+ * @param client the client's address is in four words from `at` on
+ * @param tookUs whole µs; -1 where it cannot be measured, because the client repeated its SYN
+ */
+export function measured(
+  state: GatewayState,
+  e: FlowEntry,
+  service: ServiceNumber,
+  client: Int32Array,
+  at: number,
+  candidate: CandidateNumber,
+  tookUs: number,
+): void {
+  const { learned, races } = state;
+  const record = state.flows.record[e];
+  const entry = learned.entry(service, client, at);
+  judgeSilent(state, record, service, client, at, candidate);
+  if (tookUs < 0) return;
+  if (!learned.isInTime(entry, candidate, tookUs)) {
+    if (races.isJudged(record) || learned.isLateForLong(entry)) learned.note(entry, candidate, tookUs);
+    return;
+  }
+  // Of a machine that was never measured it is not known what its time should be.
+  const tells = entry >= 0 && candidate >= 0 && learned.samples(entry, candidate) > 0;
+  learned.note(entry, candidate, tookUs);
+  if (tells) judgeAnswered(state, record, entry, service, client, at, candidate);
+}
+
+/** A machine has answered that was asked after others: those that are still silent are late, whatever the line does. */
+function judgeSilent(
+  state: GatewayState,
+  record: number,
+  service: ServiceNumber,
+  client: Int32Array,
+  at: number,
+  candidate: CandidateNumber,
+): void {
+  const { learned, races } = state;
+  const others = races.asking(record) & ~(1 << candidate);
+  if (others === 0) return;
+  const entry = learned.entry(service, client, at);
+  const sinceUs = races.sinceAskedUs(record, candidate);
+  for (let left = others; left !== 0; left &= left - 1) {
+    const other = lowest(left) as CandidateNumber;
+    const otherUs = races.sinceAskedUs(record, other);
+    if (otherUs <= sinceUs || races.hasReplied(record, other)) continue;
+    if (otherUs > learned.hedgeUs(entry, other)) state.late(service, client, at, other);
+  }
+}
+
+/** A machine has answered in time: the times of those whose answers came late before it are believed after all. */
+function judgeAnswered(
+  state: GatewayState,
+  record: number,
+  entry: number,
+  service: ServiceNumber,
+  client: Int32Array,
+  at: number,
+  candidate: CandidateNumber,
+): void {
+  const { learned, races } = state;
+  if (races.isJudged(record)) return;
+  races.judged(record);
+  const sinceUs = races.sinceAskedUs(record, candidate);
+  for (let left = races.asking(record) & ~(1 << candidate); left !== 0; left &= left - 1) {
+    const other = lowest(left) as CandidateNumber;
+    const tookUs = races.tookUs(record, other);
+    if (tookUs < 0 || learned.isInTime(entry, other, tookUs)) continue;
+    learned.note(entry, other, tookUs);
+    if (races.sinceAskedUs(record, other) > sinceUs) state.late(service, client, at, other);
+  }
+}
