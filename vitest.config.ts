@@ -11,6 +11,7 @@ const WAITING = [
   'bench-race',
   'damage',
   'endpoints',
+  'farm',
   'doctor',
   'drain',
   'drain-registry',

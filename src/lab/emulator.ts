@@ -3,7 +3,8 @@
  * to the device that it came from. Packets leave in the order of their due times across all paths, and within a path
  * in the order in which they came, even with jitter, unless the path has `reorder`.
  *
- * It reads only addresses and lengths (and TCP flags while a one-off waits for a SYN); it writes packets back unchanged, virtio header included.
+ * It reads only addresses and lengths, and TCP flags while a one-off waits for a SYN; it writes packets back unchanged,
+ * virtio header included.
  */
 import type { Clock } from '../device/clock.js';
 import type { Device } from '../device/device.js';

@@ -26,6 +26,19 @@ import type { PathOptions, Topology } from './topology.js';
 
 export const CLIENT_ADDRESS = '192.0.2.2';
 export const CLIENT_PREFIX = '192.0.2.0/24';
+/** The clients' further prefixes, where a topology has several: 10.64.1.0/24 … behind the first client. */
+const MORE_CLIENTS = '10.64.0.0/16';
+const moreClients = (topology: Pick<Topology, 'clientPrefixes'>): number[] =>
+  Array.from({ length: (topology.clientPrefixes ?? 1) - 1 }, (_, n) => n + 1);
+/** The prefixes from which clients connect, and the client's address in each. */
+export const clientPrefixes = (topology: Pick<Topology, 'clientPrefixes'>): string[] => [
+  CLIENT_PREFIX,
+  ...moreClients(topology).map((n) => `10.64.${n}.0/24`),
+];
+export const clientAddresses = (topology: Pick<Topology, 'clientPrefixes'>): string[] => [
+  CLIENT_ADDRESS,
+  ...moreClients(topology).map((n) => `10.64.${n}.2`),
+];
 export const SERVER_PREFIX = '203.0.113.0/24';
 /** The same over IPv6, in laboratories that have it (RFC 3849). */
 export const CLIENT_PREFIX6 = '2001:db8:1::/48';
@@ -59,7 +72,7 @@ export function prefixesOf6(host: string): string[] {
 /** The prefixes behind a WAN host, as the wan namespace routes them. */
 export function prefixesOf(host: string): string[] {
   const own = `198.18.${wanNumber(host)}.0/24`;
-  if (host === 'gateway') return [own, CLIENT_PREFIX];
+  if (host === 'gateway') return [own, CLIENT_PREFIX, MORE_CLIENTS];
   if (host === 'origin') return [own, SERVER_PREFIX];
   if (host === FARM) return [own, FARM_PREFIX];
   return [own];
@@ -163,8 +176,10 @@ export function plan(lab: string, topology: Topology): Record<string, string[]> 
   if (machines.length > 0)
     commands[FARM].push(...machines.map((m) => `addr add ${machineAddress(m)}/32 dev lo`));
   for (const [path, options] of Object.entries(topology.paths)) wan.push(...mtuRoutes(path, options));
-  commands.client = lan(namespaceOf(lab, 'gateway'), [`${CLIENT_ADDRESS}/24`], '192.0.2.1');
+  const clients = clientAddresses(topology).map((a) => `${a}/24`);
+  commands.client = lan(namespaceOf(lab, 'gateway'), clients, '192.0.2.1');
   commands.gateway.push('addr add 192.0.2.1/24 dev lan0', 'link set lan0 up');
+  if (clients.length > 1) commands.gateway.push(`route add ${MORE_CLIENTS} via ${CLIENT_ADDRESS}`);
   const services = topology.services.map((s, n) => `${s.address}/${n === 0 ? 24 : 32}`);
   commands.server = lan(namespaceOf(lab, 'origin'), services, '203.0.113.1');
   commands.origin.push('addr add 203.0.113.1/24 dev lan0', 'link set lan0 up');

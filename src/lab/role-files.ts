@@ -7,8 +7,8 @@ import type { Scope } from '../trust/credential.js';
 import { issue, makeFleetKey, readFleetKey, writeIdentity } from '../trust/identity.js';
 import { isV6Text } from '../wire/address.js';
 import {
-  CLIENT_PREFIX,
   CLIENT_PREFIX6,
+  clientPrefixes,
   SERVICE6,
   serverAddress,
   serverLan,
@@ -205,7 +205,7 @@ export class RoleFiles {
   }
 
   get #prefixes(): string[] {
-    return [CLIENT_PREFIX, ...(this.topology.ipv6 ? [CLIENT_PREFIX6] : [])];
+    return [...clientPrefixes(this.topology), ...(this.topology.ipv6 ? [CLIENT_PREFIX6] : [])];
   }
   #addressesOf(host: string): { address: string; address6?: string } {
     return { address: wanAddress(host), ...(this.topology.ipv6 ? { address6: wanAddress6(host) } : {}) };

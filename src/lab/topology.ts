@@ -57,6 +57,8 @@ export interface Topology {
   delaysMs: Record<string, Record<string, number>>;
   /** By "from>to". */
   paths: Record<string, PathOptions>;
+  /** How many prefixes the client's connections may come from; 1 by default. */
+  clientPrefixes?: number;
   /** Whether every host has an IPv6 address too, and the first service an IPv6 twin (`SERVICE6` in `network.ts`). */
   ipv6: boolean;
 }
@@ -336,8 +338,9 @@ export function arrivals(topology: Topology, release: Release): Arrival[] {
  */
 export function expectedWinner(topology: Topology, release: Release, race: Race = 'origin'): string {
   const d = topology.delaysMs;
+  const machines = race === 'origin' ? [] : machineNames(topology.farm?.machines ?? 0);
   const least = (cost: (id: string) => number) =>
-    ['origin', ...topology.replicas].reduce((best, id) => (cost(id) < cost(best) ? id : best));
+    ['origin', ...topology.replicas, ...machines].reduce((best, id) => (cost(id) < cost(best) ? id : best));
   // A gateway's own race has no detour: the candidate with the least round trip must win.
   if (race !== 'origin') return least((id) => d.gateway[id] + d[id].gateway);
   if (release === 'immediate') return arrivals(topology, 'immediate')[0].id;

@@ -8,12 +8,12 @@ import type { Connection, Order } from './connect.js';
 
 const TIMEOUT_MS = 10_000;
 
-/** Opens one connection and sends one request on it. */
-function connectOnce(address: string, port: number): Promise<Connection> {
+/** Opens one connection and sends one request on it. @param localAddress undefined: as the kernel chooses */
+function connectOnce(address: string, port: number, localAddress?: string): Promise<Connection> {
   return new Promise((resolve) => {
     const begun = performance.now();
     const begunAtMs = performance.timeOrigin + begun;
-    const socket = connect({ host: address, port, autoSelectFamily: false, noDelay: true });
+    const socket = connect({ host: address, port, autoSelectFamily: false, noDelay: true, localAddress });
     let connectMs = 0;
     let text = '';
     const end = (): void => {
@@ -33,11 +33,17 @@ function connectOnce(address: string, port: number): Promise<Connection> {
   });
 }
 
+let made = 0;
+/** The next connection, from the order's source addresses in turn. */
+function next({ address, port, sources }: Order): Promise<Connection> {
+  return connectOnce(address, port, sources?.[made++ % sources.length]);
+}
+
 /** A late timer begins every connection that is due, so that the rate holds. */
 async function steadily(order: Order, perSecond: number, connections: Connection[]): Promise<void> {
   const first = performance.now();
   const all: Promise<void>[] = [];
-  const begin = async () => void connections.push(await connectOnce(order.address, order.port));
+  const begin = async () => void connections.push(await next(order));
   while (all.length < order.count) {
     const due = Math.min(order.count, Math.floor(((performance.now() - first) / 1000) * perSecond) + 1);
     while (all.length < due) all.push(begin());
@@ -55,7 +61,7 @@ async function carryOut(order: Order): Promise<void> {
     return;
   }
   const worker = async (): Promise<void> => {
-    while (begun++ < order.count) connections.push(await connectOnce(order.address, order.port));
+    while (begun++ < order.count) connections.push(await next(order));
   };
   await Promise.all(Array.from({ length: Math.min(order.count, order.concurrency) }, worker));
   process.stdout.write(`${JSON.stringify({ id: order.id, connections })}\n`);

@@ -3,6 +3,7 @@ import type { ChildProcess } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { Lab } from '../lab.js';
+import { clientAddresses } from '../network.js';
 
 export interface Connection {
   /** '' when the connection failed. */
@@ -18,6 +19,8 @@ export interface Order {
   port: number;
   count: number;
   concurrency: number;
+  /** The client's addresses, which take turns; undefined: its first. */
+  sources?: readonly string[];
   /** Begin so many a second, whether the others are open or not; `concurrency` does not matter then. */
   perSecond?: number;
 }
@@ -26,8 +29,11 @@ export class Client {
   readonly #child: ChildProcess;
   readonly #waiting = new Map<number, (connections: Connection[]) => void>();
   #orders = 0;
+  readonly #sources: readonly string[] | undefined;
 
   constructor(lab: Lab) {
+    const sources = clientAddresses(lab.topology);
+    this.#sources = sources.length > 1 ? sources : undefined;
     const agent = fileURLToPath(new URL('./agent.js', import.meta.url));
     this.#child = lab.spawnIn('client', [process.execPath, agent], { stdio: ['pipe', 'pipe', 'inherit'] });
     createInterface({ input: this.#child.stdout! }).on('line', (line) => {
@@ -50,7 +56,7 @@ export class Client {
   #order(order: Order): Promise<Connection[]> {
     return new Promise((resolve) => {
       this.#waiting.set(order.id, resolve);
-      this.#child.stdin!.write(`${JSON.stringify(order)}\n`);
+      this.#child.stdin!.write(`${JSON.stringify({ ...order, sources: this.#sources })}\n`);
     });
   }
 

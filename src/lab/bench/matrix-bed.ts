@@ -6,7 +6,7 @@ import { median } from '../../probe/distance.js';
 import { machineAddress } from '../farm.js';
 import { Lab } from '../lab.js';
 import { byRoundTrip, type DrawnDelays, farmTopology } from '../matrix.js';
-import { CLIENT_PREFIX, namespaceOf } from '../network.js';
+import { clientPrefixes, namespaceOf } from '../network.js';
 import { inNamespace, mustRun, pause } from '../process.js';
 import { DIRECT_PORT } from '../web-server.js';
 import { Client, type Connection } from './connect.js';
@@ -20,13 +20,15 @@ const ORACLE_SAMPLES = 5;
 const ORACLE_MACHINES = 3;
 /** The laboratory's own overhead on a direct connection; beyond this its delays are not as asked. */
 const ORACLE_TOLERANCE_MS = 2;
+/** Clients of three prefixes take turns. */
+const CLIENT_PREFIXES = 3;
 const CONCURRENCY = 4;
 /** In this table of the web servers' hosts, every SYN of the client that arrives is counted. */
 const COUNTING = `table ip lab-syns {
   counter syns { }
   chain arriving {
     type filter hook prerouting priority -300;
-    ip saddr ${CLIENT_PREFIX} tcp dport ${SERVICE_PORT} tcp flags & (syn | ack) == syn counter name syns
+    ip saddr { ${clientPrefixes({ clientPrefixes: CLIENT_PREFIXES }).join(', ')} } tcp dport ${SERVICE_PORT} tcp flags & (syn | ack) == syn counter name syns
   }
 }
 `;
@@ -68,7 +70,7 @@ export class Bed {
   static async create(draw: DrawnDelays, say: (line: string) => void): Promise<Bed> {
     const lab = await Lab.create({
       name: `bench-${process.pid}`,
-      topology: farmTopology(draw, true),
+      topology: { ...farmTopology(draw, true), clientPrefixes: CLIENT_PREFIXES },
       configuration: 'A',
       race: 'learned',
       log: 'warn',

@@ -13,6 +13,7 @@ import type { Figure } from './scenarios.js';
 
 const CONNECTIONS = 240;
 const COLD_CONNECTIONS = 50;
+const FAR_MS = 3;
 const CURVE_CONNECTIONS = 60;
 const CURVE_SIZES = [5, 20, 100, 400];
 
@@ -61,6 +62,10 @@ export function isWanted(id: string, only: readonly string[] | undefined): boole
   return only === undefined || only.some((o) => id === o || (!o.includes(':') && id.startsWith(`${o}:`)));
 }
 
+/** Time to connect over the direct connection's to the nearest machine: the median of all connections. */
+const ratioOf = (samples: readonly Sample[]): number =>
+  median(samples.flatMap((s) => s.connections.map((c) => c.connectMs / s.nearestMs)));
+
 class MatrixRace {
   readonly figures: Figure[] = [];
   readonly curve: CurvePoint[] = [];
@@ -97,9 +102,18 @@ class MatrixRace {
       this.#near(near, 'learned', samples, 0.995);
       const perConnection = sum(samples.map((s) => s.syns)) / sum(samples.map((s) => s.connections.length));
       this.#add(syns, 'learned', perConnection, '<= 1.15', perConnection <= 1.15 ? 'yes' : 'no');
-      const ratios = samples.flatMap((s) => s.connections.map((c) => c.connectMs / s.nearestMs));
-      const m = median(ratios);
+      const m = ratioOf(samples);
       this.#add(ratio, 'learned', m, '<= 1.05', m <= 1.05 ? 'yes' : 'no');
+      // On a path of a fraction of a millisecond the laboratory's own processing is most of the time.
+      const far = samples.filter((s) => s.nearestMs >= FAR_MS);
+      if (far.length > 0)
+        this.#add(
+          ratio,
+          `learned, draws whose nearest is ${FAR_MS} ms away or more`,
+          ratioOf(far),
+          'reported',
+          'reported',
+        );
     }
     if (wants(cold)) {
       const samples = await this.#samples(bed, COLD_CONNECTIONS, { isCold: true });

@@ -140,3 +140,27 @@ services: [{name: web, address: 203.0.113.10, raceWindowMs: 100}]
     ]);
   });
 });
+
+describe('a farm in the topology file', () => {
+  const TWO = 'hosts: {gateway: {}, origin: {}}\n';
+
+  it('is one more host of the WAN, with delays of each machine from and to gateway and origin', () => {
+    const t = load(
+      `${TWO}farm: {machines: 3}\ndelaysMs: {gateway: {m1: 5, m3: 7}, m3: {gateway: 8, origin: 9}}\n` +
+        `paths: {"m2>gateway": {jitterMs: 2}}\n`,
+    );
+    expect(t.farm).toEqual({ machines: 3, answersProbes: false });
+    expect(t.wanHosts).toEqual(['gateway', 'origin', 'farm']);
+    expect(t.delaysMs.m1).toEqual({ gateway: 5, origin: 0 });
+    expect(t.delaysMs.m3).toEqual({ gateway: 8, origin: 9 });
+    expect(t.delaysMs.gateway).toMatchObject({ m1: 5, m2: 0, m3: 7 });
+    expect(t.delaysMs.origin.m3).toBe(9);
+  });
+
+  it('has no machines but those that it counts', () => {
+    expect(refusal(`${TWO}farm: {machines: 3}\ndelaysMs: {gateway: {m4: 1}}\n`).message).toContain(
+      "'m4' is not among the hosts",
+    );
+    expect(refusal(`${TWO}delaysMs: {gateway: {m1: 1}}\n`).message).toContain("'m1' is not among the hosts");
+  });
+});

@@ -1,0 +1,108 @@
+// A farm of forty machines on one host: connections through a gateway reach some of them, and each machine's delays
+// are its own. Nothing here says which machine must win.
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Client } from '../../src/lab/bench/connect.js';
+import { machineAddress } from '../../src/lab/farm.js';
+import { Lab } from '../../src/lab/lab.js';
+import { type DrawnDelays, farmTopology } from '../../src/lab/matrix.js';
+import { waitUntil } from '../../src/lab/process.js';
+import { DIRECT_PORT } from '../../src/lab/web-server.js';
+import { freshName } from './lab-support.js';
+
+const MACHINES = 40;
+const SERVICE = '203.0.113.10';
+/** A shared machine makes packets late, never early. */
+const LATE_MS = 8;
+
+/** Machine n is 10 + n ms away from the gateway, and the origin 90 ms. */
+function draw(): DrawnDelays {
+  const delaysMs: Record<string, number> = { 'gateway>origin': 45, 'origin>gateway': 45 };
+  for (let n = 1; n <= MACHINES; n++) {
+    Object.assign(delaysMs, { [`gateway>m${n}`]: 4 + n, [`m${n}>gateway`]: 6 });
+    Object.assign(delaysMs, { [`origin>m${n}`]: 30, [`m${n}>origin`]: 30 });
+  }
+  return { rows: Array.from({ length: MACHINES + 2 }, (_, i) => i), delaysMs };
+}
+
+describe('a farm', () => {
+  let lab: Lab;
+  let client: Client;
+
+  beforeAll(async () => {
+    lab = await Lab.create({
+      name: freshName(),
+      seed: 1,
+      topology: farmTopology(draw(), true),
+      configuration: 'A',
+      race: 'learned',
+    });
+    client = new Client(lab);
+  });
+  afterAll(async () => {
+    client?.end();
+    await lab?.down();
+  });
+
+  /** The least of a few, because a stall of this machine makes one late. */
+  async function directly(machine: string): Promise<number> {
+    const all = await client.connect(machineAddress(machine), DIRECT_PORT, 5);
+    expect(all.map((c) => c.servedBy)).toEqual(Array(5).fill(machine));
+    return Math.min(...all.map((c) => c.connectMs));
+  }
+
+  it('has a delay for each machine', async () => {
+    for (const n of [1, 20, 40]) {
+      const ms = await directly(`m${n}`);
+      expect(ms).toBeGreaterThanOrEqual(10 + n - 0.1);
+      expect(ms).toBeLessThan(10 + n + LATE_MS);
+    }
+  });
+
+  it('is known to the gateway, which carries connections to its machines', async () => {
+    const status = await lab.roles.status('gateway');
+    expect([...status!.applied.replicasUp].sort()).toEqual([...lab.farm.machines].sort());
+    const all = await client.connect(SERVICE, 80, 20, 2);
+    for (const c of all) expect(c.servedBy).toMatch(/^(m\d+|origin)$/);
+    const served = all.map((c) => c.servedBy).filter((name) => name !== 'origin');
+    expect(served.length).toBeGreaterThan(0);
+    const logged = lab.webServer('farm').accessLog();
+    const raced = logged.filter(
+      (line) => line.server.endsWith(':80') && line.client.startsWith('192.0.2.2:'),
+    );
+    expect(raced.map((line) => line.host).sort()).toEqual(served.sort());
+  });
+
+  it('answers probes as a replica does, and is silent when told so', async () => {
+    const answered = () => lab.roles.counter('gateway', 'drop.probe-answer');
+    expect(await waitUntil(async () => (await answered()) > 0, 10_000)).toBe(true);
+    const socketsOpen = async () =>
+      (await lab.exec('farm', ['ss', '-Hlun', 'sport', '=', ':7417'])).stdout
+        .trim()
+        .split('\n')
+        .filter(Boolean).length;
+    expect(await socketsOpen()).toBe(MACHINES);
+    await lab.farm.answerProbes(false);
+    expect(await socketsOpen()).toBe(0);
+  });
+
+  it('changes one path, one packet, and the line of a host while it runs', async () => {
+    await lab.wan.setPath('m1>gateway', { delayMs: 36 });
+    expect(await directly('m1')).toBeGreaterThanOrEqual(41 - 0.1);
+    expect(await directly('m2')).toBeLessThan(12 + LATE_MS);
+    await lab.wan.once({ path: 'm2>gateway', next: 'syn', what: { lateMs: 150 } });
+    const [late, next] = await client.connect(machineAddress('m2'), DIRECT_PORT, 2);
+    expect(late.connectMs).toBeGreaterThanOrEqual(162 - 0.1);
+    expect(next.connectMs).toBeLessThan(150);
+    expect((await lab.wanStatistics()).struck).toBe(1);
+    await lab.wan.setLine('gateway', 100);
+    expect(await directly('m3')).toBeGreaterThanOrEqual(113 - 0.1);
+    await lab.wan.setLine('gateway', 0);
+    expect(await directly('m3')).toBeLessThan(100);
+  });
+
+  it('publishes other machines, or other identities, while it runs', async () => {
+    const known = async () => (await lab.roles.status('gateway'))!.applied.replicasUp.map(String).sort();
+    await lab.farm.publish(['m1', { id: 'fresh', address: machineAddress('m2') }]);
+    expect(await waitUntil(async () => (await known()).join() === 'fresh,m1', 10_000)).toBe(true);
+  });
+});
