@@ -35,7 +35,7 @@ export interface WanPlan {
   paths: Record<string, PathOptions & { delayMs: number }>;
   /** By host: added to the delay of every packet to it. */
   linesMs?: Record<string, number>;
-  /** Taken when the plan is applied. */
+  /** Where it is given, it replaces what has not happened yet; left out, that stays. */
   once?: OneOff[];
 }
 
@@ -145,6 +145,7 @@ export class Emulator {
 
   /** Takes over a changed plan with the same hosts. Held packets keep their due times. */
   apply(plan: WanPlan): void {
+    if (plan.once !== undefined) this.#once.clear();
     const rows: [number, number, number][] = [];
     this.#networks6 = plan.hosts.flatMap((host, n) =>
       host.prefixes

@@ -11,6 +11,7 @@ export const damageClientScript = `${packageRoot}/dist/src/lab/damage/client-mai
 export const strangerScript = `${packageRoot}/dist/src/lab/attacks/stranger-main.js`;
 export const floodScript = `${packageRoot}/dist/src/lab/attacks/flood-main.js`;
 export const narrowClientScript = `${packageRoot}/dist/src/lab/narrow/client-main.js`;
+export const benchAgentScript = `${packageRoot}/dist/src/lab/bench/agent.js`;
 export const farmScript = `${packageRoot}/dist/src/lab/farm-main.js`;
 export const emulatorScript = `${packageRoot}/dist/src/lab/emulator-main.js`;
 

@@ -49,7 +49,7 @@ export class Wan {
       name,
       prefixes: [...prefixesOf(name), ...(topology.ipv6 ? prefixesOf6(name) : [])],
     }));
-    this.plan = { generation: 0, seed, hosts, machines: farm?.machines ?? 0, paths, linesMs: {}, once: [] };
+    this.plan = { generation: 0, seed, hosts, machines: farm?.machines ?? 0, paths, linesMs: {} };
   }
 
   async start(): Promise<void> {
@@ -87,14 +87,17 @@ export class Wan {
     await this.#change();
   }
 
-  /** Makes the next packet on a path late, or drops it; with `syn`, the next SYN or SYN-ACK. `struck` counts them. */
-  async once(oneOff: OneOff): Promise<void> {
-    if (this.plan.paths[oneOff.path] === undefined)
-      throw new FirstackError('FSA_USAGE', `no path '${oneOff.path}'`);
-    this.plan.once = [oneOff];
+  /**
+   * Makes the next packet on each of these paths late, or drops it; with `next: 'syn'`, the next SYN or SYN-ACK.
+   * Replaces what has not happened yet; `once()` alone ends it. `WanStatistics.struck` counts what has happened.
+   */
+  async once(...all: OneOff[]): Promise<void> {
+    const unknown = all.find(({ path }) => this.plan.paths[path] === undefined);
+    if (unknown !== undefined) throw new FirstackError('FSA_USAGE', `no path '${unknown.path}'`);
+    this.plan.once = all;
     await this.#change();
-    // The emulator has it now, and must not take it from a later plan again.
-    this.plan.once = [];
+    // A later change must not make it happen again.
+    this.plan.once = undefined;
   }
 
   async #change(): Promise<void> {

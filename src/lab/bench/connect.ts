@@ -1,9 +1,10 @@
 /** TCP connections from a laboratory's client, timed there by a separate process (`agent.ts`). */
 import type { ChildProcess } from 'node:child_process';
 import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
+import { FirstackError } from '../../errors.js';
 import type { Lab } from '../lab.js';
 import { clientAddresses } from '../network.js';
+import { benchAgentScript } from '../paths.js';
 
 export interface Connection {
   /** '' when the connection failed. */
@@ -25,21 +26,36 @@ export interface Order {
   perSecond?: number;
 }
 
+interface Waiting {
+  resolve(connections: Connection[]): void;
+  reject(error: Error): void;
+}
+
+const ended = (): FirstackError =>
+  new FirstackError('FSA_LAB_FAILED', "the process that makes the client's connections has ended");
+
+/** @throws FirstackError FSA_LAB_FAILED from each method when its process has ended */
 export class Client {
   readonly #child: ChildProcess;
-  readonly #waiting = new Map<number, (connections: Connection[]) => void>();
+  readonly #waiting = new Map<number, Waiting>();
   #orders = 0;
   readonly #sources: readonly string[] | undefined;
 
   constructor(lab: Lab) {
     const sources = clientAddresses(lab.topology);
     this.#sources = sources.length > 1 ? sources : undefined;
-    const agent = fileURLToPath(new URL('./agent.js', import.meta.url));
-    this.#child = lab.spawnIn('client', [process.execPath, agent], { stdio: ['pipe', 'pipe', 'inherit'] });
+    this.#child = lab.spawnIn('client', [process.execPath, benchAgentScript], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    this.#child.stdin!.on('error', () => {});
     createInterface({ input: this.#child.stdout! }).on('line', (line) => {
       const { id, connections } = JSON.parse(line) as { id: number; connections: Connection[] };
-      this.#waiting.get(id)?.(connections);
+      this.#waiting.get(id)?.resolve(connections);
       this.#waiting.delete(id);
+    });
+    this.#child.once('exit', () => {
+      for (const { reject } of this.#waiting.values()) reject(ended());
+      this.#waiting.clear();
     });
   }
 
@@ -54,8 +70,9 @@ export class Client {
   }
 
   #order(order: Order): Promise<Connection[]> {
-    return new Promise((resolve) => {
-      this.#waiting.set(order.id, resolve);
+    return new Promise((resolve, reject) => {
+      if (this.#child.exitCode !== null || this.#child.signalCode !== null) return reject(ended());
+      this.#waiting.set(order.id, { resolve, reject });
       this.#child.stdin!.write(`${JSON.stringify({ ...order, sources: this.#sources })}\n`);
     });
   }

@@ -16,7 +16,7 @@ export const SERVICE_PORT = 80;
 /** A machine within so much of the nearest machine's round trip counts as near. */
 export const NEAR_MS = 3;
 export const PROBE_ROUND_MS = 10_000;
-const ORACLE_SAMPLES = 5;
+const ORACLE_SAMPLES = 40;
 const ORACLE_MACHINES = 3;
 /** The laboratory's own overhead on a direct connection; beyond this its delays are not as asked. */
 const ORACLE_TOLERANCE_MS = 2;
@@ -104,11 +104,14 @@ export class Bed {
     return byRoundTrip(this.delaysMs, this.machines);
   }
 
-  /** Direct connections, which are never raced, to the nearest machines and to the origin. */
+  /**
+   * Direct connections, which are never raced, to the nearest machines and to the origin: as many at a time as in a
+   * sample, because connections that are made together cost more of this machine's time.
+   */
   async reference(): Promise<Reference> {
     const direct = async (name: string): Promise<number> => {
       const address = name === 'origin' ? SERVICE : machineAddress(name);
-      const all = await this.client.connect(address, DIRECT_PORT, ORACLE_SAMPLES);
+      const all = await this.client.connect(address, DIRECT_PORT, ORACLE_SAMPLES, CONCURRENCY);
       if (all.some((c) => c.servedBy !== name)) this.say(`${name} did not answer a direct connection`);
       return median(all.map((c) => c.connectMs));
     };

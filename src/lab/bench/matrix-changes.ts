@@ -110,6 +110,7 @@ export async function spike(bed: Bed, draw: DrawnDelays, id: string, add: Add): 
     await wan.setLine('gateway', 0);
   }
   const all = await running;
+  await wan.once();
   const elsewhere = all.filter((c) => c.servedBy !== nearest).length;
   const hasStruck = id === 'spike:line' || (await wan.statistics()).struck > struckBefore;
   const mode = `connections elsewhere, of ${SPIKE_CONNECTIONS}${hasStruck ? '' : '; no SYN went that way'}`;

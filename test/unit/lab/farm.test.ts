@@ -131,11 +131,16 @@ describe('the emulator with a farm', () => {
     b.drain();
     expect(b.got.map((g) => g.mark)).toEqual([1, 2, 3, 5]);
     expect(b.emulator.statistics()).toMatchObject({ lost: 1, struck: 1 });
-    // A later plan without it does not bring it back.
+    // A later plan does not bring it back, and one that names none ends what has not happened.
     b.emulator.apply(farmPlan({}));
     send('m2', 6, SYN);
     b.drain();
     expect(b.got.map((g) => g.mark)).toEqual([1, 2, 3, 5, 6]);
+    b.emulator.apply(farmPlan({}, { once }));
+    b.emulator.apply(farmPlan({}, { once: [] }));
+    send('m2', 7, SYN);
+    b.drain();
+    expect(b.got.map((g) => g.mark)).toEqual([1, 2, 3, 5, 6, 7]);
   });
 
   it("delays every packet to a host by that host's line, and only those", () => {
