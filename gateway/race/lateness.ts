@@ -1,7 +1,7 @@
 /**
  * Tells a machine that has become farther from a line on which everything is late: an answer that comes later than was
- * expected is believed only where another machine answered the same race in time. When all are late alike, it is this
- * gateway's own access, or its clients', and no machine loses by it.
+ * expected is believed only where another machine's answer to the same race was much less late. When all are late alike,
+ * it is this gateway's own access, or its clients', and no machine loses by it.
  */
 import type { CandidateNumber, FlowEntry, ServiceNumber } from '../../src/flow/numbers.js';
 import { lowest } from '../../src/proximity/candidates.js';
@@ -26,15 +26,15 @@ export function measured(
   const entry = learned.entry(service, client, at);
   judgeSilent(state, record, service, client, at, candidate);
   if (tookUs < 0) return;
-  if (!learned.isInTime(entry, candidate, tookUs)) {
-    if (races.isJudged(record) || learned.isLateForLong(entry)) learned.note(entry, candidate, tookUs);
-    return;
-  }
-  // Of a machine that was never measured it is not known what its time should be.
-  const tells = entry >= 0 && candidate >= 0 && learned.samples(entry, candidate) > 0;
-  learned.note(entry, candidate, tookUs);
-  if (tells) judgeAnswered(state, record, entry, service, client, at, candidate);
+  const lateUs = learned.lateUs(entry, candidate, tookUs);
+  if (learned.isInTime(entry, candidate, tookUs)) learned.note(entry, candidate, tookUs);
+  else if (isFarther(lateUs, races.leastLateUs(record)) || learned.isLateForLong(entry))
+    learned.note(entry, candidate, tookUs);
+  if (lateUs >= 0) judgeAnswered(state, record, entry, service, client, at, candidate, lateUs);
 }
+
+/** Whether an answer is so much later than the least late one of its race that the machine must be farther. */
+const isFarther = (lateUs: number, leastUs: number): boolean => leastUs >= 0 && 2 * leastUs < lateUs;
 
 /** A machine has answered that was asked after others: those that are still silent are late, whatever the line does. */
 function judgeSilent(
@@ -58,7 +58,7 @@ function judgeSilent(
   }
 }
 
-/** A machine has answered in time: the times of those whose answers came late before it are believed after all. */
+/** A machine was less late than any before: the times of those that were much later are believed after all. */
 function judgeAnswered(
   state: GatewayState,
   record: number,
@@ -67,15 +67,19 @@ function judgeAnswered(
   client: Int32Array,
   at: number,
   candidate: CandidateNumber,
+  lateUs: number,
 ): void {
   const { learned, races } = state;
-  if (races.isJudged(record)) return;
-  races.judged(record);
+  const leastUs = races.leastLateUs(record);
+  if (leastUs >= 0 && leastUs <= lateUs) return;
+  races.lateBy(record, lateUs);
   const sinceUs = races.sinceAskedUs(record, candidate);
   for (let left = races.asking(record) & ~(1 << candidate); left !== 0; left &= left - 1) {
     const other = lowest(left) as CandidateNumber;
     const tookUs = races.tookUs(record, other);
     if (tookUs < 0 || learned.isInTime(entry, other, tookUs)) continue;
+    const othersUs = learned.lateUs(entry, other, tookUs);
+    if (!isFarther(othersUs, lateUs) || isFarther(othersUs, leastUs)) continue;
     learned.note(entry, other, tookUs);
     if (races.sinceAskedUs(record, other) > sinceUs) state.late(service, client, at, other);
   }

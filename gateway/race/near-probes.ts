@@ -50,11 +50,24 @@ export const nearBytes = MOST_MACHINES * near.stride * 8;
 export const BY_UDP = 1;
 export const BY_SYN = 2;
 
+/** For status: how a machine was measured, and how many probes it has not answered since. */
+export function probedBy(
+  memory: Float64Array,
+  machine: MachineNumber,
+): { probe: 'udp' | 'syn' | null; unanswered: number } {
+  const at = machine * near.stride;
+  const method = memory[at + near.method];
+  return {
+    probe: method === BY_UDP ? 'udp' : method === BY_SYN ? 'syn' : null,
+    unanswered: memory[at + near.silent],
+  };
+}
+
 /** Answers whose least time counts: one late answer says nothing, and a path that became longer shows in three rounds. */
 const KEPT = 3;
 /** Machines that are probed for the first time: so many in a tick of a tenth of a second. */
 const FRESH_PER_TICK = 100;
-/** A machine that has not answered a probe within this time is probed in the other way. */
+/** A machine that has not answered its first probes within this time is probed again. */
 const SECOND_TICKS = 15;
 /** Of a machine that answered SYNs only, one probe in so many tries whether its role has been started. */
 const UDP_AGAIN = 16;
@@ -197,13 +210,15 @@ export class NearProbes {
     }
   }
 
-  /** Machines that have not answered their first probe are asked in the other way, soon. */
+  /** Machines that have not answered their first probes are asked again soon, and in the other way. */
   #askOtherwise(nowTick: number): void {
     const second = this.#second;
     let k = 0;
     for (; k < second.length && ((nowTick - second[k + 1]) | 0) >= 0; k += 2) {
       const machine = second[k];
-      if (this.#isListed[machine] !== 0 && this.#open[machine] !== 0) this.#send(machine);
+      if (this.#isListed[machine] === 0 || this.#open[machine] === 0) continue;
+      this.#send(machine);
+      if (this.memory[machine * near.stride + near.silent] < 2) second.push(machine, nowTick + SECOND_TICKS);
     }
     if (k > 0) second.splice(0, k);
   }
@@ -220,7 +235,7 @@ export class NearProbes {
     this.hold.pushIn(this.#packet, 64, length, this.clock, 0, PROBE);
   }
 
-  /** As before where that was answered; else by turns. */
+  /** As before where that was answered; else by turns: one probe may have been lost. */
   #howFor(machine: number): number {
     const { udp: mayUdp } = this.#order;
     const maySyn = this.#maySyn[machine] !== 0;
@@ -231,7 +246,7 @@ export class NearProbes {
     // From time to time the better way is tried again.
     if (known === BY_SYN && this.#round[machine] % UDP_AGAIN === 0) return BY_UDP;
     if (known !== 0 && silent < KEPT) return known;
-    return silent % 2 === 0 ? BY_UDP : BY_SYN;
+    return silent % 3 < 2 ? BY_UDP : BY_SYN;
   }
 
   #putProbe(machine: number): number {

@@ -55,7 +55,7 @@ import { gatewayMemory } from './gauges.js';
 import { Judge } from './judge.js';
 import { LEFT_OUT, type LeftOut, leftOutMetric, whyLeftOut } from './left-out.js';
 import { mayCarryV6, translatedLegs, tunLegs } from './legs.js';
-import { type NearOrder, NO_PROBES, near } from './near-probes.js';
+import { type NearOrder, NO_PROBES, near, probedBy } from './near-probes.js';
 import { type PathReport, PathWatch, pathMetrics, readPaths } from './paths.js';
 import { pipelineOptions } from './pipeline-options.js';
 import { type FlowFilter, flowReport, proximityReport, raceReport } from './reports.js';
@@ -393,9 +393,11 @@ class GatewayRace implements Run {
   #describeReplica(id: string, described: Record<string, unknown>): Record<string, unknown> {
     const why = whyLeftOut(this.#fleet.leftOut, id);
     const rttUs = this.#measured.get(id);
+    const machine = this.#fleet.machines.find(id);
     return {
       ...described,
       rttMs: rttUs === undefined ? null : rttUs / 1000,
+      ...(machine === undefined || this.#memory === undefined ? {} : probedBy(this.#memory.near, machine)),
       ...(why === undefined ? {} : { leftOut: why }),
     };
   }

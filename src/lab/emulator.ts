@@ -69,6 +69,9 @@ const READ_SLOT = 66 * 1024;
 const LATENESS_STEP_US = 10;
 const DEFAULT_QUEUE_MS = 200;
 
+/** A line with a queue that has ended is half used: the queue shrinks by this share of the time. */
+const DRAINED = 0.5;
+
 export class Emulator {
   readonly #queue: HoldQueue;
   readonly #hosts: number;
@@ -104,8 +107,10 @@ export class Emulator {
   readonly #outAt = new Int32Array(BATCH);
   readonly #outLengths = new Int32Array(BATCH);
 
-  /** Per egress host. */
+  /** Per egress host: how long a packet waits on its line; how long one did before that was less, and since when it is. */
   readonly #lineUs: Float64Array;
+  readonly #lineWasUs: Float64Array;
+  readonly #lineSinceUs: Float64Array;
   /** By path. */
   readonly #once = new Map<number, OneOff>();
   #struck = 0;
@@ -128,6 +133,8 @@ export class Emulator {
     this.#machines = plan.machines ?? 0;
     this.#farm = plan.hosts.findIndex((host) => host.name === FARM);
     this.#lineUs = new Float64Array(this.#hosts);
+    this.#lineWasUs = new Float64Array(this.#hosts);
+    this.#lineSinceUs = new Float64Array(this.#hosts);
     const paths = this.#hosts * this.#hosts + this.#machines * this.#hosts * 2;
     this.#delayUs = new Float64Array(paths);
     this.#jitterUs = new Float64Array(paths);
@@ -165,7 +172,7 @@ export class Emulator {
     this.#masks = Int32Array.from(rows, (r) => r[1]);
     this.#networkHosts = Int32Array.from(rows, (r) => r[2]);
     plan.hosts.forEach((from, i) => {
-      this.#lineUs[i] = (plan.linesMs?.[from.name] ?? 0) * 1000;
+      this.#setLine(i, (plan.linesMs?.[from.name] ?? 0) * 1000);
       plan.hosts.forEach((to, j) => {
         this.#setPath(i * this.#hosts + j, plan, `${from.name}>${to.name}`);
       });
@@ -250,8 +257,9 @@ export class Emulator {
         }
         dueUs = this.#linkFreeUs[p] = startUs + length * this.#usPerByte[p];
       }
-      dueUs += this.#delayUs[p] + this.#lineUs[egress];
+      dueUs += this.#delayUs[p];
       if (this.#jitterUs[p] > 0) dueUs += this.#uniform() * this.#jitterUs[p];
+      dueUs += this.#waitUs(egress, dueUs);
       if (oneOff !== undefined) dueUs += (oneOff.what as { lateMs: number }).lateMs * 1000;
       else if (this.#reorder[p] === 0) {
         dueUs = Math.max(dueUs, this.#lastDueUs[p]);
@@ -259,6 +267,19 @@ export class Emulator {
       }
     }
     if (this.#queue.push(this.#arena, at, length, dueUs, ingress) < 0) counts.holdFull++;
+  }
+
+  #setLine(host: number, us: number): void {
+    if (us === this.#lineUs[host]) return;
+    this.#lineWasUs[host] = this.#waitUs(host, this.clock.nowUs);
+    this.#lineSinceUs[host] = this.clock.nowUs;
+    this.#lineUs[host] = us;
+  }
+
+  /** How long a packet that comes to a host's line at this time waits there. A queue is emptied in its order. */
+  #waitUs(host: number, atUs: number): number {
+    const drainedUs = DRAINED * Math.max(0, atUs - this.#lineSinceUs[host]);
+    return Math.max(this.#lineUs[host], this.#lineWasUs[host] - drainedUs);
   }
 
   /** What happens to this packet alone. Looked up only while there is anything that has not happened yet. */

@@ -241,6 +241,12 @@ export class Learned {
     return true;
   }
 
+  /** By how many whole µs an answer comes later than is expected, at least 0; -1 where nothing is expected. */
+  lateUs(entry: number, candidate: number, rttUs: number): number {
+    if (entry < 0 || !isKnown(candidate) || this.samples(entry, candidate) === 0) return -1;
+    return Math.max(0, rttUs - this.table[rttOf(entry, candidate)]) | 0;
+  }
+
   /**
    * Called for an answer that was late where no other machine's came in time.
    * @returns whether that has gone on for so long that it is no spike: then the times are believed

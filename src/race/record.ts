@@ -61,8 +61,8 @@ const record = layoutOf({
   requestedAt: 1,
   /** The winner's number as a machine. */
   machine: 1,
-  /** 1 once a machine has answered in time, by which others are judged. */
-  judged: 1,
+  /** One more than the µs by which the least late answer came later than was expected; 0 while there is none. */
+  leastLate: 1,
   reserved: 2,
   replies: MOST_RACED,
   verdicts: MOST_RACED,
@@ -82,7 +82,7 @@ const LIVE = record.live;
 const MANNER = record.manner;
 const REQUESTED_AT = record.requestedAt;
 const MACHINE = record.machine;
-const JUDGED = record.judged;
+const LEAST_LATE = record.leastLate;
 const REPLIES = record.replies;
 const VERDICTS = record.verdicts;
 const SENDS = record.sends;
@@ -240,18 +240,21 @@ export class RaceWriter {
   sinceAskedUs(n: number, candidate: number): number {
     const base = this.#find(n);
     if (base < 0) return 0;
-    return Math.min(MOST_US, this.clock.nowUs - this.ring[base + SENT] - this.ring[base + SENDS + candidate]) | 0;
+    return (
+      Math.min(MOST_US, this.clock.nowUs - this.ring[base + SENT] - this.ring[base + SENDS + candidate]) | 0
+    );
   }
 
-  /** Notes that a machine has answered in time. */
-  judged(n: number): void {
+  /** Notes by how many µs the least late answer of a race came later than was expected. */
+  lateBy(n: number, us: number): void {
     const base = this.#find(n);
-    if (base >= 0) this.ring[base + JUDGED] = 1;
+    if (base >= 0) this.ring[base + LEAST_LATE] = us + 1;
   }
 
-  isJudged(n: number): boolean {
+  /** By how many whole µs the least late answer came later than was expected; -1 when there is none. */
+  leastLateUs(n: number): number {
     const base = this.#find(n);
-    return base >= 0 && this.ring[base + JUDGED] === 1;
+    return base < 0 ? -1 : (this.ring[base + LEAST_LATE] - 1) | 0;
   }
 
   /** Notes that the SYN was retransmitted: then times since the first SYN are ambiguous (Karn's algorithm). */
