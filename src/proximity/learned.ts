@@ -462,8 +462,8 @@ export class Learned {
   }
 
   /**
-   * Whom a race asks where more candidates may be asked than a race should: the nearest that are known, one further in
-   * turn, which may be nearer than was thought, and the origin. One bit each, `width` of them.
+   * Whom a race asks where more candidates may be asked than a race should: the nearest that are known, some that were
+   * never asked or one further in turn, which may be nearer than was thought, and the origin. One bit each, `width` of them.
    * @param but candidates that have been asked already
    */
   shortList(entry: number, live: number, width: number, but = 0): number {
@@ -471,7 +471,9 @@ export class Learned {
     if (count(open) <= width || entry < 0) return open;
     let list = open & (1 << ORIGIN);
     const replicas = open & ~list;
-    list |= this.#nearest(entry, replicas, width - count(list) - 1);
+    const unknown = count(replicas & ~this.table[entry + ATTEMPTED]);
+    const others = Math.max(1, Math.min(unknown, width >> 1));
+    list |= this.#nearest(entry, replicas, width - count(list) - others);
     // Those that were never asked come first, then each in its turn.
     for (let room = width - count(list); room > 0; room--) {
       const fresh = replicas & ~list & ~this.table[entry + ATTEMPTED];

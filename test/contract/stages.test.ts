@@ -104,6 +104,8 @@ describe('the packet table', () => {
     'pass.syn-ipv6-in-this-form',
     // `test/unit/gateway/race/path-probes.test.ts`
     'emit.probe',
+    // `test/unit/gateway/race/near-probes.test.ts`
+    'emit.probe-reset',
     'emit.probe-answer',
     'drop.probe-answer',
     'drop.icmp-about-probe',

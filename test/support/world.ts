@@ -42,6 +42,8 @@ export interface World {
   /** Which role sends the copies: 0 the origin, 1 the gateway, 2 the gateway by what it has learned. */
   race: 0 | 1 | 2;
   probed: GatewaySnapshot['probed'];
+  /** How replicas are measured in the background; undefined for not at all. */
+  near: GatewaySnapshot['near'];
   wanMtu: number;
   maxFlows: number;
   /** Release schedule: the delay of the server's SYN and of each copy, µs. */
@@ -70,6 +72,7 @@ export const WORLD: World = {
   race: 0,
   wanMtu: 1500,
   probed: [],
+  near: undefined,
   maxFlows: 1024,
   serverDelayUs: 0,
   delaysUs: [0, 0],
@@ -157,6 +160,7 @@ export function gatewaySnapshot(w: World): GatewaySnapshot {
     ],
     tunnelMss: TUNNEL_MSS,
     probed: w.probed,
+    near: w.near,
     probeSource: words(CLIENT)[3],
     wanMtu: w.wanMtu,
   };
