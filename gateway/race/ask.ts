@@ -5,7 +5,7 @@ import { EXIT, FirstackError } from '../../src/errors.js';
 import { addressOf } from '../../src/operate/asked.js';
 import { columns } from '../../src/operate/columns.js';
 import { describeRace, join, summarizeRace } from '../../src/race/explain.js';
-import type { RaceRecord } from '../../src/race/record.js';
+import type { RaceRecord } from '../../src/race/record-read.js';
 import type { PathReport } from './paths.js';
 
 const KEPT = 4096;

@@ -11,7 +11,6 @@ import {
   type ServiceNumber,
 } from '../../src/flow/numbers.js';
 import { MOST_RACED, Numbers, ORIGIN, ORIGIN_ID, ORIGIN_MACHINE } from '../../src/proximity/candidates.js';
-import type { Seed } from '../../src/proximity/site.js';
 import {
   isServiceUnused,
   isUnused,
@@ -19,7 +18,6 @@ import {
   MOST_SERVICES,
   walksOf,
 } from '../../src/proximity/usage.js';
-import { MODES } from '../../src/race/modes.js';
 import {
   addressFor,
   type Configuration,
@@ -32,28 +30,21 @@ import {
 import type { Race } from '../../src/race/release.js';
 import { areAllPaired, keyToward } from '../../src/race/tag-senders.js';
 import type { View } from '../../src/registry/kinds.js';
-import { type Address, isV6Text, parse } from '../../src/wire/address.js';
-import { PLAIN, TUNNELLED } from '../../src/wire/path-probe.js';
 import { type Contender, nearest } from './contenders.js';
 import { Disputes } from './disputes.js';
 import {
   formerKey,
+  idsByAddress,
   type Judged,
   type KnownEndpoint,
   type KnownService,
   LOAD_STEP,
   MOST_FORMER,
   NOT_JUDGED,
-  rankOf,
   type Tagging,
 } from './known.js';
 import { type LeftOut, nothingLeftOut } from './left-out.js';
-import type { Endpoint } from './machines.js';
 import { type Offer, offersByService } from './offers.js';
-import { MOST_PATHS, type ProbeTarget } from './path-probes.js';
-import type { GatewaySnapshot } from './state.js';
-
-const RACE_NUMBERS: Record<Race, GatewaySnapshot['race']> = { origin: 0, gateway: 1, learned: 2 };
 
 export class Fleet {
   /** The numbers by which flows name machines. */
@@ -75,7 +66,7 @@ export class Fleet {
   readonly #goneSince = new Map<string, number>();
   #leftOut: LeftOut = nothingLeftOut();
 
-  #judged: Judged = NOT_JUDGED;
+  judged: Judged = NOT_JUDGED;
 
   /**
    * @param usage which candidates and services flows still have (`src/proximity/usage.ts`); without it none is
@@ -90,7 +81,7 @@ export class Fleet {
 
   /** Takes over the registry's present view. `told` is the configuration of the command-line flag. */
   update(view: View, told: Configuration | undefined, judged: Judged = NOT_JUDGED): void {
-    this.#judged = judged;
+    this.judged = judged;
     this.#idsByAddress = undefined;
     this.#leftOut = nothingLeftOut();
     for (const s of this.#services) s.raced = false;
@@ -200,7 +191,7 @@ export class Fleet {
       }
       const candidate = candidates.find(replica.id) ?? NO_CANDIDATE;
       const up = replica.state === 'up';
-      const ordered = candidate < 0 ? undefined : this.#judged.trialsOf(n, candidate);
+      const ordered = candidate < 0 ? undefined : this.judged.trialsOf(n, candidate);
       const live = up && ordered === undefined;
       const load = Math.round(Math.min(1, replica.load) / LOAD_STEP) * LOAD_STEP;
       const place = replicaPort(offer, port);
@@ -258,7 +249,7 @@ export class Fleet {
           id,
           rttUs: machine === undefined ? undefined : this.rttUsOf(machine),
           isCandidate: candidate !== undefined,
-          isEjected: candidate !== undefined && this.#judged.trialsOf(n, candidate) !== undefined,
+          isEjected: candidate !== undefined && this.judged.trialsOf(n, candidate) !== undefined,
         };
       });
     return nearest(contenders, MOST_RACED - 1, this.turn);
@@ -355,6 +346,17 @@ export class Fleet {
   get leftOut(): LeftOut {
     return this.#leftOut;
   }
+  get endpoints(): Iterable<KnownEndpoint> {
+    return this.#endpoints.values();
+  }
+  /** The ids of the replicas that are up, by address. */
+  get idsByAddress(): ReadonlyMap<string, ReadonlySet<string>> {
+    this.#idsByAddress ??= idsByAddress(this.endpoints);
+    return this.#idsByAddress;
+  }
+  /** Made when it is asked for. */
+  #idsByAddress: ReadonlyMap<string, ReadonlySet<string>> | undefined;
+
   get endpointCount(): number {
     return this.#endpoints.size;
   }
@@ -369,88 +371,6 @@ export class Fleet {
 
   usesTunnel(): boolean {
     return this.#services.some((s) => s.configuration === 'C');
-  }
-
-  snapshot(wanMtu: number, tunnelMss: number, seeds: Seed[] = [], probeSource = 0): GatewaySnapshot {
-    const words = (text: string): Address => parse(text) as Address;
-    // A live endpoint comes after a remembered one with the same address and port, and a machine's present endpoint
-    // after its former ones, because the later entry wins.
-    const ranked = [...this.#endpoints.values()].sort((a, b) => rankOf(a) - rankOf(b));
-    const endpoints: Endpoint[] = ranked.map(({ id: _id, up: _up, isFormer: _former, ...e }) => ({
-      ...e,
-      address: words(e.address),
-    }));
-    return {
-      seeds,
-      race: RACE_NUMBERS[this.race],
-      services: this.#services.map((s, n) => ({
-        address: words(s.address),
-        port: s.port,
-        mode: MODES[s.configuration],
-        raced: s.raced,
-        suspects: this.#judged.suspectsOf(n as ServiceNumber),
-        holders: Array.from({ length: MOST_RACED }, (_, c) => s.candidates.generationOf(c)),
-        ...(s.key === undefined ? {} : { key: s.key }),
-      })),
-      endpoints,
-      tunnelMss,
-      wanMtu,
-      probed: this.probed(),
-      probeSource,
-    };
-  }
-
-  /**
-   * The paths to replicas that are up and may win a race here, each in the forms in which their services' packets
-   * travel.
-   */
-  probed(): ProbeTarget[] {
-    const targets = new Map<string, ProbeTarget>();
-    for (const { candidate, machine, service, address, up, key } of this.#endpoints.values()) {
-      const mayWin = this.race === 'origin' || candidate >= 0;
-      if (machine === ORIGIN_MACHINE || !up || !mayWin || targets.size >= MOST_PATHS) continue;
-      if (isV6Text(address) || (key === undefined && !this.tagging.hasOwnKey)) continue;
-      const form = this.#services[service].configuration === 'C' ? TUNNELLED : PLAIN;
-      targets.set(`${address} ${form}`, {
-        ...{ address: (parse(address) as Address)[3], form },
-        ...(key === undefined ? {} : { key }),
-      });
-    }
-    return [...targets.values()];
-  }
-
-  /** The ids of the replicas that are up at this address. */
-  idsAt(address: string): readonly string[] {
-    this.#idsByAddress ??= this.#groupIds();
-    return [...(this.#idsByAddress.get(address) ?? [])];
-  }
-  /** Made when it is asked for, and forgotten by {@link update}. */
-  #idsByAddress: Map<string, Set<string>> | undefined;
-
-  #groupIds(): Map<string, Set<string>> {
-    const groups = new Map<string, Set<string>>();
-    for (const { address, id, up } of this.#endpoints.values()) {
-      if (!up) continue;
-      const ids = groups.get(address);
-      if (ids === undefined) groups.set(address, new Set([id]));
-      else ids.add(id);
-    }
-    return groups;
-  }
-
-  /** Elements of the nftables sets: services, services in configuration C, replica endpoints, tunnel sources. */
-  steered(): { services: string[]; tunnelled: string[]; endpoints: string[]; tunnels: string[] } {
-    const replicas = [...this.#endpoints.values()].filter((e) => e.machine !== ORIGIN_MACHINE);
-    const configuration = (e: KnownEndpoint): Configuration => this.#services[e.service].configuration;
-    return {
-      services: this.#services.map((s) => `${s.address} . ${s.port}`),
-      tunnelled: this.#services.filter((s) => s.configuration === 'C').map((s) => `${s.address} . ${s.port}`),
-      endpoints: replicas.filter((e) => configuration(e) !== 'C').map((e) => `${e.address} . ${e.port}`),
-      tunnels: [
-        ...replicas.filter((e) => configuration(e) === 'C').map((e) => e.address),
-        ...this.#services.filter((s) => s.configuration === 'B').map((s) => s.address),
-      ],
-    };
   }
 }
 

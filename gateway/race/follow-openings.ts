@@ -12,7 +12,7 @@ import type { Batch, Stage } from '../../src/pipeline/batch.js';
 import { OPENINGS } from '../../src/race/kernel-layout.js';
 import { TRANSLATE } from '../../src/race/modes.js';
 import type { Openings } from '../../src/race/openings.js';
-import { ALONE } from '../../src/race/record.js';
+import { ALONE } from '../../src/race/record-layout.js';
 import { fold, pseudoHeader, sum } from '../../src/wire/checksum.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
 import * as tcp from '../../src/wire/tcp.js';

@@ -3,7 +3,7 @@
 import { defineGauges } from '../../src/pipeline/reasons.js';
 import { learnedBytes } from '../../src/proximity/learned-table.js';
 import { MOST_SERVICES, usageBytes } from '../../src/proximity/usage.js';
-import { ringBytes } from '../../src/race/record.js';
+import { ringBytes } from '../../src/race/record-layout.js';
 import { evidenceBytes } from './evidence.js';
 import { nearBytes } from './near-probes.js';
 import { pathsBytes } from './path-probes.js';

@@ -68,3 +68,15 @@ export const formerKey = (e: Pick<KnownEndpoint, 'service' | 'machine' | 'addres
   `${e.service}/${e.machine}/${e.address}:${e.port}`;
 
 export const rankOf = (e: KnownEndpoint): number => (e.live ? 2 : e.isFormer === true ? 0 : 1);
+
+/** The ids of the replicas that are up, by address. */
+export function idsByAddress(endpoints: Iterable<KnownEndpoint>): Map<string, Set<string>> {
+  const groups = new Map<string, Set<string>>();
+  for (const { address, id, up } of endpoints) {
+    if (!up) continue;
+    const ids = groups.get(address);
+    if (ids === undefined) groups.set(address, new Set([id]));
+    else ids.add(id);
+  }
+  return groups;
+}

@@ -1,5 +1,6 @@
 /** Services and machines beyond what a gateway can do: named, and said once. */
 import type { Metric } from '../../src/admin/metrics.js';
+import type { Logger } from '../../src/log.js';
 
 /** The ids of the machines, or the names of the services. */
 export interface LeftOut {
@@ -41,3 +42,23 @@ export const leftOutMetric = (leftOut: LeftOut): Metric => ({
   type: 'gauge',
   samples: Object.entries(leftOut).map(([what, ids]) => ({ labels: { what }, value: ids.size })),
 });
+
+/** Logs when a limit is first exceeded, and again when it is exceeded anew. */
+export class LeftOutWatch {
+  readonly #said = new Set<keyof LeftOut>();
+
+  constructor(readonly log: Pick<Logger, 'info' | 'warn'>) {}
+
+  say(leftOut: LeftOut): void {
+    for (const [what, message] of Object.entries(LEFT_OUT) as [keyof LeftOut, string][]) {
+      const ids = leftOut[what];
+      if (ids.size === 0) this.#said.delete(what);
+      if (ids.size === 0 || this.#said.has(what)) continue;
+      this.#said.add(what);
+      const level = EXPECTED.has(what) ? 'info' : 'warn';
+      this.log[level]({ what, count: ids.size, first: [...ids].slice(0, 10) }, message);
+    }
+  }
+}
+/** A fleet of hundreds has them, and nothing is wrong. */
+const EXPECTED: ReadonlySet<string> = new Set(['replicas']);

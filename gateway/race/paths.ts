@@ -34,6 +34,7 @@ const SILENT = 3;
 /** @param wanMtu the largest packet that the interfaces send: {@link PathReport.mtuOut} of an open path */
 export function readPaths(memory: Float64Array, fleet: Fleet, wanMtu: number): PathReport[] {
   const reports: PathReport[] = [];
+  const ids = fleet.idsByAddress;
   for (let w = 0; w < memory.length; w += PATH_WORDS) {
     if (memory[w + pathWords.address] === 0) continue;
     const word = (name: keyof typeof pathWords): number => memory[w + pathWords[name]];
@@ -42,7 +43,7 @@ export function readPaths(memory: Float64Array, fleet: Fleet, wanMtu: number): P
     const known = (value: number): number | null => (value === 0 ? null : value);
     reports.push({
       address,
-      machines: fleet.idsAt(address),
+      machines: [...(ids.get(address) ?? [])],
       form: word('form') === TUNNELLED ? 'tunnel' : 'plain',
       state: stateOf(word('answered'), word('silent'), out, back, wanMtu),
       mtuOut: known(out),

@@ -50,12 +50,13 @@ import { attachments } from './attachments.js';
 import { type GatewayConfig, overrides, schema } from './config.js';
 import { Disputes } from './disputes.js';
 import { describeReplica, Fleet } from './fleet.js';
+import { snapshotOf } from './fleet-orders.js';
 import { FULLNESS } from './fullness.js';
 import { gatewayMemory } from './gauges.js';
 import { Judge } from './judge.js';
-import { LEFT_OUT, type LeftOut, leftOutMetric, whyLeftOut } from './left-out.js';
+import { LeftOutWatch, leftOutMetric, whyLeftOut } from './left-out.js';
 import { mayCarryV6, translatedLegs, tunLegs } from './legs.js';
-import { type NearOrder, NO_PROBES, near, probedBy } from './near-probes.js';
+import { Measuring } from './measuring.js';
 import { type PathReport, PathWatch, pathMetrics, readPaths } from './paths.js';
 import { pipelineOptions } from './pipeline-options.js';
 import { type FlowFilter, flowReport, proximityReport, raceReport } from './reports.js';
@@ -76,9 +77,6 @@ const LOOK_MS = 500;
 const CHOSEN = 4;
 /** Others that cannot be measured are asked in turn: those of the next turn after this many looks. */
 const TURN = 60;
-/** A machine gets twenty packets a second from all gateways together, and a probe is three at the most. */
-const PROBE_PAUSE_MS = 150;
-const LEAST_PAUSE_TICKS = 20;
 /** Learned times are published once in this many looks. */
 const PUBLISHED = 2;
 
@@ -104,14 +102,14 @@ class GatewayRace implements Run {
   readonly #clients: Prefix[];
   readonly #fleet: Fleet;
   readonly #disputes: Disputes;
+  readonly #measuring: Measuring;
   readonly #judge: Judge;
   readonly #changes = new Changes();
   #context: RunContext | undefined;
   #leaving = false;
   /** As of the last duty. */
   #host: Host | undefined;
-  /** Messages that were logged once. */
-  readonly #said = new Set<string>();
+  readonly #leftOutWatch: LeftOutWatch;
   #timer: NodeJS.Timeout | undefined;
   #looks = 0;
   /** Whether what is sent has the present key (`src/trust/pair-keys.ts`). */
@@ -127,8 +125,10 @@ class GatewayRace implements Run {
     const { pairs } = site;
     const tagging = { pairs, hasOwnKey: config.tag.keyFile !== undefined };
     this.#fleet = new Fleet(config.race, undefined, this.#disputes, tagging);
+    this.#measuring = new Measuring(config, tagging.hasOwnKey || pairs !== undefined, this.#fleet);
     this.#wasSettled = pairs?.isSettled ?? true;
     this.#pathWatch = new PathWatch(site.events);
+    this.#leftOutWatch = new LeftOutWatch(site.log);
     this.#judge = new Judge(this.#fleet, site.events, config.judge);
     const shared = config.site === undefined ? [] : [proximityTopic(config.site)];
     this.topics = ['service', 'replica', 'gateway', 'origin', ...shared];
@@ -237,7 +237,7 @@ class GatewayRace implements Run {
     const fleet = this.#fleet;
     this.#disputesOn(host);
     fleet.update(view, config.configuration, this.#judge);
-    this.#sayLeftOut(fleet.leftOut);
+    this.#leftOutWatch.say(fleet.leftOut);
     const wanMtu = config.tun.mtu ?? leastMtu(host, config.wan);
     this.#wanMtu = wanMtu;
     const inside = wanMtu - OVERHEAD;
@@ -249,11 +249,12 @@ class GatewayRace implements Run {
       }),
       snapshot: {
         tagVersion: tagVersion(view, this.#site.credential !== undefined),
-        near: this.#nearOrder(view),
-        ...fleet.snapshot(
+        near: this.#measuring.order(view),
+        ...snapshotOf(
+          fleet,
           wanMtu,
           inside - ipv4.MIN_HEADER - tcp.MIN_HEADER,
-          seedsOf(view, config.tag.gatewayId, config.site, fleet, this.#measured),
+          seedsOf(view, config.tag.gatewayId, config.site, fleet, this.#measuring),
           this.#clients.find((p) => isV4(p.address))?.address[3] ?? 0,
         ),
       },
@@ -262,51 +263,12 @@ class GatewayRace implements Run {
     };
   }
 
-  /** How replicas are probed: where a race asks only some, it must know which are near. */
-  #nearOrder(view: View): NearOrder {
-    const { probe, race, tag } = this.#config;
-    if (race === 'origin' || probe.method === 'off') return NO_PROBES;
-    const gateways = view.of(gatewayKind).length;
-    return {
-      perSecond: probe.perSecond,
-      udp: probe.method !== 'syn' && (tag.keyFile !== undefined || this.#site.pairs !== undefined),
-      syn: probe.method !== 'udp',
-      pauseTicks: Math.max(LEAST_PAUSE_TICKS, Math.ceil((gateways * PROBE_PAUSE_MS) / 100)),
-    };
-  }
-
-  /** The round trips that this gateway's own probes have measured, by a machine's id, µs. */
-  readonly #measured = {
-    get: (id: string): number | undefined => {
-      const machine = this.#fleet.machines.find(id);
-      return machine === undefined ? undefined : this.#fleet.rttUsOf(machine);
-    },
-  };
-
-  #sayOnce(message: string, say: () => void): void {
-    if (this.#said.has(message)) return;
-    this.#said.add(message);
-    say();
-  }
-
-  /** Logged when a limit is first exceeded, and again when it is exceeded anew. */
-  #sayLeftOut(leftOut: LeftOut): void {
-    for (const [what, message] of Object.entries(LEFT_OUT) as [keyof LeftOut, string][]) {
-      const ids = leftOut[what];
-      if (ids.size === 0) this.#said.delete(message);
-      else
-        this.#sayOnce(message, () =>
-          this.#site.log.warn({ what, count: ids.size, first: [...ids].slice(0, 10) }, message),
-        );
-    }
-  }
-
   async start(context: RunContext): Promise<void> {
     this.#context = context;
-    const { races, usage, near: times } = this.#memory!;
+    const { races, usage, near } = this.#memory!;
     this.#fleet.machines.nextRace = () => races[0];
     this.#fleet.usage = usage;
-    this.#fleet.rttUsOf = (machine) => times[machine * near.stride + near.rttUs] || undefined;
+    this.#measuring.start(near);
     this.#timer = setInterval(() => this.#look(), LOOK_MS);
     this.#publish();
   }
@@ -392,12 +354,9 @@ class GatewayRace implements Run {
 
   #describeReplica(id: string, described: Record<string, unknown>): Record<string, unknown> {
     const why = whyLeftOut(this.#fleet.leftOut, id);
-    const rttUs = this.#measured.get(id);
-    const machine = this.#fleet.machines.find(id);
     return {
       ...described,
-      rttMs: rttUs === undefined ? null : rttUs / 1000,
-      ...(machine === undefined || this.#memory === undefined ? {} : probedBy(this.#memory.near, machine)),
+      ...this.#measuring.describe(id),
       ...(why === undefined ? {} : { leftOut: why }),
     };
   }

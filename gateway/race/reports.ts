@@ -2,7 +2,7 @@
 import type { MachineNumber } from '../../src/flow/numbers.js';
 import { ORIGIN_ID, ORIGIN_MACHINE } from '../../src/proximity/candidates.js';
 import { readLearned } from '../../src/proximity/learned-table.js';
-import { type RaceRecord, readRaces } from '../../src/race/record.js';
+import { type RaceRecord, readRaces } from '../../src/race/record-read.js';
 import type { Race } from '../../src/race/release.js';
 import { type Address, contains, formatEndpoint, formatPrefix, parse } from '../../src/wire/address.js';
 import type { Fleet } from './fleet.js';

@@ -21,7 +21,7 @@ import { intoTunnel, intoTunnel6 } from '../../src/pipeline/tunnel.js';
 import { decode, decodeV6 } from '../../src/pipeline/validate.js';
 import { ORIGIN } from '../../src/proximity/candidates.js';
 import { COMPARE, RACE, RACE_AGAIN } from '../../src/proximity/learned.js';
-import { ALONE, COMPARED, HEDGED, RACED, TRIED } from '../../src/race/record.js';
+import { ALONE, COMPARED, HEDGED, RACED, TRIED } from '../../src/race/record-layout.js';
 import { isV6 } from '../../src/wire/ip.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
 import * as ipv6 from '../../src/wire/ipv6.js';

@@ -18,6 +18,7 @@ import { PROTO as IPV6_IN_IPV6 } from '../../src/wire/ipip6.js';
 import { PORT } from '../../src/wire/path-probe.js';
 import type { GatewayConfig } from './config.js';
 import type { Fleet } from './fleet.js';
+import { steeredBy } from './fleet-orders.js';
 import { mayCarryV6 } from './legs.js';
 
 export interface GatewaySteering {
@@ -39,7 +40,7 @@ export function steering(
   how: GatewaySteering,
 ): Steering {
   const { tun, lan, wan } = config;
-  const all = fleet.steered();
+  const all = steeredBy(fleet);
   const v4 = inFamily(all, isV4Text);
   const { services, endpoints, tunnelled, tunnels } = v4;
   const v6 = steeringV6(
@@ -180,7 +181,7 @@ function steeringV6(
   };
 }
 
-type Steered = ReturnType<Fleet['steered']>;
+type Steered = ReturnType<typeof steeredBy>;
 
 /** The elements of one family. */
 const inFamily = (all: Steered, isOfIt: (text: string) => boolean): Steered => ({

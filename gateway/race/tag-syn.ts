@@ -9,7 +9,7 @@
 import type { FlowEntry } from '../../src/flow/numbers.js';
 import { isClosing, RETRANSMITTED, UNDECIDED, UNTAGGED } from '../../src/flow/states.js';
 import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
-import { ALONE, RACED } from '../../src/race/record.js';
+import { ALONE, RACED } from '../../src/race/record-layout.js';
 import * as options from '../../src/wire/options.js';
 import * as tag from '../../src/wire/tag.js';
 import * as tcp from '../../src/wire/tcp.js';

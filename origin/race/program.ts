@@ -7,7 +7,8 @@ import type { Claim, Duty, PlaneHalf, Program, Read, Run, RunContext, Site } fro
 import { Numbers } from '../../src/proximity/candidates.js';
 import { actingKind, actingOn, farewell, originActs } from '../../src/race/acting.js';
 import { Holders } from '../../src/race/holders.js';
-import { type RaceRecord, readRaces, ringBytes } from '../../src/race/record.js';
+import { ringBytes } from '../../src/race/record-layout.js';
+import { type RaceRecord, readRaces } from '../../src/race/record-read.js';
 import {
   namesIn,
   type OriginRecord,

@@ -2,7 +2,7 @@
 import type { CandidateNumber } from '../../src/flow/numbers.js';
 import type { CreatePipeline } from '../../src/pipeline/pipeline.js';
 import { CLIENT, PORT, REHEARSED, REPLICA, Rehearsal, SERVICE } from '../../src/pipeline/rehearsal.js';
-import { ringBytes } from '../../src/race/record.js';
+import { ringBytes } from '../../src/race/record-layout.js';
 import { fromV4 } from '../../src/wire/address.js';
 import * as tcp from '../../src/wire/tcp.js';
 import type { OriginPipelineOptions, OriginSnapshot } from './state.js';

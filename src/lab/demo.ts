@@ -4,7 +4,7 @@
  */
 import { existsSync } from 'node:fs';
 import { describeError, EXIT } from '../errors.js';
-import type { RaceRecord } from '../race/record.js';
+import type { RaceRecord } from '../race/record-read.js';
 import type { Configuration } from '../race/records.js';
 import { RACES, type Race, type Release } from '../race/release.js';
 import { type Calibration, calibrate, calibrationLine, calibrationTable } from './calibrate.js';

@@ -1,5 +1,5 @@
 /** One race as text: which candidate answered when, on one time axis. ASCII, at most 100 columns. */
-import type { RaceRecord } from '../race/record.js';
+import type { RaceRecord } from '../race/record-read.js';
 
 const AXIS_COLUMNS = 61;
 const NAME_COLUMNS = 8;

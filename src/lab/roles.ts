@@ -6,7 +6,7 @@ import { readdirSync, rmSync } from 'node:fs';
 import { getPriority, setPriority } from 'node:os';
 import { FirstackError } from '../errors.js';
 import type { Fastpath } from '../fastpath/modes.js';
-import type { RaceRecord } from '../race/record.js';
+import type { RaceRecord } from '../race/record-read.js';
 import type { Configuration } from '../race/records.js';
 import type { Race, Release } from '../race/release.js';
 import { ask, askJson, type RoleStatus } from './admin-client.js';

@@ -2,7 +2,7 @@
  * Describes a race in words: each candidate, when it answered, why it lost or was left out, and the rule that
  * decided. Pure.
  */
-import type { RaceCandidate, RaceRecord } from './record.js';
+import type { RaceCandidate, RaceRecord } from './record-read.js';
 
 export interface Explanation {
   race: RaceRecord;

@@ -99,7 +99,7 @@ describe('a gateway with many unknown machines', () => {
           10_000,
         );
         expect(await metric(lab, 'firstack_left_out{program="race",what="machines"}')).toBeGreaterThan(0);
-        expect(said(lab, 'more replicas are up than a gateway can race')).toBe(1);
+        expect(said(lab, 'more replicas are up than the races of one service can name')).toBe(1);
         expect(said(lab, 'more endpoints than a gateway can know')).toBe(1);
 
         await remove(redis, 0, 33_000);

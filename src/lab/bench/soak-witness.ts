@@ -2,7 +2,7 @@
  * Finds the machines that carried failed connections: by the gateway's race records, which are read soon after each
  * failure.
  */
-import type { RaceRecord } from '../../race/record.js';
+import type { RaceRecord } from '../../race/record-read.js';
 import type { Lab } from '../lab.js';
 import { CLIENT_ADDRESS } from '../network.js';
 import type { Unwell } from './soak-account.js';

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { drawRace } from '../../../src/lab/drawing.js';
-import type { RaceRecord } from '../../../src/race/record.js';
+import type { RaceRecord } from '../../../src/race/record-read.js';
 
 function record(candidates: RaceRecord['candidates']): RaceRecord {
   return {

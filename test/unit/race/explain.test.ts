@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { describeRace, join, summarizeRace } from '../../../src/race/explain.js';
-import type { RaceCandidate, RaceRecord } from '../../../src/race/record.js';
+import type { RaceCandidate, RaceRecord } from '../../../src/race/record-read.js';
 
 const candidate = (id: string, replyMs: number | null, more: Partial<RaceCandidate> = {}): RaceCandidate => ({
   id,

@@ -1,16 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { ManualClock } from '../../../src/device/clock.js';
 import { MOST_RACED } from '../../../src/proximity/candidates.js';
-import {
-  ALONE,
-  COMPARED,
-  HEDGED,
-  RACED,
-  type RaceRecord,
-  RaceWriter,
-  readRaces,
-  ringBytes,
-} from '../../../src/race/record.js';
+import { RaceWriter } from '../../../src/race/record.js';
+import { ALONE, COMPARED, HEDGED, RACED, ringBytes } from '../../../src/race/record-layout.js';
+import { type RaceRecord, readRaces } from '../../../src/race/record-read.js';
 
 const NAMES = {
   candidate: (_service: number, slot: number): string => (slot === 0 ? 'origin' : `r${slot}`),

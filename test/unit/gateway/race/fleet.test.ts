@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { Fleet } from '../../../../gateway/race/fleet.js';
+import { snapshotOf, steeredBy } from '../../../../gateway/race/fleet-orders.js';
 import type { OriginRecord, RaceService, ReplicaRecord } from '../../../../src/race/records.js';
 import type { View } from '../../../../src/registry/kinds.js';
 import { fromV4 } from '../../../../src/wire/address.js';
@@ -43,7 +44,7 @@ describe('the fleet', () => {
   it('becomes a snapshot: the origin first, the replica on its own port', () => {
     const fleet = new Fleet();
     fleet.update(view(), undefined);
-    expect(fleet.snapshot(1500, 1440)).toMatchObject({
+    expect(snapshotOf(fleet, 1500, 1440)).toMatchObject({
       services: [{ address: S, port: 80, mode: 0, raced: true }],
       endpoints: [
         { service: 0, candidate: 0, address: S, port: 80, live: true },
@@ -72,7 +73,7 @@ describe('the fleet', () => {
   ])('races a service when %s', (_, more, raced) => {
     const fleet = new Fleet();
     fleet.update(view(more), undefined);
-    expect(fleet.snapshot(1500, 1440).services.map((s) => s.raced)).toEqual([raced]);
+    expect(snapshotOf(fleet, 1500, 1440).services.map((s) => s.raced)).toEqual([raced]);
   });
 
   it('keeps machines that have left, and their numbers, so that their flows can finish', () => {
@@ -82,7 +83,7 @@ describe('the fleet', () => {
       view({ services: [service({ name: 'api', address: '203.0.113.11' })], replicas: [] }),
       undefined,
     );
-    const { services, endpoints } = fleet.snapshot(1500, 1440);
+    const { services, endpoints } = snapshotOf(fleet, 1500, 1440);
     expect(services.map((s) => [s.address[3], s.raced])).toEqual([
       [S[3], false],
       [S[3] + 1, false],
@@ -93,8 +94,7 @@ describe('the fleet', () => {
     ]);
     fleet.update(view(), undefined);
     expect(
-      fleet
-        .snapshot(1500, 1440)
+      snapshotOf(fleet, 1500, 1440)
         .endpoints.filter((e) => e.live)
         .map((e) => e.candidate)
         .sort(),
@@ -105,7 +105,7 @@ describe('the fleet', () => {
     const fleet = new Fleet();
     fleet.update(view(), undefined);
     fleet.update(view({ replicas: [replica('r9', 11)] }), undefined);
-    const claims = fleet.snapshot(1500, 1440).endpoints.filter((e) => e.address[3] === R1[3]);
+    const claims = snapshotOf(fleet, 1500, 1440).endpoints.filter((e) => e.address[3] === R1[3]);
     expect(claims.map((e) => [e.candidate, e.live])).toEqual([
       [1, false],
       [2, true],
@@ -122,7 +122,7 @@ describe('the fleet', () => {
       }),
       undefined,
     );
-    expect(fleet.snapshot(1500, 1440).services.map((s) => s.raced)).toEqual([false, false]);
+    expect(snapshotOf(fleet, 1500, 1440).services.map((s) => s.raced)).toEqual([false, false]);
   });
 
   it('leaves out services of another configuration', () => {
@@ -147,7 +147,7 @@ describe('the fleet', () => {
       }),
       undefined,
     );
-    const { services, endpoints, tunnels } = fleet.steered();
+    const { services, endpoints, tunnels } = steeredBy(fleet);
     // The set of a service decides the route's MTU; this test checks that each service is in one.
     expect(services).toContain('203.0.113.1 . 80');
     expect(services).toContain('203.0.113.2 . 443');

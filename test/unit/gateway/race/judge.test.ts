@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { EvidenceWriter, evidence, evidenceBytes } from '../../../../gateway/race/evidence.js';
 import { Fleet } from '../../../../gateway/race/fleet.js';
+import { snapshotOf } from '../../../../gateway/race/fleet-orders.js';
 import { Judge } from '../../../../gateway/race/judge.js';
 import { learnedBytes } from '../../../../src/proximity/learned-table.js';
 import type { RaceService, ReplicaRecord } from '../../../../src/race/records.js';
@@ -57,8 +58,7 @@ class World {
     this.look();
   }
   live(n = WEB): number[] {
-    return this.fleet
-      .snapshot(1500, 1440)
+    return snapshotOf(this.fleet, 1500, 1440)
       .endpoints.filter((e) => e.service === n && e.live)
       .map((e) => e.candidate)
       .sort();
@@ -94,7 +94,7 @@ describe('an ejection', () => {
     w.nowMs += 29_500;
     expect(w.look()).toBe(true);
     const trials = () =>
-      w.fleet.snapshot(1500, 1440).endpoints.find((e) => e.service === WEB && e.candidate === R2)?.trials;
+      snapshotOf(w.fleet, 1500, 1440).endpoints.find((e) => e.service === WEB && e.candidate === R2)?.trials;
     expect(trials()).toBe(1);
     w.view([REPLICAS[0], replica('r2', 2, 'draining')]);
     expect(trials()).toBe(0);
@@ -169,7 +169,7 @@ it('a suspect is one for its service only', () => {
   const w = new World();
   for (let k = 0; k < 6; k++) w.writer.add(WEB, R2, evidence.requested);
   expect(w.look()).toBe(true);
-  expect(w.fleet.snapshot(1500, 1440).services.map((s) => s.suspects)).toEqual([1 << R2, 0]);
+  expect(snapshotOf(w.fleet, 1500, 1440).services.map((s) => s.suspects)).toEqual([1 << R2, 0]);
 });
 
 it('a number that means another machine has no history', () => {

@@ -1,6 +1,7 @@
 /** Numbers that must not run out: each is taken beyond a former limit, and connections still work. */
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { Fleet } from '../../../../gateway/race/fleet.js';
+import { snapshotOf } from '../../../../gateway/race/fleet-orders.js';
 import { RaceFlows } from '../../../../gateway/race/flows.js';
 import { Machines } from '../../../../gateway/race/machines.js';
 import { MAX_ENDPOINTS } from '../../../../src/fastpath/maps.js';
@@ -13,7 +14,7 @@ import {
   usageBytes,
   walksOf,
 } from '../../../../src/proximity/usage.js';
-import { readRaces } from '../../../../src/race/record.js';
+import { readRaces } from '../../../../src/race/record-read.js';
 import type { RaceService, ReplicaRecord } from '../../../../src/race/records.js';
 import type { View } from '../../../../src/registry/kinds.js';
 import { asReplica, asService, CLIENT_PORT, NOW_SECONDS, R1, syn } from '../../../support/builder.js';
@@ -71,7 +72,7 @@ function fleetWith(race: 'origin' | 'gateway' | 'learned' = 'learned') {
     },
     update: (view: View): void => {
       fleet.update(view, undefined);
-      const { services, endpoints } = fleet.snapshot(1500, 1440);
+      const { services, endpoints } = snapshotOf(fleet, 1500, 1440);
       machines.load(services, endpoints);
     },
   };
@@ -82,7 +83,7 @@ describe('endpoints', () => {
     const { fleet, update } = fleetWith('origin');
     const ports = [80, 81, 82, 83];
     update(raceView({ services: [service(1, ports)], replicas: many(10_000, 'r') }));
-    const { services, endpoints } = fleet.snapshot(1500, 1440);
+    const { services, endpoints } = snapshotOf(fleet, 1500, 1440);
     expect(endpoints).toHaveLength(40_000 + ports.length);
     expect(fleet.leftOut.machines.size).toBe(0);
     const machines = new Machines();
@@ -104,7 +105,7 @@ describe('endpoints', () => {
     expect(fleet.leftOut.machines.size).toBeGreaterThan(200);
     expect(fleet.leftOut.replicas.size).toBeGreaterThan(30_000);
     expect(fleet.services.map((s) => s.raced)).toEqual([true, true]);
-    const live = fleet.snapshot(1500, 1440).endpoints.filter((e) => e.live && e.candidate === 1);
+    const live = snapshotOf(fleet, 1500, 1440).endpoints.filter((e) => e.live && e.candidate === 1);
     expect(live).toHaveLength(2);
     update(raceView(own));
     walk(2);
@@ -140,7 +141,7 @@ describe('candidates', () => {
     let asked = 0;
     for (let n = 0; n < 500; n++) {
       update(raceView({ services, replicas: [replica(`pod-${n}`, n)] }));
-      const live = fleet.snapshot(1500, 1440).endpoints.filter((e) => e.live && e.candidate !== 0);
+      const live = snapshotOf(fleet, 1500, 1440).endpoints.filter((e) => e.live && e.candidate !== 0);
       if (live.length === 1 && live[0].candidate > 0) asked++;
       walk(1);
     }
@@ -160,7 +161,7 @@ describe('candidates', () => {
     walk(2);
     update(raceView({ services, replicas: all.slice(5) }));
     expect([...fleet.leftOut.replicas]).toEqual(['r36', 'r37', 'r38', 'r39']);
-    const asked = fleet.snapshot(1500, 1440).endpoints.filter((e) => e.live && e.candidate >= 0);
+    const asked = snapshotOf(fleet, 1500, 1440).endpoints.filter((e) => e.live && e.candidate >= 0);
     expect(asked).toHaveLength(32);
     expect(fleet.candidateId(0, 1)).toBe('r31');
   });
