@@ -11,12 +11,6 @@ import type { PathReport } from './paths.js';
 const KEPT = 4096;
 const FOLLOW_MS = 250;
 
-interface Proximity {
-  service: string;
-  prefix: string;
-  candidates: { id: string; rttMs: number; variationMs: number; samples: number; wins: number }[];
-}
-
 export interface AskOptions {
   admin: string;
   /** The name of a laboratory, whose gateway is asked. */
@@ -38,11 +32,12 @@ export async function explain(which: string, o: AskOptions): Promise<number> {
     throw new FirstackError('FSA_RACE_UNKNOWN', `${which}: no such race among the latest ${KEPT}`);
   const raced = new Set(race.candidates.map((c) => c.id));
   const status = await askAdmin<{
-    replicas: { id: string; state: string; reason: string }[];
+    replicas: Replica[];
     paths?: PathReport[];
   }>(gatewayOf(o), '/v1/status');
   const leftOut = status.replicas
     .filter((r) => !raced.has(r.id))
+    .sort((a, b) => (a.rttMs ?? Number.POSITIVE_INFINITY) - (b.rttMs ?? Number.POSITIVE_INFINITY))
     .map((r) => ({ id: r.id, why: whyLeftOut(race, r) }));
   let origin: RaceRecord | undefined;
   const asked = o.origin ?? (o.lab === undefined ? undefined : addressOf(o, 'origin'));
@@ -57,11 +52,23 @@ export async function explain(which: string, o: AskOptions): Promise<number> {
   return EXIT.ok;
 }
 
-function whyLeftOut(race: RaceRecord, r: { state: string; reason: string }): string {
+interface Replica {
+  id: string;
+  state: string;
+  reason: string;
+  /** Absent in an older version, as the next one. */
+  rttMs?: number | null;
+  leftOut?: string;
+}
+
+function whyLeftOut(race: RaceRecord, r: Replica): string {
   if (r.state !== 'up') return r.reason === '' ? r.state : `${r.state}: ${r.reason}`;
-  return race.race === 'learned'
-    ? 'not asked: another candidate was learned to be nearest'
-    : 'was not up then';
+  const measured = r.rttMs == null ? '' : ` (measured: ${r.rttMs.toFixed(1)} ms)`;
+  if (r.leftOut !== undefined) return `${r.leftOut}${measured}`;
+  if (race.race === 'origin') return 'was not up then';
+  if (race.candidates.length === 1)
+    return `not asked: another candidate was learned to be nearest${measured}`;
+  return `not asked: a race asks a few, the nearest first${measured}`;
 }
 
 /** Prints races as they are decided, until interrupted; without `follow` the latest ones. */
@@ -83,24 +90,6 @@ export async function races(o: AskOptions & { follow: boolean; last: number }): 
       next = r.conn + 1;
     }
   }
-  return EXIT.ok;
-}
-
-/** Prints which candidate wins for which clients, as this gateway has learned it. */
-export async function proximity(o: AskOptions): Promise<number> {
-  const answer = await askAdmin<{ proximity: Proximity[] }>(gatewayOf(o), '/v1/proximity');
-  if (o.json) {
-    print(JSON.stringify(answer.proximity, null, 2));
-    return EXIT.ok;
-  }
-  print(
-    `${'service'.padEnd(12)} ${'clients'.padEnd(18)} ${'machine'.padEnd(12)} ${'rtt ms'.padStart(8)} ${'± ms'.padStart(6)} ${'samples'.padStart(8)} ${'wins'.padStart(8)}`,
-  );
-  for (const p of answer.proximity)
-    for (const c of [...p.candidates].sort((a, b) => a.rttMs - b.rttMs))
-      print(
-        `${p.service.padEnd(12)} ${p.prefix.padEnd(18)} ${c.id.padEnd(12)} ${c.rttMs.toFixed(1).padStart(8)} ${c.variationMs.toFixed(1).padStart(6)} ${String(c.samples).padStart(8)} ${String(c.wins).padStart(8)}`,
-      );
   return EXIT.ok;
 }
 

@@ -73,8 +73,13 @@ export function addCommands({ root, role, exit }: CommandLine): void {
     .description('which machine wins for which clients, as a gateway has learned it')
     .addOption(adminOption())
     .addOption(labOption())
+    .option('--service <name>', 'of this service only')
+    .option('--client <address>', 'of this client only')
+    .option('--top <n>', 'how many machines of each prefix, the nearest first', integer(1, 32), 5)
+    .option('--limit <n>', 'how many prefixes, those used last first', integer(1, 10_000), 100)
+    .option('--svg <file>', 'writes a picture: all machines by round trip, and who wins')
     .option('--json', 'print JSON', false)
     .action(async (options) => {
-      exit(await (await ask()).proximity(options));
+      exit(await (await import('./ask-proximity.js')).proximity(options));
     });
 }

@@ -1,4 +1,7 @@
 /** How this gateway measures all replicas by itself (`near-probes.ts`), and what it has measured. */
+import type { Metric } from '../../src/admin/metrics.js';
+import { ORIGIN_MACHINE } from '../../src/proximity/candidates.js';
+import { learnedSize } from '../../src/proximity/learned-table.js';
 import { gatewayKind } from '../../src/race/records.js';
 import type { View } from '../../src/registry/kinds.js';
 import type { GatewayConfig } from './config.js';
@@ -43,6 +46,33 @@ export class Measuring {
   get(id: string): number | undefined {
     const machine = this.fleet.machines.find(id);
     return machine === undefined ? undefined : this.fleet.rttUsOf(machine);
+  }
+
+  metrics(learned: Float64Array): Metric[] {
+    const counts = { udp: 0, syn: 0, none: 0 };
+    for (const id of this.fleet.machines.ids) {
+      const machine = this.fleet.machines.find(id);
+      if (machine === undefined || machine === ORIGIN_MACHINE || this.#memory === undefined) continue;
+      counts[probedBy(this.#memory, machine).probe ?? 'none']++;
+    }
+    const { entries, room } = learnedSize(learned);
+    return [
+      {
+        name: 'firstack_measured_machines',
+        help: 'Replicas by how background probes measure them: udp, syn, or none.',
+        type: 'gauge',
+        samples: Object.entries(counts).map(([how, value]) => ({ labels: { how }, value })),
+      },
+      {
+        name: 'firstack_learned_pairs',
+        help: 'Pairs of service and client prefix of which times are kept, and how many there is room for.',
+        type: 'gauge',
+        samples: [
+          { labels: { what: 'used' }, value: entries },
+          { labels: { what: 'room' }, value: room },
+        ],
+      },
+    ];
   }
 
   /** For status. */

@@ -4,6 +4,14 @@ import { readKeyFile } from '../../src/keys.js';
 import type { GatewayConfig } from './config.js';
 import type { GatewayPipelineOptions } from './state.js';
 
+/** The most SYNs that wait for their hedge: one slot per SYN whose hedge has not fired yet. */
+const HEDGES = 16384;
+/** The most path probes that wait to be sent, for a moment. */
+const PROBES = 512;
+
+/** Slots of the queue in which packets wait. */
+export const holdSlots = ({ race }: GatewayConfig): number => (race === 'learned' ? HEDGES : 0) + PROBES;
+
 /** @throws FirstackError FSA_KEY_INVALID, FSA_CONFIG_* */
 export function pipelineOptions(config: GatewayConfig): GatewayPipelineOptions {
   const { keyFile, gatewayId } = config.tag;

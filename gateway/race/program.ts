@@ -58,19 +58,23 @@ import { LeftOutWatch, leftOutMetric, whyLeftOut } from './left-out.js';
 import { mayCarryV6, translatedLegs, tunLegs } from './legs.js';
 import { Measuring } from './measuring.js';
 import { type PathReport, PathWatch, pathMetrics, readPaths } from './paths.js';
-import { pipelineOptions } from './pipeline-options.js';
-import { type FlowFilter, flowReport, proximityReport, raceReport } from './reports.js';
+import { holdSlots, pipelineOptions } from './pipeline-options.js';
+import {
+  FLOW_QUERY,
+  type FlowFilter,
+  flowReport,
+  PROXIMITY_QUERY,
+  type ProximityFilter,
+  proximityReport,
+  raceReport,
+} from './reports.js';
 import type { GatewayMemory } from './state.js';
 import { steering } from './steering.js';
 
 /** The number of race records in the ring; a power of two. */
 const RACES_KEPT = 4096;
-/** The most (service, client prefix) pairs in the table of learned times. */
-const LEARNED_ENTRIES = 8192;
-/** The most SYNs that wait for their hedge: one slot per SYN whose hedge has not fired yet. */
-const HEDGES = 16384;
-/** The most path probes that wait to be sent, for a moment. */
-const PROBES = 512;
+/** The most (service, client prefix) pairs in the table of learned times: 1.6 KB each, once they are used. */
+const LEARNED_ENTRIES = 131_072;
 /** How often machines are judged. */
 const LOOK_MS = 500;
 /** How often it is asked which machines are the nearest: once in this many looks. */
@@ -135,7 +139,7 @@ class GatewayRace implements Run {
     this.plane = {
       module: new URL('./pipeline.js', import.meta.url),
       options: pipelineOptions(config),
-      holdSlots: (config.race === 'learned' ? HEDGES : 0) + PROBES,
+      holdSlots: holdSlots(config),
       memory: gatewayMemory(RACES_KEPT, config.race === 'origin' ? 0 : LEARNED_ENTRIES),
     };
     this.kernel = {
@@ -150,14 +154,13 @@ class GatewayRace implements Run {
         query: { last: { type: 'integer', minimum: 1, maximum: RACES_KEPT, default: 1 } },
         answer: ({ last }) => ({ races: this.#races(last as number) }),
       },
-      proximity: { answer: () => ({ proximity: this.#proximity() }) },
+      proximity: {
+        query: PROXIMITY_QUERY,
+        answer: (query) => this.#proximity(query as unknown as ProximityFilter),
+      },
       paths: { answer: () => ({ paths: this.#paths() }) },
       flows: {
-        query: {
-          limit: { type: 'integer', minimum: 1, maximum: 10_000, default: 100 },
-          client: { type: 'string', format: 'ip' },
-          machine: { type: 'string', minLength: 1 },
-        },
+        query: FLOW_QUERY,
         answer: async (query) => ({ flows: await this.#flows(query as unknown as FlowFilter) }),
       },
     };
@@ -370,7 +373,9 @@ class GatewayRace implements Run {
         type: 'gauge',
         samples: [{ labels: {}, value: this.#fleet.endpointCount }],
       },
-      ...(this.#memory === undefined ? [] : this.#judge.metrics(this.#memory.evidence)),
+      ...(this.#memory === undefined
+        ? []
+        : [...this.#judge.metrics(this.#memory.evidence), ...this.#measuring.metrics(this.#memory.learned)]),
       ...pathMetrics(this.#paths()),
     ];
   }
@@ -390,7 +395,8 @@ class GatewayRace implements Run {
     return this.#memory === undefined ? [] : readPaths(this.#memory.paths, this.#fleet, this.#wanMtu);
   }
 
-  #proximity(): unknown[] {
-    return this.#memory === undefined ? [] : proximityReport(this.#memory.learned, this.#fleet);
+  #proximity(filter: ProximityFilter): Record<string, unknown> {
+    const learned = this.#memory?.learned;
+    return learned === undefined ? { proximity: [] } : proximityReport(learned, this.#fleet, filter);
   }
 }

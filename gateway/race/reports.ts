@@ -1,7 +1,7 @@
 /** Reports of the gateway's races and of what it has learned, with names instead of numbers. */
 import type { MachineNumber } from '../../src/flow/numbers.js';
 import { ORIGIN_ID, ORIGIN_MACHINE } from '../../src/proximity/candidates.js';
-import { readLearned } from '../../src/proximity/learned-table.js';
+import { learnedSize, readLearned } from '../../src/proximity/learned-table.js';
 import { type RaceRecord, readRaces } from '../../src/race/record-read.js';
 import type { Race } from '../../src/race/release.js';
 import { type Address, contains, formatEndpoint, formatPrefix, parse } from '../../src/wire/address.js';
@@ -42,19 +42,59 @@ function jitterUs(
   return va === undefined || vb === undefined ? null : Math.round(Math.hypot(va, vb));
 }
 
-/** Which candidates win for which clients. */
-export function proximityReport(learned: Float64Array, fleet: Fleet): unknown[] {
-  return readLearned(learned).map((e) => ({
-    service: fleet.service(e.service)?.name ?? '',
-    prefix: formatPrefix(e.prefix),
-    candidates: e.candidates.map((c) => ({
-      id: fleet.candidateId(e.service, c.candidate),
-      rttMs: c.rttUs / 1000,
-      variationMs: c.variationUs / 1000,
-      samples: c.samples,
-      wins: c.wins,
+export interface ProximityFilter {
+  /** A service's name. */
+  service?: string;
+  /** A client's address: only the prefix that contains it. */
+  client?: string;
+  /** The most machines of each prefix, the nearest first, and the most prefixes. */
+  top: number;
+  limit: number;
+}
+
+/** What `/v1/proximity` takes: {@link ProximityFilter}. */
+export const PROXIMITY_QUERY = {
+  service: { type: 'string', minLength: 1 },
+  client: { type: 'string', format: 'ip' },
+  top: { type: 'integer', minimum: 1, maximum: 32, default: 32 },
+  limit: { type: 'integer', minimum: 1, maximum: 10_000, default: 1000 },
+};
+
+/** Which machines are near which clients, and win: the prefixes that were used last come first. */
+export function proximityReport(
+  learned: Float64Array,
+  fleet: Fleet,
+  { service, client, top, limit }: ProximityFilter,
+): { proximity: unknown[]; prefixes: number; room: number; bytes: number } {
+  const nowUs = Number(process.hrtime.bigint() / 1000n);
+  const address = client === undefined ? undefined : parse(client);
+  const { entries, room } = learnedSize(learned);
+  const all = readLearned(learned)
+    .map((e) => ({ ...e, name: fleet.service(e.service)?.name ?? '' }))
+    .filter((e) => service === undefined || e.name === service)
+    .filter((e) => address == null || contains(e.prefix, address))
+    .sort((a, b) => b.usedUs - a.usedUs)
+    .slice(0, limit);
+  return {
+    proximity: all.map((e) => ({
+      service: e.name,
+      prefix: formatPrefix(e.prefix),
+      usedMs: Math.max(0, Math.round((nowUs - e.usedUs) / 1000)),
+      racedMs: e.racedUs === 0 ? null : Math.max(0, Math.round((nowUs - e.racedUs) / 1000)),
+      known: e.candidates.length,
+      candidates: [...e.candidates]
+        .sort((a, b) => a.rttUs - b.rttUs)
+        .slice(0, top)
+        .map((c) => ({
+          id: fleet.candidateId(e.service, c.candidate),
+          rttMs: c.rttUs / 1000,
+          variationMs: c.variationUs / 1000,
+          samples: c.samples,
+          wins: c.wins,
+        })),
     })),
-  }));
+    ...{ prefixes: entries, room, bytes: learned.byteLength },
+  };
 }
 
 export interface FlowFilter {
@@ -65,6 +105,13 @@ export interface FlowFilter {
   /** A machine's id. */
   machine?: string;
 }
+
+/** What `/v1/flows` takes: {@link FlowFilter}. */
+export const FLOW_QUERY = {
+  limit: { type: 'integer', minimum: 1, maximum: 10_000, default: 100 },
+  client: { type: 'string', format: 'ip' },
+  machine: { type: 'string', minLength: 1 },
+};
 
 /**
  * The gateway's flows, with names instead of numbers.

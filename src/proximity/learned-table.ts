@@ -94,6 +94,9 @@ export const rttOf = (entry: number, candidate: number): number =>
 export interface ProximityEntry {
   service: number;
   prefix: Prefix;
+  /** When it was last used, and when its candidates were last raced: µs of the monotonic clock. */
+  usedUs: number;
+  racedUs: number;
   candidates: { candidate: number; rttUs: number; variationUs: number; samples: number; wins: number }[];
 }
 
@@ -101,6 +104,12 @@ function prefixOf(word: number, low: number): Prefix {
   if (low === 0) return { address: fromV4(word << (32 - PREFIX_BITS)), bits: 96 + PREFIX_BITS };
   return { address: [word, low << 16, 0, 0], bits: PREFIX_BITS_V6 };
 }
+
+/** How many (service, client prefix) pairs are in the table, and how many there is room for. */
+export const learnedSize = (table: Float64Array): { entries: number; room: number } => ({
+  entries: table[ENTRIES] ?? 0,
+  room: Math.floor(Math.max(0, table.length - FIRST) / STRIDE),
+});
 
 /** The whole table, for the control plane. */
 export function readLearned(table: Float64Array): ProximityEntry[] {
@@ -121,7 +130,10 @@ export function readLearned(table: Float64Array): ProximityEntry[] {
       });
     }
     const prefix = prefixOf(table[base + PREFIX], table[base + PREFIX_LOW]);
-    out.push({ service: table[base + SERVICE], prefix, candidates });
+    out.push({
+      ...{ service: table[base + SERVICE], prefix, candidates },
+      ...{ usedUs: table[base + USED], racedUs: table[base + RACED] },
+    });
   }
   return out;
 }

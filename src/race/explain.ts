@@ -51,6 +51,9 @@ function describePath(winner: string | null, { form, state, mtuOut, mtuIn }: Pat
   return `path to ${winner} now: ${form}, ${state}${sizes}`;
 }
 
+/** The most machines that took no part and are listed: the nearest come first. */
+const SHOWN = 10;
+
 const ms = (us: number): string => (us / 1000).toFixed(1);
 
 export function describeRace({ race, origin, leftOut, path, disagreements }: Explanation): string[] {
@@ -66,8 +69,9 @@ export function describeRace({ race, origin, leftOut, path, disagreements }: Exp
   }
   lines.push('', 'candidate     sent ms   answered ms   verdict');
   for (const c of race.candidates) lines.push(row(c, origin));
-  for (const { id, why } of leftOut)
+  for (const { id, why } of leftOut.slice(0, SHOWN))
     lines.push(`${id.padEnd(12)}  ${'-'.padStart(7)}   ${'-'.padStart(11)}   left out: ${why}`);
+  if (leftOut.length > SHOWN) lines.push(`… and ${leftOut.length - SHOWN} more (--json has all)`);
   for (const d of disagreements) lines.push(`DISAGREEMENT: ${d}`);
   if (path !== undefined) lines.push('', describePath(race.winner, path));
   lines.push('', `the registry's view was ${race.viewAgeMs} ms old`);

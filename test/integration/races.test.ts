@@ -232,7 +232,9 @@ describe('the explanation of a race', () => {
         entry.candidates.map((c: { id: string; wins: number }) => [c.id, c.wins]),
       );
       expect(wins).toEqual({ origin: 0, r1: 0, r2: 11, r3: 0 });
-      expect((await cli('proximity', '--admin', admin(lab))).stdout).toMatch(/^web +192\.0\.2\.0\/24 +r2 /m);
+      expect((await cli('proximity', '--admin', admin(lab))).stdout).toMatch(
+        /^web +192\.0\.2\.0\/24 +\d+ s ago +\d+ s ago +r2 /m,
+      );
     });
   });
 
