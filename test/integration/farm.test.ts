@@ -1,5 +1,5 @@
 // A farm of forty machines on one host: connections through a gateway reach some of them, and each machine's delays
-// are its own. Nothing here says which machine must win.
+// are its own.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Client } from '../../src/lab/bench/connect.js';
 import { machineAddress } from '../../src/lab/farm.js';
@@ -70,6 +70,19 @@ describe('a farm', () => {
       (line) => line.server.endsWith(':80') && line.client.startsWith('192.0.2.2:'),
     );
     expect(raced.map((line) => line.host).sort()).toEqual(served.sort());
+  });
+
+  it('the machine that becomes the nearest is found within a round of probes, though it is the fortieth', async () => {
+    await lab.wan.setPaths({ 'gateway>m40': { delayMs: 1 }, 'm40>gateway': { delayMs: 1 } });
+    const isFound = async (): Promise<boolean> => {
+      const all = await client.connect(SERVICE, 80, 10);
+      return all.every((c) => c.servedBy === 'm40');
+    };
+    expect(await waitUntil(isFound, 20_000)).toBe(true);
+    const status = (await lab.roles.status('gateway')) as unknown as { replicas: Record<string, unknown>[] };
+    const { replicas } = status;
+    expect(replicas.find((r) => r.id === 'm40')).toMatchObject({ probe: 'udp' });
+    expect(replicas.filter((r) => r.leftOut !== undefined)).toHaveLength(MACHINES - 31);
   });
 
   it('answers probes as a replica does, and is silent when told so', async () => {
