@@ -59,12 +59,15 @@ interface Replica {
   /** Absent in an older version, as the next one. */
   rttMs?: number | null;
   leftOut?: string;
+  /** Whether it is no candidate, because others are nearer. */
+  isFarther?: boolean;
 }
 
 function whyLeftOut(race: RaceRecord, r: Replica): string {
   if (r.state !== 'up') return r.reason === '' ? r.state : `${r.state}: ${r.reason}`;
   const measured = r.rttMs == null ? '' : ` (measured: ${r.rttMs.toFixed(1)} ms)`;
   if (r.leftOut !== undefined) return `${r.leftOut}${measured}`;
+  if (r.isFarther === true) return `31 others of its service are nearer${measured}`;
   if (race.race === 'origin') return 'was not up then';
   if (race.candidates.length === 1)
     return `not asked: another candidate was learned to be nearest${measured}`;

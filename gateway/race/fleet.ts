@@ -379,3 +379,9 @@ export function describeReplica(r: ReplicaRecord): Record<string, unknown> {
   const { id, address, state, reason, load, services } = r;
   return { id, address, state, reason, load, services };
 }
+
+/** The properties of a service in /v1/status. */
+export function describeService(s: KnownService): Record<string, unknown> {
+  const { name, address, port, configuration, raced } = s;
+  return { name, address, port, configuration, raced };
+}

@@ -29,9 +29,14 @@ export const LEFT_OUT: Record<keyof LeftOut, string> = {
     'replicas without an identity, or with an earlier version, read no tag that this gateway can make without a tag.keyFile: they are not asked',
 };
 
-/** Why a machine is left out; undefined when it is not. */
+/** A fleet of hundreds has them, and nothing is wrong. */
+const EXPECTED: ReadonlySet<string> = new Set(['replicas']);
+
+/** Why a machine is left out; undefined when it is not, or is only farther than others. */
 export function whyLeftOut(leftOut: LeftOut, id: string): string | undefined {
-  const machines = (Object.keys(LEFT_OUT) as (keyof LeftOut)[]).filter((what) => what !== 'services');
+  const machines = (Object.keys(LEFT_OUT) as (keyof LeftOut)[]).filter(
+    (what) => what !== 'services' && !EXPECTED.has(what),
+  );
   const what = machines.find((kind) => leftOut[kind].has(id));
   return what === undefined ? undefined : LEFT_OUT[what];
 }
@@ -60,5 +65,3 @@ export class LeftOutWatch {
     }
   }
 }
-/** A fleet of hundreds has them, and nothing is wrong. */
-const EXPECTED: ReadonlySet<string> = new Set(['replicas']);

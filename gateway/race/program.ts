@@ -49,7 +49,7 @@ import * as tcp from '../../src/wire/tcp.js';
 import { attachments } from './attachments.js';
 import { type GatewayConfig, overrides, schema } from './config.js';
 import { Disputes } from './disputes.js';
-import { describeReplica, Fleet } from './fleet.js';
+import { describeReplica, describeService, Fleet } from './fleet.js';
 import { snapshotOf } from './fleet-orders.js';
 import { FULLNESS } from './fullness.js';
 import { gatewayMemory } from './gauges.js';
@@ -337,13 +337,7 @@ class GatewayRace implements Run {
   status(): Record<string, unknown> {
     return {
       race: this.#config.race,
-      services: this.#fleet.services.map(({ name, address, port, configuration, raced }) => ({
-        name,
-        address,
-        port,
-        configuration,
-        raced,
-      })),
+      services: this.#fleet.services.map(describeService),
       replicas:
         this.#context?.registry.view
           .of(replicaKind)
@@ -361,6 +355,7 @@ class GatewayRace implements Run {
       ...described,
       ...this.#measuring.describe(id),
       ...(why === undefined ? {} : { leftOut: why }),
+      ...(this.#fleet.leftOut.replicas.has(id) ? { isFarther: true } : {}),
     };
   }
 

@@ -23,7 +23,18 @@ interface RoleStatus {
   };
   ready: { ready: boolean; reasons: string[] };
   services?: { name: string; address: string; port?: number; ports?: number[]; configuration: string }[];
-  replicas?: { id: string; address: string; state: string; reason: string; load: number; leftOut?: string }[];
+  replicas?: {
+    id: string;
+    address: string;
+    state: string;
+    reason: string;
+    load: number;
+    leftOut?: string;
+    /** Absent in an older version, as the next one. */
+    rttMs?: number | null;
+    /** Whether it is asked in no race, because others are nearer. */
+    isFarther?: boolean;
+  }[];
   candidates?: {
     id: string;
     service: string;
@@ -102,14 +113,25 @@ function report(
     columns(['role', 'instance', 'state', 'registry', 'fast path', 'why'], rows),
     columns(['service', 'address', 'configuration', 'as seen by'], services),
     columns(['machine', 'as seen by', 'says of itself', 'measured', 'used', 'why not'], machines),
+    ...roles.flatMap(farther),
     ...(refused.length === 0 ? [] : [columns(['record without authority', 'as seen by', 'why'], refused)]),
     ...(differences.length === 0 ? [] : [differences.join('\n')]),
   ].join('\n\n');
 }
 
+/** A fleet of hundreds has many machines that no race asks: they are counted, not listed. */
+function farther({ instance, replicas = [] }: RoleStatus): string[] {
+  const count = replicas.filter((m) => m.isFarther === true && m.state === 'up').length;
+  if (count === 0) return [];
+  return [
+    `${instance}: ${count} more machines are up, and farther than the 31 nearest of their service (--json lists them)`,
+  ];
+}
+
 function machinesOf(r: RoleStatus): string[][] {
   const ejected = new Set(r.applied?.ejected ?? []);
-  const byGateway = (r.role === 'gateway' ? (r.replicas ?? []) : []).map((m) => {
+  const listed = (r.replicas ?? []).filter((m) => m.isFarther !== true || m.state !== 'up');
+  const byGateway = (r.role === 'gateway' ? listed : []).map((m) => {
     const why = ejected.has(m.id)
       ? 'ejected: see firstack events'
       : (m.leftOut ?? (m.state === 'up' ? '' : m.reason));
@@ -117,7 +139,7 @@ function machinesOf(r: RoleStatus): string[][] {
       m.id,
       r.instance,
       `${m.state}, load ${Math.round(m.load * 100)} %`,
-      '',
+      m.rttMs == null ? '' : `${m.rttMs.toFixed(1)} ms`,
       why === '' ? 'yes' : 'no',
       why,
     ];

@@ -82,7 +82,7 @@ describe('a farm', () => {
     const status = (await lab.roles.status('gateway')) as unknown as { replicas: Record<string, unknown>[] };
     const { replicas } = status;
     expect(replicas.find((r) => r.id === 'm40')).toMatchObject({ probe: 'udp' });
-    expect(replicas.filter((r) => r.leftOut !== undefined)).toHaveLength(MACHINES - 31);
+    expect(replicas.filter((r) => r.isFarther === true)).toHaveLength(MACHINES - 31);
   });
 
   it('answers probes as a replica does, and is silent when told so', async () => {
