@@ -11,13 +11,14 @@ import type { Device } from '../device/device.js';
 import { type HoldClass, HoldQueue } from '../device/hold-queue.js';
 import { type Prefix, parsePrefix, wordMask } from '../wire/address.js';
 import { FARM, machineAddress } from './farm.js';
+import { CLIENT_PREFIX } from './network.js';
 import type { PathOptions } from './topology.js';
 
 /** What happens to one packet, once. */
 export interface OneOff {
   /** "from>to" */
   path: string;
-  /** The next packet, or the next TCP segment with SYN. */
+  /** The next packet; or the next SYN of a client, or the acknowledgement of one. A gateway's own probes do not count. */
   next: 'packet' | 'syn';
   /** It is late by so much; 'dropped': it is lost. Packets behind it do not wait for it. */
   what: { lateMs: number } | 'dropped';
@@ -291,9 +292,11 @@ export class Emulator {
     return found;
   }
 
+  /** A gateway probes from the first address of its clients' prefix, which no client has. */
   #isSyn(at: number): boolean {
     const isTcp = this.#arena[at] >> 4 === 4 && this.#arena[at + 9] === 6;
-    return isTcp && (this.#arena[at + (this.#arena[at] & 15) * 4 + 13] & 2) !== 0;
+    const isProbe = [12, 16].some((k) => this.#view.getInt32(at + k) === PROBER);
+    return isTcp && !isProbe && (this.#arena[at + (this.#arena[at] & 15) * 4 + 13] & 2) !== 0;
   }
 
   #hostOf(daddr: number): number {
@@ -392,3 +395,5 @@ export class Emulator {
 /** An IPv4 address as the word that `getInt32` reads. */
 const wordOf = (address: string): number =>
   address.split('.').reduce((word, byte) => (word << 8) | Number(byte), 0);
+
+const PROBER = wordOf(CLIENT_PREFIX.split('/')[0]);

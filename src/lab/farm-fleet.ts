@@ -1,7 +1,15 @@
 /** Starts the farm's process (`farm-main.ts`), and tells it which machines to publish. */
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { FirstackError } from '../errors.js';
-import { FARM, type FarmPlan, type FarmSpec, machineNames, type Published, publishedAs } from './farm.js';
+import {
+  FARM,
+  type FarmChanges,
+  type FarmPlan,
+  type FarmSpec,
+  machineNames,
+  type Published,
+  publishedAs,
+} from './farm.js';
 import { namespaceOf } from './network.js';
 import { farmScript } from './paths.js';
 import {
@@ -69,6 +77,12 @@ export class FarmFleet {
   /** Whether probes to the published machines are answered from now on. */
   async answerProbes(answers: boolean): Promise<void> {
     this.#plan.answersProbes = answers;
+    await this.#change();
+  }
+
+  /** Lets the records change by themselves from now on; undefined: no more. */
+  async vary(changes: FarmChanges | undefined): Promise<void> {
+    this.#plan.changes = changes;
     await this.#change();
   }
 

@@ -17,19 +17,26 @@ const [planFile, appliedFile] = process.argv.slice(2);
 const TOPIC = 'replica';
 /** The heartbeats of one second are sent in so many parts. */
 const PARTS = 10;
+/** How long a machine stays busy. */
+const BUSY_MS = 5000;
 
 const readPlan = () => JSON.parse(readFileSync(planFile, 'utf8')) as FarmPlan;
 
 let plan = readPlan();
 const redis = new Redis({ path: plan.redisSocket });
 redis.on('error', () => {});
-/** By id: the packed record. */
-const records = new Map<string, Buffer>();
+interface Kept {
+  record: ReplicaRecord;
+  /** The record, packed. */
+  bytes: Buffer;
+}
+/** By id. */
+const records = new Map<string, Kept>();
 /** By address. */
 const responders = new Map<string, ProbeResponder>();
 
-function recordOf(p: Published): Buffer {
-  const { name, port } = plan.service;
+function recordOf(p: Published): Kept {
+  const { name, port } = p.service ?? plan.service;
   const record: ReplicaRecord = {
     v: 1,
     id: p.id,
@@ -41,7 +48,7 @@ function recordOf(p: Published): Buffer {
     load: p.load ?? 0,
     clock: 'free',
   };
-  return pack(record);
+  return { record, bytes: pack(record) };
 }
 
 /** Publishes new and changed records, and withdraws those that the plan has no more, as `registry/redis.ts` does. */
@@ -54,20 +61,55 @@ async function publish(): Promise<void> {
     batch.del(keyOf(TOPIC, id)).srem(indexOf(TOPIC), id);
     batch.xadd(changes, 'MAXLEN', '~', CHANGES_KEPT, '*', 'id', id, 'withdrawn', '1');
   }
-  for (const [id, bytes] of wanted) {
-    if (records.get(id)?.equals(bytes) === true) continue;
-    records.set(id, bytes);
-    batch.set(keyOf(TOPIC, id), bytes, 'PX', TTL_MS).sadd(indexOf(TOPIC), id);
+  for (const [id, kept] of wanted) {
+    // A record that changes by itself differs from the plan.
+    if (plan.changes !== undefined && records.has(id)) continue;
+    if (records.get(id)?.bytes.equals(kept.bytes) === true) continue;
+    records.set(id, kept);
+    batch.set(keyOf(TOPIC, id), kept.bytes, 'PX', TTL_MS).sadd(indexOf(TOPIC), id);
     batch.xadd(changes, 'MAXLEN', '~', CHANGES_KEPT, '*', 'id', id);
   }
   await batch.exec();
+}
+
+/** Changes one record, and announces it. */
+function change(id: string, change: Partial<ReplicaRecord>): void {
+  const kept = records.get(id);
+  if (kept === undefined) return;
+  Object.assign(kept.record, change);
+  kept.bytes = pack(kept.record);
+  const batch = redis.pipeline().set(keyOf(TOPIC, id), kept.bytes, 'PX', TTL_MS);
+  batch.xadd(changesOf(TOPIC), 'MAXLEN', '~', CHANGES_KEPT, '*', 'id', id);
+  batch.exec().catch(() => {});
+}
+
+const due = { state: 0, load: 0 };
+/** Records change as often as the plan says, as those of roles do whose load and connections vary. */
+function vary(): void {
+  const { changes } = plan;
+  const ids = [...records.keys()];
+  if (changes === undefined || ids.length === 0) return;
+  const any = (): string => ids[Math.floor(Math.random() * ids.length)];
+  const part = ids.length / PARTS;
+  // Each machine that becomes busy is up again later: two changes.
+  for (due.state += (changes.state * part) / 2; due.state >= 1; due.state--) {
+    const id = any();
+    if (changes.steady.includes(id) || records.get(id)?.record.state !== 'up') continue;
+    change(id, { state: 'busy', reason: 'many connections' });
+    setTimeout(() => change(id, { state: 'up', reason: '' }), BUSY_MS);
+  }
+  for (due.load += changes.load * part; due.load >= 1; due.load--) {
+    const id = any();
+    const load = records.get(id)!.record.load;
+    change(id, { load: load > 0.5 ? 0.3 : load + 0.15 });
+  }
 }
 
 let part = 0;
 function beat(): void {
   const batch = redis.pipeline();
   let n = 0;
-  for (const [id, bytes] of records)
+  for (const [id, { bytes }] of records)
     if (n++ % PARTS === part) batch.set(keyOf(TOPIC, id), bytes, 'PX', TTL_MS);
   part = (part + 1) % PARTS;
   batch.exec().catch(() => {});
@@ -130,4 +172,5 @@ process.on('SIGHUP', () => {
 });
 process.on('SIGTERM', () => process.exit(0));
 setInterval(beat, HEARTBEAT_MS / PARTS);
+setInterval(vary, HEARTBEAT_MS / PARTS);
 await turn;

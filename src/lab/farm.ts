@@ -23,6 +23,18 @@ export interface Published {
   address: string;
   state?: ReplicaState;
   load?: number;
+  /** By default the first service of the topology. */
+  service?: { name: string; port: number };
+}
+
+/** How often the records change by themselves: shares of all of them, each second. */
+export interface FarmChanges {
+  /** From up to busy, and back after a while. */
+  state: number;
+  /** The load, by more than a step. */
+  load: number;
+  /** Ids whose state does not change. */
+  steady: string[];
 }
 
 /** What the farm's process does; written by `FarmFleet`, and read again at SIGHUP. */
@@ -31,9 +43,10 @@ export interface FarmPlan {
   generation: number;
   redisSocket: string;
   masterKeyFile: string;
-  /** The service that every machine carries, and the port of its web server. */
+  /** The service that a machine carries that is published without one, and the port of its web server. */
   service: { name: string; port: number };
   answersProbes: boolean;
+  changes?: FarmChanges;
   published: Published[];
 }
 

@@ -122,7 +122,7 @@ export class Lab {
   }
 
   /** Starts every role for a configuration and waits until all are ready. */
-  async startRoles(options: Partial<RoleOptions> = {}): Promise<void> {
+  async startRoles(options: Partial<RoleOptions> & { readyMs?: number } = {}): Promise<void> {
     const all: RoleOptions = {
       configuration: options.configuration ?? 'A',
       race: options.race ?? 'origin',
@@ -155,7 +155,7 @@ export class Lab {
     await this.#farm?.start();
     this.roles.alsoUp = () => this.#farm?.up ?? [];
     this.roles.startAll();
-    await this.roles.waitUntilReady();
+    await this.roles.waitUntilReady(options.readyMs);
     this.#progress('roles: all ready, every replica measured');
   }
 

@@ -103,6 +103,59 @@ export function drawDelays(
   return { rows, delaysMs };
 }
 
+/** A fleet of many services, and machines to spare. */
+export interface DrawnFleet extends DrawnDelays {
+  /** By service: the machines that carry it. */
+  services: string[][];
+}
+
+/**
+ * Draws gateway, origin and, for each service, `each` machines at different hosts of the matrix. Machines of two services
+ * may be at one host, as those of a data centre are: a fleet may be larger than the matrix. `spare` more machines belong
+ * to no service, and are far away.
+ * @throws FirstackError FSA_CONFIG_VALUE where the matrix is too small
+ */
+export function drawFleet(
+  matrix: Matrix,
+  { services, each, spare }: { services: number; each: number; spare: number },
+  seed: number,
+  isAsymmetric: boolean,
+): DrawnFleet {
+  const fleet: DrawnFleet = { rows: [], delaysMs: {}, services: [] };
+  const { delaysMs } = fleet;
+  const names = machineNames(services * each + spare);
+  const [gateway, origin] = drawDelays(matrix, each, seed, isAsymmetric).rows;
+  const random = generator(seed);
+  const pair = (a: string, b: string, ms: number): void => {
+    const share = isAsymmetric ? LEAST_SHARE + random() * (1 - 2 * LEAST_SHARE) : 0.5;
+    delaysMs[`${a}>${b}`] = rounded(ms * share);
+    delaysMs[`${b}>${a}`] = rounded(ms * (1 - share));
+  };
+  const between = (a: number, b: number): number => matrix.roundTripsMs[a * matrix.size + b];
+  pair('gateway', 'origin', between(gateway, origin));
+  fleet.rows.push(gateway, origin);
+  for (let s = 0; s < services; s++) {
+    const others = Array.from({ length: matrix.size }, (_, i) => i).filter(
+      (i) => i !== gateway && i !== origin,
+    );
+    const machines = names.slice(s * each, (s + 1) * each);
+    for (const m of machines) {
+      const [row] = others.splice(Math.floor(random() * others.length), 1);
+      fleet.rows.push(row);
+      pair('gateway', m, between(gateway, row));
+      pair('origin', m, between(origin, row));
+    }
+    fleet.services.push(machines);
+  }
+  for (const m of names.slice(services * each)) {
+    fleet.rows.push(origin);
+    pair('gateway', m, FAR_MS);
+    pair('origin', m, FAR_MS);
+  }
+  return fleet;
+}
+const FAR_MS = 400;
+
 const rounded = (ms: number): number => Math.round(ms * 1000) / 1000;
 
 /** A laboratory with a farm whose delays are these; {@link Topology.delaysMs} of the farm's host itself are 0. */

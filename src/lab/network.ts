@@ -9,7 +9,7 @@
  *                 r1 ───┘            └─── rN
  *            198.18.11.2                198.18.(10+N).2
  *
- * A farm is one more host, 198.18.3.2, with the addresses of its machines (198.19.0.0/16) on `lo`.
+ * A farm is one more host, 198.18.3.2, whose own are all addresses of its machines (198.19.0.0/16).
  *
  * Within `wan`, a packet from a host is routed by *its ingress interface* (`ip rule iif`) into that host's own TUN,
  * because a replica in configuration B sends with the service's address as its source. The emulator holds the packet
@@ -19,7 +19,7 @@ import { closeSync, existsSync, openSync, statSync, writeFileSync } from 'node:f
 import { native } from '../device/native.js';
 import { FirstackError } from '../errors.js';
 import { isV6Text } from '../wire/address.js';
-import { FARM, FARM_PREFIX, machineAddress, machineNames } from './farm.js';
+import { FARM, FARM_PREFIX } from './farm.js';
 import { namespaceRoot } from './paths.js';
 import { mustRun } from './process.js';
 import type { PathOptions, Topology } from './topology.js';
@@ -172,9 +172,8 @@ export function plan(lab: string, topology: Topology): Record<string, string[]> 
       wan.push(`route add ${prefix} via ${wanAddress(host)}`);
     }
   }
-  const machines = machineNames(topology.farm?.machines ?? 0);
-  if (machines.length > 0)
-    commands[FARM].push(...machines.map((m) => `addr add ${machineAddress(m)}/32 dev lo`));
+  // One route makes all of the machines' addresses the host's own; thousands of addresses would take minutes.
+  if (topology.farm !== undefined) commands[FARM].push(`route add local ${FARM_PREFIX} dev lo`);
   for (const [path, options] of Object.entries(topology.paths)) wan.push(...mtuRoutes(path, options));
   const clients = clientAddresses(topology).map((a) => `${a}/24`);
   commands.client = lan(namespaceOf(lab, 'gateway'), clients, '192.0.2.1');

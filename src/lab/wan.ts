@@ -88,7 +88,8 @@ export class Wan {
   }
 
   /**
-   * Makes the next packet on each of these paths late, or drops it; with `next: 'syn'`, the next SYN or SYN-ACK.
+   * Makes the next packet on each of these paths late, or drops it; with `next: 'syn'`, the next SYN or SYN-ACK
+   * of a client's connection.
    * Replaces what has not happened yet; `once()` alone ends it. `WanStatistics.struck` counts what has happened.
    */
   async once(...all: OneOff[]): Promise<void> {

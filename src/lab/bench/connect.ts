@@ -24,6 +24,17 @@ export interface Order {
   sources?: readonly string[];
   /** Begin so many a second, whether the others are open or not; `concurrency` does not matter then. */
   perSecond?: number;
+  /** The one connection stays open after its first request. */
+  isHeld?: boolean;
+  /** One more request on the connection that the order of this number holds, which then ends. */
+  opened?: number;
+}
+
+export interface Held {
+  /** The server's name, at the first request. */
+  servedBy: string;
+  /** Sends a second request and ends the connection. @returns the server's name; '' when the connection was broken */
+  end(): Promise<string>;
 }
 
 interface Waiting {
@@ -67,6 +78,16 @@ export class Client {
   /** Begins connections at a steady rate. */
   connectSteadily(address: string, port: number, count: number, perSecond: number): Promise<Connection[]> {
     return this.#order({ id: this.#orders++, address, port, count, concurrency: count, perSecond });
+  }
+
+  /** Opens one connection, sends a request on it and keeps it. */
+  async hold(address: string, port: number): Promise<Held> {
+    const base = { address, port, count: 1, concurrency: 1 };
+    const opened = this.#orders++;
+    const [{ servedBy }] = await this.#order({ ...base, id: opened, isHeld: true });
+    const end = async (): Promise<string> =>
+      (await this.#order({ ...base, id: this.#orders++, opened }))[0].servedBy;
+    return { servedBy, end };
   }
 
   #order(order: Order): Promise<Connection[]> {

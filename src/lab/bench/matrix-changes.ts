@@ -23,7 +23,13 @@ const LATE_MS = 150;
 const LINE_MS = 200;
 const LINE_LASTS_MS = 2000;
 
-type Add = (id: string, mode: string, value: number | string, target: string, met: Figure['met']) => void;
+export type Add = (
+  id: string,
+  mode: string,
+  value: number | string,
+  target: string,
+  met: Figure['met'],
+) => void;
 const yes = (met: boolean): Figure['met'] => (met ? 'yes' : 'no');
 
 /** A draw with one machine clearly nearest, a second one within a few ms, and all others well behind. */

@@ -8,6 +8,8 @@ import { median } from '../../probe/distance.js';
 import { type DrawnDelays, drawDelays, publishedRace, readMatrix } from '../matrix.js';
 import { Bed, type Sample } from './matrix-bed.js';
 import { SPIKES, shift, spike } from './matrix-changes.js';
+import { churn } from './matrix-churn.js';
+import { tenThousand } from './matrix-fleet.js';
 import { CURVES, type CurvePoint, curveDrawing, matrixReport } from './matrix-report.js';
 import type { Figure } from './scenarios.js';
 
@@ -16,6 +18,8 @@ const COLD_CONNECTIONS = 50;
 const FAR_MS = 3;
 const CURVE_CONNECTIONS = 60;
 const CURVE_SIZES = [5, 20, 100, 400];
+/** It has a laboratory of its own. */
+const TEN_THOUSAND_ID = 'ten-thousand';
 
 export interface MatrixRaceOptions {
   matrix: string;
@@ -42,12 +46,15 @@ export async function benchMatrixRace(o: MatrixRaceOptions): Promise<number> {
   );
   say(`${draws.length} draws of ${o.replicas} replicas from ${matrix.size} hosts, seed ${o.seed}`);
   const run = new MatrixRace(o, draws);
-  const bed = await Bed.create(draws[0], say);
-  try {
-    await run.all(bed);
-  } finally {
-    await bed.end();
+  if (o.only?.join() !== TEN_THOUSAND_ID) {
+    const bed = await Bed.create(draws[0], say);
+    try {
+      await run.all(bed);
+    } finally {
+      await bed.end();
+    }
   }
+  if (isWanted(TEN_THOUSAND_ID, o.only)) await tenThousand(matrix, o, run.add, say);
   const { figures, curve } = run;
   if (o.svg !== undefined) writeFileSync(o.svg, curveDrawing(curve));
   if (o.markdown !== undefined)
@@ -79,7 +86,7 @@ class MatrixRace {
     this.#command = `firstack bench race --matrix ${o.matrix} --replicas ${o.replicas} --topologies ${o.topologies} --seed ${o.seed}${extra}`;
   }
 
-  readonly #add = (
+  readonly add = (
     id: string,
     mode: string,
     value: number | string,
@@ -101,13 +108,13 @@ class MatrixRace {
       const samples = await this.#samples(bed, CONNECTIONS, {});
       this.#near(near, 'learned', samples, 0.995);
       const perConnection = sum(samples.map((s) => s.syns)) / sum(samples.map((s) => s.connections.length));
-      this.#add(syns, 'learned', perConnection, '<= 1.15', perConnection <= 1.15 ? 'yes' : 'no');
+      this.add(syns, 'learned', perConnection, '<= 1.15', perConnection <= 1.15 ? 'yes' : 'no');
       const m = ratioOf(samples);
-      this.#add(ratio, 'learned', m, '<= 1.05', m <= 1.05 ? 'yes' : 'no');
+      this.add(ratio, 'learned', m, '<= 1.05', m <= 1.05 ? 'yes' : 'no');
       // On a path of a fraction of a millisecond the laboratory's own processing is most of the time.
       const far = samples.filter((s) => s.nearestMs >= FAR_MS);
       if (far.length > 0)
-        this.#add(
+        this.add(
           ratio,
           `learned, draws whose nearest is ${FAR_MS} ms away or more`,
           ratioOf(far),
@@ -123,8 +130,9 @@ class MatrixRace {
       const samples = await this.#samples(bed, CONNECTIONS, { isBare: true });
       this.#near(bare, 'learned, no software on the replicas', samples, 0.99);
     }
-    if (wants('shift')) await shift(bed, this.draws[0], this.#add);
-    for (const id of SPIKES) if (wants(id)) await spike(bed, this.draws[0], id, this.#add);
+    if (wants('churn')) await churn(bed, this.draws[0], this.add);
+    if (wants('shift')) await shift(bed, this.draws[0], this.add);
+    for (const id of SPIKES) if (wants(id)) await spike(bed, this.draws[0], id, this.add);
     if (wants('curve')) for (const k of this.#sizes()) await this.#point(bed, k);
   }
 
@@ -142,9 +150,9 @@ class MatrixRace {
 
   #near(id: string, mode: string, samples: readonly Sample[], least: number): void {
     const share = sum(samples.map((s) => s.near)) / sum(samples.map((s) => s.connections.length));
-    this.#add(id, mode, share, `>= ${least}`, share >= least ? 'yes' : 'no');
+    this.add(id, mode, share, `>= ${least}`, share >= least ? 'yes' : 'no');
     const failed = sum(samples.map((s) => s.failed));
-    if (failed > 0) this.#add(id, `${mode}: failed connections`, failed, '0', 'no');
+    if (failed > 0) this.add(id, `${mode}: failed connections`, failed, '0', 'no');
   }
 
   #sizes(): number[] {
@@ -168,7 +176,7 @@ class MatrixRace {
     const point = { machines: count } as CurvePoint;
     for (const name of CURVES) {
       point[name] = mean(rows.map((r) => r[name]));
-      this.#add('curve', `${name}, ${count} replicas`, point[name], 'reported', 'reported');
+      this.add('curve', `${name}, ${count} replicas`, point[name], 'reported', 'reported');
     }
     this.curve.push(point);
   }

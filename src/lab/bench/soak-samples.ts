@@ -69,16 +69,22 @@ export class Sampler {
   async #elements(): Promise<Record<string, number>> {
     const all: Record<string, number> = {};
     for (const host of this.lab.roles.hosts) {
-      const { status, stdout } = await this.lab.exec(host, ['nft', '-j', 'list', 'sets']);
-      if (status !== 0) continue;
-      const { nftables } = JSON.parse(stdout) as { nftables: { set?: { elem?: unknown[] } }[] };
-      all[host] = nftables.reduce((sum, { set }) => sum + (set?.elem?.length ?? 0), 0);
+      const elements = await elementsOn(this.lab, host);
+      if (elements !== undefined) all[host] = elements;
     }
     return all;
   }
 }
 
-function memoryOf(pid: number | undefined): Memory | undefined {
+/** The elements of all sets of a host's ruleset; undefined when they could not be listed. */
+export async function elementsOn(lab: Lab, host: string): Promise<number | undefined> {
+  const { status, stdout } = await lab.exec(host, ['nft', '-j', 'list', 'sets']);
+  if (status !== 0) return undefined;
+  const { nftables } = JSON.parse(stdout) as { nftables: { set?: { elem?: unknown[] } }[] };
+  return nftables.reduce((sum, { set }) => sum + (set?.elem?.length ?? 0), 0);
+}
+
+export function memoryOf(pid: number | undefined): Memory | undefined {
   if (pid === undefined) return undefined;
   try {
     const text = readFileSync(`/proc/${pid}/status`, 'utf8');
