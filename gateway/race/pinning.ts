@@ -67,7 +67,7 @@ export class Pinning {
       hasWalked,
     );
     this.pins.adopt();
-    if (haveChanged) this.openings?.endAll();
+    if (haveChanged) this.openings?.endAll(this.clock.nowUs);
   }
 
   /** Adopts a flow that a predecessor pinned: its winner is the endpoint to which the kernel sends it. */
@@ -87,7 +87,7 @@ export class Pinning {
   /** Whether flows may be given to the kernel from now on, by this process or by the kernel itself. */
   allow(allowed: boolean): void {
     this.pins.allowed = allowed;
-    if (!allowed) this.openings?.endAll();
+    if (!allowed) this.openings?.endAll(this.clock.nowUs);
   }
 
   /** Called for one more packet of a flow through the TUN. */

@@ -34,7 +34,10 @@ export const FLOW_VALUE = flowValue.stride;
 export const ENDPOINT_KEY = endpointKey.stride;
 export const ENDPOINT_VALUE = endpointValue.stride;
 export const SETTINGS = settings.stride;
-/** Bytes of a value of `awake`: until when the TUN's reader is awake, and how many `paths` there are. */
+/**
+ * Bytes of a value of `awake`: until when the TUN's reader is awake, how many `paths` there are, and since when leases are
+ * valid.
+ */
 export const AWAKE = 8;
 /** Bytes of the key (an address) and the value (an MTU) of `paths`. */
 export const PATH_KEY = 16;

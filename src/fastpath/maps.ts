@@ -69,7 +69,7 @@ export const commonMaps = (maxFlows: number): MapShape[] => [
     flags: NO_PREALLOC,
     isFresh: true,
   },
-  { name: 'awake', type: ARRAY, key: 4, value: AWAKE, entries: 2, isFresh: true },
+  { name: 'awake', type: ARRAY, key: 4, value: AWAKE, entries: 3, isFresh: true },
   { name: 'paths', type: HASH, key: PATH_KEY, value: PATH_VALUE, entries: MAX_PATHS, isFresh: true },
   { name: 'totals', type: PERCPU_ARRAY, key: 4, value: 8 * TOTALS.length, entries: 1, isFresh: true },
 ];

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 export const HASH = 1;
 export const ARRAY = 2;
 export const PERCPU_ARRAY = 6;
+export const LRU_HASH = 9;
 export const LPM_TRIE = 11;
 export const NO_PREALLOC = 1;
 export const MMAPABLE = 1 << 10;

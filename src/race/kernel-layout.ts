@@ -4,7 +4,7 @@
  */
 import { FLOW_KEY } from '../fastpath/layout.js';
 import { commonMaps, type HookSet } from '../fastpath/maps.js';
-import { ARRAY, HASH, MMAPABLE } from '../fastpath/native.js';
+import { ARRAY, LRU_HASH, MMAPABLE } from '../fastpath/native.js';
 import { layoutOf } from '../layout.js';
 
 /** Layout of `struct winner`, in bytes. `candidate` is the number of the machine. */
@@ -25,14 +25,22 @@ export const tickets = layoutOf({ head: 8, done: 8 });
 
 /** Slots for connections that the kernel opened; a power of two. */
 export const OPENINGS = 4096;
-const MAX_WINNERS = 8192;
+/** The most prefixes of which the kernel may open connections by itself; the ones that were used last stay. */
+const MAX_LEASES = 131_072;
 
 /** The race's hooks. @param maxFlows the most flows that are pinned at once */
 export const hookSet = (maxFlows: number): HookSet => ({
   object: 'race',
   maps: [
     ...commonMaps(maxFlows),
-    { name: 'winners', type: HASH, key: FLOW_KEY, value: winner.stride, entries: MAX_WINNERS },
+    {
+      name: 'leases',
+      type: LRU_HASH,
+      key: FLOW_KEY,
+      value: winner.stride,
+      entries: MAX_LEASES,
+      isFresh: true,
+    },
     { name: 'openings', type: ARRAY, key: 4, value: opening.stride, entries: OPENINGS, flags: MMAPABLE },
     { name: 'tickets', type: ARRAY, key: 4, value: tickets.stride, entries: 1, flags: MMAPABLE },
   ],

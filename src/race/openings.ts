@@ -4,7 +4,7 @@
  * has died renews none, and then SYNs come to the TUN again.
  */
 
-import { FLOW_KEY, flowKey, readFlowKey, word64, writeTimeNs } from '../fastpath/layout.js';
+import { AWAKE, FLOW_KEY, flowKey, readFlowKey, word64, writeTimeNs } from '../fastpath/layout.js';
 import { bpf } from '../fastpath/native.js';
 import type { MachineNumber } from '../flow/numbers.js';
 import type { FlowTable } from '../flow/table.js';
@@ -14,14 +14,16 @@ import { OPENINGS, opening, tickets, winner } from './kernel-layout.js';
 
 /** The pipeline's kernel handles that {@link Openings} uses: descriptors of the maps of these names. */
 export interface OpeningHandles {
-  winners: number;
+  leases: number;
+  awake: number;
   openings: number;
   tickets: number;
 }
 
 /** How long a lease is valid unless it is written again. */
 const LEASE_US = 1e6;
-const WINNERS_SCANNED = 256;
+/** The third element of `awake`. */
+const SINCE = Uint8Array.of(2, 0, 0, 0);
 
 export class Openings {
   readonly #slots: Uint8Array;
@@ -45,8 +47,6 @@ export class Openings {
     // Skip tickets that a killed predecessor had not read: their flows are adopted with the pinned ones.
     this.read = word64(new DataView(shared.buffer, shared.byteOffset, tickets.stride), 0);
     this.finish(this.read);
-    // A predecessor's leases name machines by its own numbers, which mean nothing to this process.
-    this.endAll();
   }
 
   /** The slot of the next ticket, or -1 when the kernel has not written it. */
@@ -111,28 +111,26 @@ export class Openings {
     writeTimeNs(view, winner.untilNs, nowUs + LEASE_US);
     view.setInt32(winner.candidate, machine, true);
     view.setUint16(winner.port, targetPort);
-    bpf.update(this.fds.winners, this.#key, FLOW_KEY, this.#value, winner.stride, 1);
+    bpf.update(this.fds.leases, this.#key, FLOW_KEY, this.#value, winner.stride, 1);
   }
 
   /** Ends a lease at once, because its winner failed. */
   end(prefix: number, service: Address, servicePort: number): void {
     this.#writeKey(prefix, service, servicePort);
-    bpf.remove(this.fds.winners, this.#key, FLOW_KEY, 1);
+    bpf.remove(this.fds.leases, this.#key, FLOW_KEY, 1);
   }
 
-  /** Ends all leases, because the set of live candidates or that of suspects has changed. */
-  endAll(): void {
-    const keys = new Uint8Array(WINNERS_SCANNED * FLOW_KEY);
-    const values = new Uint8Array(WINNERS_SCANNED * winner.stride);
-    const cursor = new Uint8Array(4);
-    for (;;) {
-      // Deleting entries during a scan may make it miss some, so each scan starts at the beginning.
-      const n = bpf.scan(this.fds.winners, cursor, 1, keys, values, WINNERS_SCANNED);
-      const count = n < 0 ? -1 - n : n;
-      bpf.remove(this.fds.winners, keys, FLOW_KEY, count);
-      if (n < 0) return;
-    }
+  /**
+   * Ends all leases, because the set of live candidates or that of suspects has changed: those that were given until this
+   * time are not valid any more.
+   */
+  endAll(nowUs: number): void {
+    // A lease of the same microsecond may have been given before.
+    writeTimeNs(this.#since, 0, nowUs + 1);
+    bpf.update(this.fds.awake, SINCE, 4, this.#sinceBytes, AWAKE, 1);
   }
+  readonly #sinceBytes = new Uint8Array(AWAKE);
+  readonly #since = new DataView(this.#sinceBytes.buffer);
 
   #writeKey(prefix: number, service: Address, servicePort: number): void {
     const view = this.#keyView;

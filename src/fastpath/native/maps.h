@@ -135,11 +135,11 @@ struct {
 } settings SEC(".maps");
 
 // Words that the TUN's reader writes. UNTIL: until when it is regarded as awake; it renews this ten times a second.
-// NARROW: how many entries `paths` has.
-enum { UNTIL, NARROW };
+// NARROW: how many entries `paths` has. LEASED_SINCE: what was leased before is not valid any more.
+enum { UNTIL, NARROW, LEASED_SINCE };
 struct {
   __uint(type, BPF_MAP_TYPE_ARRAY);
-  __uint(max_entries, 2);
+  __uint(max_entries, 3);
   __type(key, __u32);
   __type(value, __u64);
 } awake SEC(".maps");

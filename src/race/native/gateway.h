@@ -24,8 +24,11 @@ static __always_inline int gateway_syn(struct __sk_buff *skb, __u32 l2, const st
   struct flow_key key = {.service_port = p->dport};
   map_v4(&key.client, p->saddr & PREFIX_MASK);
   map_v4(&key.service, p->daddr);
-  struct winner *w = bpf_map_lookup_elem(&winners, &key);
+  struct winner *w = bpf_map_lookup_elem(&leases, &key);
   if (!w || w->until_ns < bpf_ktime_get_ns() || races_again(p->seq)) return LEFT;
+  __u32 which = LEASED_SINCE;
+  __u64 *since = bpf_map_lookup_elem(&awake, &which);
+  if (!since || w->until_ns - LEASE_NS < *since) return LEFT;
   struct settings *how = configuration();
   struct tickets *t = bpf_map_lookup_elem(&tickets, &zero);
   // The host's own rules see a SYN as the client sent it, before anything is translated.

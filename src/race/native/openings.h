@@ -12,6 +12,7 @@ enum { TRANSLATE = 0, SPOOF = 1, TUNNEL = 2 };
 #define RACE_AGAIN 50
 #define PREFIX_MASK bpf_htonl(0xffffff00)
 #define OPENINGS 4096
+#define LEASE_NS 1000000000ull
 
 // The machine to which SYNs of a client prefix are sent; valid for one second after TypeScript wrote it.
 struct winner {
@@ -38,11 +39,11 @@ struct tickets {
 };
 
 struct {
-  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(type, BPF_MAP_TYPE_LRU_HASH);
   __uint(max_entries, 1024);
   __type(key, struct flow_key);
   __type(value, struct winner);
-} winners SEC(".maps");
+} leases SEC(".maps");
 
 struct {
   __uint(type, BPF_MAP_TYPE_ARRAY);
