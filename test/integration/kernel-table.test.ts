@@ -323,6 +323,41 @@ describe('the lot for races again', () => {
   });
 });
 
+describe('leases', () => {
+  it('of more prefixes than there were are kept, and all of them end at once', async () => {
+    const kernel = await gateway('table-leases', 8192);
+    const openings = new Openings(kernel.path.handles(0) as unknown as OpeningHandles);
+    const word = (text: string): number => parse(text)![3];
+    const lease = (client: string): void =>
+      openings.lease(
+        ...([word(client) & -256, parse(SERVICE)!, SERVICE_PORT, word(R1.address), R1.port, 1] as const),
+        new MonotonicClock().nowUs,
+      );
+    let sport = 1024;
+    /** Whether the kernel sends a client's SYN by itself; not one that is raced again by lot. */
+    const opens = (client: string): boolean => {
+      let seq = 1;
+      while (racesAgain(mix(seq | 0))) seq++;
+      const f = frameOf(syn({ seq, sport: sport++ }, { src: client })).subarray(10);
+      return kernel.run('gateway_lan_l2', 'lan0', f) !== undefined;
+    };
+    const client = (n: number): string => `10.${n >> 8}.${n & 255}.7`;
+    for (let n = 0; n < 20_000; n++) lease(client(n));
+    // A lease is valid for a second, and writing so many takes a part of it.
+    for (const n of [19_999, 19_000]) expect(opens(client(n)), client(n)).toBe(true);
+    expect(opens('172.16.0.1')).toBe(false);
+    openings.endAll(new MonotonicClock().nowUs);
+    for (const n of [19_999, 19_000]) expect(opens(client(n)), client(n)).toBe(false);
+    await new Promise((resolve) => setTimeout(resolve, 2));
+    lease(client(19_000));
+    expect([opens(client(19_000)), opens(client(19_999))]).toEqual([true, false]);
+    openings.end(word(client(19_000)) & -256, parse(SERVICE)!, SERVICE_PORT);
+    expect(opens(client(19_000))).toBe(false);
+    ip('link', 'delete', 'tun0');
+    await kernel.close();
+  });
+});
+
 describe('the table', () => {
   it('was carried by the kernel where that is possible', () => {
     expect(carried).toBeGreaterThanOrEqual(60);
