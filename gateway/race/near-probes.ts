@@ -14,11 +14,12 @@ import { layoutOf } from '../../src/layout.js';
 import type { Batch } from '../../src/pipeline/batch.js';
 import { ORIGIN_MACHINE } from '../../src/proximity/candidates.js';
 import { MOST_MACHINES } from '../../src/proximity/usage.js';
-import type { KeyWords } from '../../src/race/keyring.js';
 import { TRANSLATE } from '../../src/race/modes.js';
-import { isV4 } from '../../src/wire/address.js';
-import { fold, pseudoHeader, sum } from '../../src/wire/checksum.js';
+import { type Address, isV4, V4_MAPPED } from '../../src/wire/address.js';
+import { fold, sum } from '../../src/wire/checksum.js';
+import * as ip from '../../src/wire/ip.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
+import * as ipv6 from '../../src/wire/ipv6.js';
 import * as probe from '../../src/wire/path-probe.js';
 import { add } from '../../src/wire/sequence.js';
 import type { SipKey } from '../../src/wire/siphash.js';
@@ -36,6 +37,13 @@ export interface NearOrder {
   pauseTicks: number;
 }
 export const NO_PROBES: NearOrder = { perSecond: 0, udp: false, syn: false, pauseTicks: 1 };
+
+/** From where the gateway probes: an address of each family, where it has clients of it. */
+export interface ProbeSource {
+  /** As a word; 0 for none. */
+  v4: number;
+  v6: Address | undefined;
+}
 
 /** What is known of one machine, in doubles of shared memory. */
 export const near = layoutOf({
@@ -80,14 +88,16 @@ const NEAR = 1 << 31;
 /** Source ports of SYNs: from here on, so many. */
 const PORTS_FROM = 0xc000;
 const PORTS = 0x3fff;
-const SYN_BYTES = ipv4.MIN_HEADER + tcp.MIN_HEADER;
 const TTL = 64;
+/** A probe's source and destination over IPv6. */
+const ends = new Int32Array(8);
 
 export class NearProbes {
   /** Told when a machine is nearer than was known. */
   nearer: (machine: MachineNumber, rttUs: number) => void = () => {};
   #order = NO_PROBES;
   #source = 0;
+  #source6: Address | undefined;
   /** Those that are probed, in turn. */
   #list = new Int32Array(0);
   #hand = 0;
@@ -98,7 +108,8 @@ export class NearProbes {
   readonly #second: number[] = [];
   /** By machine. */
   readonly #isListed = new Uint8Array(MOST_MACHINES);
-  readonly #address = new Int32Array(MOST_MACHINES);
+  /** Four words each. */
+  readonly #address = new Int32Array(4 * MOST_MACHINES);
   readonly #port = new Uint16Array(MOST_MACHINES);
   readonly #maySyn = new Uint8Array(MOST_MACHINES);
   readonly #nextTick = new Int32Array(MOST_MACHINES);
@@ -131,49 +142,57 @@ export class NearProbes {
     };
   }
 
-  /** @param source an address of this gateway's clients, as a word */
+  /** @param source addresses of this gateway's clients, from which it probes */
   load(
     services: readonly GatewayService[],
     endpoints: readonly Endpoint[],
-    source: number,
+    source: ProbeSource,
     order: NearOrder,
   ): void {
     this.#order = order;
-    this.#source = source;
+    this.#source = source.v4;
+    this.#source6 = source.v6;
     const before = this.#isListed.slice();
     this.#isListed.fill(0);
     const list: number[] = [];
-    const mayProbe = source !== 0 && order.perSecond > 0;
-    for (const { machine, address, port, live, service, key } of mayProbe ? endpoints : []) {
-      if (machine === ORIGIN_MACHINE || !live || !isV4(address)) continue;
-      if (this.#isListed[machine] === 0) list.push(machine);
+    for (const e of order.perSecond > 0 ? endpoints : []) {
+      const { machine, address, service, live } = e;
+      const isV6 = !isV4(address);
+      const isTranslated = services[service].mode === TRANSLATE;
+      // Over IPv6 a machine is measured by SYNs; one that has an IPv4 address too is measured there.
+      const mayProbe = isV6 ? this.#source6 !== undefined && isTranslated : this.#source !== 0;
+      const isKnown = this.#isListed[machine] !== 0;
+      if (machine === ORIGIN_MACHINE || !live || !mayProbe || (isKnown && isV6)) continue;
+      const hasMoved = this.#take(e, isTranslated && order.syn);
+      if (!isKnown) list.push(machine);
       this.#isListed[machine] = 1;
-      this.#take(machine, address[3], port, services[service].mode === TRANSLATE && order.syn, key);
+      if (hasMoved) before[machine] = 0;
     }
     this.#list = Int32Array.from(list);
     if (this.#hand >= list.length) this.#hand = 0;
+    this.#fresh = this.#fresh.filter((m) => this.#isListed[m] !== 0 && before[m] !== 0);
     for (const m of list) if (before[m] === 0) this.#fresh.push(m);
-    this.#fresh = this.#fresh.filter((m) => this.#isListed[m] !== 0);
   }
 
-  #take(machine: number, address: number, port: number, maySyn: boolean, key: KeyWords | undefined): void {
-    // A number that means another machine, or a machine that has moved.
-    if (this.#address[machine] !== address) this.#forget(machine);
-    this.#address[machine] = address;
+  /** @returns whether the machine is new here, or has moved */
+  #take({ machine, address, port, key }: Endpoint, maySyn: boolean): boolean {
+    const words = 4 * machine;
+    const isNew = address.some((word, w) => this.#address[words + w] !== word);
+    if (isNew) {
+      for (let w = 0; w < 4; w++) this.#address[words + w] = address[w];
+      this.memory.fill(0, machine * near.stride, (machine + 1) * near.stride);
+      this.#count[machine] = 0;
+      this.#open[machine] = 0;
+    }
     this.#port[machine] = port;
     this.#maySyn[machine] = maySyn ? 1 : 0;
     if (key === undefined) this.#keys.delete(machine);
     else this.#keys.set(machine, { id: key.id, key: Int32Array.from(key.words) });
+    return isNew;
   }
 
-  #forget(machine: number): void {
-    const at = machine * near.stride;
-    if (this.#address[machine] === 0) return;
-    this.memory.fill(0, at, at + near.stride);
-    this.#count[machine] = 0;
-    this.#open[machine] = 0;
-    this.#isListed[machine] = 0;
-    this.#fresh.push(machine);
+  #isV6(machine: number): boolean {
+    return this.#address[4 * machine + 2] !== V4_MAPPED;
   }
 
   /** A machine's round trip in whole µs; 0 while it is not known. */
@@ -237,7 +256,7 @@ export class NearProbes {
 
   /** As before where that was answered; else by turns: one probe may have been lost. */
   #howFor(machine: number): number {
-    const { udp: mayUdp } = this.#order;
+    const mayUdp = this.#order.udp && !this.#isV6(machine);
     const maySyn = this.#maySyn[machine] !== 0;
     if (!mayUdp || !maySyn) return mayUdp ? BY_UDP : maySyn ? BY_SYN : 0;
     const at = machine * near.stride;
@@ -253,7 +272,7 @@ export class NearProbes {
     const paired = this.#keys.get(machine);
     const r = this.#request;
     r.source = this.#source;
-    r.destination = this.#address[machine];
+    r.destination = this.#address[4 * machine + 3];
     r.number = NEAR | (machine << 8) | this.#round[machine];
     r.isPaired = paired !== undefined;
     r.keyId = paired === undefined ? this.keyId : paired.id;
@@ -267,14 +286,24 @@ export class NearProbes {
     this.#seed = Math.imul(this.#seed ^ (this.#seed >>> 15), 0x2c1b3c6d) + 0x6d2b79f5;
     this.#isn[machine] = this.#seed;
     const sport = PORTS_FROM | ((this.#seed >>> 8) & PORTS);
-    const destination = this.#address[machine];
     this.#packet.fill(0);
-    ipv4.write(view, 64, 0, SYN_BYTES, 0, true, TTL, ipv4.PROTO_TCP, this.#source, destination);
-    const t = 64 + ipv4.MIN_HEADER;
+    const header = this.#isV6(machine) ? ipv6.HEADER : ipv4.MIN_HEADER;
+    const length = header + tcp.MIN_HEADER;
+    if (header === ipv6.HEADER) {
+      for (let w = 0; w < 4; w++) {
+        ends[w] = this.#source6![w];
+        ends[4 + w] = this.#address[4 * machine + w];
+      }
+      ipv6.write(view, 64, 0, length, TTL, ipv4.PROTO_TCP, ends, 0, 4);
+    } else {
+      const destination = this.#address[4 * machine + 3];
+      ipv4.write(view, 64, 0, length, 0, true, TTL, ipv4.PROTO_TCP, this.#source, destination);
+    }
+    const t = 64 + header;
     tcp.write(view, t, sport, this.#port[machine], this.#seed, 0, tcp.SYN);
-    const pseudo = pseudoHeader(this.#source, destination, ipv4.PROTO_TCP, tcp.MIN_HEADER);
+    const pseudo = ip.pseudoHeader(view, 64, ipv4.PROTO_TCP, tcp.MIN_HEADER);
     tcp.setCheck(view, t, ~fold(sum(view, t, tcp.MIN_HEADER, pseudo)) & 0xffff);
-    return SYN_BYTES;
+    return length;
   }
 
   /** Takes packet `i`, the answer to a probe whose payload is at `p`; the packet is decided. */
@@ -286,7 +315,8 @@ export class NearProbes {
     const isOurs =
       machine < MOST_MACHINES &&
       this.#open[machine] === BY_UDP &&
-      this.#address[machine] === batch.saddrV4(i) &&
+      !this.#isV6(machine) &&
+      this.#address[4 * machine + 3] === batch.saddrV4(i) &&
       (number & 0xff) === this.#round[machine] &&
       probe.isPaired(view, p) === (paired !== undefined) &&
       probe.isAuthentic(view, p, paired === undefined ? this.key : paired.key);
@@ -303,11 +333,18 @@ export class NearProbes {
     const isOurs =
       machine > 0 &&
       this.#open[machine] === BY_SYN &&
-      batch.family[i] === 4 &&
-      batch.daddrV4(i) === this.#source &&
+      this.#isToSource(batch, i) &&
       tcp.ackSeq(batch.view, batch.l4[i]) === add(this.#isn[machine], 1);
     if (isOurs) this.#note(machine, BY_SYN, isCatchingUp);
     return isOurs;
+  }
+
+  #isToSource(batch: Batch, i: number): boolean {
+    if (batch.family[i] === 4) return batch.daddrV4(i) === this.#source;
+    const source = this.#source6;
+    if (source === undefined) return false;
+    for (let w = 0; w < 4; w++) if (batch.daddr[4 * i + w] !== source[w]) return false;
+    return true;
   }
 
   #note(machine: number, method: number, isCatchingUp: boolean): void {

@@ -253,6 +253,7 @@ class GatewayRace implements Run {
       snapshot: {
         tagVersion: tagVersion(view, this.#site.credential !== undefined),
         near: this.#measuring.order(view),
+        probeSource6: this.#clients.find((p) => !isV4(p.address))?.address,
         ...snapshotOf(
           fleet,
           wanMtu,

@@ -24,6 +24,7 @@ import { Learned } from '../../src/proximity/learned.js';
 import type { Seed } from '../../src/proximity/site.js';
 import { MOST_SERVICES, UsageWriter, walksOf } from '../../src/proximity/usage.js';
 import { RaceWriter } from '../../src/race/record.js';
+import type { Address } from '../../src/wire/address.js';
 import type { SipKey } from '../../src/wire/siphash.js';
 import * as tag from '../../src/wire/tag.js';
 import { EvidenceWriter, evidence } from './evidence.js';
@@ -66,6 +67,8 @@ export interface GatewaySnapshot {
   /** The paths that are probed, and the address that probes come from, as a word. */
   probed: readonly ProbeTarget[];
   probeSource: number;
+  /** Of IPv6; absent where no client has it. */
+  probeSource6?: Address;
 }
 
 export interface GatewayPipelineOptions {
@@ -204,7 +207,8 @@ export class GatewayState {
     this.#forgetFormerServices(s.services);
     const renamed = this.#forgetFormerHolders(s.services);
     const haveChanged = this.machines.load(s.services, s.endpoints);
-    this.near.load(s.services, s.endpoints, s.probeSource, s.near ?? NO_PROBES);
+    const from = { v4: s.probeSource, v6: s.probeSource6 };
+    this.near.load(s.services, s.endpoints, from, s.near ?? NO_PROBES);
     for (const { service, c } of renamed) this.#seed(service, c);
     this.learned.seeds = s.seeds;
     this.#armTrials(s);

@@ -1,8 +1,10 @@
 // A gateway and a replica in memory: the gateway measures it in the background.
 import { describe, expect, it } from 'vitest';
 import { BY_SYN, BY_UDP, near } from '../../../../gateway/race/near-probes.js';
+import { parse } from '../../../../src/wire/address.js';
 import { toReply } from '../../../../src/wire/path-probe.js';
 import { CLIENT, GATEWAY_ID, MASTER, R1, R2 } from '../../../support/builder.js';
+import { Gateway6, LEARNED, R1 as R1_V6, R2_PORT, R2 as R2_V6 } from '../../../support/gateway6.js';
 import { Harness } from '../../../support/harness.js';
 import { frame, gatewayKey, type Packet, parseFrame, type Raw, type Tcp } from '../../../support/naive.js';
 import { keyWords, type World } from '../../../support/world.js';
@@ -188,5 +190,39 @@ describe('probes of all replicas', () => {
       expect(
         new Bed({ ...world, ...('race' in world ? { near: undefined } : {}) }).steps(10).packets,
       ).toEqual([]);
+  });
+
+  it('over IPv6 are SYNs, answered by the exact reset', () => {
+    const source = '2001:db8:0:1:0:0:0:0';
+    const g = new Gateway6(LEARNED, { near: ORDER, probeSource6: parse(source)! });
+    const syns = g.advance(0);
+    expect(syns.map((p) => [p.src, p.dst, p.dport, p.flags, p.isSound]).sort()).toEqual([
+      [source, R1_V6, 80, 'S', true],
+      [source, R2_V6, R2_PORT, 'S', true],
+    ]);
+    const { sport, seq } = syns.find((p) => p.dst === R1_V6)!;
+    const ack = { src: R1_V6, sport: 80, dst: source, dport: sport, seq: 9, flags: 'SA' };
+    expect(g.send({ ...ack, ack: seq + 2 })).toHaveLength(1);
+    expect(g.count('emit.probe-reset')).toBe(0);
+    const [reset, ...rest] = g.send({ ...ack, ack: (seq + 1) >>> 0 });
+    expect(reset).toMatchObject({
+      src: source,
+      dst: R1_V6,
+      sport,
+      flags: 'R',
+      seq: (seq + 1) >>> 0,
+      isSound: true,
+    });
+    expect(rest).toEqual([]);
+    expect(g.count('emit.probe-reset')).toBe(1);
+  });
+
+  it('measure a machine anew that has moved to another address', () => {
+    const bed = new Bed({}, { udp: 12_000 }).steps(3);
+    expect(bed.word.rttUs).toBe(12_000);
+    bed.gateway.change({ candidates: [2, 1] });
+    expect(bed.word.rttUs).toBe(0);
+    bed.gateway.tick();
+    expect(bed.gateway.advance(0).filter(isProbe)).toHaveLength(2);
   });
 });
