@@ -11,6 +11,7 @@ import { freshName } from './lab-support.js';
 
 const MACHINES = 40;
 const SERVICE = '203.0.113.10';
+const OTHER = { name: 'other', address: '203.0.113.11', ports: [80], raceWindowMs: 500 };
 /** A shared machine makes packets late, never early. */
 const LATE_MS = 8;
 
@@ -29,10 +30,11 @@ describe('a farm', () => {
   let client: Client;
 
   beforeAll(async () => {
+    const topology = farmTopology(draw(), true);
     lab = await Lab.create({
       name: freshName(),
       seed: 1,
-      topology: farmTopology(draw(), true),
+      topology: { ...topology, services: [...topology.services, OTHER] },
       configuration: 'A',
       race: 'learned',
     });
@@ -113,8 +115,36 @@ describe('a farm', () => {
     expect(await directly('m3')).toBeLessThan(100);
   });
 
+  const known = async (): Promise<string[]> =>
+    (await lab.roles.status('gateway'))!.applied.replicasUp.map(String).sort();
+
+  it('has machines of another service, which serve that one', async () => {
+    const service = { name: OTHER.name, port: 80 };
+    const m3 = { id: 'm3', address: machineAddress('m3'), service };
+    await lab.farm.publish([m3, ...lab.farm.machines.filter((m) => m !== 'm3')]);
+    const served = async () => (await client.connect(OTHER.address, 80))[0].servedBy;
+    expect(await waitUntil(async () => (await served()) === 'm3', 10_000)).toBe(true);
+    await lab.farm.publish(lab.farm.machines);
+  });
+
+  it('has records that change by themselves, when told so', async () => {
+    await lab.farm.vary({ state: 0.5, load: 0.5, steady: ['m1'] });
+    expect(await waitUntil(async () => (await known()).length < MACHINES, 10_000)).toBe(true);
+    expect(await known()).toContain('m1');
+    await lab.farm.vary(undefined);
+    expect(await waitUntil(async () => (await known()).length === MACHINES, 10_000)).toBe(true);
+  });
+
+  it('lets a connection outlive the record of its machine', async () => {
+    const held = await client.hold(SERVICE, 80);
+    expect(held.servedBy).not.toBe('');
+    const rest = lab.farm.machines.filter((m) => m !== held.servedBy);
+    await lab.farm.publish(rest);
+    expect(await waitUntil(async () => !(await known()).includes(held.servedBy), 10_000)).toBe(true);
+    expect(await held.end()).toBe(held.servedBy);
+  });
+
   it('publishes other machines, or other identities, while it runs', async () => {
-    const known = async () => (await lab.roles.status('gateway'))!.applied.replicasUp.map(String).sort();
     await lab.farm.publish(['m1', { id: 'fresh', address: machineAddress('m2') }]);
     expect(await waitUntil(async () => (await known()).join() === 'fresh,m1', 10_000)).toBe(true);
   });

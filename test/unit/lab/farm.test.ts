@@ -143,6 +143,22 @@ describe('the emulator with a farm', () => {
     expect(b.got.map((g) => g.mark)).toEqual([1, 2, 3, 5, 6, 7]);
   });
 
+  it('lets the SYNs by which a gateway probes pass, and their acknowledgements', () => {
+    const once: OneOff[] = [
+      { path: 'gateway>m1', next: 'syn', what: 'dropped' },
+      { path: 'm1>gateway', next: 'syn', what: 'dropped' },
+    ];
+    const b = bed({}, { once });
+    const m1 = machineAddress('m1');
+    b.send('gateway', between('192.0.2.0', m1, 1, SYN));
+    b.send('farm', between(m1, '192.0.2.0', 2, SYN | ACK));
+    b.send('gateway', between(CLIENT, m1, 3, SYN));
+    b.send('farm', between(m1, CLIENT, 4, SYN | ACK));
+    b.drain();
+    expect(b.got.map((g) => g.mark)).toEqual([1, 2]);
+    expect(b.emulator.statistics()).toMatchObject({ lost: 2, struck: 2 });
+  });
+
   it("delays every packet to a host by that host's line, and only those", () => {
     const b = bed(
       { 'm1>gateway': 10, 'origin>gateway': 20, 'gateway>m1': 10 },

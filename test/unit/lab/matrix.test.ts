@@ -5,8 +5,16 @@ import { gzipSync } from 'node:zlib';
 import { afterAll, describe, expect, it } from 'vitest';
 import { FirstackError } from '../../../src/errors.js';
 import { leaves } from '../../../src/lab/bench/matrix-changes.js';
+import { leaked } from '../../../src/lab/bench/matrix-churn.js';
 import { isWanted } from '../../../src/lab/bench/matrix-race.js';
-import { byRoundTrip, drawDelays, farmTopology, publishedRace, readMatrix } from '../../../src/lab/matrix.js';
+import {
+  byRoundTrip,
+  drawDelays,
+  drawFleet,
+  farmTopology,
+  publishedRace,
+  readMatrix,
+} from '../../../src/lab/matrix.js';
 
 const directory = mkdtempSync(`${tmpdir()}/firstack-matrix-`);
 afterAll(() => rmSync(directory, { recursive: true }));
@@ -70,6 +78,24 @@ describe('a draw', () => {
     expect(draw.delaysMs['gateway>m1']).toBe(ms / 2);
     expect(draw.delaysMs['m1>gateway']).toBe(ms / 2);
     expect(Object.keys(draw.delaysMs)).toHaveLength(2 + 20 * 4);
+  });
+
+  it('of a fleet is larger than the matrix, with different hosts for each service', () => {
+    const shape = { services: 7, each: 10, spare: 2 };
+    const fleet = drawFleet(matrix, shape, 5, false);
+    expect(drawFleet(matrix, shape, 5, false)).toEqual(fleet);
+    const [gateway, origin, ...rows] = fleet.rows;
+    expect(rows).toHaveLength(72);
+    for (let s = 0; s < 7; s++) {
+      const own = rows.slice(10 * s, 10 * (s + 1));
+      expect(new Set([...own, gateway, origin]).size).toBe(12);
+      expect(fleet.services[s]).toEqual(own.map((_, k) => `m${10 * s + k + 1}`));
+    }
+    const ms = matrix.roundTripsMs[gateway * matrix.size + rows[69]];
+    expect(fleet.delaysMs['gateway>m70']).toBe(ms / 2);
+    expect(fleet.delaysMs['m70>gateway']).toBe(ms / 2);
+    expect(Object.keys(fleet.delaysMs)).toHaveLength(2 + 72 * 4);
+    expect(refusal(() => drawFleet(matrix, { ...shape, each: 29 }, 5, false))).toMatch(/^FSA_CONFIG_VALUE/);
   });
 
   it('can share a round trip unevenly: each direction has 35 to 65 per cent', () => {
@@ -140,5 +166,17 @@ describe('--only', () => {
     expect(isWanted('near:400:cold', ['near'])).toBe(true);
     expect(isWanted('spike:late', ['shift', 'spike'])).toBe(true);
     expect(isWanted('shift', ['spike'])).toBe(false);
+  });
+});
+
+describe('what a gateway holds', () => {
+  const before = { endpoints: 6, elements: 15, kernel: 6, leftOut: 0 };
+
+  it('is leaked where it is more than before, by kind', () => {
+    expect(leaked(before, { ...before, kernel: 5 })).toEqual({});
+    expect(leaked(before, { endpoints: 9, elements: 14, kernel: 6, leftOut: 1 })).toEqual({
+      endpoints: 3,
+      leftOut: 1,
+    });
   });
 });
