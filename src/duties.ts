@@ -5,6 +5,13 @@
 import type { Logger } from './log.js';
 
 const REFRESH_MS = 20;
+/**
+ * A duty goes over all records. In a fleet of thousands that takes a while, and something changes all the time: for each
+ * millisecond of processor time beyond these the next duty waits for so long, up to the longest.
+ */
+const FREE_MS = 40;
+const REST = 100;
+const MOST_REST_MS = 5000;
 
 export class Duties {
   #wanted = false;
@@ -29,17 +36,39 @@ export class Duties {
     while (this.#wanted) {
       await new Promise((resolve) => setTimeout(resolve, REFRESH_MS));
       this.#wanted = false;
+      const before = process.cpuUsage();
       await this.perform().catch((error: Error) =>
         this.log.error({ error: error.message }, 'a change could not be applied'),
       );
+      const { user, system } = process.cpuUsage(before);
+      await this.#rest(restMs((user + system) / 1000));
     }
     this.#working = undefined;
   }
+
+  /** Waits before the next duty; ends at once with {@link end}. */
+  #rest(ms: number): Promise<void> {
+    if (ms === 0 || this.#over) return Promise.resolve();
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+  #wake = (): void => {};
 
   /** Performs no more duties from now on. Resolves when the duty in progress is done. */
   async end(): Promise<void> {
     this.#over = true;
     this.#wanted = false;
+    this.#wake();
     await this.#working;
   }
+}
+
+/** How long to wait after a duty that took so much processor time, both in ms. */
+export function restMs(tookMs: number): number {
+  return Math.round(Math.min(MOST_REST_MS, REST * Math.max(0, tookMs - FREE_MS)));
 }

@@ -19,6 +19,21 @@ import type { GatewaySnapshot } from './state.js';
 const RACE_NUMBERS: Record<Race, GatewaySnapshot['race']> = { origin: 0, gateway: 1, learned: 2 };
 const words = (text: string): Address => parse(text) as Address;
 
+const endpointOf = ({
+  service,
+  machine,
+  candidate,
+  words,
+  port,
+  live,
+  load,
+  trials,
+  key,
+}: KnownEndpoint): Endpoint => ({
+  ...{ service, machine, candidate, address: words, port, live, load, trials },
+  ...(key === undefined ? {} : { key }),
+});
+
 export function snapshotOf(
   fleet: Fleet,
   wanMtu: number,
@@ -29,10 +44,7 @@ export function snapshotOf(
   // A live endpoint comes after a remembered one with the same address and port, and a machine's present endpoint
   // after its former ones, because the later entry wins.
   const ranked = [...fleet.endpoints].sort((a, b) => rankOf(a) - rankOf(b));
-  const endpoints: Endpoint[] = ranked.map(({ id: _id, up: _up, isFormer: _former, ...e }) => ({
-    ...e,
-    address: words(e.address),
-  }));
+  const endpoints = ranked.map(endpointOf);
   return {
     seeds,
     race: RACE_NUMBERS[fleet.race],
@@ -56,13 +68,13 @@ export function snapshotOf(
 /** The paths to replicas that are up and may win a race here, each in the forms in which their services' packets travel. */
 export function probedPaths(fleet: Fleet): ProbeTarget[] {
   const targets = new Map<string, ProbeTarget>();
-  for (const { candidate, machine, service, address, up, key } of fleet.endpoints) {
+  for (const { candidate, machine, service, address, words: at, up, key } of fleet.endpoints) {
     const mayWin = fleet.race === 'origin' || candidate >= 0;
     if (machine === ORIGIN_MACHINE || !up || !mayWin || targets.size >= MOST_PATHS) continue;
     if (isV6Text(address) || (key === undefined && !fleet.tagging.hasOwnKey)) continue;
     const form = fleet.services[service].configuration === 'C' ? TUNNELLED : PLAIN;
     targets.set(`${address} ${form}`, {
-      ...{ address: words(address)[3], form },
+      ...{ address: at[3], form },
       ...(key === undefined ? {} : { key }),
     });
   }

@@ -30,7 +30,8 @@ import {
 import type { Race } from '../../src/race/release.js';
 import { areAllPaired, keyToward } from '../../src/race/tag-senders.js';
 import type { View } from '../../src/registry/kinds.js';
-import { type Contender, nearest } from './contenders.js';
+import { type Address, parse } from '../../src/wire/address.js';
+import { areOutdated, type Contender, nearest } from './contenders.js';
 import { Disputes } from './disputes.js';
 import {
   formerKey,
@@ -46,6 +47,9 @@ import {
 import { type LeftOut, nothingLeftOut } from './left-out.js';
 import { type Offer, offersByService } from './offers.js';
 
+/** The key of an endpoint: its service and machine. */
+const placeOf = (service: ServiceNumber, machine: MachineNumber): number => service * MOST_MACHINES + machine;
+
 export class Fleet {
   /** The numbers by which flows name machines. */
   readonly machines = new Numbers<MachineNumber>(MOST_MACHINES);
@@ -57,8 +61,10 @@ export class Fleet {
   #freeServices: ServiceNumber[] = [];
   /** The number of finished walks when numbers of services became short: the data plane counts their flows since. */
   #shortSince: number | undefined;
-  /** By `service/machine`. */
-  readonly #endpoints = new Map<string, KnownEndpoint>();
+  /** By service and machine: {@link placeOf}. */
+  readonly #endpoints = new Map<number, KnownEndpoint>();
+  /** Former endpoints of machines that have moved, by {@link formerKey}. */
+  readonly #formers = new Map<string, KnownEndpoint>();
   /**
    * By id of a machine that is in no record any more: the number of finished walks through the flow table when it
    * left.
@@ -85,7 +91,11 @@ export class Fleet {
     this.#idsByAddress = undefined;
     this.#leftOut = nothingLeftOut();
     for (const s of this.#services) s.raced = false;
-    for (const e of this.#endpoints.values()) Object.assign(e, { up: false, live: false, trials: 0 });
+    for (const e of this.#endpoints.values()) {
+      e.up = false;
+      e.live = false;
+      e.trials = 0;
+    }
     const services = raceServices(view).filter(
       (s) => (told === undefined || s.configuration === told) && this.disputes.ofService(s) === '',
     );
@@ -114,6 +124,7 @@ export class Fleet {
       const mayTag = this.race !== 'origin' || this.tagging.hasOwnKey || known.key !== undefined;
       known.raced = mayTag && (alive || this.race !== 'origin') && (service.replicable || remote) && live;
     }
+    this.#isReselecting = false;
   }
 
   #numberAll(service: RaceService): { n: ServiceNumber; service: RaceService; port: number }[] {
@@ -128,7 +139,7 @@ export class Fleet {
     if (this.usage === undefined) return;
     const now = walksOf(this.usage);
     for (const id of this.#goneSince.keys()) if (named.has(id)) this.#goneSince.delete(id);
-    for (const { id, machine } of this.#endpoints.values())
+    for (const { id, machine } of this.endpoints)
       if (machine !== ORIGIN_MACHINE && !named.has(id) && !this.#goneSince.has(id))
         this.#goneSince.set(id, now);
   }
@@ -145,8 +156,7 @@ export class Fleet {
       unused.add(id);
     }
     if (unused.size === 0) return;
-    for (const [key, { id, machine }] of this.#endpoints)
-      if (machine !== ORIGIN_MACHINE && unused.has(id)) this.#endpoints.delete(key);
+    this.#deleteWhere(({ id, machine }) => machine !== ORIGIN_MACHINE && unused.has(id));
   }
 
   /** A service's number is free once no record names the service and its flows have ended. */
@@ -225,6 +235,8 @@ export class Fleet {
   /** Gives numbers in the service's races to those machines that should be asked, in the place of others if needed. */
   #nameCandidates(n: ServiceNumber, offers: readonly Offer[]): void {
     const { candidates } = this.#services[n];
+    // Where all numbers are given, others get one when it is time for it: see {@link isOutdated}.
+    if (candidates.isFull && !this.#isReselecting && this.#goneSince.size === 0) return;
     const wanted = this.#wanted(n, offers);
     const needed = [...wanted].filter((id) => candidates.find(id) === undefined);
     if (needed.length === 0) return;
@@ -252,22 +264,23 @@ export class Fleet {
           isEjected: candidate !== undefined && this.judged.trialsOf(n, candidate) !== undefined,
         };
       });
-    return nearest(contenders, MOST_RACED - 1, this.turn);
+    return nearest(contenders, MOST_RACED - 1, this.#turn);
   }
-  /** Rises with time (`contenders.ts`). */
-  turn = 0;
+  #turn = 0;
+  /** Whether the next {@link update} looks for nearer machines, for services whose numbers are all given too. */
+  #isReselecting = true;
 
-  /** Whether other machines should be candidates than those that are: then the caller should {@link update} again. */
-  isOutdated(view: View): boolean {
+  /**
+   * Whether other machines should be candidates than those that are: then the caller should {@link update} again. Whether
+   * one is a little nearer than the last of 31 is worth nothing, as a race asks a few.
+   * @param turn rises with time (`contenders.ts`)
+   */
+  isOutdated(turn = this.#turn): boolean {
     if (this.race === 'origin') return false;
-    const offers = offersByService(view);
-    return this.#services.some(({ name, candidates, goneSince }, n) => {
-      const all = (offers.get(name) ?? []).filter(
-        ({ replica }) => this.disputes.ofReplica(view, replica) === undefined,
-      );
-      if (goneSince !== undefined || all.length < MOST_RACED) return false;
-      return [...this.#wanted(n as ServiceNumber, all)].some((id) => candidates.find(id) === undefined);
-    });
+    const hasTurned = turn !== this.#turn;
+    this.#turn = turn;
+    this.#isReselecting ||= areOutdated(this.#endpoints.values(), this.#services, this.rttUsOf, hasTurned);
+    return this.#isReselecting;
   }
 
   #number({ name, address, configuration }: RaceService, port: number): ServiceNumber | undefined {
@@ -282,7 +295,7 @@ export class Fleet {
       this.#leftOut.services.add(name);
       return undefined;
     }
-    if (!isNew) for (const [key, e] of this.#endpoints) if (e.service === n) this.#endpoints.delete(key);
+    if (!isNew) this.#deleteWhere((e) => e.service === n);
     const since = isNew ? 0 : this.machines.nextRace();
     const candidates = new Numbers<CandidateNumber>(MOST_RACED);
     candidates.nextRace = () => this.machines.nextRace();
@@ -300,27 +313,34 @@ export class Fleet {
     port: number,
     state: Pick<KnownEndpoint, 'candidate' | 'up' | 'live' | 'load' | 'trials' | 'key'>,
   ): boolean {
-    const key = `${service}/${machine}`;
-    if (!this.#endpoints.has(key) && this.#endpoints.size >= MAX_ENDPOINTS) {
+    const place = placeOf(service, machine);
+    const before = this.#endpoints.get(place);
+    if (before !== undefined && before.address === address && before.port === port && before.id === id) {
+      Object.assign(before, state);
+      return true;
+    }
+    if (before === undefined && this.endpointCount >= MAX_ENDPOINTS) {
       this.#leftOut.machines.add(id);
       return false;
     }
-    const before = this.#endpoints.get(key);
-    if (before !== undefined && (before.address !== address || before.port !== port))
-      this.#keepFormer(before);
-    this.#endpoints.delete(formerKey({ service, machine, address, port }));
-    this.#endpoints.set(key, { service, machine, id, address, port, ...state });
+    if (before !== undefined) this.#keepFormer(before);
+    this.#formers.delete(formerKey({ service, machine, address, port }));
+    const words = parse(address) as Address;
+    this.#endpoints.set(place, { service, machine, id, address, words, port, ...state });
     return true;
   }
 
   /** A machine that moved to another address or port still carries connections at the former one. */
   #keepFormer(e: KnownEndpoint): void {
-    const formers = [...this.#endpoints].filter(
-      ([, x]) => x.isFormer === true && x.service === e.service && x.machine === e.machine,
-    );
-    if (formers.length >= MOST_FORMER) this.#endpoints.delete(formers[0][0]);
-    if (this.#endpoints.size >= MAX_ENDPOINTS) return;
-    this.#endpoints.set(formerKey(e), { ...e, up: false, live: false, trials: 0, isFormer: true });
+    const formers = [...this.#formers].filter(([, x]) => x.service === e.service && x.machine === e.machine);
+    if (formers.length >= MOST_FORMER) this.#formers.delete(formers[0][0]);
+    if (this.endpointCount >= MAX_ENDPOINTS) return;
+    this.#formers.set(formerKey(e), { ...e, up: false, live: false, trials: 0, isFormer: true });
+  }
+
+  #deleteWhere(isGone: (e: KnownEndpoint) => boolean): void {
+    for (const [place, e] of this.#endpoints) if (isGone(e)) this.#endpoints.delete(place);
+    for (const [key, e] of this.#formers) if (isGone(e)) this.#formers.delete(key);
   }
 
   /** The machine that is, or was in this race, a candidate of a service. */
@@ -347,7 +367,8 @@ export class Fleet {
     return this.#leftOut;
   }
   get endpoints(): Iterable<KnownEndpoint> {
-    return this.#endpoints.values();
+    if (this.#formers.size === 0) return this.#endpoints.values();
+    return [...this.#endpoints.values(), ...this.#formers.values()];
   }
   /** The ids of the replicas that are up, by address. */
   get idsByAddress(): ReadonlyMap<string, ReadonlySet<string>> {
@@ -358,7 +379,7 @@ export class Fleet {
   #idsByAddress: ReadonlyMap<string, ReadonlySet<string>> | undefined;
 
   get endpointCount(): number {
-    return this.#endpoints.size;
+    return this.#endpoints.size + this.#formers.size;
   }
 
   /** The candidates of each service that are up: the origin, and ejected ones too. */

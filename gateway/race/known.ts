@@ -4,6 +4,7 @@ import type { Numbers } from '../../src/proximity/candidates.js';
 import type { Configuration } from '../../src/race/records.js';
 import type { Release } from '../../src/race/release.js';
 import type { PairKey, PairKeys } from '../../src/trust/pair-keys.js';
+import type { Address } from '../../src/wire/address.js';
 
 export interface KnownService {
   name: string;
@@ -30,6 +31,8 @@ export interface KnownEndpoint {
   /** The machine's id. */
   id: string;
   address: string;
+  /** The same. */
+  words: Address;
   port: number;
   /** Whether the machine says that it takes connections. */
   up: boolean;

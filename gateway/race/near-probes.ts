@@ -229,15 +229,17 @@ export class NearProbes {
     }
   }
 
-  /** Machines that have not answered their first probes are asked again soon, and in the other way. */
+  /** Each machine is asked a second time soon; one that has not answered yet again, and in the other way. */
   #askOtherwise(nowTick: number): void {
     const second = this.#second;
     let k = 0;
     for (; k < second.length && ((nowTick - second[k + 1]) | 0) >= 0; k += 2) {
       const machine = second[k];
-      if (this.#isListed[machine] === 0 || this.#open[machine] === 0) continue;
+      // One that has answered is asked once more: the first answer may have waited here.
+      if (this.#isListed[machine] === 0 || this.#count[machine] > 1) continue;
       this.#send(machine);
-      if (this.memory[machine * near.stride + near.silent] < 2) second.push(machine, nowTick + SECOND_TICKS);
+      if (this.#count[machine] === 0 && this.memory[machine * near.stride + near.silent] < 2)
+        second.push(machine, nowTick + SECOND_TICKS);
     }
     if (k > 0) second.splice(0, k);
   }
@@ -353,7 +355,10 @@ export class NearProbes {
     this.#open[machine] = 0;
     memory[at + near.silent] = 0;
     // What waited while this process was stuck tells nothing of the path.
-    if (isCatchingUp) return;
+    if (isCatchingUp) {
+      if (memory[at + near.rttUs] === 0) this.#fresh.push(machine);
+      return;
+    }
     if (memory[at + near.method] !== method) this.#count[machine] = 0;
     memory[at + near.method] = method;
     const times = machine * KEPT;

@@ -323,8 +323,7 @@ class GatewayRace implements Run {
     this.#pathWatch.look(this.#paths());
     const haveChanged = race !== 'origin' && this.#judge.look(evidence, learned, performance.now());
     const isSettled = this.#site.pairs?.isSettled ?? true;
-    this.#fleet.turn = Math.floor(this.#looks / TURN);
-    const isOutdated = this.#looks % CHOSEN === 0 && this.#fleet.isOutdated(registry.view);
+    const isOutdated = this.#looks % CHOSEN === 0 && this.#fleet.isOutdated(Math.floor(this.#looks / TURN));
     if (haveChanged || isForgetting || isOutdated || isSettled !== this.#wasSettled) refresh();
     this.#wasSettled = isSettled;
     if (this.#looks++ % PUBLISHED === 0 && race !== 'origin' && site !== undefined)

@@ -199,6 +199,8 @@ export class GatewayState {
   }
 
   load(s: GatewaySnapshot): void {
+    this.clock.update();
+    const begunUs = this.clock.nowUs;
     this.race = s.race;
     this.tunnelMss = s.tunnelMss;
     this.tagVersion = s.tagVersion ?? tag.VERSION;
@@ -213,6 +215,10 @@ export class GatewayState {
     this.learned.seeds = s.seeds;
     this.#armTrials(s);
     this.pinning?.load(s.endpoints, haveChanged, walksOf(this.#memory.usage) > 0);
+    // With thousands of machines this takes a while, in which answers wait that are read now.
+    this.clock.update();
+    const tookUs = this.clock.nowUs - begunUs;
+    if (tookUs > BEHIND_US) this.#caughtUpUs = this.clock.nowUs + Math.min(CATCH_UP_US, tookUs);
   }
 
   /**

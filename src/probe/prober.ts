@@ -52,8 +52,8 @@ export class Prober {
 
   /** The replicas to probe, by address, each with the key that it knows. */
   setTargets(targets: readonly { id: string; address: string; key: SipKey }[]): void {
-    for (const address of this.#targets.keys())
-      if (!targets.some((t) => t.address === address)) this.#targets.delete(address);
+    const wanted = new Set(targets.map((t) => t.address));
+    for (const address of this.#targets.keys()) if (!wanted.has(address)) this.#targets.delete(address);
     for (const { id, address, key } of targets) {
       const known = this.#targets.get(address);
       if (known !== undefined) Object.assign(known, { id, key });

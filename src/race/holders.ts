@@ -8,16 +8,24 @@ import { claimantsIn, endpointConflict, type ReplicaRecord } from './records.js'
 export class Holders {
   #holders = new Map<string, string>();
   #view: View | undefined;
+  /** Of the present view, by replica. */
+  #conflicts = new Map<ReplicaRecord, string | undefined>();
 
   /** Why a machine is left out of races; undefined where it holds what it claims. */
   conflictOf(view: View, replica: ReplicaRecord): string | undefined {
     this.#look(view);
-    return endpointConflict(view, replica, (endpoint) => this.#holders.get(endpoint));
+    if (!this.#conflicts.has(replica))
+      this.#conflicts.set(
+        replica,
+        endpointConflict(view, replica, (endpoint) => this.#holders.get(endpoint)),
+      );
+    return this.#conflicts.get(replica);
   }
 
   #look(view: View): void {
     if (view === this.#view) return;
     this.#view = view;
+    this.#conflicts = new Map();
     const before = this.#holders;
     this.#holders = new Map();
     for (const [endpoint, ids] of claimantsIn(view)) {
