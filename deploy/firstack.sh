@@ -5,4 +5,4 @@ set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 [ -f "$root/dist/src/cli.js" ] && [ -f "$root/dist/native/tun.node" ] || sh "$root/deploy/setup.sh" >&2
 . "$root/deploy/node.sh"
-exec "${shipped:-node}" "$root/dist/src/cli.js" "$@"
+exec "${shipped:-node}" --max-semi-space-size=16 --max-old-space-size=1024 "$root/dist/src/cli.js" "$@"

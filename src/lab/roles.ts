@@ -62,6 +62,9 @@ const READY_TIMEOUT_MS = 15_000;
 /** In production each role has its own machine; here it shares two cores with the clients. */
 const NICENESS = -10;
 
+/** As the package starts a role (`deploy/debian/firstack`). */
+const MEMORY = ['--max-semi-space-size=16', '--max-old-space-size=1024'];
+
 export class Roles {
   options: RoleOptions = {
     configuration: 'A',
@@ -127,7 +130,9 @@ export class Roles {
     const role = host === 'gateway' || host === 'origin' ? host : 'replica';
     const tree = this.options.trees?.[host];
     const command =
-      tree === undefined ? [process.execPath, cliScript] : [`${tree}/bin/node`, `${tree}/dist/src/cli.js`];
+      tree === undefined
+        ? [process.execPath, ...MEMORY, cliScript]
+        : [`${tree}/bin/node`, `${tree}/dist/src/cli.js`];
     const argv = [...command, role, '--config-file', this.configFile(host)];
     if (!this.#files.isMixed) argv.push('--configuration', configuration);
     argv.push('--registry', this.options.registryUrls?.[host] ?? this.registryUrl);

@@ -20,6 +20,9 @@ export interface DataPlaneOptions {
   onFailure(error: Error): void;
 }
 
+/** The data plane allocates next to nothing, and gets a snapshot once in a while. */
+const YOUNG_MB = 24;
+
 export class DataPlane {
   readonly memory: Memory;
   readonly #gauges: Float64Array;
@@ -52,7 +55,8 @@ export class DataPlane {
       ...{ module: module.href, options: options.options, tun, holdSlots, kernel },
       ...{ counters, gauges, memory, beats },
     };
-    this.#worker = new Worker(new URL('./worker.js', import.meta.url), { workerData });
+    const resourceLimits = { maxYoungGenerationSizeMb: YOUNG_MB };
+    this.#worker = new Worker(new URL('./worker.js', import.meta.url), { workerData, resourceLimits });
     this.#exited = new Promise((resolve) => this.#worker.once('exit', () => resolve()));
   }
 

@@ -3,7 +3,7 @@
  * several at once, none of them holds it. Under configurations A and B an (address, port) belongs to one machine and one service.
  */
 import type { View } from '../registry/kinds.js';
-import { claimantsIn, endpointConflict, type ReplicaRecord } from './records.js';
+import { endpointConflict, ownersIn, type ReplicaRecord } from './records.js';
 
 export class Holders {
   #holders = new Map<string, string>();
@@ -28,8 +28,10 @@ export class Holders {
     this.#conflicts = new Map();
     const before = this.#holders;
     this.#holders = new Map();
-    for (const [endpoint, ids] of claimantsIn(view)) {
-      const holder = ids.length === 1 ? ids[0] : ids.find((id) => id === before.get(endpoint));
+    for (const [endpoint, owners] of ownersIn(view)) {
+      const [first, ...others] = owners;
+      const isAlone = others.length === 0 || others.every((o) => o.id === first.id);
+      const holder = isAlone ? first.id : owners.find((o) => o.id === before.get(endpoint))?.id;
       if (holder !== undefined) this.#holders.set(endpoint, holder);
     }
   }

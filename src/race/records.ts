@@ -336,13 +336,29 @@ interface Claims {
 }
 
 const gathered = new WeakMap<View, Claims>();
+/** What each record claims, as long as the services are the same: in a large fleet most records are those of the view before. */
+let claimed = new WeakMap<Claimant, [string, string][]>();
+let claimedFor = '';
+
+function claimsBy(services: ReadonlyMap<string, RaceService>, r: Claimant): [string, string][] {
+  let claims = claimed.get(r);
+  if (claims === undefined) {
+    claims = claimsOf(services, r);
+    claimed.set(r, claims);
+  }
+  return claims;
+}
 
 function claimsIn(view: View): Claims {
   let claims = gathered.get(view);
   if (claims === undefined) {
-    claims = { services: new Map(raceServices(view).map((s) => [s.name, s])), owners: new Map() };
+    const services = raceServices(view);
+    const text = JSON.stringify(services.map((s) => [s.name, s.address, s.ports, s.configuration]));
+    if (text !== claimedFor) claimed = new WeakMap();
+    claimedFor = text;
+    claims = { services: new Map(services.map((s) => [s.name, s])), owners: new Map() };
     for (const r of view.of(replicaKind))
-      for (const [endpoint, service] of claimsOf(claims.services, r)) {
+      for (const [endpoint, service] of claimsBy(claims.services, r)) {
         const owners = claims.owners.get(endpoint);
         if (owners === undefined) claims.owners.set(endpoint, [{ id: r.id, service }]);
         else owners.push({ id: r.id, service });
@@ -352,11 +368,8 @@ function claimsIn(view: View): Claims {
   return claims;
 }
 
-/** By endpoint: the ids of the replicas that claim it, each once. */
-export function claimantsIn(view: View): Map<string, string[]> {
-  const { owners } = claimsIn(view);
-  return new Map([...owners].map(([endpoint, list]) => [endpoint, [...new Set(list.map((o) => o.id))]]));
-}
+/** By endpoint: the replicas that claim it. */
+export const ownersIn = (view: View): ReadonlyMap<string, readonly { id: string }[]> => claimsIn(view).owners;
 
 /**
  * Under configurations A and B a replica's (address, port) belongs to exactly one service, because translation maps
@@ -371,7 +384,7 @@ export function endpointConflict(
 ): string | undefined {
   const { services, owners } = claimsIn(view);
   const own = new Map<string, string>();
-  for (const [endpoint, service] of claimsOf(services, replica)) {
+  for (const [endpoint, service] of claimsBy(services, replica)) {
     const isHeld = holderOf(endpoint) === replica.id;
     const other = isHeld ? undefined : owners.get(endpoint)?.findLast((o) => o.id !== replica.id);
     const taken = own.get(endpoint) ?? (other && `${other.service} (replica ${other.id})`);
