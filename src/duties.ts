@@ -18,17 +18,25 @@ export class Duties {
   #working: Promise<void> | undefined;
   #over = false;
 
-  /** @param perform performs the duty for the present view */
+  /**
+   * @param perform performs the duty for the present view
+   * @param isLarge whether there is so much of it that rests are due
+   */
   constructor(
     readonly perform: () => Promise<void>,
     readonly log: Pick<Logger, 'error'>,
+    readonly isLarge: () => boolean,
   ) {}
 
-  /** Requests a new duty soon: changes within {@link REFRESH_MS} are performed together. */
-  readonly refresh = (): void => {
+  /**
+   * Requests a new duty soon: changes within {@link REFRESH_MS} are performed together.
+   * @param isUrgent whether it waits for no rest
+   */
+  readonly refresh = (isUrgent = false): void => {
     // After {@link end} everything is being removed, and must not be built up again.
     if (this.#over) return;
     this.#wanted = true;
+    if (isUrgent) this.#wake();
     this.#working ??= this.#work();
   };
 
@@ -41,7 +49,7 @@ export class Duties {
         this.log.error({ error: error.message }, 'a change could not be applied'),
       );
       const { user, system } = process.cpuUsage(before);
-      await this.#rest(restMs((user + system) / 1000));
+      if (this.isLarge()) await this.#rest(restMs((user + system) / 1000));
     }
     this.#working = undefined;
   }

@@ -44,6 +44,9 @@ export interface InnerOptions {
 const FLOWS = 'flows';
 const PINNED = 'pinned';
 
+/** Characters of a snapshot from which a fleet is large: some thousand machines. */
+const LARGE = 250_000;
+
 export class Inner {
   readonly program: Program;
   readonly run: Run;
@@ -85,7 +88,8 @@ export class Inner {
     this.#fullness = new Fullness(options.run.fullness ?? {}, options.events);
     this.#onApplied = options.onApplied ?? (() => {});
     this.#steerer = new Steerer(options.instance);
-    this.#duties = new Duties(() => this.#perform(), options.log);
+    const isLarge = (): boolean => (this.#loaded?.length ?? 0) > LARGE;
+    this.#duties = new Duties(() => this.#perform(), options.log, isLarge);
   }
 
   get name(): string {
@@ -176,7 +180,7 @@ export class Inner {
   }
 
   /** Requests a new duty soon. */
-  readonly refresh = (): void => this.#duties.refresh();
+  readonly refresh = (isUrgent = false): void => this.#duties.refresh(isUrgent);
 
   async #perform(): Promise<void> {
     const { run } = this;

@@ -163,7 +163,7 @@ export interface RunContext {
   /** Undefined for a program without a data half. */
   plane: DataPlane | undefined;
   /** Requests a new {@link Duty} soon. */
-  refresh(): void;
+  refresh(isUrgent?: boolean): void;
 }
 
 /** A running program. */

@@ -12,9 +12,13 @@ import { type NearOrder, NO_PROBES, near, probedBy } from './near-probes.js';
 const PAUSE_MS = 150;
 const LEAST_PAUSE_TICKS = 20;
 const TICK_MS = 100;
+/** How often, and how many times, it is asked at first which machines are the nearest. */
+const FIRST_MS = 100;
+const FIRST_LOOKS = 20;
 
 export class Measuring {
   #memory: Float64Array | undefined;
+  #timer: NodeJS.Timeout | undefined;
 
   /** @param hasKeys whether this gateway can make probes that a role on a replica answers */
   constructor(
@@ -23,10 +27,22 @@ export class Measuring {
     readonly fleet: Fleet,
   ) {}
 
-  /** Reads what the data plane measures from now on. */
-  start(memory: Float64Array): void {
+  /**
+   * Reads what the data plane measures from now on. At first each answer is news.
+   * @param refresh is called when other machines turn out to be the nearest
+   */
+  start(memory: Float64Array, refresh: () => void): void {
     this.#memory = memory;
+    let left = FIRST_LOOKS;
+    this.#timer = setInterval(() => {
+      if (this.fleet.isOutdated()) refresh();
+      if (--left === 0) this.stop();
+    }, FIRST_MS);
     this.fleet.rttUsOf = (machine) => memory[machine * near.stride + near.rttUs] || undefined;
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
   }
 
   /** What the data plane is to do: where a race asks only some, it must know which are near. */

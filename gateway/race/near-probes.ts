@@ -79,6 +79,8 @@ const FRESH_PER_TICK = 100;
 const SECOND_TICKS = 15;
 /** Of a machine that answered SYNs only, one probe in so many tries whether its role has been started. */
 const UDP_AGAIN = 16;
+/** One that has answered its first probe is asked again after this time. */
+const SOON_TICKS = 3;
 /** A silent machine is probed more rarely, up to this many times. */
 const MOST_PAUSES = 8;
 /** Only a time that fell by more is news to what SYNs have told. */
@@ -103,9 +105,9 @@ export class NearProbes {
   #hand = 0;
   /** Rate of the turn, in probes of a tick; what is left of it. */
   #credit = 0;
-  /** Machines that were not probed yet; and those whose answer to the first probe is waited for. */
+  /** Machines that were not probed yet; and those that were once, each with the tick. */
   #fresh: number[] = [];
-  readonly #second: number[] = [];
+  #second: number[] = [];
   /** By machine. */
   readonly #isListed = new Uint8Array(MOST_MACHINES);
   /** Four words each. */
@@ -209,7 +211,7 @@ export class NearProbes {
       if (this.#isListed[machine] === 0) continue;
       this.#send(machine);
       this.#nextTick[machine] = nowTick + pauseTicks;
-      this.#second.push(machine, nowTick + SECOND_TICKS);
+      this.#second.push(machine, nowTick);
     }
     this.#askOtherwise(nowTick);
     this.#credit = Math.min(this.#credit + (perSecond * TICK_US) / 1e6, Math.max(1, perSecond / 5));
@@ -231,17 +233,22 @@ export class NearProbes {
 
   /** Each machine is asked a second time soon; one that has not answered yet again, and in the other way. */
   #askOtherwise(nowTick: number): void {
-    const second = this.#second;
-    let k = 0;
-    for (; k < second.length && ((nowTick - second[k + 1]) | 0) >= 0; k += 2) {
-      const machine = second[k];
-      // One that has answered is asked once more: the first answer may have waited here.
+    const due = this.#second;
+    if (due.length === 0) return;
+    this.#second = [];
+    for (let k = 0; k < due.length; k += 2) {
+      const machine = due[k];
       if (this.#isListed[machine] === 0 || this.#count[machine] > 1) continue;
+      // One that has answered is asked once more, soon: the first answer may have waited here.
+      const waitTicks = this.#count[machine] > 0 ? SOON_TICKS : SECOND_TICKS;
+      if (((nowTick - due[k + 1]) | 0) < waitTicks) {
+        this.#second.push(machine, due[k + 1]);
+        continue;
+      }
       this.#send(machine);
-      if (this.#count[machine] === 0 && this.memory[machine * near.stride + near.silent] < 2)
-        second.push(machine, nowTick + SECOND_TICKS);
+      const isSilent = this.#count[machine] === 0 && this.memory[machine * near.stride + near.silent] < 2;
+      if (isSilent) this.#second.push(machine, nowTick);
     }
-    if (k > 0) second.splice(0, k);
   }
 
   #send(machine: number): void {

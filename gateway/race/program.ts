@@ -77,7 +77,7 @@ const RACES_KEPT = 4096;
 const LEARNED_ENTRIES = 131_072;
 /** How often machines are judged. */
 const LOOK_MS = 500;
-/** How often it is asked which machines are the nearest: once in this many looks. */
+/** Which machines are the nearest is asked once in this many looks. */
 const CHOSEN = 4;
 /** Others that cannot be measured are asked in turn: those of the next turn after this many looks. */
 const TURN = 60;
@@ -272,7 +272,7 @@ class GatewayRace implements Run {
     const { races, usage, near } = this.#memory!;
     this.#fleet.machines.nextRace = () => races[0];
     this.#fleet.usage = usage;
-    this.#measuring.start(near);
+    this.#measuring.start(near, () => context.refresh(true));
     this.#timer = setInterval(() => this.#look(), LOOK_MS);
     this.#publish();
   }
@@ -311,6 +311,7 @@ class GatewayRace implements Run {
 
   async stop(): Promise<void> {
     clearInterval(this.#timer);
+    this.#measuring.stop();
   }
 
   /** Runs twice a second: judges the machines, forgets those that have left, publishes learned times. */
@@ -324,7 +325,8 @@ class GatewayRace implements Run {
     const haveChanged = race !== 'origin' && this.#judge.look(evidence, learned, performance.now());
     const isSettled = this.#site.pairs?.isSettled ?? true;
     const isOutdated = this.#looks % CHOSEN === 0 && this.#fleet.isOutdated(Math.floor(this.#looks / TURN));
-    if (haveChanged || isForgetting || isOutdated || isSettled !== this.#wasSettled) refresh();
+    const isUrgent = haveChanged || isOutdated;
+    if (isUrgent || isForgetting || isSettled !== this.#wasSettled) refresh(isUrgent);
     this.#wasSettled = isSettled;
     if (this.#looks++ % PUBLISHED === 0 && race !== 'origin' && site !== undefined)
       registry.publish(proximityKind, proximityRecord(tag.gatewayId, site, learned, this.#fleet));

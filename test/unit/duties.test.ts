@@ -9,8 +9,8 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-/** Duties that take so much processor time, each. */
-function taking(ms: number): { duties: Duties; performed: () => number } {
+/** Duties of a large fleet that take so much processor time, each. */
+function taking(ms: number, isLarge = true): { duties: Duties; performed: () => number } {
   let performed = 0;
   vi.spyOn(process, 'cpuUsage').mockImplementation((before) => ({
     user: before === undefined ? 0 : ms * 1000,
@@ -21,12 +21,16 @@ function taking(ms: number): { duties: Duties; performed: () => number } {
       performed++;
     },
     { error: () => {} },
+    () => isLarge,
   );
   return { duties, performed: () => performed };
 }
 
-it('duties of a usual fleet follow each other at once', async () => {
-  const { duties, performed } = taking(10);
+it.each([
+  [10, true],
+  [1000, false],
+])('duties of %i ms follow each other at once, large: %s', async (ms, isLarge) => {
+  const { duties, performed } = taking(ms, isLarge);
   for (let n = 1; n <= 5; n++) {
     duties.refresh();
     await vi.advanceTimersByTimeAsync(25);
@@ -44,6 +48,15 @@ it('a duty that takes long is followed by a rest, and what changes meanwhile by 
   }
   expect(performed()).toBe(1);
   await vi.advanceTimersByTimeAsync(200);
+  expect(performed()).toBe(2);
+});
+
+it('what is urgent waits for no rest', async () => {
+  const { duties, performed } = taking(1000);
+  duties.refresh();
+  await vi.advanceTimersByTimeAsync(25);
+  duties.refresh(true);
+  await vi.advanceTimersByTimeAsync(25);
   expect(performed()).toBe(2);
 });
 

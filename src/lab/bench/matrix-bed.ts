@@ -45,8 +45,9 @@ export interface Sample extends Reference {
   connections: Connection[];
   failed: number;
   near: number;
-  /** SYNs of the client that reached a web server's host. */
+  /** SYNs of the client that reached a web server's host, and for how many connections. */
   syns: number;
+  steady: number;
 }
 
 /** Changes of paths on top of a draw. */
@@ -127,7 +128,10 @@ export class Bed {
     return { nearestMs: Math.min(...times), originMs: await direct('origin') };
   }
 
-  /** Counts `count` connections: at once, or after one round of the gateway's probes. */
+  /**
+   * Counts `count` connections: at once, or after one round of the gateway's probes. Then as many more follow, of which SYNs
+   * are counted too: the steady state.
+   */
   async sample(count: number, isCold: boolean): Promise<Sample> {
     const begun = performance.now();
     let reference: Reference | undefined;
@@ -135,9 +139,11 @@ export class Bed {
       reference = await this.reference();
       await pause(PROBE_ROUND_MS - (performance.now() - begun));
     }
+    const first = isCold ? [] : await this.client.connect(SERVICE, SERVICE_PORT, count, CONCURRENCY);
     const before = await this.#syns();
-    const connections = await this.client.connect(SERVICE, SERVICE_PORT, count, isCold ? 1 : CONCURRENCY);
+    const last = await this.client.connect(SERVICE, SERVICE_PORT, count, isCold ? 1 : CONCURRENCY);
     const syns = (await this.#syns()) - before;
+    const connections = [...first, ...last];
     reference ??= await this.reference();
     return {
       ...reference,
@@ -145,6 +151,7 @@ export class Bed {
       failed: connections.filter((c) => c.servedBy === '').length,
       near: connections.filter((c) => this.isNear(c)).length,
       syns,
+      steady: last.length,
     };
   }
 

@@ -107,7 +107,7 @@ class MatrixRace {
     if (wants(near, syns, ratio)) {
       const samples = await this.#samples(bed, CONNECTIONS, {});
       this.#near(near, 'learned', samples, 0.995);
-      const perConnection = sum(samples.map((s) => s.syns)) / sum(samples.map((s) => s.connections.length));
+      const perConnection = sum(samples.map((s) => s.syns)) / sum(samples.map((s) => s.steady));
       this.add(syns, 'learned', perConnection, '<= 1.15', perConnection <= 1.15 ? 'yes' : 'no');
       const m = ratioOf(samples);
       this.add(ratio, 'learned', m, '<= 1.05', m <= 1.05 ? 'yes' : 'no');
@@ -142,7 +142,7 @@ class MatrixRace {
       await bed.take(draw, { count: this.o.replicas, isBare: how.isBare });
       const s = await bed.sample(count, how.isCold === true);
       const [{ name, ms }] = bed.nearest;
-      say(`draw ${n + 1}: nearest ${name} ${ms.toFixed(1)} ms; ${s.near} of ${count} near`);
+      say(`draw ${n + 1}: nearest ${name} ${ms.toFixed(1)} ms; ${s.near} of ${s.connections.length} near`);
       samples.push(s);
     }
     return samples;
