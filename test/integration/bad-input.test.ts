@@ -314,7 +314,8 @@ describe('the command line', () => {
     [['lab', 'run', '--configuration', 'A', '--requests', '0'], /whole number/],
     [['nonsense'], /unknown command/],
   ])('%j is a usage error', async (args, text) => {
-    const cli = lab.roles.argv('gateway').slice(0, 2);
+    const argv = lab.roles.argv('gateway');
+    const cli = argv.slice(0, argv.indexOf('gateway'));
     const result = await lab.exec('client', [...cli, ...args]);
     expect(result.status).toBe(2);
     expect(result.stderr).toMatch(text);
