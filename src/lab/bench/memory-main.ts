@@ -115,12 +115,10 @@ const { gatewayMemory } = (await load('gauges.js')) as {
 };
 const { createPipeline } = (await load('pipeline.js')) as PipelineModule;
 const { Fleet } = (await load('fleet.js')) as {
-  Fleet: new (
-    race: string,
-  ) => {
-    update(view: View, configuration: string): void;
-    snapshot(mtu: number, mss: number): unknown;
-  };
+  Fleet: new (race: string) => { update(view: View, configuration: string): void };
+};
+const { snapshotOf } = (await load('fleet-orders.js')) as {
+  snapshotOf(fleet: object, mtu: number, mss: number): unknown;
 };
 
 const shared = (bytes: number): Float64Array => new Float64Array(new SharedArrayBuffer(bytes));
@@ -133,12 +131,18 @@ const memory = Object.fromEntries(
 );
 const timeouts = { openingTimeoutMs: 3_600_000, establishedTimeoutMs: 7_440_000, closingTimeoutMs: 240_000 };
 const pipeline = createPipeline({
-  options: { flows: { max: MAX_FLOWS, ...timeouts }, gatewayId: 1, keyId: 0, key: [1, 2, 3, 4] },
+  options: {
+    flows: { max: MAX_FLOWS, ...timeouts },
+    raceWidth: 6,
+    gatewayId: 1,
+    keyId: 0,
+    key: [1, 2, 3, 4],
+  },
   ...{ clock, batch, hold, memory, gauges: shared(MAX_GAUGES * 8) },
 });
 const fleet = new Fleet('gateway');
 fleet.update(view, 'A');
-pipeline.load(fleet.snapshot(1500, 1440));
+pipeline.load(snapshotOf(fleet, 1500, 1440));
 pipeline.tick();
 const source = new Source();
 const runner = new Runner(source, batch, hold, pipeline.stages, clock, pipeline.due);
