@@ -63,6 +63,7 @@ export function curveDrawing(curve: readonly CurvePoint[]): string {
 export function matrixReport(figures: readonly Figure[], curve: readonly CurvePoint[], svg: string): string {
   const command = (figures[0]?.command ?? 'firstack bench race --matrix FILE')
     .replace('firstack bench', 'firstack -- bench')
+    .replace(/--matrix \S*\//, '--matrix ')
     .replace(/ --only \S+ --json/, '');
   const rows = figures
     .filter((f) => f.id !== 'curve')
