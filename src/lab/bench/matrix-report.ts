@@ -9,6 +9,8 @@ const WIDTH = 640;
 const HEIGHT = 360;
 const MARGIN = { left: 60, right: 24, top: 46, bottom: 84 };
 const COLOURS = ['#b3261e', '#14804a', '#1a6fb0', '#555555'];
+/** Where the names begin under the plot. */
+const LEGEND = [0, 190, 310, 420];
 const DASHES = ['7 4', '', '2 3', '10 3 2 3'];
 
 /** Mean connect time by number of replicas; the axis of replicas is logarithmic. */
@@ -49,7 +51,7 @@ export function curveDrawing(curve: readonly CurvePoint[]): string {
     );
     for (const p of curve)
       lines.push(`<circle cx="${x(p.machines)}" cy="${y(p[name])}" r="3" fill="${COLOURS[i]}"/>`);
-    const left = MARGIN.left + i * 142;
+    const left = MARGIN.left + LEGEND[i];
     lines.push(
       `<line x1="${left}" y1="${HEIGHT - 18}" x2="${left + 24}" y2="${HEIGHT - 18}" ${style}/>`,
       `<text x="${left + 30}" y="${HEIGHT - 14}">${name}</text>`,
