@@ -23,7 +23,6 @@ import {
   type Configuration,
   originKind,
   type RaceService,
-  type ReplicaRecord,
   raceServices,
   replicaPort,
 } from '../../src/race/records.js';
@@ -393,16 +392,4 @@ export class Fleet {
   usesTunnel(): boolean {
     return this.#services.some((s) => s.configuration === 'C');
   }
-}
-
-/** The properties of a replica in /v1/status. */
-export function describeReplica(r: ReplicaRecord): Record<string, unknown> {
-  const { id, address, state, reason, load, services } = r;
-  return { id, address, state, reason, load, services };
-}
-
-/** The properties of a service in /v1/status. */
-export function describeService(s: KnownService): Record<string, unknown> {
-  const { name, address, port, configuration, raced } = s;
-  return { name, address, port, configuration, raced };
 }

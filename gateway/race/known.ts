@@ -1,7 +1,7 @@
 /** What a gateway knows of a service and of a machine's place for it, and what others tell it of them. */
 import type { CandidateNumber, MachineNumber, ServiceNumber } from '../../src/flow/numbers.js';
 import type { Numbers } from '../../src/proximity/candidates.js';
-import type { Configuration } from '../../src/race/records.js';
+import type { Configuration, ReplicaRecord } from '../../src/race/records.js';
 import type { Release } from '../../src/race/release.js';
 import type { PairKey, PairKeys } from '../../src/trust/pair-keys.js';
 import type { Address } from '../../src/wire/address.js';
@@ -82,4 +82,16 @@ export function idsByAddress(endpoints: Iterable<KnownEndpoint>): Map<string, Se
     else ids.add(id);
   }
   return groups;
+}
+
+/** The properties of a replica in /v1/status. */
+export function describeReplica(r: ReplicaRecord): Record<string, unknown> {
+  const { id, address, state, reason, load, services } = r;
+  return { id, address, state, reason, load, services };
+}
+
+/** The properties of a service in /v1/status. */
+export function describeService(s: KnownService): Record<string, unknown> {
+  const { name, address, port, configuration, raced } = s;
+  return { name, address, port, configuration, raced };
 }

@@ -21,6 +21,8 @@ export function measured(
   candidate: CandidateNumber,
   tookUs: number,
 ): void {
+  // It was a candidate when it was asked, and is none any more.
+  if (candidate < 0) return;
   const { learned, races } = state;
   const record = state.flows.record[e];
   const entry = learned.entry(service, client, at);

@@ -157,14 +157,15 @@ export class NearProbes {
     const before = this.#isListed.slice();
     this.#isListed.fill(0);
     const list: number[] = [];
-    for (const e of order.perSecond > 0 ? endpoints : []) {
-      const { machine, address, service, live } = e;
-      const isV6 = !isV4(address);
-      const isTranslated = services[service].mode === TRANSLATE;
-      // Over IPv6 a machine is measured by SYNs; one that has an IPv4 address too is measured there.
+    const asked = order.perSecond > 0 ? endpoints.filter((e) => e.machine !== ORIGIN_MACHINE && e.live) : [];
+    // A machine that has both addresses is measured over IPv4, and one of several services by what allows SYNs.
+    for (const e of [...asked.filter((x) => isV4(x.address)), ...asked.filter((x) => !isV4(x.address))]) {
+      const { machine } = e;
+      const isV6 = !isV4(e.address);
+      const isTranslated = services[e.service].mode === TRANSLATE;
       const mayProbe = isV6 ? this.#source6 !== undefined && isTranslated : this.#source !== 0;
       const isKnown = this.#isListed[machine] !== 0;
-      if (machine === ORIGIN_MACHINE || !live || !mayProbe || (isKnown && isV6)) continue;
+      if (!mayProbe || (isKnown && (isV6 || !isTranslated))) continue;
       const hasMoved = this.#take(e, isTranslated && order.syn);
       if (!isKnown) list.push(machine);
       this.#isListed[machine] = 1;

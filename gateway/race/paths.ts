@@ -55,15 +55,6 @@ export function readPaths(memory: Float64Array, fleet: Fleet, wanMtu: number): P
   return reports;
 }
 
-/** The least round trip to each machine by its id, µs. */
-export function roundTrips(paths: readonly PathReport[]): Map<string, number> {
-  const out = new Map<string, number>();
-  for (const { machines, rttMs } of paths)
-    for (const id of rttMs === null ? [] : machines)
-      out.set(id, Math.min(rttMs! * 1000, out.get(id) ?? Number.POSITIVE_INFINITY));
-  return out;
-}
-
 function stateOf(answered: number, silent: number, out: number, back: number, wanMtu: number): PathState {
   if (answered === 0) return silent >= SILENT ? 'mute' : 'unknown';
   if (silent >= SILENT) return 'silent';

@@ -1,13 +1,17 @@
 // A gateway and a replica in memory: the gateway measures it in the background.
 import { describe, expect, it } from 'vitest';
-import { BY_SYN, BY_UDP, near } from '../../../../gateway/race/near-probes.js';
+import { BY_SYN, BY_UDP, NearProbes, near, nearBytes } from '../../../../gateway/race/near-probes.js';
+import { ManualClock } from '../../../../src/device/clock.js';
+import { HoldQueue } from '../../../../src/device/hold-queue.js';
+import { EXTRA_SLOT } from '../../../../src/pipeline/batch.js';
 import { parse } from '../../../../src/wire/address.js';
 import { toReply } from '../../../../src/wire/path-probe.js';
 import { CLIENT, GATEWAY_ID, MASTER, R1, R2 } from '../../../support/builder.js';
 import { Gateway6, LEARNED, R1 as R1_V6, R2_PORT, R2 as R2_V6 } from '../../../support/gateway6.js';
 import { Harness } from '../../../support/harness.js';
 import { frame, gatewayKey, type Packet, parseFrame, type Raw, type Tcp } from '../../../support/naive.js';
-import { keyWords, type World } from '../../../support/world.js';
+import { candidateNumber, machineNumber, serviceNumber } from '../../../support/numbers.js';
+import { gatewaySnapshot, keyWords, WORLD, type World } from '../../../support/world.js';
 
 const TICK_US = 100_000;
 const ORDER = { perSecond: 100, udp: true, syn: true, pauseTicks: 20 };
@@ -225,5 +229,27 @@ describe('probes of all replicas', () => {
     expect(bed.word.rttUs).toBe(0);
     bed.gateway.tick();
     expect(bed.gateway.advance(0).filter(isProbe)).toHaveLength(2);
+  });
+
+  it('of a machine with addresses of both families stay what they are when the same fleet is loaded again', () => {
+    const clock = new ManualClock();
+    const hold = new HoldQueue([{ slotBytes: EXTRA_SLOT, slots: 8 }]);
+    const memory = new Float64Array(nearBytes / 8);
+    const probes = new NearProbes(Int32Array.of(1, 2, 3, 4), 1, 0, hold, clock, memory);
+    const { services } = gatewaySnapshot(WORLD);
+    const endpoint = (service: number, address: string) => ({
+      ...{ service: serviceNumber(service), machine: machineNumber(1), candidate: candidateNumber(1) },
+      ...{ address: parse(address)!, port: 80, live: true, load: 0, trials: 0 },
+    });
+    const both = [endpoint(0, R1_V6), endpoint(1, R1.address)];
+    const load = (): void =>
+      probes.load([services[0], services[0]], both, { v4: 1, v6: parse('2001:db8:0:1::')! }, ORDER);
+    load();
+    probes.tick(0);
+    memory[near.stride + near.rttUs] = 5000;
+    load();
+    expect(probes.rttUs(machineNumber(1))).toBe(5000);
+    // It was asked over IPv4, by a probe and not by a SYN.
+    expect(hold.size).toBe(1);
   });
 });
