@@ -32,6 +32,13 @@ function runRole(lab: Lab, role: string, host: string, file: string, ...args: st
   });
 }
 
+/** No connection was left to the origin, and all but single ones (an answer may be late) were carried by the nearest. */
+function expectRaced({ results }: Client): void {
+  expect(results.filter((r) => r.servedBy === 'origin')).toEqual([]);
+  const others = results.filter((r) => r.servedBy !== 'r2');
+  expect(others.length).toBeLessThanOrEqual(Math.ceil(results.length / 50));
+}
+
 const stateOf = async (lab: Lab, host: string): Promise<string> =>
   (
     await lab.exec(host, [
@@ -57,7 +64,7 @@ describe('a second machine with the same identity', () => {
       expect(stderr).toMatch(
         /FSA_IDENTITY_TAKEN: another machine \(host \S+\) runs as replica r2 too: this role ends/,
       );
-      expect(new Set(client.results.map((r) => r.servedBy))).toEqual(new Set(['r2']));
+      expectRaced(client);
       const view = await lab.roles.status('gateway');
       const replicas = (view as unknown as { replicas: { id: string; address: string }[] }).replicas;
       expect(replicas.find((r) => r.id === 'r2')?.address).toBe('198.18.12.2');
@@ -84,7 +91,7 @@ describe('a second machine with the same identity', () => {
       await client.end();
       expect([status, stderr]).toEqual([69, expect.stringContaining('FSA_IDENTITY_TAKEN')]);
       expect(stderr).toContain('runs as gateway 1 too');
-      expect(new Set(client.results.map((r) => r.servedBy))).toEqual(new Set(['r2']));
+      expectRaced(client);
     });
   });
 
