@@ -8,6 +8,7 @@ import type { Problem } from '../../src/errors.js';
 import type { Attachment } from '../../src/fastpath/maps.js';
 import type { KernelMode } from '../../src/fastpath/modes.js';
 import { checkLine, Health } from '../../src/health/health.js';
+import { CpuMeter, countConnections } from '../../src/health/host-load.js';
 import { ProbeResponder } from '../../src/probe/responder.js';
 import type {
   Claim,
@@ -46,7 +47,6 @@ import { OVERHEAD } from '../../src/wire/ipip.js';
 import { checkHost } from './checks.js';
 import { overrides, problems, type ReplicaConfig, schema } from './config.js';
 import { Drain } from './drain.js';
-import { CpuMeter, countConnections } from './load.js';
 import { SenderKeys } from './sender-keys.js';
 import type { ReplicaPipelineOptions, ReplicaSnapshot } from './state.js';
 import { type Carried, steering } from './steering.js';

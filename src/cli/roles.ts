@@ -48,7 +48,6 @@ function addRole(root: Command, name: RoleName, exit: (code: number) => void): C
       const { main } = (await load(name, 'main')) as { main(flags: RoleFlags): Promise<number> };
       exit(await main({ ...flags, configFile: flags.configFile }));
     });
-  if (name === 'origin') return command;
   return command
     .addOption(fastpathOption())
     .option('--unpin', 'remove what a killed process left in the kernel, which ends its connections');

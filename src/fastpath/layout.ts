@@ -139,10 +139,14 @@ export function writeTimeNs(view: DataView, at: number, us: number): void {
   view.setInt32(at + 4, Math.floor(ns / 2 ** 32), true);
 }
 
+export function writeAddress(view: DataView, at: number, address: Address): void {
+  for (let w = 0; w < 4; w++) view.setInt32(at + 4 * w, address[w]);
+}
+
 /** Writes the key of a client prefix. */
 export function writeClient(view: DataView, at: number, { address, bits }: Prefix): void {
   view.setUint32(at, bits, true);
-  for (let w = 0; w < 4; w++) view.setInt32(at + clientKey.address + 4 * w, address[w]);
+  writeAddress(view, at + clientKey.address, address);
 }
 
 export interface KernelEndpoint {

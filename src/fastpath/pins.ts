@@ -9,6 +9,7 @@ import {
   ANSWERED,
   CLIENT_FIN,
   CLOSING,
+  DATAGRAMS,
   ESTABLISHED,
   FAILED,
   isClosing,
@@ -162,7 +163,7 @@ export class Pins {
     const known =
       ((marks[e] & CLIENT_FIN) !== 0 ? SEEN_CLIENT_FIN : 0) |
       ((marks[e] & SERVER_FIN) !== 0 ? SEEN_SERVER_FIN : 0) |
-      (this.#flows.state[e] === ESTABLISHED ? SEEN_CLIENT_ACK : 0);
+      (this.#flows.state[e] === ESTABLISHED || this.#flows.state[e] === DATAGRAMS ? SEEN_CLIENT_ACK : 0);
     writeFlowKey(this.#keyView, n * FLOW_KEY, this.#flows, e);
     writeFlow(this.#valueView, n * FLOW_VALUE, this.#flows, e, mode, known, this.clock.nowUs);
     this.#entries[n] = e;
@@ -326,7 +327,8 @@ export class Pins {
     if ((bits & fins) === fins) state = CLOSING;
     else if ((bits & SEEN_RST) !== 0) state = RESET_IN_KERNEL;
     else if (state === RESET_IN_KERNEL) state = ESTABLISHED;
-    else if (state === OPENING && (bits & SEEN_CLIENT_ACK) !== 0) state = ESTABLISHED;
+    else if (state === OPENING && (bits & SEEN_CLIENT_ACK) !== 0)
+      state = flows.isTcp(e) ? ESTABLISHED : DATAGRAMS;
     flows.state[e] = state;
     flows.expiresAt[e] = tickOf(this.clock.nowUs - idleUs(view, at, this.clock.nowUs)) + this.idle[state];
     if ((flows.marks[e] & ANSWERED) === 0) this.#judge(e, view, at, bits);

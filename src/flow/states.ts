@@ -19,8 +19,10 @@ export const RESET_BY_CLIENT = 5;
 export const RESET_BY_SERVER = 6;
 /** A hook saw the RST, and tells when the connection goes on. */
 export const RESET_IN_KERNEL = 7;
+/** A flow of a protocol without connections, whose sender has sent more than one datagram. */
+export const DATAGRAMS = 8;
 /** Whether the flow has ended, as far as was seen. */
-export const isClosing = (state: number): boolean => state >= CLOSING;
+export const isClosing = (state: number): boolean => state >= CLOSING && state !== DATAGRAMS;
 
 /** Marks: events that the flow has seen. */
 export const CLIENT_FIN = 1;
@@ -47,7 +49,11 @@ export interface FlowTimeouts {
   establishedTimeoutMs: number;
   /** RFC 5382, REQ-5: transitory while closing, at least 4 min. */
   closingTimeoutMs: number;
+  /** RFC 4787, REQ-5: at least 2 min; the default here for a program that has no key for it. */
+  datagramTimeoutMs?: number;
 }
+
+const DATAGRAM_TIMEOUT_MS = 300_000;
 
 /** The kernel's clock of a flow wraps after 52 days, so it can measure an idle time of up to half of that, 25 days. */
 const MOST_IDLE_MS = 25 * 86_400_000;
@@ -66,6 +72,7 @@ export function idleTicks(timeouts: FlowTimeouts, tickMs: number): Int32Array {
     closing,
     closing,
     closing,
+    ticks(timeouts.datagramTimeoutMs ?? DATAGRAM_TIMEOUT_MS),
   );
 }
 

@@ -219,6 +219,10 @@ export class FlowTable {
     return keys[base + 2] === V4_MAPPED && keys[base] === 0 && keys[base + 1] === 0;
   }
 
+  isTcp(entry: FlowEntry): boolean {
+    return this.#protocolOf(entry) === 0;
+  }
+
   /** Copies the four words of an entry's client address to `to`. */
   clientOf(entry: FlowEntry, to: Int32Array): void {
     for (let w = 0; w < 4; w++) to[w] = this.keyWord(entry, w);

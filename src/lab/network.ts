@@ -121,6 +121,26 @@ export function inodeOf(namespace: string): number | undefined {
   }
 }
 
+/**
+ * Makes namespaces and runs each one's `ip` commands, those of the first host in `commands` before the others'.
+ * @param routes whether a host forwards packets
+ */
+export async function createHosts(
+  lab: string,
+  hosts: readonly string[],
+  commands: Readonly<Record<string, string[]>>,
+  routes: (host: string) => boolean,
+): Promise<void> {
+  await ipBatch(
+    undefined,
+    hosts.map((h) => `netns add ${namespaceOf(lab, h)}`),
+  );
+  for (const host of hosts) setSysctls(namespaceOf(lab, host), host, routes(host), false);
+  const [first, ...others] = Object.keys(commands);
+  await ipBatch(namespaceOf(lab, first), commands[first]);
+  await Promise.all(others.map((host) => ipBatch(namespaceOf(lab, host), commands[host])));
+}
+
 /** Makes the namespaces and everything in them. They must not exist yet. */
 export async function createNetwork(lab: string, topology: Topology): Promise<void> {
   const hosts = hostsOf(topology);
@@ -128,7 +148,13 @@ export async function createNetwork(lab: string, topology: Topology): Promise<vo
     undefined,
     hosts.map((h) => `netns add ${namespaceOf(lab, h)}`),
   );
-  for (const host of hosts) setSysctls(namespaceOf(lab, host), host, topology.ipv6);
+  for (const host of hosts)
+    setSysctls(
+      namespaceOf(lab, host),
+      host,
+      host !== 'client' && !/^s(erver|\d+)$/.test(host),
+      topology.ipv6,
+    );
   const commands = plan(lab, topology);
   // The wan's half comes first, because it makes all of the WAN's veth pairs; the hosts' own halves are then
   // independent.
@@ -256,8 +282,7 @@ function mtuRoutes(path: string, options: PathOptions): string[] {
  * A new namespace inherits its IPv4 settings from the machine (net.core.devconf_inherit_init_net), so every relevant
  * setting is set: the laboratory is then the same on every machine. `default` must be set before any device exists.
  */
-function setSysctls(namespace: string, host: string, ipv6: boolean): void {
-  const routes = host !== 'client' && !/^s(erver|\d+)$/.test(host);
+function setSysctls(namespace: string, host: string, routes: boolean, ipv6: boolean): void {
   within(namespace, () => {
     const set = (key: string, value: number) =>
       writeFileSync(`/proc/sys/net/ipv4/${key}`, String(value), { flag: 'r+' });

@@ -113,6 +113,16 @@ export function setEcn(view: DataView, at: number, to: number): void {
   view.setUint16(at + CHECK, update16(view.getUint16(at + CHECK), from, view.getUint16(at)));
 }
 
+/** Takes one from the TTL and updates the header's checksum. @returns false where the packet may go no further */
+export function hop(view: DataView, at: number): boolean {
+  const left = view.getUint8(at + TTL);
+  if (left <= 1) return false;
+  const from = view.getUint16(at + TTL);
+  view.setUint8(at + TTL, left - 1);
+  view.setUint16(at + CHECK, update16(view.getUint16(at + CHECK), from, view.getUint16(at + TTL)));
+  return true;
+}
+
 /** Whether the header's own checksum is right. */
 export function checkChecksum(view: DataView, at: number): boolean {
   return sum(view, at, headerLength(view, at)) === 0xffff;

@@ -159,21 +159,23 @@ static napi_value lookup(napi_env env, napi_callback_info info) {
 }
 
 // scan(fd, cursor, first, keys, values, limit) -> entries read; -1 - entries when those were the last.
-// The cursor is four bytes that only the kernel interprets; it is ignored when `first` is not 0.
+// The cursor is bytes that only the kernel interprets (four of a hash, a key of an LPM trie); it is ignored when `first`
+// is not 0.
 static napi_value scan(napi_env env, napi_callback_info info) {
   taken a;
   if (!take(env, info, "ibibbi", &a)) return NULL;
   if (a.length[1] < 4) return fail(env, EFAULT, "scan");
-  uint32_t next;
+  uint8_t next[64] = {0};
+  size_t length = a.length[1] < sizeof next ? a.length[1] : sizeof next;
   union bpf_attr attr = {.batch = {.in_batch = a.number[2] ? 0 : (uint64_t)(uintptr_t)a.bytes[1],
-                                   .out_batch = (uint64_t)(uintptr_t)&next,
+                                   .out_batch = (uint64_t)(uintptr_t)next,
                                    .keys = (uint64_t)(uintptr_t)a.bytes[3],
                                    .values = (uint64_t)(uintptr_t)a.bytes[4],
                                    .count = (uint32_t)a.number[5],
                                    .map_fd = (uint32_t)a.number[0]}};
   int status = bpf(BPF_MAP_LOOKUP_BATCH, &attr);
   if (status < 0 && errno != ENOENT) return fail(env, errno, "BPF_MAP_LOOKUP_BATCH");
-  if (status == 0) memcpy(a.bytes[1], &next, sizeof next);
+  if (status == 0) memcpy(a.bytes[1], next, length);
   int32_t count = (int32_t)attr.batch.count;
   return number(env, status < 0 ? -1 - count : count);
 }

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { maglev, SLOTS } from '../../../src/balance/maglev.js';
+import { maglev } from '../../../src/balance/maglev.js';
+import { SLOTS } from '../../../src/balance/slots.js';
 
 const servers = (n: number, weight = 1) =>
   Array.from({ length: n }, (_, i) => ({ name: `10.0.0.${i + 1}`, weight }));

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { FlowEntry } from '../../../src/flow/numbers.js';
 import { CLOSING, ESTABLISHED, OPENING, UNDECIDED } from '../../../src/flow/states.js';
-import { SynFlows } from '../../../src/race/flows.js';
+import { SynFlows } from '../../../src/flow/syn-flows.js';
 
 /** Clients of two prefixes. */
 const client = (n: number): number => (n < 100 ? 0xc0000200 + n : 0xc6336400 + (n - 100)) | 0;

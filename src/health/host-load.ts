@@ -1,6 +1,6 @@
 /** How busy this machine is: the connections on its services' ports, and processor use. */
 import { readFileSync } from 'node:fs';
-import { native } from '../../src/device/native.js';
+import { native } from '../device/native.js';
 
 // TCP states as the kernel numbers them, and as /proc/net/tcp prints them.
 const ESTABLISHED = 1;

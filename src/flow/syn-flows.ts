@@ -1,7 +1,7 @@
-/** Flows that begin with a SYN, with what every role of the race adds. */
-import { HalfOpen } from '../flow/half-open.js';
-import { type FlowEntry, NO_FLOW } from '../flow/numbers.js';
-import { FlowTable } from '../flow/table.js';
+/** Flows that a first packet begins, with a pool of those that their client has not confirmed. */
+import { HalfOpen } from './half-open.js';
+import { type FlowEntry, NO_FLOW } from './numbers.js';
+import { FlowTable } from './table.js';
 
 export class SynFlows extends FlowTable {
   /** The SYN's initial sequence number. */

@@ -1,0 +1,20 @@
+/** The commands of service-level routing: `firstack routes`. */
+import { Option } from 'commander';
+import type { CommandLine } from '../../src/program.js';
+
+export function addCommands({ root, exit }: CommandLine): void {
+  root
+    .command('routes')
+    .description(
+      'the virtual hosts of a service-level router: members, costs, weights, who is chosen and why',
+    )
+    .addOption(
+      new Option('--admin <address>', "the router's admin.listen: HOST:PORT or unix:PATH").default(
+        '127.0.0.1:7412',
+      ),
+    )
+    .option('--json', 'print JSON', false)
+    .action(async (options) => {
+      exit(await (await import('./ask.js')).routes(options));
+    });
+}

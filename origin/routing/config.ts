@@ -1,0 +1,143 @@
+/** The part of service-level routing in the origin's role file: a service-level router of a site, a system or a network. */
+import type { Locate, Schema } from '../../src/config.js';
+import type { Problem } from '../../src/errors.js';
+import { explained } from '../../src/explained.js';
+import { ExpressionError } from '../../src/policy/expression.js';
+import { nameSchema } from '../../src/registry/kinds.js';
+import { type ProgramConfig, programProperties } from '../../src/role-config.js';
+import { ROUTER_LEVELS, type RouterLevel } from '../../src/routing/levels.js';
+import { AGGREGATES, COSTS, parseAggregate, parseCost } from '../../src/routing/policies.js';
+import { type TlsFiles, tlsProperties } from '../../src/routing/session.js';
+import { type VirtualSubnet, virtualSchema } from '../../src/routing/virtual.js';
+import type { Allocation } from '../../src/steer/marks.js';
+import type { OriginSite } from '../config.js';
+
+export interface SlrConfig extends ProgramConfig, OriginSite {
+  flows: ProgramConfig['flows'] & { datagramTimeoutMs: number };
+  level: RouterLevel;
+  id: string;
+  virtual: VirtualSubnet[];
+  hello: TlsFiles & { listen?: string; uppers: string[]; intervalMs: number };
+  /** ADDRESS/BITS; without it the role's own address. */
+  sources?: string;
+  policy: { cost: string; aggregate: string; selection: 'weights' | 'least' };
+  /** ms, by member. */
+  distances: Record<string, number>;
+  seed: number;
+}
+
+export const HELLO_PORT = 7417;
+const where: Schema = { type: 'string', pattern: '^[0-9.]+:[0-9]{1,5}$' };
+const text: Schema = { type: 'string', minLength: 1, maxLength: 1000 };
+
+export function schema(allocation: Allocation): { properties: Record<string, Schema>; required: string[] } {
+  const common = programProperties(allocation);
+  const flows = common.flows as { properties: Record<string, Schema> };
+  return {
+    properties: {
+      ...common,
+      flows: {
+        ...flows,
+        properties: {
+          ...flows.properties,
+          datagramTimeoutMs: explained(
+            { type: 'integer', minimum: 100, default: 300_000 },
+            'A flow of UDP without a datagram is forgotten (RFC 4787 asks for two minutes at least).',
+          ),
+        },
+      },
+      level: explained(
+        { enum: [...ROUTER_LEVELS] },
+        'A site chooses among servers, a system among sites, a network among systems.',
+        'site',
+      ),
+      id: explained(nameSchema, 'Its name, as in its certificate.', 't1'),
+      virtual: virtualSchema,
+      hello: {
+        type: 'object',
+        description: 'Sessions with the members below and the routers above, by mutual TLS.',
+        additionalProperties: false,
+        required: ['caFile', 'certFile', 'keyFile'],
+        properties: {
+          ...tlsProperties,
+          listen: explained(
+            where,
+            `Where members say hello; without this key, port ${HELLO_PORT} of the role's address.`,
+            `198.51.100.2:${HELLO_PORT}`,
+          ),
+          uppers: explained(
+            { type: 'array', items: where, uniqueItems: true, maxItems: 16, default: [] },
+            'Routers of the next upper level, to which this one says hello.',
+            [`198.51.100.1:${HELLO_PORT}`],
+          ),
+          intervalMs: explained(
+            { type: 'integer', minimum: 50, maximum: 60_000, default: 1000 },
+            'How often members say their state; silent for three of these, one is out.',
+          ),
+        },
+      },
+      sources: explained(
+        { type: 'string', format: 'ipv4-cidr' },
+        "A prefix whose addresses are the sources of tunnels, one per flow, so that routers spread them; without it the role's own address.",
+        '198.51.100.64/28',
+      ),
+      policy: {
+        type: 'object',
+        description: 'How members are chosen.',
+        additionalProperties: false,
+        default: {},
+        properties: {
+          cost: explained(
+            { ...text, default: 'load' },
+            `A member's cost: ${Object.keys(COSTS).join(', ')}, or an expression of load, distance, servers, hour, weekday, metrics.NAME.`,
+          ),
+          aggregate: explained(
+            { ...text, default: 'mean' },
+            `The load that is said to the level above: ${Object.keys(AGGREGATES).join(', ')}, or an expression with sum, mean, least, most, count over the members.`,
+          ),
+          selection: explained(
+            { enum: ['weights', 'least'], default: 'weights' },
+            'New connections are spread by weights that fall with the cost, or all go to the member of least cost.',
+          ),
+        },
+      },
+      distances: explained(
+        {
+          type: 'object',
+          additionalProperties: { type: 'number', minimum: 0, maximum: 100_000 },
+          default: {},
+        },
+        'The routing distance to members, in ms, by id.',
+        { t1: 5 },
+      ),
+      seed: explained(
+        { type: 'integer', minimum: 0, maximum: 0xffffffff, default: 0 },
+        'The same at all routers of a level: then they choose alike, and a lost state is most often no loss.',
+      ),
+    },
+    required: ['level', 'id', 'virtual', 'hello'],
+  };
+}
+
+export function problems(value: SlrConfig, locate: Locate): Problem[] {
+  const wrong = (path: string[], what: string): Problem => ({
+    code: 'FSA_CONFIG_VALUE',
+    message: `${locate(path)}: ${what}`,
+  });
+  const parsed = (path: string[], parse: () => unknown): Problem[] => {
+    try {
+      parse();
+      return [];
+    } catch (error) {
+      if (!(error instanceof ExpressionError)) throw error;
+      return [wrong(path, error.message)];
+    }
+  };
+  const names = value.virtual.map((v) => v.name);
+  const twice = names.filter((n, i) => names.indexOf(n) !== i);
+  return [
+    ...parsed(['policy', 'cost'], () => parseCost(value.policy.cost)),
+    ...parsed(['policy', 'aggregate'], () => parseAggregate(value.policy.aggregate)),
+    ...twice.map((n) => wrong(['virtual'], `${n} is listed twice`)),
+  ];
+}

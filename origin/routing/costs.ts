@@ -1,0 +1,143 @@
+/**
+ * Which members may get new connections of each virtual host, and how many: what members said, put together with the
+ * routing distance by the operator's policy, each interval [9000–9400].
+ * Numbers in brackets: operations of the source "System, method and apparatus for network service load and reliability
+ * management".
+ */
+import { preferenceOf } from '../../src/balance/maglev.js';
+import type { Preference } from '../../src/balance/slots.js';
+import type { Expression } from '../../src/policy/expression.js';
+import type { Member } from '../../src/routing/hello-server.js';
+import type { SubnetState } from '../../src/routing/messages.js';
+import { scopeOf, weightOf } from '../../src/routing/policies.js';
+import { covers, prefixOf, type VirtualSubnet } from '../../src/routing/virtual.js';
+
+/** A member's standing for one virtual host. */
+export interface Standing {
+  id: string;
+  load: number;
+  servers: number;
+  /** ms */
+  distance: number;
+  /** Smoothed; NaN where the policy gave none. */
+  cost: number;
+  weight: number;
+  /** Why it gets no new connections; '' where it does. */
+  leftOut: string;
+}
+
+export interface CostOptions {
+  cost: Expression;
+  aggregate: Expression;
+  selection: 'weights' | 'least';
+  /** ms, by member. */
+  distances: Readonly<Record<string, number>>;
+}
+
+/** The part of a new cost in the smoothed one. */
+const NEW = 0.5;
+
+export class Costs {
+  /** By host and member: the smoothed cost. */
+  readonly #smooth = new Map<string, number>();
+
+  constructor(
+    readonly options: CostOptions,
+    readonly now: () => Date = () => new Date(),
+  ) {}
+
+  /** Takes over what members say now into the smoothed costs; once per interval. */
+  observe(hosts: readonly VirtualSubnet[], members: Iterable<Member>): void {
+    const all = [...members];
+    const seen = new Set<string>();
+    for (const host of hosts)
+      for (const m of all) {
+        const state = stateFor(host, m);
+        if (state === undefined) continue;
+        const name = `${host.name} ${m.id}`;
+        seen.add(name);
+        const cost = this.options.cost.evaluate(scopeOf(state, this.#distance(m.id), this.now()));
+        const before = this.#smooth.get(name);
+        // A policy that gives no number leaves the last good one.
+        if (!Number.isFinite(cost)) continue;
+        this.#smooth.set(name, before === undefined ? cost : before + NEW * (cost - before));
+      }
+    for (const name of this.#smooth.keys()) if (!seen.has(name)) this.#smooth.delete(name);
+  }
+
+  /** Each member's standing for a virtual host, in the order of their names. */
+  standings(host: VirtualSubnet, members: Iterable<Member>): Standing[] {
+    const known = [...members]
+      .flatMap((m) => {
+        const state = stateFor(host, m);
+        return state === undefined ? [] : [{ m, state }];
+      })
+      .sort((a, b) => (a.m.id < b.m.id ? -1 : 1));
+    const costOf = (id: string): number => this.#smooth.get(`${host.name} ${id}`) ?? Number.NaN;
+    const isReady = ({ m, state }: (typeof known)[number]): boolean =>
+      state.available && Number.isFinite(costOf(m.id));
+    const ready = known.filter(isReady);
+    const main = ready.filter(({ state }) => state.standby !== true);
+    const chosen = main.length > 0 ? main : ready;
+    const least = Math.min(...chosen.map(({ m }) => costOf(m.id)));
+    return known.map(({ m, state }) => {
+      const cost = costOf(m.id);
+      const leftOut = !state.available
+        ? 'it says that it is not available'
+        : !Number.isFinite(cost)
+          ? 'the policy gives it no cost'
+          : chosen.some((c) => c.m === m)
+            ? ''
+            : 'standby: others are available';
+      const isLeast = this.options.selection === 'weights' || cost === least;
+      return {
+        ...{
+          id: m.id,
+          load: state.load,
+          servers: state.servers,
+          distance: this.#distance(m.id),
+          cost,
+          leftOut,
+        },
+        weight: leftOut === '' && isLeast ? weightOf(cost, least, state.servers) : 0,
+      };
+    });
+  }
+
+  #distance(id: string): number {
+    return this.options.distances[id] ?? 0;
+  }
+
+  /** The state of a virtual host for the level above [9310, 9320]. */
+  aggregate(host: VirtualSubnet, members: Iterable<Member>): SubnetState {
+    const all = [...members].flatMap((m) => {
+      const state = stateFor(host, m);
+      return state?.available === true ? [{ m, state }] : [];
+    });
+    const scopes = all.map(({ m, state }) =>
+      scopeOf(state, this.#distance(m.id), this.now(), this.#smooth.get(`${host.name} ${m.id}`)),
+    );
+    const load = all.length === 0 ? 1 : this.options.aggregate.evaluate(() => undefined, scopes);
+    return {
+      subnet: host.subnet,
+      load: Number.isFinite(load) ? Math.min(1, Math.max(0, load)) : 1,
+      available: all.length > 0,
+      servers: all.reduce((n, { state }) => n + state.servers, 0),
+      ...(all.length > 0 && all.every(({ state }) => state.standby === true) ? { standby: true } : {}),
+    };
+  }
+}
+
+/** What a member says about a virtual host: of the narrowest of its subnets that covers the host. */
+export function stateFor(host: VirtualSubnet, member: Member): SubnetState | undefined {
+  const wanted = prefixOf(host.subnet);
+  const covering = member.subnets.filter((s) => covers(prefixOf(s.subnet), wanted));
+  return covering.reduce<SubnetState | undefined>(
+    (best, s) => (best === undefined || prefixOf(s.subnet).bits > prefixOf(best.subnet).bits ? s : best),
+    undefined,
+  );
+}
+
+/** The slots' table for standings: empty where no member is available. */
+export const preferencesOf = (standings: readonly Standing[]): (Preference & { id: string })[] =>
+  standings.filter((s) => s.weight > 0).map(({ id, weight }) => ({ ...preferenceOf(id), weight, id }));

@@ -1,0 +1,19 @@
+/** The flows of a service-level router. */
+
+import { SynFlows } from '../../src/flow/syn-flows.js';
+import type { MemberNumber } from './snapshot.js';
+
+/** No member; no router above. */
+export const NONE = 0xffff as MemberNumber;
+
+export class SlrFlows extends SynFlows {
+  /** The member that was chosen. */
+  readonly member = this.column<MemberNumber>(Uint16Array, NONE);
+  /** One more than the place of the router above from whose tunnel the flow came; 0 for none. */
+  readonly upper = this.column<number>(Uint8Array, 0);
+  /** How often the router above was told where this flow goes, and when last, in ticks. */
+  readonly told = this.column<number>(Uint8Array, 0);
+  readonly toldAt = this.column<number>(Int32Array, 0);
+  /** 1: the target is one that the member told. */
+  readonly isShort = this.column<number>(Uint8Array, 0);
+}

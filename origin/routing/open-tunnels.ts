@@ -1,0 +1,48 @@
+/**
+ * Opens tunnels from the routers above. What comes in a tunnel from anybody else is dropped.
+ *
+ * reads: verdict, protocol, the outer addresses. Sets: all columns that `validate` sets, to the inner packet's; side
+ * (one more than the place of the router above); verdict.
+ */
+import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
+import {
+  INNER_MALFORMED,
+  INNER_WHOLE,
+  innerAt,
+  isTunnel,
+  lookInside,
+  outOfTunnel,
+} from '../../src/pipeline/tunnel.js';
+import * as ipv4 from '../../src/wire/ipv4.js';
+import { reasons } from './reasons.js';
+import type { SlrState } from './state.js';
+
+export function openTunnels(state: SlrState): Stage {
+  return (batch) => {
+    for (let i = 0; i < batch.count; i++)
+      if (
+        batch.verdict[i] === OPEN &&
+        batch.family[i] === 4 &&
+        isTunnel(batch, i) &&
+        batch.daddrV4(i) === state.address
+      )
+        open(state, batch, i);
+  };
+}
+
+function open(state: SlrState, batch: Batch, i: number): void {
+  const upper = state.upperOf(batch, i);
+  if (upper === 0) return batch.drop(i, reasons.dropStranger);
+  const { view } = batch;
+  const at = batch.at[i];
+  const room = ipv4.totalLength(view, at) - (innerAt(batch, i) - at);
+  if (room < ipv4.MIN_HEADER) return batch.drop(i, reasons.dropMalformed);
+  const inner = ipv4.protocol(view, innerAt(batch, i));
+  const kind = lookInside(batch, i, inner === ipv4.PROTO_UDP ? ipv4.PROTO_UDP : ipv4.PROTO_TCP);
+  if (kind === INNER_MALFORMED) return batch.drop(i, reasons.dropMalformed);
+  if (kind !== INNER_WHOLE) return batch.drop(i, reasons.dropTunnelInner);
+  if (!outOfTunnel(batch, i)) return;
+  // It goes into the next tunnel at once.
+  batch.opened[i] = 0;
+  batch.side[i] = upper;
+}

@@ -1,0 +1,295 @@
+/**
+ * Service-level routing at the origin: a service-level router (SLR) of a site, a system or a network. It takes what is
+ * sent to a virtual host, chooses a member of the next lower level by the first packet, and tunnels; answers never
+ * pass here.
+ */
+import type { Problem } from '../../src/errors.js';
+import type { Attachment } from '../../src/fastpath/maps.js';
+import type { KernelMode } from '../../src/fastpath/modes.js';
+import type {
+  Claim,
+  Duty,
+  KernelHalf,
+  PlaneHalf,
+  Program,
+  Run,
+  RunContext,
+  Site,
+} from '../../src/program.js';
+import type { View } from '../../src/registry/kinds.js';
+import { HelloClient } from '../../src/routing/hello-client.js';
+import { HelloServer } from '../../src/routing/hello-server.js';
+import { hookSet } from '../../src/routing/kernel-layout.js';
+import type { Downward } from '../../src/routing/messages.js';
+import { parseAggregate, parseCost } from '../../src/routing/policies.js';
+import { secureOptions } from '../../src/routing/session.js';
+import { prefixOf } from '../../src/routing/virtual.js';
+import {
+  checkForwarding,
+  checkInterfaces,
+  checkLocalAddress,
+  type Host,
+  leastMtu,
+} from '../../src/steer/host.js';
+import { type Address, type Prefix, parse } from '../../src/wire/address.js';
+import { PROTO_TCP, PROTO_UDP } from '../../src/wire/ipv4.js';
+import { HELLO_PORT, problems, type SlrConfig, schema } from './config.js';
+import { Costs, preferencesOf, type Standing } from './costs.js';
+import { MemberNumbers } from './member-numbers.js';
+import type { SlrSnapshot } from './snapshot.js';
+import type { SlrOptions } from './state.js';
+import { steering } from './steering.js';
+
+export const program: Program<SlrConfig> = {
+  name: 'routing',
+  number: 1,
+  kinds: [],
+  schema,
+  problems,
+  create: (config, site) => new Slr(config, site),
+};
+
+class Slr implements Run {
+  readonly topics = [];
+  readonly plane: PlaneHalf;
+  readonly kernel: KernelHalf;
+  readonly fullness = {
+    'pass.table-full':
+      'the flow table is full (flows.max): new connections go by their slot, and are not remembered',
+  };
+  readonly #server: HelloServer;
+  readonly #client: HelloClient;
+  readonly #costs: Costs;
+  readonly #numbers = new MemberNumbers();
+  #secure: ReturnType<typeof secureOptions>;
+  #context: RunContext | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #toldSources = '';
+  #leaving = false;
+
+  constructor(
+    readonly config: SlrConfig,
+    readonly site: Site,
+  ) {
+    const { level, id, address, hello, policy, distances, flows, seed } = config;
+    this.#secure = secureOptions(hello);
+    this.#costs = new Costs({
+      cost: parseCost(policy.cost),
+      aggregate: parseAggregate(policy.aggregate),
+      selection: policy.selection,
+      distances,
+    });
+    const [host, port] = (hello.listen ?? `${address}:${HELLO_PORT}`).split(':');
+    const onChange = (): void => this.#changed();
+    this.#server = new HelloServer({
+      ...{ host, port: Number(port), level, intervalMs: hello.intervalMs, events: site.events, onChange },
+      welcome: () => this.#welcome(),
+    });
+    this.#client = new HelloClient({
+      ...{ uppers: hello.uppers, id, level, address, events: site.events, onChange },
+      state: () => this.#upward(),
+    });
+    const options: SlrOptions = { flows, seed };
+    this.plane = { module: new URL('./pipeline.js', import.meta.url), options, holdSlots: 1, memory: {} };
+    this.kernel = { hooks: hookSet(flows.max), attachments: (at) => this.#attachments(at) };
+  }
+
+  #attachments(host: Host): Attachment[] {
+    return [...new Set([...this.config.wan, ...this.config.lan])].map((name) => ({
+      interface: name,
+      direction: 'ingress' as const,
+      hook: 'slr_in',
+      ethernet: host.interfaces.find((i) => i.name === name)?.ethernet !== false,
+    }));
+  }
+
+  claims(_view: View): Claim[] {
+    return this.config.virtual.flatMap(({ subnet, protocols, ports }) => {
+      const { bits } = prefixOf(subnet);
+      const address = subnet.split('/')[0];
+      return bits < 128
+        ? []
+        : protocols.flatMap((protocol) => ports.map((port) => ({ address, port, protocol })));
+    });
+  }
+
+  check(host: Host): Problem[] {
+    const { wan, lan, address } = this.config;
+    const interfaces = [...checkInterfaces(host, wan, 'wan'), ...checkInterfaces(host, lan, 'lan')];
+    if (interfaces.length > 0) return interfaces;
+    const mend = `ip address add ${address}/32 dev ${wan[0]}`;
+    return [...checkForwarding(host), ...checkLocalAddress(host, address, mend)];
+  }
+
+  duty(host: Host, _view: View, _kernel: KernelMode): Duty {
+    const { config } = this;
+    const mtu = config.tun.mtu ?? leastMtu(host, [...config.wan, ...config.lan]);
+    return {
+      steering: steering(config, this.site.instance, mtu),
+      snapshot: this.#snapshot(),
+      tunMtu: mtu,
+      names: {
+        services: config.virtual.map((v) => v.name),
+        members: [...this.#server.members.keys()].sort(),
+      },
+    };
+  }
+
+  /** The sources of this router's tunnels. */
+  get #source(): string {
+    return this.config.sources ?? `${this.config.address}/32`;
+  }
+
+  #standings(): Map<string, Standing[]> {
+    const members = [...this.#server.members.values()];
+    return new Map(this.config.virtual.map((v) => [v.name, this.#costs.standings(v, members)]));
+  }
+
+  #snapshot(): SlrSnapshot {
+    const { virtual } = this.config;
+    const members = [...this.#server.members.values()];
+    const standings = this.#standings();
+    const usable = new Set([...standings.values()].flat().flatMap((s) => (s.leftOut === '' ? [s.id] : [])));
+    const tables: SlrSnapshot['tables'] = [];
+    const places = new Map<string, number>();
+    const tableOf = (name: string): number => {
+      const table = preferencesOf(standings.get(name)!);
+      if (table.length === 0) return -1;
+      const text = JSON.stringify(table);
+      if (!places.has(text))
+        places.set(
+          text,
+          tables.push(table.map(({ id, ...t }) => ({ ...t, member: this.#numbers.of(id) }))) - 1,
+        );
+      return places.get(text)!;
+    };
+    const words = (text: string): Address => parse(text) as Address;
+    return {
+      address: words(this.config.address),
+      source: prefixOf(this.#source),
+      hosts: virtual.map(({ name, subnet, protocols, ports }) => ({
+        prefix: prefixOf(subnet),
+        protocols: protocols.map((p) => (p === 'tcp' ? PROTO_TCP : PROTO_UDP)),
+        ports,
+        table: tableOf(name),
+      })),
+      tables,
+      members: members.map((m) => ({
+        number: this.#numbers.of(m.id),
+        address: words(m.address),
+        targets: m.authority.targets as Prefix[],
+        key: [...m.key],
+        isUsable: usable.has(m.id),
+      })),
+      // By place: flows name a router above by it. One whose session is lost may still send.
+      uppers: this.#client.known.map((u) => ({
+        address: words(u?.address ?? '0.0.0.0'),
+        sources: (u?.sources ?? []).map(prefixOf),
+        key: u === undefined ? Array<number>(16).fill(0) : [...u.key],
+      })),
+    };
+  }
+
+  #welcome(): Extract<Downward, { type: 'welcome' }> {
+    const { id, level, address, hello } = this.config;
+    return {
+      type: 'welcome',
+      v: 1,
+      id,
+      level,
+      address,
+      intervalMs: hello.intervalMs,
+      sources: this.#sources(),
+    };
+  }
+
+  /** The sources of tunnels that members may expect: this router's, and those of all above it, for shortcuts. */
+  #sources(): string[] {
+    return [...new Set([this.#source, ...this.#client.sources])];
+  }
+
+  #upward(): ReturnType<Costs['aggregate']>[] {
+    const members = [...this.#server.members.values()];
+    return this.config.virtual.map((v) => {
+      const state = this.#costs.aggregate(v, members);
+      return this.#leaving ? { ...state, available: false } : state;
+    });
+  }
+
+  /** A member or a router above came, left or said something new. */
+  #changed(): void {
+    this.#context?.refresh(true);
+    const sources = this.#sources();
+    if (sources.join() === this.#toldSources) return;
+    this.#toldSources = sources.join();
+    this.#server.tell({ type: 'sources', sources });
+  }
+
+  async start(context: RunContext): Promise<void> {
+    await this.#server.start(this.#secure);
+    this.#context = context;
+    this.#client.start(this.#secure);
+    this.#timer = setInterval(() => {
+      this.#costs.observe(this.config.virtual, this.#server.members.values());
+      context.refresh();
+    }, this.config.hello.intervalMs);
+  }
+
+  /** Certificates and revocations are read again; sessions go on. */
+  async reload(config: SlrConfig | undefined): Promise<void> {
+    this.#secure = secureOptions((config ?? this.config).hello);
+    this.#server.renew(this.#secure);
+    this.#client.renew(this.#secure);
+  }
+
+  async leave(): Promise<void> {
+    this.#leaving = true;
+    this.#client.tell();
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    this.#client.stop();
+    await this.#server.stop();
+  }
+
+  summary(): string {
+    const { level, id } = this.config;
+    return `${level} router ${id}: ${this.#server.members.size} members, ${this.#client.uppers.length} routers above`;
+  }
+
+  status(): Record<string, unknown> {
+    return {
+      level: this.config.level,
+      id: this.config.id,
+      members: this.#server.members.size,
+      uppers: this.#client.states,
+      refused: this.#server.refused,
+    };
+  }
+
+  readonly reads = { routes: { answer: () => this.#routes() } };
+
+  #routes(): Record<string, unknown> {
+    const { level, id, policy, virtual } = this.config;
+    const standings = this.#standings();
+    const at = performance.now();
+    return {
+      level,
+      id,
+      policy,
+      uppers: this.#client.states,
+      members: [...this.#server.members.values()].map((m) => ({
+        ...{ id: m.id, level: m.authority.level, address: m.address },
+        heardMsAgo: Math.round(at - m.heardAt),
+        sinceMsAgo: Math.round(at - m.since),
+      })),
+      hosts: virtual.map(({ name, subnet, protocols, ports }) => {
+        const all = standings.get(name)!;
+        const total = all.reduce((n, s) => n + s.weight, 0);
+        const share = (s: Standing): number => (total === 0 ? 0 : s.weight / total);
+        return { name, subnet, protocols, ports, members: all.map((s) => ({ ...s, share: share(s) })) };
+      }),
+    };
+  }
+}

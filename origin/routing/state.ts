@@ -1,0 +1,293 @@
+/** State that the stages of a service-level router share: virtual hosts, members, routers above, flows. */
+import { fillSlots, SLOTS } from '../../src/balance/slots.js';
+import type { Clock } from '../../src/device/clock.js';
+import { writeAddress } from '../../src/fastpath/layout.js';
+import { bpf } from '../../src/fastpath/native.js';
+import { Pins } from '../../src/fastpath/pins.js';
+import { AddressMap } from '../../src/flow/address-map.js';
+import type { FlowEntry } from '../../src/flow/numbers.js';
+import { PrefixTable } from '../../src/flow/prefix-table.js';
+import { type FlowTimeouts, idleTicks, isClosing, PINNED } from '../../src/flow/states.js';
+import { FlowTable, TICK_US, tickOf } from '../../src/flow/table.js';
+import type { Batch } from '../../src/pipeline/batch.js';
+import type { KernelHandles, PipelineContext } from '../../src/pipeline/pipeline.js';
+import { defineGauges } from '../../src/pipeline/reasons.js';
+import { TunnelIds } from '../../src/pipeline/tunnel.js';
+import * as layout from '../../src/routing/kernel-layout.js';
+import { wordMask } from '../../src/wire/address.js';
+import { keyFromBytes, type SipKey } from '../../src/wire/siphash.js';
+import { NONE, SlrFlows } from './flows.js';
+import { reasons } from './reasons.js';
+import { Sequence } from './sequence.js';
+import type { MemberNumber, SlrSnapshot } from './snapshot.js';
+
+export const gauges = defineGauges({ flows: 'flows', pinned: 'pinned', shortcuts: 'shortcuts' });
+
+export interface SlrOptions {
+  flows: { max: number } & FlowTimeouts;
+  /** The same at all routers of a level: then they choose alike. */
+  seed: number;
+}
+
+interface MemberEntry {
+  address: Int32Array;
+  targets: PrefixTable;
+  key: SipKey;
+  isUsable: boolean;
+  /** The sequence numbers of its shortcuts that were seen. */
+  seen: Sequence;
+  keyText: string;
+}
+
+interface UpperEntry {
+  address: number;
+  key: SipKey;
+  keyText: string;
+  /** The sequence number of the next shortcut. */
+  next: number;
+}
+
+/** How often the router above is told where a flow goes, before this one carries it in the kernel after all. */
+const TELLINGS = 3;
+
+export class SlrState {
+  readonly flows: SlrFlows;
+  readonly idle: Int32Array;
+  readonly clock: Clock;
+  readonly tunnelIds = new TunnelIds();
+  readonly pins: Pins | undefined;
+  nowTick = 0;
+  /** This router's address as a word. */
+  address = 0;
+  hostTable: Int32Array = new Int32Array(0);
+  readonly members = new Map<MemberNumber, MemberEntry>();
+  readonly memberAt = new AddressMap<MemberNumber>();
+  uppers: UpperEntry[] = [];
+  readonly #hosts = new PrefixTable();
+  readonly #uppersBySource = new PrefixTable();
+  #hostProtocols: Uint8Array = new Uint8Array(0);
+  #hostPorts: Uint16Array[] = [];
+  /** The next host of the same prefix, or -1. */
+  #nextHost: Int32Array = new Int32Array(0);
+  #tables: Uint16Array[] = [];
+  #tableTexts: string[] = [];
+  #source = 0;
+  #sourceMask = 0;
+  readonly #seed: number;
+  readonly #sourceFd: number | undefined;
+  readonly #sweepBudget: number;
+  readonly #gauges: Float64Array;
+
+  constructor(context: PipelineContext<SlrOptions>) {
+    const { flows, seed } = context.options;
+    this.#seed = seed | 0;
+    this.clock = context.clock;
+    this.flows = new SlrFlows(flows.max, FlowTable.randomSeed());
+    this.idle = idleTicks(flows, TICK_US / 1000);
+    this.#sweepBudget = Math.ceil(flows.max / 50);
+    this.#gauges = context.gauges;
+    const nothing = (): void => {};
+    if (context.kernel !== undefined) {
+      const handles = context.kernel as KernelHandles & Pins['fds'];
+      this.#sourceFd = handles.source;
+      this.pins = new Pins(handles, this.flows, this.idle, context.clock, {
+        adopted: (e) => this.#adopt(e),
+        requested: nothing,
+        firstByte: nothing,
+        failed: nothing,
+      });
+      const { pins } = this;
+      this.flows.halfOpen.isConfirmed = (e) => pins.isConfirmed(e);
+    }
+    this.tick(context.clock.nowUs);
+  }
+
+  load(s: SlrSnapshot): void {
+    this.address = s.address[3];
+    this.#source = s.source.address[3];
+    this.#sourceMask = ~wordMask(s.source.bits, 3);
+    this.#writeSource();
+    this.#loadMembers(s);
+    this.#loadUppers(s);
+    this.#loadTables(s);
+    this.#loadHosts(s);
+    this.pins?.adopt();
+  }
+
+  #loadMembers(s: SlrSnapshot): void {
+    const before = new Map(this.members);
+    this.members.clear();
+    for (const m of s.members) {
+      const keyText = m.key.join();
+      const known = before.get(m.number);
+      const targets = new PrefixTable();
+      targets.load(m.targets.map((prefix) => ({ prefix, value: 1 })));
+      this.members.set(m.number, {
+        address: Int32Array.from(m.address),
+        targets,
+        key: keyFromBytes(Uint8Array.from(m.key)),
+        keyText,
+        isUsable: m.isUsable,
+        // A session has numbers of its own.
+        seen: known?.keyText === keyText ? known.seen : new Sequence(),
+      });
+    }
+    this.memberAt.load(s.members.map((m) => ({ address: m.address, port: 0, protocol: 0, value: m.number })));
+  }
+
+  #loadUppers(s: SlrSnapshot): void {
+    const before = this.uppers;
+    this.uppers = s.uppers.map(({ address, key }) => {
+      const keyText = key.join();
+      const known = before.find((u) => u.keyText === keyText);
+      return {
+        address: address[3],
+        key: keyFromBytes(Uint8Array.from(key)),
+        keyText,
+        next: known?.next ?? 1,
+      };
+    });
+    this.#uppersBySource.load(s.uppers.flatMap((u, value) => u.sources.map((prefix) => ({ prefix, value }))));
+  }
+
+  #loadTables(s: SlrSnapshot): void {
+    const known = new Map(this.#tableTexts.map((text, n) => [text, this.#tables[n]]));
+    this.#tableTexts = s.tables.map((t) => JSON.stringify(t));
+    this.#tables = s.tables.map(
+      (t, n) =>
+        known.get(this.#tableTexts[n]) ?? Uint16Array.from(fillSlots(t), (place) => t[place]?.member ?? NONE),
+    );
+  }
+
+  #loadHosts(s: SlrSnapshot): void {
+    const { hosts } = s;
+    const last = new Map<string, number>();
+    this.#nextHost = new Int32Array(hosts.length).fill(-1);
+    hosts.forEach(({ prefix }, n) => {
+      const name = `${prefix.address.join()}/${prefix.bits}`;
+      this.#nextHost[n] = last.get(name) ?? -1;
+      last.set(name, n);
+    });
+    this.#hosts.load(hosts.map(({ prefix }, value) => ({ prefix, value })));
+    this.#hostProtocols = Uint8Array.from(hosts, (h) => (h.protocols.length > 1 ? 0 : h.protocols[0]));
+    this.#hostPorts = hosts.map((h) => Uint16Array.from(h.ports));
+    this.hostTable = Int32Array.from(hosts, (h) => h.table);
+  }
+
+  /** The virtual host to which packet `i` is sent, or -1. */
+  hostOf(batch: Batch, i: number): number {
+    let host = this.#hosts.find(batch.daddr, 4 * i);
+    for (; host >= 0; host = this.#nextHost[host]) {
+      const protocol = this.#hostProtocols[host];
+      if (protocol !== 0 && protocol !== batch.protocol[i]) continue;
+      const ports = this.#hostPorts[host];
+      if (ports.length === 0 || ports.includes(batch.dport[i])) return host;
+    }
+    return -1;
+  }
+
+  /** One more than the place of the router above that tunnelled packet `i`, or 0. */
+  upperOf(batch: Batch, i: number): number {
+    return this.#uppersBySource.find(batch.saddr, 4 * i) + 1;
+  }
+
+  /** The member for packet `i` by its slot, or {@link NONE}: the same at every router with the same members. */
+  choose(batch: Batch, i: number, host: number): MemberNumber {
+    const table = this.hostTable[host];
+    if (table < 0) return NONE;
+    return this.#tables[table][this.#hash(batch, i) % SLOTS] as MemberNumber;
+  }
+
+  #hash(batch: Batch, i: number): number {
+    let h = this.#seed ^ ((batch.sport[i] << 16) | batch.dport[i]);
+    h = mix(h, batch.protocol[i]);
+    for (let w = 0; w < 4; w++) h = mix(mix(h, batch.saddr[4 * i + w]), batch.daddr[4 * i + w]);
+    h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
+    h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);
+    return (h ^ (h >>> 16)) >>> 0;
+  }
+
+  /** The outer source for packet `i`, as `source_of` in the hooks computes it. */
+  sourceOf(batch: Batch, i: number): number {
+    if (this.#sourceMask === 0) return this.#source;
+    const ports = (swap16(batch.sport[i]) << 16) | swap16(batch.dport[i]);
+    const h = Math.imul(swap32(batch.saddrV4(i)) ^ ports, 0x9e3779b1);
+    return this.#source | (swap32(h ^ (h >>> 15)) & this.#sourceMask);
+  }
+
+  #writeSource(): void {
+    if (this.#sourceFd === undefined) return;
+    const value = new Uint8Array(layout.source.stride);
+    const view = new DataView(value.buffer);
+    writeAddress(view, layout.source.address, [0, 0, 0xffff, this.#source]);
+    view.setInt32(layout.source.hostMask, this.#sourceMask);
+    bpf.update(this.#sourceFd, new Uint8Array(4), 4, value, value.length, 1);
+  }
+
+  /** Takes an entry for the table's key. @returns -1 where there is no room */
+  take(batch: Batch): FlowEntry {
+    this.#counters = batch.counters;
+    return this.flows.take(this.#evict);
+  }
+  #counters!: Batch['counters'];
+
+  readonly #evict = (e: FlowEntry, hasEnded: boolean): void => {
+    this.pins?.release(e);
+    this.flows.remove(e);
+    this.#counters[hasEnded ? reasons.evictEnded : reasons.evictHalfOpen]++;
+  };
+
+  /** Gives the flow to this member. */
+  assign(e: FlowEntry, member: MemberNumber): void {
+    const { flows } = this;
+    const entry = this.members.get(member);
+    if (entry === undefined) return;
+    flows.member[e] = member;
+    flows.isShort[e] = 0;
+    for (let w = 0; w < 4; w++) flows.target[4 * e + w] = entry.address[w];
+  }
+
+  /** Pins the flow, unless the router above has still to hear where it goes. */
+  pin(e: FlowEntry): void {
+    const { flows, pins } = this;
+    if (pins === undefined || (flows.marks[e] & PINNED) !== 0 || isClosing(flows.state[e])) return;
+    if (flows.upper[e] !== 0 && flows.told[e] < TELLINGS) return;
+    if (flows.isV4(e) && pins.isDue(e)) pins.pin(e, layout.TUNNEL);
+  }
+
+  /** Writes a changed target of a pinned flow. */
+  repin(e: FlowEntry): void {
+    if (this.pins === undefined || (this.flows.marks[e] & PINNED) === 0) return this.pin(e);
+    this.pins.pin(e, layout.TUNNEL);
+  }
+
+  /** A predecessor's flow: its member is the one at whose address it ends, if there is one. */
+  #adopt(e: FlowEntry): void {
+    const member = this.memberAt.ofWords(this.flows.target, 4 * e, 0, 0);
+    this.flows.member[e] = member < 0 ? NONE : member;
+    this.flows.isShort[e] = member < 0 ? 1 : 0;
+  }
+
+  isUsable(member: MemberNumber): boolean {
+    return this.members.get(member)?.isUsable === true;
+  }
+
+  tick(nowUs: number): void {
+    this.nowTick = tickOf(nowUs);
+    this.flows.sweep(this.nowTick, this.#sweepBudget, this.pins?.outlives);
+    this.#gauges[gauges.flows] = this.flows.size;
+    if (this.pins === undefined) return;
+    this.pins.tick();
+    this.#gauges[gauges.pinned] = this.pins.live;
+  }
+}
+
+function mix(h: number, word: number): number {
+  const k = Math.imul(word, 0xcc9e2d51);
+  const m = h ^ Math.imul((k << 15) | (k >>> 17), 0x1b873593);
+  return (Math.imul((m << 13) | (m >>> 19), 5) + 0xe6546b64) | 0;
+}
+
+const swap16 = (x: number): number => ((x & 0xff) << 8) | (x >>> 8);
+const swap32 = (x: number): number =>
+  ((x & 0xff) << 24) | ((x & 0xff00) << 8) | ((x >>> 8) & 0xff00) | (x >>> 24);

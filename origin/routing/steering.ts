@@ -1,0 +1,48 @@
+/** Which packets reach a service-level router's TUN: those for virtual hosts, tunnels to it, and shortcuts. */
+import { SHORTCUT_PORT } from '../../src/routing/shortcut.js';
+import type { VirtualSubnet } from '../../src/routing/virtual.js';
+import {
+  beforeLocal,
+  chain,
+  interfaces,
+  letPinned,
+  type Steering,
+  steerIntoTunnel,
+  steerTo,
+} from '../../src/steer/plan.js';
+import { OVERHEAD } from '../../src/wire/ipip.js';
+import type { SlrConfig } from './config.js';
+
+/** @param wanMtu the least MTU of the interfaces */
+export function steering(config: SlrConfig, instance: string, wanMtu: number): Steering {
+  const { tun, wan, lan, address, virtual } = config;
+  const all = [...new Set([...wan, ...lan])];
+  const from = `iifname ${interfaces(all)}`;
+  const body = chain('prerouting', 'prerouting', 'filter', [
+    letPinned(config.steering),
+    `iifname "${tun.name}" notrack accept`,
+    `${from} ip daddr ${address} ip protocol 4 ${steerTo(config.steering)} notrack accept`,
+    `${from} ip daddr ${address} udp dport ${SHORTCUT_PORT} ${steerTo(config.steering)} notrack accept`,
+    // They will be in a tunnel: the kernel tells a sender whose packets are too large for that.
+    ...virtual.flatMap((v) =>
+      selectors(v).map(
+        (s) => `${from} ip daddr ${v.subnet} ${s} ${steerIntoTunnel(config.steering)} notrack accept`,
+      ),
+    ),
+  ]);
+  return {
+    instance,
+    tun: tun.name,
+    ...config.steering,
+    tunnelMtu: wanMtu - OVERHEAD,
+    body,
+    ...beforeLocal({ local: true, steering: config.steering }),
+    sysctls: [],
+  };
+}
+
+function selectors({ protocols, ports }: VirtualSubnet): string[] {
+  return protocols.map((p) =>
+    ports.length === 0 ? `meta l4proto ${p}` : `${p} dport { ${ports.join(', ')} }`,
+  );
+}

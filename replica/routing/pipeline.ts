@@ -1,0 +1,48 @@
+/**
+ * The data half of a server in service-level routing: opens the tunnels of the routers above, so that the local server
+ * gets each packet as its client sent it. Answers go to the client directly, as the virtual host.
+ */
+import { KernelPrefixes } from '../../src/fastpath/prefixes.js';
+import { PrefixTable } from '../../src/flow/prefix-table.js';
+import type { Pipeline, PipelineContext } from '../../src/pipeline/pipeline.js';
+import { Reassembler } from '../../src/pipeline/reassemble.js';
+import { validateWhole } from '../../src/pipeline/validate.js';
+import type { Prefix } from '../../src/wire/address.js';
+import { openTunnels } from './open-tunnels.js';
+import { reasons } from './reasons.js';
+
+export interface ServerSnapshot {
+  /** The virtual hosts and subnets. */
+  hosts: Prefix[];
+  /** Where tunnels may come from. */
+  routers: Prefix[];
+  /** Whether every router above is known: only then what a predecessor knew is forgotten. */
+  isWhole: boolean;
+}
+
+export interface ServerTables {
+  readonly hosts: PrefixTable;
+  readonly routers: PrefixTable;
+}
+
+export function createPipeline(context: PipelineContext<object>): Pipeline<ServerSnapshot> {
+  const tables: ServerTables = { hosts: new PrefixTable(), routers: new PrefixTable() };
+  const { kernel } = context;
+  const inKernel =
+    kernel === undefined
+      ? undefined
+      : { hosts: new KernelPrefixes(kernel.hosts), routers: new KernelPrefixes(kernel.routers) };
+  const entries = (prefixes: readonly Prefix[]) => prefixes.map((prefix) => ({ prefix, value: 1 }));
+  return {
+    reasons: reasons.names,
+    gauges: [],
+    load: ({ hosts, routers, isWhole }) => {
+      tables.hosts.load(entries(hosts));
+      tables.routers.load(entries(routers));
+      inKernel?.hosts.load(hosts, true);
+      inKernel?.routers.load(routers, isWhole);
+    },
+    tick: () => {},
+    stages: [validateWhole(new Reassembler(context.clock)), openTunnels(tables)],
+  };
+}

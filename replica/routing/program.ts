@@ -1,0 +1,198 @@
+/**
+ * Service-level routing at a server: says hello to the routers above, reports load, and opens their tunnels. The local
+ * server answers each client directly, as the virtual host.
+ */
+import type { Problem } from '../../src/errors.js';
+import { Health } from '../../src/health/health.js';
+import { CpuMeter, countConnections } from '../../src/health/host-load.js';
+import type {
+  Claim,
+  Duty,
+  KernelHalf,
+  PlaneHalf,
+  Program,
+  Run,
+  RunContext,
+  Site,
+} from '../../src/program.js';
+import type { View } from '../../src/registry/kinds.js';
+import { HelloClient } from '../../src/routing/hello-client.js';
+import { hookSet } from '../../src/routing/kernel-layout.js';
+import type { SubnetState } from '../../src/routing/messages.js';
+import { secureOptions } from '../../src/routing/session.js';
+import { prefixOf } from '../../src/routing/virtual.js';
+import { checkInterfaces, checkLocalAddress, type Host, leastMtu } from '../../src/steer/host.js';
+import { problems, type ServerConfig, schema } from './config.js';
+import type { ServerSnapshot } from './pipeline.js';
+import { steering } from './steering.js';
+
+const LOOK_MS = 500;
+/** The hooks of a server pin no flows. */
+const FEW_FLOWS = 16;
+
+export const program: Program<ServerConfig> = {
+  name: 'routing',
+  number: 1,
+  kinds: [],
+  schema,
+  problems,
+  create: (config, site) => new RoutedServer(config, site),
+};
+
+class RoutedServer implements Run {
+  readonly topics = [];
+  readonly plane: PlaneHalf = {
+    module: new URL('./pipeline.js', import.meta.url),
+    options: {},
+    holdSlots: 1,
+    memory: {},
+  };
+  readonly kernel: KernelHalf;
+  readonly #client: HelloClient;
+  readonly #health: Health | undefined;
+  readonly #cpu = new CpuMeter();
+  readonly #ports: ReadonlySet<number>;
+  #secure: ReturnType<typeof secureOptions>;
+  #timer: NodeJS.Timeout | undefined;
+  #connections = 0;
+  #cpuPct = 0;
+  #isDrained = false;
+  #leaving = false;
+  readonly actions = { drain: () => this.#setDrained(true), resume: () => this.#setDrained(false) };
+  #refresh: () => void = () => {};
+
+  constructor(
+    readonly config: ServerConfig,
+    readonly site: Site,
+  ) {
+    const { id, address, hello, health, virtual, wan } = config;
+    this.#secure = secureOptions(hello);
+    this.#ports = new Set(virtual.flatMap((v) => v.ports));
+    this.#client = new HelloClient({
+      ...{ uppers: hello.uppers, id, level: 'server', address, events: site.events },
+      state: () => this.#states(),
+      onChange: () => this.#refresh(),
+    });
+    if (health !== undefined) this.#health = new Health(health, () => this.#client.tell());
+    this.kernel = {
+      hooks: hookSet(FEW_FLOWS),
+      attachments: (host) =>
+        wan.map((name) => ({
+          interface: name,
+          direction: 'ingress',
+          hook: 'server_in',
+          ethernet: host.interfaces.find((i) => i.name === name)?.ethernet !== false,
+        })),
+    };
+  }
+
+  claims(_view: View): Claim[] {
+    return this.config.virtual.flatMap(({ subnet, protocols, ports }) =>
+      prefixOf(subnet).bits < 128
+        ? []
+        : protocols.flatMap((protocol) =>
+            ports.map((port) => ({ address: subnet.split('/')[0], port, protocol })),
+          ),
+    );
+  }
+
+  check(host: Host): Problem[] {
+    const { wan, address, virtual } = this.config;
+    const interfaces = checkInterfaces(host, wan, 'wan');
+    if (interfaces.length > 0) return interfaces;
+    return [
+      ...checkLocalAddress(host, address, 'no tunnel could reach it'),
+      ...virtual.flatMap(({ subnet }) => {
+        const [virtualAddress, bits] = subnet.split('/');
+        const mend = `the server answers as the virtual host: ip address add ${virtualAddress}/32 dev lo`;
+        return bits === '32' ? checkLocalAddress(host, virtualAddress, mend) : [];
+      }),
+    ];
+  }
+
+  duty(host: Host): Duty {
+    const mtu = this.config.tun.mtu ?? leastMtu(host, this.config.wan);
+    const { sources } = this.#client;
+    const snapshot: ServerSnapshot = {
+      hosts: this.config.virtual.map((v) => prefixOf(v.subnet)),
+      routers: sources.map(prefixOf),
+      isWhole: this.#client.uppers.length === this.config.hello.uppers.length,
+    };
+    return {
+      steering: steering(this.config, this.site.instance, sources, mtu),
+      snapshot,
+      tunMtu: mtu,
+      names: {
+        services: this.config.virtual.map((v) => v.name),
+        uppers: this.#client.uppers.map((u) => u.id),
+      },
+    };
+  }
+
+  #states(): SubnetState[] {
+    const load = this.#load();
+    const available = this.#health?.healthy !== false && !this.#isDrained && !this.#leaving;
+    const metrics = { connections: this.#connections, cpu: this.#cpuPct / 100 };
+    const { standby, virtual } = this.config;
+    return [...new Set(virtual.map((v) => v.subnet))].map((subnet) => ({
+      ...{ subnet, load, available, servers: 1, metrics },
+      ...(standby ? { standby } : {}),
+    }));
+  }
+
+  /** 0 … 1, of the resource with the highest use. */
+  #load(): number {
+    const { connections, cpuPct } = this.config.limits;
+    const cpu = cpuPct < 100 ? this.#cpuPct / cpuPct : 0;
+    return Math.min(1, Math.round(Math.max(this.#connections / connections, cpu) * 1000) / 1000);
+  }
+
+  async start({ refresh }: RunContext): Promise<void> {
+    this.#refresh = () => refresh(true);
+    await this.#health?.start();
+    this.#client.start(this.#secure);
+    this.#timer = setInterval(() => {
+      if (this.#ports.size > 0) this.#connections = countConnections(this.#ports);
+      this.#cpuPct = this.#cpu.read();
+    }, LOOK_MS);
+  }
+
+  #setDrained(isDrained: boolean): void {
+    this.#isDrained = isDrained;
+    this.site.events.say('info', isDrained ? 'drain' : 'resume', this.config.id, 'an operator requested it');
+    this.#client.tell();
+  }
+
+  /** Certificates and revocations are read again; the sessions' flows go on. */
+  async reload(config: ServerConfig | undefined): Promise<void> {
+    this.#secure = secureOptions((config ?? this.config).hello);
+    this.#client.renew(this.#secure);
+  }
+
+  /** Gets no new connections from now on. */
+  async leave(): Promise<void> {
+    this.#leaving = true;
+    this.#client.tell();
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    this.#health?.stop();
+    this.#client.stop();
+  }
+
+  summary(): string {
+    return `server ${this.config.id}: ${this.#client.uppers.length} routers above, load ${this.#load()}`;
+  }
+
+  status(): Record<string, unknown> {
+    return {
+      id: this.config.id,
+      uppers: this.#client.states,
+      load: this.#load(),
+      connections: this.#connections,
+      isDrained: this.#isDrained,
+      healthy: this.#health?.healthy ?? true,
+    };
+  }
+}

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: (MIT OR GPL-2.0-only)
+//
+// Carries the flows of service-level routing in the kernel. TypeScript chooses where a flow goes, by its first packet,
+// and writes one entry per flow. These hooks put every later packet into a tunnel to that place, or change the tunnel
+// that it comes in; at a server they open the tunnel. A packet that they cannot carry exactly as TypeScript would (a
+// fragment, one with IP options, an expiring TTL, one too large for the way out, a SYN) is left to the stack.
+#include "../../fastpath/native/packet.h"
+
+// The source of this router's tunnels: one of the addresses of a prefix, by the flow, so that routers with several
+// equal ways spread the tunnels.
+struct source {
+  struct address address;
+  __u32 host_mask;  // in network order: the bits in which addresses differ
+};
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct source);
+} source SEC(".maps");
+_Static_assert(sizeof(struct source) == 20 && offsetof(struct source, host_mask) == 16, "source");
+
+// At a server: its virtual hosts and subnets, and the prefixes from which routers above it send tunnels.
+struct {
+  __uint(type, BPF_MAP_TYPE_LPM_TRIE);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __uint(max_entries, 1024);
+  __type(key, struct client_key);
+  __type(value, __u32);
+} hosts SEC(".maps"), routers SEC(".maps");
+
+static __always_inline bool is_in(void *prefixes, __be32 address) {
+  struct client_key key = {.bits = 128};
+  map_v4(&key.address, address);
+  return bpf_map_lookup_elem(prefixes, &key);
+}
+
+// The packet's first byte and its end, read anew: a compiler that keeps an earlier value makes an integer of it.
+#define PACKET_OF(skb, data, end) \
+  void *data = (void *)(long)*(volatile __u32 *)&(skb)->data, *end = (void *)(long)*(volatile __u32 *)&(skb)->data_end
+
+// Reads an IPv4 packet of TCP, UDP or IPv4 in IPv4 at an offset.
+static __always_inline bool read_at(struct __sk_buff *skb, __u32 at, struct packet *p) {
+  if (!within_reach(skb, at + sizeof(struct iphdr))) return false;
+  __u8 protocol = 0;
+  if (bpf_skb_load_bytes(skb, at + offsetof(struct iphdr, protocol), &protocol, 1)) return false;
+  if (protocol == IPPROTO_TCP) return within_reach(skb, at + sizeof(struct iphdr) + sizeof(struct tcphdr)) && parse(skb, at, p);
+  if (protocol == IPPROTO_IPIP) return parse(skb, at, p);
+  const __u32 udp_header = 8;
+  if (protocol != IPPROTO_UDP || !within_reach(skb, at + sizeof(struct iphdr) + udp_header)) return false;
+  PACKET_OF(skb, data, end);
+  struct iphdr *ip = data + at;
+  __be16 *ports = (void *)(ip + 1);
+  if ((void *)(ports + 4) > end) return false;
+  if (ip->version != 4 || ip->ihl != 5 || (ip->frag_off & bpf_htons(IP_MF | IP_OFFSET))) return false;
+  p->saddr = ip->saddr;
+  p->daddr = ip->daddr;
+  p->total = bpf_ntohs(ip->tot_len);
+  p->protocol = protocol;
+  p->ttl = ip->ttl;
+  p->tos = ip->tos;
+  p->df = ip->frag_off & bpf_htons(IP_DF);
+  p->sport = ports[0];
+  p->dport = ports[1];
+  p->header = sizeof *ip + udp_header;
+  p->flags = 0;
+  return p->header <= p->total && at + p->total <= skb->len;
+}
+
+// The outer header of the packet at `at` leads elsewhere now.
+static __always_inline bool readdress(struct __sk_buff *skb, __u32 at, __be32 from, __be32 to) {
+  PACKET_OF(skb, data, end);
+  struct iphdr *ip = data + at;
+  if ((void *)(ip + 1) > end) return false;
+  ip->saddr = from;
+  ip->daddr = to;
+  ip->ttl = OUTER_TTL;
+  ip->check = 0;
+  __u32 sum = 0;
+  __u16 *words = (void *)ip;
+#pragma unroll
+  for (int w = 0; w < 10; w++) sum += words[w];
+  ip->check = ~folded(sum);
+  return true;
+}
+
+// Spreads flows over the prefix's addresses.
+static __always_inline __be32 source_of(const struct source *s, const struct packet *p) {
+  __u32 h = (p->saddr ^ ((__u32)p->sport << 16 | p->dport)) * 0x9e3779b1;
+  return s->address.word[3] | ((h ^ (h >> 15)) & s->host_mask);
+}
+
+// A service-level router: packets of known flows, from clients and from routers above.
+static __always_inline int slr_in(struct __sk_buff *skb, __u32 l2) {
+  struct packet p = {};
+  if (skb->protocol != bpf_htons(ETH_P_IP) || skb->vlan_present || !read_at(skb, l2, &p)) return LEFT;
+  const bool tunnel = p.protocol == IPPROTO_IPIP;
+  const __u8 outer_tos = p.tos;
+  __u32 at = l2;
+  if (tunnel) {
+    at += sizeof(struct iphdr);
+    if (!read_at(skb, at, &p) || p.protocol == IPPROTO_IPIP) return LEFT;
+  }
+  if (p.flags & SYN) return LEFT;
+  struct flow_key key = {.client_port = p.sport, .service_port = p.dport};
+  key.protocol = p.protocol == IPPROTO_TCP ? 0 : bpf_htonl(p.protocol);
+  map_v4(&key.client, p.saddr);
+  map_v4(&key.service, p.daddr);
+  struct flow *f = bpf_map_lookup_elem(&flows, &key);
+  struct settings *how = configuration();
+  __u32 zero = 0;
+  struct source *own = bpf_map_lookup_elem(&source, &zero);
+  if (!f || !how || !own) return LEFT;
+  if (p.ttl <= 1) {
+    count(LEFT_TTL, 1);
+    return LEFT;
+  }
+  if (tunnel && ((outer_tos ^ p.tos) & ECN_MASK)) {
+    count(LEFT_ECN, 1);
+    return LEFT;
+  }
+  const __u32 extra = sizeof(struct iphdr);
+  if (is_too_large(skb, &p, &f->target, extra)) {
+    count(LEFT_MTU, 1);
+    return LEFT;
+  }
+  const __be32 from = source_of(own, &p), to = f->target.word[3];
+  const bool stack = how->flags & FORWARD_BY_STACK;
+  struct bpf_fib_lookup fib = asked(skb, &p, from, to, extra);
+  int found = route_flow(skb, &fib);
+  if (found < 0) return LEFT;
+  // A datagram's sender that goes on is one that lives.
+  if (p.protocol == IPPROTO_UDP) p.flags = ACK;
+  note(skb, f, &p, true);
+  if (!stack && !hop_at(skb, at)) return TC_ACT_SHOT;
+  if (!(tunnel ? readdress(skb, l2, from, to) : encapsulate(skb, l2, &p, from, to))) return TC_ACT_SHOT;
+  return stack ? by_stack(skb, how) : forward(skb, l2, found, &fib);
+}
+
+// A server: opens tunnels of the routers above it for its virtual hosts.
+static __always_inline int server_in(struct __sk_buff *skb, __u32 l2) {
+  struct packet p = {};
+  if (skb->protocol != bpf_htons(ETH_P_IP) || skb->vlan_present || !read_at(skb, l2, &p)) return LEFT;
+  if (p.protocol != IPPROTO_IPIP || !is_in(&routers, p.saddr)) return LEFT;
+  const __u8 outer_tos = p.tos;
+  struct settings *how = configuration();
+  if (!how || !read_at(skb, l2 + sizeof(struct iphdr), &p) || p.protocol == IPPROTO_IPIP) return LEFT;
+  if (!is_in(&hosts, p.daddr)) return LEFT;
+  if ((outer_tos ^ p.tos) & ECN_MASK) {
+    count(LEFT_ECN, 1);
+    return LEFT;
+  }
+  count(IN_PACKETS, skb->gso_segs ? skb->gso_segs : 1);
+  count(IN_BYTES, p.total);
+  return decapsulate(skb) ? by_stack(skb, how) : TC_ACT_SHOT;
+}
+
+HOOK(slr_in)
+HOOK(server_in)
+
+char _license[] SEC("license") = "Dual MIT/GPL";
