@@ -8,11 +8,11 @@
  * reads: verdict, service, flow, side, protocol, tcpFlags. Sets: flow; verdict.
  */
 import { type FlowEntry, NO_FLOW } from '../../src/flow/numbers.js';
-import { advance, DATAGRAMS, isClosing, OPENING } from '../../src/flow/states.js';
+import { advance, DATAGRAMS, isClosing, OPENING, SERVER_FIN } from '../../src/flow/states.js';
 import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
 import * as tcp from '../../src/wire/tcp.js';
-import { NONE } from './flows.js';
+import { NONE, type SlrFlows } from './flows.js';
 import { reasons } from './reasons.js';
 import type { SlrState } from './state.js';
 
@@ -27,15 +27,18 @@ function chooseOne(state: SlrState, batch: Batch, i: number): void {
   const { flows } = state;
   const isTcp = batch.protocol[i] === ipv4.PROTO_TCP;
   const isSyn = isTcp && tcp.isSyn(batch.tcpFlags[i]);
-  const known = batch.flow[i];
-  if (known >= 0 && !(isSyn && mayMove(state, known))) return follow(state, batch, i, known, isTcp, isSyn);
+  const known = batch.flow[i] >= 0 ? batch.flow[i] : findAgain(flows, batch, i);
+  const isn = isTcp ? tcp.seq(batch.view, batch.l4[i]) : 0;
+  if (known >= 0 && !(isSyn && mayMove(state, known, isn))) return follow(state, batch, i, known, isTcp, isSyn);
   const member = state.choose(batch, i, batch.service[i]);
   if (member === NONE) return batch.drop(i, reasons.dropNoMember);
   const e = known >= 0 ? restart(state, known) : state.take(batch);
   batch.flow[i] = e;
   if (e === NO_FLOW) return;
-  if (isTcp) flows.isn[e] = tcp.seq(batch.view, batch.l4[i]);
+  flows.isn[e] = isn;
   flows.state[e] = OPENING;
+  // Answers pass another way: the client's FIN alone ends a flow here.
+  flows.marks[e] = SERVER_FIN;
   flows.upper[e] = batch.side[i];
   state.assign(e, member);
   flows.expiresAt[e] = state.nowTick + state.idle[OPENING];
@@ -45,15 +48,27 @@ function chooseOne(state: SlrState, batch: Batch, i: number): void {
   }
 }
 
-/** Whether a SYN for a known flow begins another connection, or its member can serve it no more. */
-function mayMove(state: SlrState, e: FlowEntry): boolean {
-  return isClosing(state.flows.state[e]) || !state.isUsable(state.flows.member[e]);
+/** An earlier packet of this batch may have begun the flow. Leaves its key for {@link SlrState.take}. */
+function findAgain(flows: SlrFlows, batch: Batch, i: number): FlowEntry {
+  flows.keyOf(batch, i);
+  batch.flow[i] = flows.find();
+  return batch.flow[i];
+}
+
+/**
+ * Whether a SYN for a known flow begins another connection, or its member can serve it no more. A SYN alone moves no
+ * flow that its client has confirmed here: anybody could send it.
+ */
+function mayMove(state: SlrState, e: FlowEntry, isn: number): boolean {
+  const { flows } = state;
+  state.pins?.refresh(e);
+  const isAnother = flows.state[e] === OPENING && flows.isn[e] !== isn;
+  return isClosing(flows.state[e]) || isAnother || !state.isUsable(flows.member[e]);
 }
 
 function restart(state: SlrState, e: FlowEntry): FlowEntry {
   const { flows } = state;
   state.pins?.release(e);
-  flows.marks[e] = 0;
   flows.told[e] = 0;
   return e;
 }

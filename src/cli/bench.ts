@@ -85,6 +85,18 @@ export function addBench(root: Command, exit: (code: number) => void): void {
       exit(await (await import('../lab/narrow/bench.js')).benchPaths(options));
     });
 
+  bench
+    .command('routing')
+    .description(
+      'service-level routing: packets at routers, lost routers, changes under load, peers beside it',
+    )
+    .option('--only <ids>', 'these figures only, joined by comma')
+    .option('--markdown <file>', 'write the page')
+    .option('--json', 'print one JSON array', false)
+    .action(async (options) => {
+      exit(await (await import('../lab/routed/bench.js')).benchRouting(options));
+    });
+
   const loadSpeed = (): Promise<typeof import('../lab/bench/speed.js')> => import('../lab/bench/speed.js');
   const SPEED = {
     throughput:

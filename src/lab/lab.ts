@@ -61,7 +61,7 @@ export class Lab {
     this.#progress = options.progress ?? (() => {});
     this.#idle = options.idle;
     const seed = options.seed ?? Math.floor(Math.random() * 0x7fff_ffff);
-    this.wan = new Wan(state, topology, seed);
+    this.wan = new Wan(state, Wan.planOf(topology, seed));
     this.redis = new PrivateRedis(state);
     this.roles = new Roles(state, topology, this.redis.url);
     const { farm } = topology;

@@ -22,16 +22,18 @@ import { FARM_PEERS, type PathOptions, type Topology } from './topology.js';
 export type PathChange = Partial<Omit<WanPlan['paths'][string], 'mtu'>>;
 
 export class Wan {
-  readonly plan: WanPlan;
   readonly #directory: string;
   #process: ProcessId | undefined;
 
   constructor(
     readonly state: LabState,
-    topology: Topology,
-    seed: number,
+    readonly plan: WanPlan,
   ) {
     this.#directory = state.directory;
+  }
+
+  /** The plan of a topology's paths. */
+  static planOf(topology: Topology, seed: number): WanPlan {
     const paths: WanPlan['paths'] = {};
     for (const from of topology.wanHosts) {
       for (const to of topology.wanHosts) {
@@ -49,7 +51,7 @@ export class Wan {
       name,
       prefixes: [...prefixesOf(name), ...(topology.ipv6 ? prefixesOf6(name) : [])],
     }));
-    this.plan = { generation: 0, seed, hosts, machines: farm?.machines ?? 0, paths, linesMs: {} };
+    return { generation: 0, seed, hosts, machines: farm?.machines ?? 0, paths, linesMs: {} };
   }
 
   async start(): Promise<void> {

@@ -1,10 +1,10 @@
 /** TCP connections from a laboratory's client, timed there by a separate process (`agent.ts`). */
-import type { ChildProcess } from 'node:child_process';
+import type { ChildProcess, SpawnOptions } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { FirstackError } from '../../errors.js';
-import type { Lab } from '../lab.js';
 import { clientAddresses } from '../network.js';
 import { benchAgentScript } from '../paths.js';
+import type { Topology } from '../topology.js';
 
 export interface Connection {
   /** '' when the connection failed. */
@@ -42,6 +42,12 @@ interface Waiting {
   reject(error: Error): void;
 }
 
+/** A laboratory with a host `client`. */
+export interface WithClient {
+  readonly topology: Pick<Topology, 'clientPrefixes'>;
+  spawnIn(host: string, argv: string[], options?: SpawnOptions): ChildProcess;
+}
+
 const ended = (): FirstackError =>
   new FirstackError('FSA_LAB_FAILED', "the process that makes the client's connections has ended");
 
@@ -52,7 +58,7 @@ export class Client {
   #orders = 0;
   readonly #sources: readonly string[] | undefined;
 
-  constructor(lab: Lab) {
+  constructor(lab: WithClient) {
     const sources = clientAddresses(lab.topology);
     this.#sources = sources.length > 1 ? sources : undefined;
     this.#child = lab.spawnIn('client', [process.execPath, benchAgentScript], {

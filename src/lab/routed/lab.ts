@@ -2,6 +2,7 @@
  * A laboratory of service-level routing: network, certificates, web servers, and one role per router and server.
  * Everything that it makes is on record (`../state.ts`), so `lab down` removes it too.
  */
+import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { stringify } from 'yaml';
 import { FirstackError } from '../../errors.js';
@@ -24,6 +25,7 @@ import {
 } from '../process.js';
 import { LabState, removeAtOnce } from '../state.js';
 import type { Topology } from '../topology.js';
+import { Wan } from '../wan.js';
 import { WebServer } from '../web-server.js';
 import { makeAuthority, makeCertificate, uriOf } from './certificates.js';
 import {
@@ -34,6 +36,7 @@ import {
   type RoutedHost,
   type RoutedShape,
   VIRTUAL,
+  wanPlan,
 } from './plan.js';
 
 export interface RoutedOptions {
@@ -41,6 +44,8 @@ export interface RoutedOptions {
   shape: RoutedShape;
   fastpath?: 'auto' | 'on' | 'stack' | 'off';
   intervalMs?: number;
+  /** One-way, on the client's line; 0, the default: no emulator. */
+  clientDelayMs?: number;
   /** Changes a host's role file before it is written. */
   edit?: (host: RoutedHost, file: Record<string, unknown>) => Record<string, unknown>;
   /** Hosts whose role is not started. */
@@ -64,6 +69,7 @@ export interface RoutedStatus {
 
 export class RoutedLab {
   readonly hosts: readonly RoutedHost[];
+  readonly topology = TOPOLOGY;
   readonly webServers = new Map<string, WebServer>();
   readonly #roles = new Map<string, ProcessId>();
   #forget = (): void => {};
@@ -81,7 +87,7 @@ export class RoutedLab {
   static async create(options: RoutedOptions): Promise<RoutedLab> {
     const { name } = options;
     const hosts = hostsOfShape(options.shape);
-    const namespaces = ['client', 'core', ...hosts.map((h) => h.name)];
+    const namespaces = ['client', 'wan', ...hosts.map((h) => h.name)];
     const state = await LabState.claim({
       name,
       owner: identify(process.pid) ?? null,
@@ -120,11 +126,17 @@ export class RoutedLab {
   }
 
   async #build(namespaces: string[]): Promise<void> {
-    const say = this.options.progress ?? (() => {});
+    const { progress: say = () => {}, clientDelayMs = 0 } = this.options;
     say(`network: ${namespaces.length} namespaces`);
-    await createHosts(this.name, namespaces, commandsOf(this.name, this.hosts), (h) => h !== 'client');
+    await createHosts(
+      this.name,
+      namespaces,
+      commandsOf(this.name, this.hosts, clientDelayMs),
+      (h) => h !== 'client',
+    );
     this.state.noteNamespaces();
     await this.state.mountBpf();
+    if (clientDelayMs > 0) await new Wan(this.state, wanPlan(clientDelayMs, 1)).start();
     say('certificates: an authority, one certificate per router and server');
     await makeAuthority(this.directory);
     for (const host of this.hosts)
@@ -273,6 +285,15 @@ export class RoutedLab {
   /** Runs a command on a host and waits for it. */
   exec(host: string, argv: string[], options: { input?: string; timeoutMs?: number } = {}): Promise<Output> {
     return run(inNamespace(namespaceOf(this.name, host), argv), options);
+  }
+
+  /** Starts a command on a host. It ends with the laboratory at the latest. */
+  spawnIn(host: string, argv: string[], options: SpawnOptions = {}): ChildProcess {
+    const [command, ...args] = inNamespace(namespaceOf(this.name, host), argv);
+    const child = spawn(command, args, options);
+    child.once('error', () => {});
+    this.state.noteProcess(`command-${host}`, child.pid);
+    return child;
   }
 
   down(): Promise<void> {

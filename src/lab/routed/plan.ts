@@ -1,15 +1,17 @@
 /**
  * The network of a laboratory of service-level routing: a tree of routers and servers, each on a host of its own, all
- * joined by `core`, a plain router that also leads to the client.
+ * joined by `wan`, a plain router that also leads to the client.
  *
- *   client ──────── core ──┬── n1        the network's router, to which core's route for the virtual hosts leads
+ *   client ──────── wan ───┬── n1        the network's router, to which wan's route for the virtual hosts leads
  *  192.0.2.2                ├── y1, y2    systems' routers
  *                          ├── t1 … t4   sites' routers
  *                          └── s1 … s8   servers, which answer the client directly
  *
- * Host N has the address 198.18.N.2, core's side 198.18.N.1. The virtual host is 203.0.113.80.
+ * Host N has the address 198.18.N.2, wan's side 198.18.N.1. The virtual host is 203.0.113.80. Where the client's line has a
+ * delay, its packets go through the emulator in `wan`, both ways (`../emulator.ts`).
  */
 import type { Level } from '../../routing/levels.js';
+import type { WanPlan } from '../emulator.js';
 import { namespaceOf } from '../network.js';
 
 export const VIRTUAL = '203.0.113.80';
@@ -26,7 +28,7 @@ export interface RoutedHost {
 
 /** How many routers and servers there are. */
 export interface RoutedShape {
-  /** Routers of the highest level that receive the virtual hosts' packets; core's route leads to the first. */
+  /** Routers of the highest level that receive the virtual hosts' packets; wan's route leads to the first. */
   networks: number;
   systems: number;
   /** Sites of each system; of the network where there are no systems. */
@@ -58,16 +60,20 @@ export function hostsOfShape({ networks, systems, sites, servers }: RoutedShape)
 export const addressOf = (hosts: readonly RoutedHost[], name: string): string =>
   `198.18.${hosts.findIndex((h) => h.name === name) + 1}.2`;
 
-/** The `ip` commands of each host; those of `core` come first, and make every pair. */
-export function commandsOf(lab: string, hosts: readonly RoutedHost[]): Record<string, string[]> {
-  const core = [
+/** The `ip` commands of each host; those of `wan` come first, and make every pair. */
+export function commandsOf(
+  lab: string,
+  hosts: readonly RoutedHost[],
+  clientDelayMs: number,
+): Record<string, string[]> {
+  const wan = [
     'link set lo up',
     `link add lan0 type veth peer name lan0 netns ${namespaceOf(lab, 'client')}`,
     'addr add 192.0.2.1/24 dev lan0',
     'link set lan0 up',
   ];
   const commands: Record<string, string[]> = {
-    core,
+    wan,
     client: [
       'link set lo up',
       `addr add ${ROUTED_CLIENT}/24 dev lan0`,
@@ -78,7 +84,7 @@ export function commandsOf(lab: string, hosts: readonly RoutedHost[]): Record<st
   for (const { name, level } of hosts) {
     const own = addressOf(hosts, name);
     const near = own.replace(/2$/, '1');
-    core.push(
+    wan.push(
       `link add to-${name} type veth peer name wan0 netns ${namespaceOf(lab, name)}`,
       `addr add ${near}/24 dev to-${name}`,
       `link set to-${name} up`,
@@ -91,6 +97,38 @@ export function commandsOf(lab: string, hosts: readonly RoutedHost[]): Record<st
       `route add default via ${near}`,
     ];
   }
-  core.push(`route add ${VIRTUAL_SUBNET} via ${addressOf(hosts, hosts[0].name)}`);
+  if (clientDelayMs > 0) wan.push(...emulated(hosts));
+  wan.push(`route add ${VIRTUAL_SUBNET} via ${addressOf(hosts, hosts[0].name)}`);
   return commands;
+}
+
+/** The two ends of the emulated line. */
+const ENDS = ['client', 'inside'] as const;
+const TABLE = 101;
+
+function emulated(hosts: readonly RoutedHost[]): string[] {
+  const tuns = ENDS.flatMap((end) => [
+    `tuntap add dev w-${end} mode tun vnet_hdr`,
+    `link set w-${end} mtu 1500 txqueuelen 10000 up`,
+  ]);
+  return [
+    ...tuns,
+    `route add default dev w-client table ${TABLE}`,
+    `rule add pref ${TABLE} iif lan0 lookup ${TABLE}`,
+    // What is for the client alone: the rest goes by the main table.
+    `route add 192.0.2.0/24 dev w-inside table ${TABLE + 1}`,
+    ...hosts.map(({ name }) => `rule add pref ${TABLE + 1} iif to-${name} lookup ${TABLE + 1}`),
+  ];
+}
+
+export function wanPlan(clientDelayMs: number, seed: number): WanPlan {
+  return {
+    generation: 0,
+    seed,
+    hosts: [
+      { name: 'client', prefixes: ['192.0.2.0/24'] },
+      { name: 'inside', prefixes: ['198.18.0.0/16', '203.0.113.0/24'] },
+    ],
+    paths: { 'client>inside': { delayMs: clientDelayMs }, 'inside>client': { delayMs: clientDelayMs } },
+  };
 }
