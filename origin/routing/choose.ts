@@ -29,7 +29,8 @@ function chooseOne(state: SlrState, batch: Batch, i: number): void {
   const isSyn = isTcp && tcp.isSyn(batch.tcpFlags[i]);
   const known = batch.flow[i] >= 0 ? batch.flow[i] : findAgain(flows, batch, i);
   const isn = isTcp ? tcp.seq(batch.view, batch.l4[i]) : 0;
-  if (known >= 0 && !(isSyn && mayMove(state, known, isn))) return follow(state, batch, i, known, isTcp, isSyn);
+  if (known >= 0 && !(isSyn && mayMove(state, known, isn)))
+    return follow(state, batch, i, known, isTcp, isSyn);
   const member = state.choose(batch, i, batch.service[i]);
   if (member === NONE) return batch.drop(i, reasons.dropNoMember);
   const e = known >= 0 ? restart(state, known) : state.take(batch);

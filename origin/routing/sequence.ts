@@ -6,13 +6,15 @@ const WINDOW = 64;
 
 export class Sequence {
   #newest = 0;
+  #isFirst = true;
   /** Bit n of word n / 32: the number that is n below the newest was taken. */
   readonly #taken = new Int32Array(WINDOW / 32);
 
   /** @returns whether the number was not taken before, and is not too old to tell */
   admits(number: number): boolean {
     const ahead = (number - this.#newest) | 0;
-    if (ahead > 0) {
+    if (ahead > 0 || this.#isFirst) {
+      this.#isFirst = false;
       this.#shift(ahead);
       this.#newest = number | 0;
       this.#taken[0] |= 1;
@@ -28,7 +30,7 @@ export class Sequence {
 
   #shift(by: number): void {
     const taken = this.#taken;
-    if (by >= WINDOW) taken[0] = taken[1] = 0;
+    if (by >= WINDOW || by < 0) taken[0] = taken[1] = 0;
     else if (by >= 32) {
       taken[1] = taken[0] << (by - 32);
       taken[0] = 0;

@@ -99,7 +99,8 @@ function read<T>(line: string, schemas: Record<string, Schema>): T | undefined {
   } catch {
     return undefined;
   }
-  const schema = typeof value === 'object' && value !== null ? schemas[String(value.type)] : undefined;
+  const type = typeof value === 'object' && value !== null ? String(value.type) : '';
+  const schema = Object.hasOwn(schemas, type) ? schemas[type] : undefined;
   if (schema === undefined || validate(value, schema, () => '').length > 0) return undefined;
   return value as T;
 }

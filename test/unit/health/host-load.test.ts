@@ -1,7 +1,7 @@
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
-import { waitUntil } from '../../../src/lab/process.js';
 import { countConnections, countListed } from '../../../src/health/host-load.js';
+import { waitUntil } from '../../../src/lab/process.js';
 
 const open: { server: Server; sockets: Socket[] }[] = [];
 

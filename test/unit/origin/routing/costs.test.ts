@@ -1,0 +1,119 @@
+import { describe, expect, it } from 'vitest';
+import { type CostOptions, Costs, preferencesOf } from '../../../../origin/routing/costs.js';
+import type { Member } from '../../../../src/routing/hello-server.js';
+import type { SubnetState } from '../../../../src/routing/messages.js';
+import { parseAggregate, parseCost } from '../../../../src/routing/policies.js';
+import type { VirtualSubnet } from '../../../../src/routing/virtual.js';
+
+const HOST: VirtualSubnet = { name: 'web', subnet: '203.0.113.80/32', protocols: ['tcp'], ports: [] };
+const state = (load: number, more: Partial<SubnetState> = {}): SubnetState => ({
+  ...{ subnet: '203.0.113.80/32', load, available: true, servers: 1 },
+  ...more,
+});
+const member = (id: string, ...subnets: SubnetState[]): Member => ({
+  ...{ id, address: '198.51.100.1', subnets, key: Buffer.alloc(16), since: 0, heardAt: 0 },
+  authority: { id, level: 'server', subnets: [], targets: [], until: 0 },
+});
+const options = (more: Partial<CostOptions> = {}): CostOptions => ({
+  ...{ cost: parseCost('load'), aggregate: parseAggregate('mean'), selection: 'weights', distances: {} },
+  ...more,
+});
+function weights(costs: Costs, ...members: Member[]): Record<string, number> {
+  costs.observe([HOST], members);
+  return Object.fromEntries(costs.standings(HOST, members).map((s) => [s.id, s.weight]));
+}
+
+describe('costs', () => {
+  it('give members of equal cost equal weights, and of more servers more', () => {
+    expect(weights(new Costs(options()), member('a', state(0.3)), member('b', state(0.3)))).toEqual({
+      a: 1,
+      b: 1,
+    });
+    const site = member('b', state(0.3, { servers: 4 }));
+    expect(weights(new Costs(options()), member('a', state(0.3)), site)).toEqual({ a: 1, b: 4 });
+  });
+
+  it('lower the weight as the cost grows, but never to nothing', () => {
+    const w = weights(
+      new Costs(options()),
+      member('a', state(0.1)),
+      member('b', state(0.6)),
+      member('c', state(1)),
+    );
+    expect(w.a).toBe(1);
+    expect(w.b).toBe(0.25);
+    expect(w.c).toBeCloseTo(1 / 32);
+  });
+
+  it('follow a change over some intervals', () => {
+    const costs = new Costs(options());
+    const before = weights(costs, member('a', state(0)), member('b', state(0)));
+    const soon = weights(costs, member('a', state(0)), member('b', state(0.8)));
+    const late = [1, 2, 3, 4]
+      .map(() => weights(costs, member('a', state(0)), member('b', state(0.8))))
+      .at(-1)!;
+    expect(before.b).toBe(1);
+    expect(soon.b).toBeLessThan(1);
+    expect(late.b).toBeLessThan(soon.b);
+  });
+
+  it('give all to the least cost only where that was asked for', () => {
+    const costs = new Costs(options({ selection: 'least' }));
+    expect(weights(costs, member('a', state(0.3)), member('b', state(0.2)))).toEqual({ a: 0, b: 1 });
+  });
+
+  it('leave out who is not available, who has no cost, and a standby while others are there', () => {
+    const costs = new Costs(options({ cost: parseCost('metrics.queue') }));
+    const queue = { metrics: { queue: 0 } };
+    const members = [
+      member('a', state(0, queue)),
+      member('b', state(0, { available: false, ...queue })),
+      member('c', state(0)),
+      member('d', state(0, { standby: true, ...queue })),
+    ];
+    costs.observe([HOST], members);
+    expect(costs.standings(HOST, members).map((s) => [s.id, s.leftOut])).toEqual([
+      ['a', ''],
+      ['b', 'it says that it is not available'],
+      ['c', 'the policy gives it no cost'],
+      ['d', 'standby: others are available'],
+    ]);
+    expect(weights(costs, members[1], members[3])).toEqual({ b: 0, d: 1 });
+  });
+
+  it('keep the last cost where the policy gives none', () => {
+    const costs = new Costs(options({ cost: parseCost('1 / metrics.rate') }));
+    const at = (rate: number): Member => member('a', state(0, { metrics: { rate } }));
+    weights(costs, at(2));
+    expect(weights(costs, at(0))).toEqual({ a: 1 });
+    expect(costs.standings(HOST, [at(0)])[0].cost).toBe(0.5);
+  });
+
+  it('go by the narrowest subnet that a member states for the host', () => {
+    const wide = state(0.9, { subnet: '203.0.113.0/24' });
+    const costs = new Costs(options());
+    const members = [member('a', wide, state(0.1)), member('b', state(0.1, { subnet: '203.0.113.81/32' }))];
+    costs.observe([HOST], members);
+    expect(costs.standings(HOST, members).map((s) => [s.id, s.load])).toEqual([['a', 0.1]]);
+  });
+
+  it('put the members together for the level above', () => {
+    const costs = new Costs(options());
+    const members = [member('a', state(0.2, { servers: 3 })), member('b', state(0.6))];
+    expect(costs.aggregate(HOST, members)).toEqual({
+      ...{ subnet: HOST.subnet, available: true, servers: 4 },
+      load: expect.closeTo(0.3),
+    });
+    expect(costs.aggregate(HOST, [])).toMatchObject({ available: false, load: 1, servers: 0 });
+  });
+
+  it('are the same at every router: the same slots follow', () => {
+    const members = [member('a', state(0.2)), member('b', state(0.4))];
+    const of = (list: Member[]): unknown => {
+      const costs = new Costs(options());
+      costs.observe([HOST], list);
+      return preferencesOf(costs.standings(HOST, list));
+    };
+    expect(of(members)).toEqual(of([...members].reverse()));
+  });
+});
