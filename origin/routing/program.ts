@@ -121,11 +121,11 @@ class Slr implements Run {
     return [...checkForwarding(host), ...checkLocalAddress(host, address, mend)];
   }
 
-  duty(host: Host, _view: View, _kernel: KernelMode): Duty {
+  duty(host: Host, _view: View, kernel: KernelMode): Duty {
     const { config } = this;
     const mtu = config.tun.mtu ?? leastMtu(host, [...config.wan, ...config.lan]);
     return {
-      steering: steering(config, this.site.instance, mtu),
+      steering: steering(config, this.site.instance, mtu, kernel),
       snapshot: this.#snapshot(),
       tunMtu: mtu,
       names: {

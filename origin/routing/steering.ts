@@ -1,4 +1,5 @@
 /** Which packets reach a service-level router's TUN: those for virtual hosts, tunnels to it, and shortcuts. */
+import type { KernelMode } from '../../src/fastpath/modes.js';
 import { SHORTCUT_PORT } from '../../src/routing/shortcut.js';
 import type { VirtualSubnet } from '../../src/routing/virtual.js';
 import {
@@ -14,7 +15,7 @@ import { OVERHEAD } from '../../src/wire/ipip.js';
 import type { SlrConfig } from './config.js';
 
 /** @param wanMtu the least MTU of the interfaces */
-export function steering(config: SlrConfig, instance: string, wanMtu: number): Steering {
+export function steering(config: SlrConfig, instance: string, wanMtu: number, kernel: KernelMode): Steering {
   const { tun, wan, lan, address, virtual } = config;
   const all = [...new Set([...wan, ...lan])];
   const from = `iifname ${interfaces(all)}`;
@@ -37,7 +38,11 @@ export function steering(config: SlrConfig, instance: string, wanMtu: number): S
     tunnelMtu: wanMtu - OVERHEAD,
     body,
     ...beforeLocal({ local: true, steering: config.steering }),
-    sysctls: [],
+    // Where the stack forwards what hooks put into tunnels, those packets come in with this host's own source.
+    sysctls:
+      kernel === 'stack'
+        ? all.map((name) => ({ key: `net.ipv4.conf.${name}.accept_local`, value: '1' }))
+        : [],
   };
 }
 
