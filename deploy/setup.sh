@@ -12,7 +12,8 @@ say() { printf 'setup: %s\n' "$*" >&2; }
 needs='ip=iproute2 nft=nftables redis-server=redis-server nginx=nginx curl=curl tcpdump=tcpdump
 ping=iputils-ping nsenter=util-linux sysctl=procps gcc=gcc make=make
 clang=clang bpftool=bpftool haproxy=haproxy wrk=wrk h2load=nghttp2-client iperf3=iperf3
-debootstrap=debootstrap ssh=openssh-client openssl=openssl'
+debootstrap=debootstrap ssh=openssh-client openssl=openssl bird=bird2 keepalived=keepalived
+conntrackd=conntrackd'
 # file=package
 headers='/usr/include/bpf/bpf_helpers.h=libbpf-dev'
 
@@ -64,9 +65,10 @@ install_debian() {
   rm -f "$log" "$policy"
   [ -z "$kept" ] || mv "$kept" "$policy"
   trap - EXIT INT TERM
-  for service in redis-server nginx nftables haproxy iperf3; do
+  # The service of bird2 is called bird.
+  for package in redis-server nginx nftables haproxy iperf3 bird2 keepalived conntrackd; do
     case " $missing " in
-      *" $service "*) update-rc.d "$service" disable >/dev/null 2>&1 || true ;;
+      *" $package "*) update-rc.d "${package%2}" disable >/dev/null 2>&1 || true ;;
     esac
   done
 }

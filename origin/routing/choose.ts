@@ -41,10 +41,13 @@ function chooseOne(state: SlrState, batch: Batch, i: number): void {
   // Answers pass another way: the client's FIN alone ends a flow here.
   flows.marks[e] = SERVER_FIN;
   flows.upper[e] = batch.side[i];
+  flows.isTold[e] = 0;
+  flows.isGuess[e] = isTcp && !isSyn ? 1 : 0;
   state.assign(e, member);
   flows.expiresAt[e] = state.nowTick + state.idle[OPENING];
   if (isTcp && !isSyn) {
     batch.counters[reasons.passByHash]++;
+    state.neighbours.ask(batch, state.address, e);
     advance(flows, e, batch.tcpFlags[i], true, state.nowTick, state.idle);
   }
 }
@@ -85,6 +88,7 @@ function follow(
   const { flows } = state;
   // The way by which it comes may be another one now.
   flows.upper[e] = batch.side[i];
+  flows.isTold[e] = 0;
   if (isSyn) {
     flows.expiresAt[e] = state.nowTick + state.idle[flows.state[e]];
     return;

@@ -24,6 +24,12 @@ export interface SlrConfig extends ProgramConfig, OriginSite {
   /** ms, by member. */
   distances: Record<string, number>;
   seed: number;
+  /** A kernel table for routes to the virtual hosts; undefined: none is advertised. */
+  advertiseTable?: number;
+  /** Other routers of this level, which may know a flow that came here. */
+  neighbours: string[];
+  /** The key that they share. */
+  levelKeyFile?: string;
 }
 
 export const HELLO_PORT = 7417;
@@ -110,6 +116,27 @@ export function schema(allocation: Allocation): { properties: Record<string, Sch
         'The routing distance to members, in ms, by id.',
         { t1: 5 },
       ),
+      advertiseTable: explained(
+        { type: 'integer', minimum: 256, maximum: 0x7fffffff },
+        'A kernel table in which the virtual hosts stand as routes while members serve them: BIRD or FRR exports it.',
+        7480,
+      ),
+      neighbours: explained(
+        {
+          type: 'array',
+          items: { type: 'string', format: 'ipv4' },
+          uniqueItems: true,
+          maxItems: 16,
+          default: [],
+        },
+        'The addresses of the other routers of this level: each tells them its flows, and asks for one that it does not know.',
+        ['198.51.100.3'],
+      ),
+      levelKeyFile: explained(
+        { type: 'string' },
+        'With neighbours: the key that the routers of this level share, 32 hex digits, mode 0600 (openssl rand -hex 16).',
+        '/etc/firstack/level.key',
+      ),
       seed: explained(
         { type: 'integer', minimum: 0, maximum: 0xffffffff, default: 0 },
         'The same at all routers of a level: then they choose alike, and a lost state is most often no loss.',
@@ -138,6 +165,9 @@ export function problems(value: SlrConfig, locate: Locate): Problem[] {
   return [
     ...parsed(['policy', 'cost'], () => parseCost(value.policy.cost)),
     ...parsed(['policy', 'aggregate'], () => parseAggregate(value.policy.aggregate)),
+    ...(value.neighbours.length > 0 && value.levelKeyFile === undefined
+      ? [wrong(['neighbours'], "'levelKeyFile' is needed with them")]
+      : []),
     ...twice.map((n) => wrong(['virtual'], `${n} is listed twice`)),
   ];
 }

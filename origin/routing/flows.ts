@@ -16,4 +16,8 @@ export class SlrFlows extends SynFlows {
   readonly toldAt = this.column<number>(Int32Array, 0);
   /** 1: the target is one that the member told. */
   readonly isShort = this.column<number>(Uint8Array, 0);
+  /** 1: a neighbour told it, and no packet of it has come here. */
+  readonly isTold = this.column<number>(Uint8Array, 0);
+  /** 1: it began here in its middle, so where it goes is a guess by its slot. */
+  readonly isGuess = this.column<number>(Uint8Array, 0);
 }

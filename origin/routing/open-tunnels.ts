@@ -15,7 +15,7 @@ import {
 } from '../../src/pipeline/tunnel.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
 import { reasons } from './reasons.js';
-import type { SlrState } from './state.js';
+import { NEIGHBOUR, type SlrState } from './state.js';
 
 export function openTunnels(state: SlrState): Stage {
   return (batch) => {
@@ -44,5 +44,5 @@ function open(state: SlrState, batch: Batch, i: number): void {
   if (!outOfTunnel(batch, i)) return;
   // It goes into the next tunnel at once.
   batch.opened[i] = 0;
-  batch.side[i] = upper;
+  batch.side[i] = upper === NEIGHBOUR ? 0 : upper;
 }

@@ -3,7 +3,8 @@
  * sent to a virtual host, chooses a member of the next lower level by the first packet, and tunnels; answers never
  * pass here.
  */
-import type { Problem } from '../../src/errors.js';
+import { setTimeout as pause } from 'node:timers/promises';
+import { describeError, type Problem } from '../../src/errors.js';
 import type { Attachment } from '../../src/fastpath/maps.js';
 import type { KernelMode } from '../../src/fastpath/modes.js';
 import type {
@@ -24,6 +25,8 @@ import type { Downward } from '../../src/routing/messages.js';
 import { parseAggregate, parseCost } from '../../src/routing/policies.js';
 import { secureOptions } from '../../src/routing/session.js';
 import { prefixOf } from '../../src/routing/virtual.js';
+import { readHexKey } from '../../src/secret-files.js';
+import { Advertised } from '../../src/steer/advertised.js';
 import {
   checkForwarding,
   checkInterfaces,
@@ -39,6 +42,9 @@ import { MemberNumbers } from './member-numbers.js';
 import type { SlrSnapshot } from './snapshot.js';
 import type { SlrOptions } from './state.js';
 import { steering } from './steering.js';
+
+/** How long a router that leaves still carries what the network sends, until its routes are gone elsewhere. */
+const LEAVE_MS = 1000;
 
 export const program: Program<SlrConfig> = {
   name: 'routing',
@@ -62,9 +68,12 @@ class Slr implements Run {
   readonly #costs: Costs;
   readonly #numbers = new MemberNumbers();
   #secure: ReturnType<typeof secureOptions>;
+  /** The key of this level, 16 bytes. */
+  readonly #levelKey: number[] | undefined;
   #context: RunContext | undefined;
   #timer: NodeJS.Timeout | undefined;
   #toldSources = '';
+  readonly #advertised: Advertised | undefined;
   #leaving = false;
 
   constructor(
@@ -73,6 +82,7 @@ class Slr implements Run {
   ) {
     const { level, id, address, hello, policy, distances, flows, seed } = config;
     this.#secure = secureOptions(hello);
+    if (config.levelKeyFile !== undefined) this.#levelKey = readHexKey(config.levelKeyFile);
     this.#costs = new Costs({
       cost: parseCost(policy.cost),
       aggregate: parseAggregate(policy.aggregate),
@@ -89,7 +99,8 @@ class Slr implements Run {
       ...{ uppers: hello.uppers, id, level, address, events: site.events, onChange },
       state: () => this.#upward(),
     });
-    const options: SlrOptions = { flows, seed };
+    if (config.advertiseTable !== undefined) this.#advertised = new Advertised(config.advertiseTable);
+    const options: SlrOptions = { flows, seed, epoch: Math.floor(Date.now() / 1000) };
     this.plane = { module: new URL('./pipeline.js', import.meta.url), options, holdSlots: 1, memory: {} };
     this.kernel = { hooks: hookSet(flows.max), attachments: (at) => this.#attachments(at) };
   }
@@ -174,6 +185,9 @@ class Slr implements Run {
         table: tableOf(name),
       })),
       tables,
+      ...(this.#levelKey === undefined
+        ? {}
+        : { neighbours: { addresses: this.config.neighbours.map(words), key: this.#levelKey } }),
       members: members.map((m) => ({
         number: this.#numbers.of(m.id),
         address: words(m.address),
@@ -232,7 +246,19 @@ class Slr implements Run {
     this.#timer = setInterval(() => {
       this.#costs.observe(this.config.virtual, this.#server.members.values());
       context.refresh();
+      void this.#advertise();
     }, this.config.hello.intervalMs);
+  }
+
+  /** The virtual hosts that members serve, and that the data plane knows since the last interval at least. */
+  async #advertise(): Promise<void> {
+    const standings = this.#standings();
+    const served = this.config.virtual.filter((v) => standings.get(v.name)!.some((s) => s.weight > 0));
+    try {
+      await this.#advertised?.apply(this.#leaving ? [] : [...new Set(served.map((v) => v.subnet))]);
+    } catch (error) {
+      this.site.log.error({ error: describeError(error) }, 'routes to virtual hosts were not set');
+    }
   }
 
   /** Certificates and revocations are read again; sessions go on. */
@@ -245,10 +271,14 @@ class Slr implements Run {
   async leave(): Promise<void> {
     this.#leaving = true;
     this.#client.tell();
+    // The network leads here no more before this router takes nothing.
+    await this.#advertise();
+    if (this.#advertised !== undefined) await pause(LEAVE_MS);
   }
 
   async stop(): Promise<void> {
     clearInterval(this.#timer);
+    await this.#advertised?.remove();
     this.#client.stop();
     await this.#server.stop();
   }
@@ -265,6 +295,7 @@ class Slr implements Run {
       members: this.#server.members.size,
       uppers: this.#client.states,
       refused: this.#server.refused,
+      advertised: this.#advertised?.routes ?? [],
     };
   }
 

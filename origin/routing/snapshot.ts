@@ -32,6 +32,8 @@ export interface SlrSnapshot {
     /** Whether it may get new connections for some host. */
     isUsable: boolean;
   }[];
+  /** The other routers of this level, and the level's key; absent where there are none. */
+  neighbours?: { addresses: Address[]; key: number[] };
   uppers: {
     address: Address;
     sources: Prefix[];

@@ -4,6 +4,7 @@ import type { Clock } from '../../src/device/clock.js';
 import { writeAddress } from '../../src/fastpath/layout.js';
 import { bpf } from '../../src/fastpath/native.js';
 import { Pins } from '../../src/fastpath/pins.js';
+import { KernelPrefixes } from '../../src/fastpath/prefixes.js';
 import { AddressMap } from '../../src/flow/address-map.js';
 import type { FlowEntry } from '../../src/flow/numbers.js';
 import { PrefixTable } from '../../src/flow/prefix-table.js';
@@ -17,6 +18,7 @@ import * as layout from '../../src/routing/kernel-layout.js';
 import { wordMask } from '../../src/wire/address.js';
 import { keyFromBytes, type SipKey } from '../../src/wire/siphash.js';
 import { NONE, SlrFlows } from './flows.js';
+import { Neighbours } from './neighbours.js';
 import { reasons } from './reasons.js';
 import { Sequence } from './sequence.js';
 import type { MemberNumber, SlrSnapshot } from './snapshot.js';
@@ -27,6 +29,8 @@ export interface SlrOptions {
   flows: { max: number } & FlowTimeouts;
   /** The same at all routers of a level: then they choose alike. */
   seed: number;
+  /** When this process began, s since 1970. */
+  epoch: number;
 }
 
 interface MemberEntry {
@@ -50,10 +54,15 @@ interface UpperEntry {
 /** How often the router above is told where a flow goes, before this one carries it in the kernel after all. */
 const TELLINGS = 3;
 
+/** Stands for a router of this level, which is told nothing of where the flow goes. */
+export const NEIGHBOUR = 255;
+
 export class SlrState {
   readonly flows: SlrFlows;
   readonly idle: Int32Array;
   readonly clock: Clock;
+  readonly neighbours: Neighbours;
+  readonly batch: Batch;
   readonly tunnelIds = new TunnelIds();
   readonly pins: Pins | undefined;
   nowTick = 0;
@@ -75,14 +84,17 @@ export class SlrState {
   #sourceMask = 0;
   readonly #seed: number;
   readonly #sourceFd: number | undefined;
+  readonly #hostPrefixes: KernelPrefixes | undefined;
   readonly #sweepBudget: number;
   readonly #gauges: Float64Array;
 
   constructor(context: PipelineContext<SlrOptions>) {
-    const { flows, seed } = context.options;
+    const { flows, seed, epoch } = context.options;
     this.#seed = seed | 0;
     this.clock = context.clock;
     this.flows = new SlrFlows(flows.max, FlowTable.randomSeed());
+    this.neighbours = new Neighbours(this.flows, epoch);
+    this.batch = context.batch;
     this.idle = idleTicks(flows, TICK_US / 1000);
     this.#sweepBudget = Math.ceil(flows.max / 50);
     this.#gauges = context.gauges;
@@ -90,6 +102,7 @@ export class SlrState {
     if (context.kernel !== undefined) {
       const handles = context.kernel as KernelHandles & Pins['fds'];
       this.#sourceFd = handles.source;
+      this.#hostPrefixes = new KernelPrefixes(handles.hosts);
       this.pins = new Pins(handles, this.flows, this.idle, context.clock, {
         adopted: (e) => this.#adopt(e),
         requested: nothing,
@@ -106,9 +119,14 @@ export class SlrState {
     this.address = s.address[3];
     this.#source = s.source.address[3];
     this.#sourceMask = ~wordMask(s.source.bits, 3);
-    this.#writeSource();
+    this.#writeSource(s.neighbours?.addresses[0]?.[3] ?? 0);
+    this.#hostPrefixes?.load(
+      s.hosts.map((h) => h.prefix),
+      true,
+    );
     this.#loadMembers(s);
     this.#loadUppers(s);
+    if (s.neighbours !== undefined) this.neighbours.load(s.neighbours);
     this.#loadTables(s);
     this.#loadHosts(s);
     this.pins?.adopt();
@@ -147,7 +165,12 @@ export class SlrState {
         next: known?.next ?? 1,
       };
     });
-    this.#uppersBySource.load(s.uppers.flatMap((u, value) => u.sources.map((prefix) => ({ prefix, value }))));
+    const places = s.uppers.flatMap((u, value) => u.sources.map((prefix) => ({ prefix, value })));
+    const beside = (s.neighbours?.addresses ?? []).map((address) => ({
+      prefix: { address, bits: 128 },
+      value: NEIGHBOUR - 1,
+    }));
+    this.#uppersBySource.load([...places, ...beside]);
   }
 
   #loadTables(s: SlrSnapshot): void {
@@ -186,7 +209,9 @@ export class SlrState {
     return -1;
   }
 
-  /** One more than the place of the router above that tunnelled packet `i`, or 0. */
+  /**
+   * One more than the place of the router above that tunnelled packet `i`, {@link NEIGHBOUR} for one of this level, or 0.
+   */
   upperOf(batch: Batch, i: number): number {
     return this.#uppersBySource.find(batch.saddr, 4 * i) + 1;
   }
@@ -215,12 +240,15 @@ export class SlrState {
     return this.#source | (swap32(h ^ (h >>> 15)) & this.#sourceMask);
   }
 
-  #writeSource(): void {
+  /** @param fallback a router of this level that takes what this process cannot */
+  #writeSource(fallback: number): void {
     if (this.#sourceFd === undefined) return;
     const value = new Uint8Array(layout.source.stride);
     const view = new DataView(value.buffer);
     writeAddress(view, layout.source.address, [0, 0, 0xffff, this.#source]);
     view.setInt32(layout.source.hostMask, this.#sourceMask);
+    view.setInt32(layout.source.self, this.address);
+    view.setInt32(layout.source.fallback, fallback);
     bpf.update(this.#sourceFd, new Uint8Array(4), 4, value, value.length, 1);
   }
 
@@ -245,7 +273,14 @@ export class SlrState {
     flows.member[e] = member;
     flows.isShort[e] = 0;
     for (let w = 0; w < 4; w++) flows.target[4 * e + w] = entry.address[w];
+    this.neighbours.tell(e);
   }
+
+  /** The flow goes elsewhere now. */
+  readonly moved = (e: FlowEntry): void => {
+    this.neighbours.tell(e);
+    this.repin(e);
+  };
 
   /** Pins the flow, unless the router above has still to hear where it goes. */
   pin(e: FlowEntry): void {
@@ -274,6 +309,7 @@ export class SlrState {
 
   tick(nowUs: number): void {
     this.nowTick = tickOf(nowUs);
+    this.neighbours.tick(this.batch, this.address);
     this.flows.sweep(this.nowTick, this.#sweepBudget, this.pins?.outlives);
     this.#gauges[gauges.flows] = this.flows.size;
     if (this.pins === undefined) return;

@@ -1,5 +1,6 @@
 /** Which packets reach a service-level router's TUN: those for virtual hosts, tunnels to it, and shortcuts. */
 import type { KernelMode } from '../../src/fastpath/modes.js';
+import { NEWS_PORT } from '../../src/routing/flow-news.js';
 import { SHORTCUT_PORT } from '../../src/routing/shortcut.js';
 import type { VirtualSubnet } from '../../src/routing/virtual.js';
 import {
@@ -23,7 +24,7 @@ export function steering(config: SlrConfig, instance: string, wanMtu: number, ke
     letPinned(config.steering),
     `iifname "${tun.name}" notrack accept`,
     `${from} ip daddr ${address} ip protocol 4 ${steerTo(config.steering)} notrack accept`,
-    `${from} ip daddr ${address} udp dport ${SHORTCUT_PORT} ${steerTo(config.steering)} notrack accept`,
+    `${from} ip daddr ${address} udp dport { ${NEWS_PORT}, ${SHORTCUT_PORT} } ${steerTo(config.steering)} notrack accept`,
     // They will be in a tunnel: the kernel tells a sender whose packets are too large for that.
     ...virtual.flatMap((v) =>
       selectors(v).map(

@@ -1,10 +1,11 @@
 /**
  * Takes the datagrams by which members tell where they send a flow, and sends the rest of that flow there directly.
- * A router in the middle tells the one above it in turn.
+ * A router in the middle tells the one above it in turn. And takes what routers of the same level tell and ask.
  *
  * reads: verdict, protocol, addresses and ports, l4. Sets: verdict.
  */
 import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
+import { NEWS_PORT } from '../../src/routing/flow-news.js';
 import * as shortcut from '../../src/routing/shortcut.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
 import * as udp from '../../src/wire/udp.js';
@@ -18,11 +19,13 @@ export function takeShortcuts(state: SlrState): Stage {
       if (
         batch.verdict[i] === OPEN &&
         batch.protocol[i] === ipv4.PROTO_UDP &&
-        batch.dport[i] === shortcut.SHORTCUT_PORT &&
         batch.family[i] === 4 &&
         batch.daddrV4(i) === state.address
-      )
-        batch.drop(i, take(state, batch, i));
+      ) {
+        if (batch.dport[i] === shortcut.SHORTCUT_PORT) batch.drop(i, take(state, batch, i));
+        else if (batch.dport[i] === NEWS_PORT)
+          batch.drop(i, state.neighbours.take(batch, i, state.address, state.nowTick, state.moved));
+      }
   };
 }
 
@@ -48,6 +51,6 @@ function take(state: SlrState, batch: Batch, i: number): number {
   for (let w = 0; w < 4; w++) flows.target[4 * e + w] = target[w];
   flows.isShort[e] = 1;
   if (flows.upper[e] !== 0) tellUpper(state, batch, e);
-  state.repin(e);
+  state.moved(e);
   return reasons.dropShortcutTaken;
 }

@@ -290,6 +290,8 @@ function setSysctls(namespace: string, host: string, routes: boolean, ipv6: bool
     set('conf/all/arp_ignore', 0);
     set('conf/all/arp_announce', 0);
     set('conf/all/rp_filter', 0);
+    // Packets of one flow go one way, and flows of one pair of hosts several.
+    set('fib_multipath_hash_policy', 1);
     // Debian's systemd sets 2 on machines on which the roles will run. In the wan namespace a packet may come from
     // any address, and comes back from a TUN without a route to that address.
     set('conf/default/rp_filter', host === 'wan' ? 0 : 2);

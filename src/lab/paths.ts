@@ -13,6 +13,7 @@ export const floodScript = `${packageRoot}/dist/src/lab/attacks/flood-main.js`;
 export const narrowClientScript = `${packageRoot}/dist/src/lab/narrow/client-main.js`;
 export const benchAgentScript = `${packageRoot}/dist/src/lab/bench/agent.js`;
 export const datagramsScript = `${packageRoot}/dist/src/lab/routed/datagrams-main.js`;
+export const survivorsScript = `${packageRoot}/dist/src/lab/routed/survivors-main.js`;
 export const farmScript = `${packageRoot}/dist/src/lab/farm-main.js`;
 export const emulatorScript = `${packageRoot}/dist/src/lab/emulator-main.js`;
 

@@ -5,7 +5,7 @@ import { ARRAY, LPM_TRIE, NO_PREALLOC } from '../fastpath/native.js';
 import { layoutOf } from '../layout.js';
 
 /** Layout of `struct source`, in bytes. */
-export const source = layoutOf({ address: 16, hostMask: 4 });
+export const source = layoutOf({ address: 16, hostMask: 4, self: 4, fallback: 4 });
 
 /** The most prefixes of virtual hosts at a server, and of routers above it. */
 export const MOST_PREFIXES = 1024;

@@ -77,6 +77,7 @@ export class SlrHarness {
           datagramTimeoutMs: 300_000,
         },
         seed: 5,
+        epoch: 1_700_000_000,
       },
     });
     const hold = new HoldQueue([{ slotBytes: EXTRA_SLOT, slots: 1 }]);

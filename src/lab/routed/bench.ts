@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { FirstackError } from '../../errors.js';
 import type { RoutingFigure } from './figure.js';
 import { playOnePacket } from './one-packet.js';
+import { playSpare } from './spare.js';
 
 export interface RoutingBenchOptions {
   /** Ids, joined by comma. */
@@ -13,6 +14,7 @@ export interface RoutingBenchOptions {
 
 const PLAYS: Record<string, () => Promise<RoutingFigure[]>> = {
   'one-packet': () => playOnePacket(),
+  spare: () => playSpare(),
 };
 
 /** @returns the exit code: 1 when a target was not met */

@@ -3,9 +3,11 @@
  * Everything that it makes is on record (`../state.ts`), so `lab down` removes it too.
  */
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { stringify } from 'yaml';
 import { FirstackError } from '../../errors.js';
+import { writeSecret } from '../../secret-files.js';
 import { askJson } from '../admin-client.js';
 import { onEnd } from '../ending.js';
 import { createHosts, namespaceOf } from '../network.js';
@@ -27,6 +29,7 @@ import { LabState, removeAtOnce } from '../state.js';
 import type { Topology } from '../topology.js';
 import { Wan } from '../wan.js';
 import { WebServer } from '../web-server.js';
+import { ADVERTISE_TABLE, startBird } from './bird.js';
 import { makeAuthority, makeCertificate, uriOf } from './certificates.js';
 import {
   addressOf,
@@ -44,6 +47,8 @@ export interface RoutedOptions {
   shape: RoutedShape;
   fastpath?: 'auto' | 'on' | 'stack' | 'off';
   intervalMs?: number;
+  /** The highest routers advertise the virtual hosts by BIRD, and tell each other their flows. */
+  bird?: boolean;
   /** One-way, on the client's line; 0, the default: no emulator. */
   clientDelayMs?: number;
   /** Changes a host's role file before it is written. */
@@ -131,7 +136,7 @@ export class RoutedLab {
     await createHosts(
       this.name,
       namespaces,
-      commandsOf(this.name, this.hosts, clientDelayMs),
+      commandsOf(this.name, this.hosts, clientDelayMs, this.options.bird !== true),
       (h) => h !== 'client',
     );
     this.state.noteNamespaces();
@@ -144,11 +149,13 @@ export class RoutedLab {
     say(`nginx: on ${[...this.webServers.keys()].join(', ')}`);
     await Promise.all([...this.webServers.values()].map((w) => w.start()));
     writeFileSync(`${this.directory}/registry.yaml`, '{}\n');
+    writeSecret(`${this.directory}/level.key`, `${randomBytes(16).toString('hex')}\n`);
     say(`roles: ${this.hosts.length}`);
     for (const host of this.hosts) this.writeRoleFile(host.name);
     const started = this.hosts.filter((h) => this.options.idle?.includes(h.name) !== true);
     for (const { name } of started) this.start(name);
     await this.untilReady();
+    if (this.options.bird === true) await startBird(this);
     say('every router knows its members');
   }
 
@@ -202,9 +209,24 @@ export class RoutedLab {
               fall: 2,
             },
           }
-        : { level: host.level, lan: ['wan0'] }),
+        : { level: host.level, lan: ['wan0'], ...this.#atTheTop(host) }),
     };
     writeFileSync(this.configFile(name), stringify(edit?.(host, file) ?? file));
+  }
+
+  /** What the highest routers have besides. */
+  #atTheTop({ name, level }: RoutedHost): object {
+    if (this.options.bird !== true || level !== this.hosts[0].level) return {};
+    const others = this.hosts.filter((h) => h.level === level && h.name !== name);
+    return {
+      advertiseTable: ADVERTISE_TABLE,
+      ...(others.length === 0
+        ? {}
+        : {
+            neighbours: others.map((h) => this.address(h.name)),
+            levelKeyFile: `${this.directory}/level.key`,
+          }),
+    };
   }
 
   start(name: string): void {

@@ -60,11 +60,15 @@ export function hostsOfShape({ networks, systems, sites, servers }: RoutedShape)
 export const addressOf = (hosts: readonly RoutedHost[], name: string): string =>
   `198.18.${hosts.findIndex((h) => h.name === name) + 1}.2`;
 
-/** The `ip` commands of each host; those of `wan` come first, and make every pair. */
+/**
+ * The `ip` commands of each host; those of `wan` come first, and make every pair.
+ * @param isStatic whether wan has a route to the first router; else BIRD brings it
+ */
 export function commandsOf(
   lab: string,
   hosts: readonly RoutedHost[],
   clientDelayMs: number,
+  isStatic: boolean,
 ): Record<string, string[]> {
   const wan = [
     'link set lo up',
@@ -98,7 +102,7 @@ export function commandsOf(
     ];
   }
   if (clientDelayMs > 0) wan.push(...emulated(hosts));
-  wan.push(`route add ${VIRTUAL_SUBNET} via ${addressOf(hosts, hosts[0].name)}`);
+  if (isStatic) wan.push(`route add ${VIRTUAL_SUBNET} via ${addressOf(hosts, hosts[0].name)}`);
   return commands;
 }
 

@@ -4,6 +4,7 @@
 // and writes one entry per flow. These hooks put every later packet into a tunnel to that place, or change the tunnel
 // that it comes in; at a server they open the tunnel. A packet that they cannot carry exactly as TypeScript would (a
 // fragment, one with IP options, an expiring TTL, one too large for the way out, a SYN) is left to the stack.
+#include <linux/errno.h>
 #include "../../fastpath/native/packet.h"
 
 // The source of this router's tunnels: one of the addresses of a prefix, by the flow, so that routers with several
@@ -11,6 +12,8 @@
 struct source {
   struct address address;
   __u32 host_mask;  // in network order: the bits in which addresses differ
+  // This router's own address, and another router of its level, which gets what this one's process cannot take.
+  __be32 self, fallback;
 };
 struct {
   __uint(type, BPF_MAP_TYPE_ARRAY);
@@ -18,9 +21,9 @@ struct {
   __type(key, __u32);
   __type(value, struct source);
 } source SEC(".maps");
-_Static_assert(sizeof(struct source) == 20 && offsetof(struct source, host_mask) == 16, "source");
+_Static_assert(sizeof(struct source) == 28 && offsetof(struct source, host_mask) == 16, "source");
 
-// At a server: its virtual hosts and subnets, and the prefixes from which routers above it send tunnels.
+// Virtual hosts and subnets, and the prefixes from which routers above it send tunnels.
 struct {
   __uint(type, BPF_MAP_TYPE_LPM_TRIE);
   __uint(map_flags, BPF_F_NO_PREALLOC);
@@ -90,6 +93,27 @@ static __always_inline __be32 source_of(const struct source *s, const struct pac
   return s->address.word[3] | ((h ^ (h >> 15)) & s->host_mask);
 }
 
+// Whether the process that reads the TUN has ended, or is stuck.
+static __always_inline bool is_gone(struct __sk_buff *skb, const struct settings *how) {
+  __u32 mtu = 0;
+  return bpf_check_mtu(skb, how->tun, &mtu, 0, 0) == -ENODEV || is_late();
+}
+
+// A packet that TypeScript would have to decide about, and no TypeScript is there: another router of this level does.
+static __always_inline int to_fallback(struct __sk_buff *skb, __u32 l2, const struct packet *p, bool tunnel) {
+  struct settings *how = configuration();
+  __u32 zero = 0;
+  struct source *own = bpf_map_lookup_elem(&source, &zero);
+  if (tunnel || !how || !own || !own->fallback || p->ttl <= 1 || !is_in(&hosts, p->daddr) || !is_gone(skb, how)) return LEFT;
+  const __be32 from = own->self, to = own->fallback;
+  struct bpf_fib_lookup fib = asked(skb, p, from, to, sizeof(struct iphdr));
+  int found = route(skb, &fib);
+  if (found < 0) return LEFT;
+  count(LEFT_LATE, 1);
+  if (!hop_at(skb, l2) || !encapsulate(skb, l2, p, from, to)) return TC_ACT_SHOT;
+  return forward(skb, l2, found, &fib);
+}
+
 // A service-level router: packets of known flows, from clients and from routers above.
 static __always_inline int slr_in(struct __sk_buff *skb, __u32 l2) {
   struct packet p = {};
@@ -101,7 +125,7 @@ static __always_inline int slr_in(struct __sk_buff *skb, __u32 l2) {
     at += sizeof(struct iphdr);
     if (!read_at(skb, at, &p) || p.protocol == IPPROTO_IPIP) return LEFT;
   }
-  if (p.flags & SYN) return LEFT;
+  if (p.flags & SYN) return to_fallback(skb, l2, &p, tunnel);
   struct flow_key key = {.client_port = p.sport, .service_port = p.dport};
   key.protocol = p.protocol == IPPROTO_TCP ? 0 : bpf_htonl(p.protocol);
   map_v4(&key.client, p.saddr);
@@ -110,7 +134,8 @@ static __always_inline int slr_in(struct __sk_buff *skb, __u32 l2) {
   struct settings *how = configuration();
   __u32 zero = 0;
   struct source *own = bpf_map_lookup_elem(&source, &zero);
-  if (!f || !how || !own) return LEFT;
+  if (!f) return to_fallback(skb, l2, &p, tunnel);
+  if (!how || !own) return LEFT;
   if (p.ttl <= 1) {
     count(LEFT_TTL, 1);
     return LEFT;
