@@ -21,6 +21,8 @@ export interface SlrConfig extends ProgramConfig, OriginSite {
   /** ADDRESS/BITS; without it the role's own address. */
   sources?: string;
   policy: { cost: string; aggregate: string; selection: 'weights' | 'least' };
+  /** By member. */
+  weights: Record<string, number>;
   /** ms, by member. */
   distances: Record<string, number>;
   seed: number;
@@ -107,13 +109,18 @@ export function schema(allocation: Allocation): { properties: Record<string, Sch
           ),
         },
       },
+      weights: explained(
+        { type: 'object', additionalProperties: { type: 'number', minimum: 0, maximum: 1000 }, default: {} },
+        'A factor of the part of new connections that a member gets, by id; read again on SIGHUP.',
+        { t1: 2 },
+      ),
       distances: explained(
         {
           type: 'object',
           additionalProperties: { type: 'number', minimum: 0, maximum: 100_000 },
           default: {},
         },
-        'The routing distance to members, in ms, by id.',
+        'The routing distance to members, in ms, by id; read again on SIGHUP.',
         { t1: 5 },
       ),
       advertiseTable: explained(

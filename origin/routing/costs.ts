@@ -32,6 +32,8 @@ export interface CostOptions {
   selection: 'weights' | 'least';
   /** ms, by member. */
   distances: Readonly<Record<string, number>>;
+  /** By member: a factor of the weight that it says itself. */
+  weights: Readonly<Record<string, number>>;
 }
 
 /** The part of a new cost in the smoothed one. */
@@ -42,7 +44,7 @@ export class Costs {
   readonly #smooth = new Map<string, number>();
 
   constructor(
-    readonly options: CostOptions,
+    public options: CostOptions,
     readonly now: () => Date = () => new Date(),
   ) {}
 
@@ -99,9 +101,13 @@ export class Costs {
           cost,
           leftOut,
         },
-        weight: leftOut === '' && isLeast ? weightOf(cost, least, state.servers) : 0,
+        weight: leftOut === '' && isLeast ? weightOf(cost, least) * this.#weight(m.id, state) : 0,
       };
     });
+  }
+
+  #weight(id: string, { weight, servers }: SubnetState): number {
+    return (weight ?? servers) * (this.options.weights[id] ?? 1);
   }
 
   #distance(id: string): number {
@@ -123,6 +129,7 @@ export class Costs {
       load: Number.isFinite(load) ? Math.min(1, Math.max(0, load)) : 1,
       available: all.length > 0,
       servers: all.reduce((n, { state }) => n + state.servers, 0),
+      weight: all.reduce((n, { m, state }) => n + this.#weight(m.id, state), 0),
       ...(all.length > 0 && all.every(({ state }) => state.standby === true) ? { standby: true } : {}),
     };
   }

@@ -25,6 +25,7 @@ export function createPipeline(context: PipelineContext<SlrOptions>): Pipeline<S
     allowPinning: (allowed) => {
       if (state.pins !== undefined) state.pins.allowed = allowed;
     },
+    ask: () => state.slots(),
     tick: () => state.tick(context.clock.nowUs),
     stages: [
       validateWhole(new Reassembler(context.clock)),

@@ -4,6 +4,7 @@
  * pass here.
  */
 import { setTimeout as pause } from 'node:timers/promises';
+import { SLOTS } from '../../src/balance/slots.js';
 import { describeError, type Problem } from '../../src/errors.js';
 import type { Attachment } from '../../src/fastpath/maps.js';
 import type { KernelMode } from '../../src/fastpath/modes.js';
@@ -37,7 +38,7 @@ import {
 import { type Address, type Prefix, parse } from '../../src/wire/address.js';
 import { PROTO_TCP, PROTO_UDP } from '../../src/wire/ipv4.js';
 import { HELLO_PORT, problems, type SlrConfig, schema } from './config.js';
-import { Costs, preferencesOf, type Standing } from './costs.js';
+import { type CostOptions, Costs, preferencesOf, type Standing } from './costs.js';
 import { MemberNumbers } from './member-numbers.js';
 import type { SlrSnapshot } from './snapshot.js';
 import type { SlrOptions } from './state.js';
@@ -54,6 +55,14 @@ export const program: Program<SlrConfig> = {
   problems,
   create: (config, site) => new Slr(config, site),
 };
+
+const costOptions = ({ policy, distances, weights }: SlrConfig): CostOptions => ({
+  cost: parseCost(policy.cost),
+  aggregate: parseAggregate(policy.aggregate),
+  selection: policy.selection,
+  distances,
+  weights,
+});
 
 class Slr implements Run {
   readonly topics = [];
@@ -80,15 +89,10 @@ class Slr implements Run {
     readonly config: SlrConfig,
     readonly site: Site,
   ) {
-    const { level, id, address, hello, policy, distances, flows, seed } = config;
+    const { level, id, address, hello, flows, seed } = config;
     this.#secure = secureOptions(hello);
     if (config.levelKeyFile !== undefined) this.#levelKey = readHexKey(config.levelKeyFile);
-    this.#costs = new Costs({
-      cost: parseCost(policy.cost),
-      aggregate: parseAggregate(policy.aggregate),
-      selection: policy.selection,
-      distances,
-    });
+    this.#costs = new Costs(costOptions(config));
     const [host, port] = (hello.listen ?? `${address}:${HELLO_PORT}`).split(':');
     const onChange = (): void => this.#changed();
     this.#server = new HelloServer({
@@ -261,8 +265,9 @@ class Slr implements Run {
     }
   }
 
-  /** Certificates and revocations are read again; sessions go on. */
+  /** Takes over weights, distances and policy; certificates and revocations are read again, and sessions go on. */
   async reload(config: SlrConfig | undefined): Promise<void> {
+    if (config !== undefined) this.#costs.options = costOptions(config);
     this.#secure = secureOptions((config ?? this.config).hello);
     this.#server.renew(this.#secure);
     this.#client.renew(this.#secure);
@@ -301,9 +306,11 @@ class Slr implements Run {
 
   readonly reads = { routes: { answer: () => this.#routes() } };
 
-  #routes(): Record<string, unknown> {
+  async #routes(): Promise<Record<string, unknown>> {
     const { level, id, policy, virtual } = this.config;
     const standings = this.#standings();
+    // What the data plane has now, by member's number.
+    const slots = ((await this.#context?.plane?.ask('slots')) ?? []) as Record<number, number>[];
     const at = performance.now();
     return {
       level,
@@ -315,11 +322,10 @@ class Slr implements Run {
         heardMsAgo: Math.round(at - m.heardAt),
         sinceMsAgo: Math.round(at - m.since),
       })),
-      hosts: virtual.map(({ name, subnet, protocols, ports }) => {
-        const all = standings.get(name)!;
-        const total = all.reduce((n, s) => n + s.weight, 0);
-        const share = (s: Standing): number => (total === 0 ? 0 : s.weight / total);
-        return { name, subnet, protocols, ports, members: all.map((s) => ({ ...s, share: share(s) })) };
+      hosts: virtual.map(({ name, subnet, protocols, ports }, n) => {
+        const share = (s: Standing): number => (slots[n]?.[this.#numbers.of(s.id)] ?? 0) / SLOTS;
+        const all = standings.get(name)!.map((s) => ({ ...s, share: share(s) }));
+        return { name, subnet, protocols, ports, members: all };
       }),
     };
   }

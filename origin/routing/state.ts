@@ -197,6 +197,15 @@ export class SlrState {
     this.hostTable = Int32Array.from(hosts, (h) => h.table);
   }
 
+  /** By virtual host: how many slots each member has, by its number. */
+  slots(): Record<number, number>[] {
+    return [...this.hostTable].map((table) => {
+      const count: Record<number, number> = {};
+      if (table >= 0) for (const m of this.#tables[table]) count[m] = (count[m] ?? 0) + 1;
+      return count;
+    });
+  }
+
   /** The virtual host to which packet `i` is sent, or -1. */
   hostOf(batch: Batch, i: number): number {
     let host = this.#hosts.find(batch.daddr, 4 * i);

@@ -15,6 +15,7 @@ export interface ServerConfig extends ProgramConfig, ReplicaSite {
   health?: HealthConfig;
   limits: { connections: number; cpuPct: number };
   standby: boolean;
+  weight: number;
 }
 
 export function schema(allocation: Allocation): { properties: Record<string, Schema>; required: string[] } {
@@ -59,6 +60,10 @@ export function schema(allocation: Allocation): { properties: Record<string, Sch
           ),
         },
       },
+      weight: explained(
+        { type: 'number', minimum: 0, maximum: 1000, default: 1 },
+        'Its part of new connections, relative to other servers of equal load; read again on SIGHUP.',
+      ),
       standby: explained(
         { type: 'boolean', default: false },
         'Whether it gets new connections only while no other member is available.',

@@ -57,6 +57,7 @@ class RoutedServer implements Run {
   #connections = 0;
   #cpuPct = 0;
   #isDrained = false;
+  #weight: number;
   #leaving = false;
   readonly actions = { drain: () => this.#setDrained(true), resume: () => this.#setDrained(false) };
   #refresh: () => void = () => {};
@@ -67,6 +68,7 @@ class RoutedServer implements Run {
   ) {
     const { id, address, hello, health, virtual, wan } = config;
     this.#secure = secureOptions(hello);
+    this.#weight = config.weight;
     this.#ports = new Set(virtual.flatMap((v) => v.ports));
     this.#client = new HelloClient({
       ...{ uppers: hello.uppers, id, level: 'server', address, events: site.events },
@@ -135,7 +137,7 @@ class RoutedServer implements Run {
     const metrics = { connections: this.#connections, cpu: this.#cpuPct / 100 };
     const { standby, virtual } = this.config;
     return [...new Set(virtual.map((v) => v.subnet))].map((subnet) => ({
-      ...{ subnet, load, available, servers: 1, metrics },
+      ...{ subnet, load, available, servers: 1, weight: this.#weight, metrics },
       ...(standby ? { standby } : {}),
     }));
   }
@@ -163,8 +165,9 @@ class RoutedServer implements Run {
     this.#client.tell();
   }
 
-  /** Certificates and revocations are read again; the sessions' flows go on. */
+  /** Takes over the weight; certificates and revocations are read again, and flows go on. */
   async reload(config: ServerConfig | undefined): Promise<void> {
+    this.#weight = (config ?? this.config).weight;
     this.#secure = secureOptions((config ?? this.config).hello);
     this.#client.renew(this.#secure);
   }

@@ -14,6 +14,7 @@ export const narrowClientScript = `${packageRoot}/dist/src/lab/narrow/client-mai
 export const benchAgentScript = `${packageRoot}/dist/src/lab/bench/agent.js`;
 export const datagramsScript = `${packageRoot}/dist/src/lab/routed/datagrams-main.js`;
 export const survivorsScript = `${packageRoot}/dist/src/lab/routed/survivors-main.js`;
+export const downloadsScript = `${packageRoot}/dist/src/lab/routed/downloads-main.js`;
 export const farmScript = `${packageRoot}/dist/src/lab/farm-main.js`;
 export const emulatorScript = `${packageRoot}/dist/src/lab/emulator-main.js`;
 

@@ -156,6 +156,10 @@ ${listens.join('\n')}
     location = / { default_type text/plain; return 200 "served by ${this.servedBy}\\n"; }
     location = /healthz { default_type text/plain; return 200 "ok\\n"; }
     location /blob/ { root ${this.state.directory}; }
+    location /slow/ {
+      alias ${this.blobDirectory}/;
+      limit_rate 2k;
+    }
     location /upload/ {
       root ${this.directory};
       dav_methods PUT;

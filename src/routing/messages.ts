@@ -17,6 +17,8 @@ export interface SubnetState {
   available: boolean;
   /** The servers that it stands for. */
   servers: number;
+  /** Its part of new connections, relative to other members of equal cost; where it says none, one per server. */
+  weight?: number;
   /** Only used where no other member is available. */
   standby?: boolean;
   /** Further figures of the operator's own, by name. */
@@ -71,6 +73,7 @@ const UPWARD: Record<string, Schema> = {
           load: { type: 'number', minimum: 0, maximum: 1 },
           available: { type: 'boolean' },
           servers: { type: 'integer', minimum: 0, maximum: 1_000_000 },
+          weight: { type: 'number', minimum: 0, maximum: 1_000_000_000 },
           standby: { type: 'boolean' },
           metrics: { type: 'object', maxProperties: 32, additionalProperties: { type: 'number' } },
         },

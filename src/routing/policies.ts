@@ -56,7 +56,7 @@ const LEAST = 1 / 32;
  * The share of new connections for a cost: falls with the distance to the least cost, so that members that report at
  * the same time do not all lose or get everything (a herd). The same costs give the same weights at every router.
  */
-export function weightOf(cost: number, leastCost: number, servers: number): number {
+export function weightOf(cost: number, leastCost: number): number {
   const good = Math.max(0, 1 - (cost - leastCost)) ** 2;
-  return Math.max(LEAST, Math.round(good / STEP) * STEP) * Math.max(1, servers);
+  return Math.max(LEAST, Math.round(good / STEP) * STEP);
 }

@@ -1,6 +1,7 @@
 /** `firstack bench routing`: the figures of service-level routing. */
 import { writeFileSync } from 'node:fs';
 import { FirstackError } from '../../errors.js';
+import { playChurn } from './churn.js';
 import type { RoutingFigure } from './figure.js';
 import { playOnePacket } from './one-packet.js';
 import { playSpare } from './spare.js';
@@ -14,6 +15,7 @@ export interface RoutingBenchOptions {
 
 const PLAYS: Record<string, () => Promise<RoutingFigure[]>> = {
   'one-packet': () => playOnePacket(),
+  churn: () => playChurn(),
   spare: () => playSpare(),
 };
 

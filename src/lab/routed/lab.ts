@@ -256,6 +256,11 @@ export class RoutedLab {
     this.#roles.delete(name);
   }
 
+  signal(name: string, what: NodeJS.Signals): void {
+    const id = this.#roles.get(name);
+    if (id !== undefined) signal(id, what);
+  }
+
   isRunning(name: string): boolean {
     const id = this.#roles.get(name);
     return id !== undefined && isAlive(id);

@@ -15,7 +15,13 @@ const member = (id: string, ...subnets: SubnetState[]): Member => ({
   authority: { id, level: 'server', subnets: [], targets: [], until: 0 },
 });
 const options = (more: Partial<CostOptions> = {}): CostOptions => ({
-  ...{ cost: parseCost('load'), aggregate: parseAggregate('mean'), selection: 'weights', distances: {} },
+  ...{
+    cost: parseCost('load'),
+    aggregate: parseAggregate('mean'),
+    selection: 'weights',
+    distances: {},
+    weights: {},
+  },
   ...more,
 });
 function weights(costs: Costs, ...members: Member[]): Record<string, number> {
@@ -31,6 +37,13 @@ describe('costs', () => {
     });
     const site = member('b', state(0.3, { servers: 4 }));
     expect(weights(new Costs(options()), member('a', state(0.3)), site)).toEqual({ a: 1, b: 4 });
+  });
+
+  it('go by the weight that a member says, and by the factor that its router has for it', () => {
+    const costs = new Costs(options({ weights: { b: 0.5 } }));
+    const members = [member('a', state(0, { weight: 3 })), member('b', state(0, { weight: 8 }))];
+    expect(weights(costs, ...members)).toEqual({ a: 3, b: 4 });
+    expect(costs.aggregate(HOST, members).weight).toBe(7);
   });
 
   it('lower the weight as the cost grows, but never to nothing', () => {
@@ -101,7 +114,7 @@ describe('costs', () => {
     const costs = new Costs(options());
     const members = [member('a', state(0.2, { servers: 3 })), member('b', state(0.6))];
     expect(costs.aggregate(HOST, members)).toEqual({
-      ...{ subnet: HOST.subnet, available: true, servers: 4 },
+      ...{ subnet: HOST.subnet, available: true, servers: 4, weight: 4 },
       load: expect.closeTo(0.3),
     });
     expect(costs.aggregate(HOST, [])).toMatchObject({ available: false, load: 1, servers: 0 });
