@@ -13,6 +13,7 @@ import { Lab } from './lab.js';
 import { namespaceRoot } from './paths.js';
 import { waitUntil } from './process.js';
 import { halfOpen, measure, request } from './requests.js';
+import { showRouting } from './routed/demo.js';
 import { expectedWinner, type Topology } from './topology.js';
 
 export interface DemoOptions {
@@ -60,14 +61,25 @@ export async function labDemo(o: DemoOptions): Promise<number> {
     wrong.push('the demo could not be finished');
   }
   wrong.push(...(await takeDown(lab)));
+  wrong.push(...(await demonstrateRouting()));
   say('');
   for (const line of wrong) say(red(`WRONG: ${line}`));
   say(
     wrong.length === 0
-      ? green(bold('VERDICT: A, B and C behaved as expected.'))
+      ? green(bold('VERDICT: A, B, C and routing behaved as expected.'))
       : red(bold('VERDICT: not everything behaved as expected.')),
   );
   return wrong.length === 0 ? EXIT.ok : EXIT.expectation;
+}
+
+async function demonstrateRouting(): Promise<string[]> {
+  title('Another program on the same roles: service-level routing');
+  try {
+    return await showRouting(say, step);
+  } catch (error) {
+    for (const line of describeError(error)) say(red(line));
+    return ['service-level routing could not be shown'];
+  }
 }
 
 function showCalibration(calibration: Calibration): void {

@@ -28,6 +28,7 @@ export async function capture(lab: RoutedLab, host: string, filter: string): Pro
     'in',
     '-n',
     '-U',
+    '--immediate-mode',
     '-s',
     '96',
     '-B',
