@@ -5,8 +5,12 @@
  */
 import type { FlowEntry } from '../../src/flow/numbers.js';
 import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
+import { emitTooBig } from '../../src/pipeline/too-big.js';
 import { intoTunnel } from '../../src/pipeline/tunnel.js';
+import { OVERHEAD } from '../../src/wire/ipip.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
+import * as tcp from '../../src/wire/tcp.js';
+import * as virtio from '../../src/wire/virtio.js';
 import { NONE } from './flows.js';
 import { reasons } from './reasons.js';
 import type { SlrState } from './state.js';
@@ -34,8 +38,29 @@ function forwardOne(state: SlrState, batch: Batch, i: number): void {
   if (flows.member[e] === NONE && flows.isShort[e] === 0) return batch.drop(i, reasons.dropNoMember);
   if (flows.upper[e] !== 0) tellAgain(state, batch, e);
   state.pin(e);
+  if (state.paths.size > 0 && refuseTooLarge(state, batch, i, flows.target[4 * e + 3])) return;
   intoTunnel(batch, i, state.tunnelIds, source, flows.target[4 * e + 3]);
   batch.pass(i, reasons.passRouted);
+}
+
+/**
+ * Answers a packet that is larger than the path of its tunnel carries, and may not be fragmented, with "fragmentation
+ * needed". @returns whether it was; then the packet is decided
+ */
+function refuseTooLarge(state: SlrState, batch: Batch, i: number, target: number): boolean {
+  const mtu = state.paths.to(target);
+  const { view } = batch;
+  const at = batch.at[i];
+  if (mtu === 0 || !ipv4.dontFragment(view, at)) return false;
+  const header = batch.l4[i] - at + (virtio.isGso(view, at) ? tcp.dataOffset(view, batch.l4[i]) : 0);
+  const bytes = virtio.isGso(view, at) ? header + virtio.gsoSize(view, at) : batch.length[i];
+  if (bytes + OVERHEAD <= mtu) return false;
+  if (state.tooBigs > 0) {
+    state.tooBigs--;
+    emitTooBig(batch, i, mtu - OVERHEAD, reasons.emitTooBig);
+  }
+  batch.drop(i, reasons.dropTooBig);
+  return true;
 }
 
 /** At once, and then at most ten times a second while packets of the flow still come. */

@@ -30,6 +30,9 @@ export function openTunnels(state: SlrState): Stage {
   };
 }
 
+/** What may be inside; of ICMP only errors go on. */
+const CARRIED: readonly number[] = [ipv4.PROTO_TCP, ipv4.PROTO_UDP, ipv4.PROTO_ICMP];
+
 function open(state: SlrState, batch: Batch, i: number): void {
   const upper = state.upperOf(batch, i);
   if (upper === 0) return batch.drop(i, reasons.dropStranger);
@@ -38,7 +41,7 @@ function open(state: SlrState, batch: Batch, i: number): void {
   const room = ipv4.totalLength(view, at) - (innerAt(batch, i) - at);
   if (room < ipv4.MIN_HEADER) return batch.drop(i, reasons.dropMalformed);
   const inner = ipv4.protocol(view, innerAt(batch, i));
-  const kind = lookInside(batch, i, inner === ipv4.PROTO_UDP ? ipv4.PROTO_UDP : ipv4.PROTO_TCP);
+  const kind = lookInside(batch, i, CARRIED.includes(inner) ? inner : ipv4.PROTO_TCP);
   if (kind === INNER_MALFORMED) return batch.drop(i, reasons.dropMalformed);
   if (kind !== INNER_WHOLE) return batch.drop(i, reasons.dropTunnelInner);
   if (!outOfTunnel(batch, i)) return;

@@ -12,6 +12,7 @@ import { findFlow } from './find-flow.js';
 import { forward } from './forward.js';
 import { openTunnels } from './open-tunnels.js';
 import { reasons } from './reasons.js';
+import { relayErrors } from './relay-errors.js';
 import type { SlrSnapshot } from './snapshot.js';
 import { gauges, type SlrOptions, SlrState } from './state.js';
 import { takeShortcuts } from './take-shortcuts.js';
@@ -31,6 +32,7 @@ export function createPipeline(context: PipelineContext<SlrOptions>): Pipeline<S
       validateWhole(new Reassembler(context.clock)),
       takeShortcuts(state), // from the routers below
       openTunnels(state), // 6100, 7100, 8100: "the first header of the data packet is stripped"
+      relayErrors(state), // of ICMP
       findFlow(state), // 6200
       choose(state), // 6400–6500
       forward(state), // 6300, 6600: into a tunnel

@@ -2,6 +2,7 @@
 import { fillSlots, SLOTS } from '../../src/balance/slots.js';
 import type { Clock } from '../../src/device/clock.js';
 import { writeAddress } from '../../src/fastpath/layout.js';
+import { NarrowPaths, type PathHandles } from '../../src/fastpath/narrow-paths.js';
 import { bpf } from '../../src/fastpath/native.js';
 import { Pins } from '../../src/fastpath/pins.js';
 import { KernelPrefixes } from '../../src/fastpath/prefixes.js';
@@ -11,11 +12,12 @@ import { PrefixTable } from '../../src/flow/prefix-table.js';
 import { type FlowTimeouts, idleTicks, isClosing, PINNED } from '../../src/flow/states.js';
 import { FlowTable, TICK_US, tickOf } from '../../src/flow/table.js';
 import type { Batch } from '../../src/pipeline/batch.js';
+import { PathMtus } from '../../src/pipeline/path-mtus.js';
 import type { KernelHandles, PipelineContext } from '../../src/pipeline/pipeline.js';
 import { defineGauges } from '../../src/pipeline/reasons.js';
 import { TunnelIds } from '../../src/pipeline/tunnel.js';
 import * as layout from '../../src/routing/kernel-layout.js';
-import { wordMask } from '../../src/wire/address.js';
+import { V4_MAPPED, wordMask } from '../../src/wire/address.js';
 import { keyFromBytes, type SipKey } from '../../src/wire/siphash.js';
 import { NONE, SlrFlows } from './flows.js';
 import { Neighbours } from './neighbours.js';
@@ -51,6 +53,9 @@ interface UpperEntry {
   next: number;
 }
 
+/** Answers to packets that are too large, in a tick. */
+const TOO_BIGS = 100;
+
 /** How often the router above is told where a flow goes, before this one carries it in the kernel after all. */
 const TELLINGS = 3;
 
@@ -62,6 +67,10 @@ export class SlrState {
   readonly idle: Int32Array;
   readonly clock: Clock;
   readonly neighbours: Neighbours;
+  /** To targets, by address. */
+  readonly paths = new PathMtus();
+  /** Answers to packets that are too large, left in this tick. */
+  tooBigs = TOO_BIGS;
   readonly batch: Batch;
   readonly tunnelIds = new TunnelIds();
   readonly pins: Pins | undefined;
@@ -100,9 +109,11 @@ export class SlrState {
     this.#gauges = context.gauges;
     const nothing = (): void => {};
     if (context.kernel !== undefined) {
-      const handles = context.kernel as KernelHandles & Pins['fds'];
+      const handles = context.kernel as KernelHandles & Pins['fds'] & PathHandles;
       this.#sourceFd = handles.source;
       this.#hostPrefixes = new KernelPrefixes(handles.hosts);
+      const narrow = new NarrowPaths(handles);
+      this.paths.changed = (address, mtu) => narrow.set(address, mtu, this.paths.size);
       this.pins = new Pins(handles, this.flows, this.idle, context.clock, {
         adopted: (e) => this.#adopt(e),
         requested: nothing,
@@ -208,12 +219,23 @@ export class SlrState {
 
   /** The virtual host to which packet `i` is sent, or -1. */
   hostOf(batch: Batch, i: number): number {
-    let host = this.#hosts.find(batch.daddr, 4 * i);
+    return this.#host(batch.daddr, 4 * i, batch.dport[i], batch.protocol[i]);
+  }
+
+  /** The virtual host at an IPv4 address and port, or -1. */
+  hostAt(address: number, port: number, protocol: number): number {
+    this.#v4[3] = address;
+    return this.#host(this.#v4, 0, port, protocol);
+  }
+  readonly #v4 = Int32Array.of(0, 0, V4_MAPPED, 0);
+
+  #host(words: Int32Array, at: number, dport: number, packetProtocol: number): number {
+    let host = this.#hosts.find(words, at);
     for (; host >= 0; host = this.#nextHost[host]) {
       const protocol = this.#hostProtocols[host];
-      if (protocol !== 0 && protocol !== batch.protocol[i]) continue;
+      if (protocol !== 0 && protocol !== packetProtocol) continue;
       const ports = this.#hostPorts[host];
-      if (ports.length === 0 || ports.includes(batch.dport[i])) return host;
+      if (ports.length === 0 || ports.includes(dport)) return host;
     }
     return -1;
   }
@@ -229,13 +251,34 @@ export class SlrState {
   choose(batch: Batch, i: number, host: number): MemberNumber {
     const table = this.hostTable[host];
     if (table < 0) return NONE;
-    return this.#tables[table][this.#hash(batch, i) % SLOTS] as MemberNumber;
+    this.#keyOfHash(batch.sport[i], batch.dport[i], batch.protocol[i]);
+    for (let w = 0; w < 4; w++) this.#mix(batch.saddr[4 * i + w], batch.daddr[4 * i + w]);
+    return this.#tables[table][this.#finish() % SLOTS] as MemberNumber;
   }
 
-  #hash(batch: Batch, i: number): number {
-    let h = this.#seed ^ ((batch.sport[i] << 16) | batch.dport[i]);
-    h = mix(h, batch.protocol[i]);
-    for (let w = 0; w < 4; w++) h = mix(mix(h, batch.saddr[4 * i + w]), batch.daddr[4 * i + w]);
+  /** Where a flow over IPv4 goes by its slot, as a word; 0 where no member is available. */
+  targetOf(client: number, port: number, address: number, dport: number, protocol: number): number {
+    const host = this.hostAt(address, dport, protocol);
+    const table = host < 0 ? -1 : this.hostTable[host];
+    if (table < 0) return 0;
+    this.#keyOfHash(port, dport, protocol);
+    this.#mix(0, 0);
+    this.#mix(0, 0);
+    this.#mix(V4_MAPPED, V4_MAPPED);
+    this.#mix(client, address);
+    const member = this.#tables[table][this.#finish() % SLOTS] as MemberNumber;
+    return this.members.get(member)?.address[3] ?? 0;
+  }
+
+  #h = 0;
+  #keyOfHash(sport: number, dport: number, protocol: number): void {
+    this.#h = mix(this.#seed ^ ((sport << 16) | dport), protocol);
+  }
+  #mix(source: number, destination: number): void {
+    this.#h = mix(mix(this.#h, source), destination);
+  }
+  #finish(): number {
+    let h = this.#h;
     h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
     h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);
     return (h ^ (h >>> 16)) >>> 0;
@@ -318,6 +361,8 @@ export class SlrState {
 
   tick(nowUs: number): void {
     this.nowTick = tickOf(nowUs);
+    this.tooBigs = TOO_BIGS;
+    this.paths.sweep(this.nowTick);
     this.neighbours.tick(this.batch, this.address);
     this.flows.sweep(this.nowTick, this.#sweepBudget, this.pins?.outlives);
     this.#gauges[gauges.flows] = this.flows.size;

@@ -6,6 +6,7 @@ import type { VirtualSubnet } from '../../src/routing/virtual.js';
 import {
   beforeLocal,
   chain,
+  ICMP_ERRORS,
   interfaces,
   letPinned,
   type Steering,
@@ -25,6 +26,14 @@ export function steering(config: SlrConfig, instance: string, wanMtu: number, ke
     `iifname "${tun.name}" notrack accept`,
     `${from} ip daddr ${address} ip protocol 4 ${steerTo(config.steering)} notrack accept`,
     `${from} ip daddr ${address} udp dport { ${NEWS_PORT}, ${SHORTCUT_PORT} } ${steerTo(config.steering)} notrack accept`,
+    // Errors that quote IPv4 in IPv4, and those about what servers sent as the virtual host.
+    ...[`${address}/32`, ...(config.sources === undefined ? [] : [config.sources])].map(
+      (own) =>
+        `${from} ip daddr ${own} ${ICMP_ERRORS} @th,136,8 4 ${steerTo(config.steering)} notrack accept`,
+    ),
+    ...virtual.map(
+      (v) => `${from} ip daddr ${v.subnet} ${ICMP_ERRORS} ${steerTo(config.steering)} notrack accept`,
+    ),
     // They will be in a tunnel: the kernel tells a sender whose packets are too large for that.
     ...virtual.flatMap((v) =>
       selectors(v).map(

@@ -23,13 +23,16 @@ export function openTunnels(tables: ServerTables): Stage {
   };
 }
 
+/** ICMP: errors about what the local server sent. */
+const CARRIED: readonly number[] = [ipv4.PROTO_TCP, ipv4.PROTO_UDP, ipv4.PROTO_ICMP];
+
 function open({ hosts, routers }: ServerTables, batch: Batch, i: number): void {
   if (routers.find(batch.saddr, 4 * i) < 0) return batch.pass(i, reasons.passTunnelNotOurs);
   const { view } = batch;
   const inner = innerAt(batch, i);
   if (batch.at[i] + batch.length[i] - inner < ipv4.MIN_HEADER) return batch.drop(i, reasons.dropMalformed);
-  const isUdp = ipv4.protocol(view, inner) === ipv4.PROTO_UDP;
-  const kind = lookInside(batch, i, isUdp ? ipv4.PROTO_UDP : ipv4.PROTO_TCP);
+  const protocol = ipv4.protocol(view, inner);
+  const kind = lookInside(batch, i, CARRIED.includes(protocol) ? protocol : ipv4.PROTO_TCP);
   if (kind === INNER_MALFORMED) return batch.drop(i, reasons.dropMalformed);
   if (kind !== INNER_WHOLE) return batch.drop(i, reasons.dropTunnelInner);
   if (hosts.find(batch.daddr, 4 * i) < 0) return batch.pass(i, reasons.passTunnelNotOurs);

@@ -196,15 +196,21 @@ export class FlowTable {
     this.key[PROTOCOL] = 0;
   }
 
-  /** Writes a TCP flow's key from IPv4 addresses. */
-  keyV4(client: number, clientPort: number, service: number, servicePort: number): void {
+  /** Writes a flow's key from IPv4 addresses. */
+  keyV4(
+    client: number,
+    clientPort: number,
+    service: number,
+    servicePort: number,
+    protocol = PROTO_TCP,
+  ): void {
     const key = this.key;
     key[0] = key[1] = key[4] = key[5] = 0;
     key[2] = key[6] = V4_MAPPED;
     key[3] = client;
     key[7] = service;
     key[PORTS] = (clientPort << 16) | servicePort;
-    key[PROTOCOL] = 0;
+    key[PROTOCOL] = protocolWord(protocol);
   }
 
   /** One word of an entry's key. */

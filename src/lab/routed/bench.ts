@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { FirstackError } from '../../errors.js';
 import { playChurn } from './churn.js';
 import type { RoutingFigure } from './figure.js';
+import { playMtu } from './mtu.js';
 import { playOnePacket } from './one-packet.js';
 import { playSpare } from './spare.js';
 
@@ -17,6 +18,7 @@ const PLAYS: Record<string, () => Promise<RoutingFigure[]>> = {
   'one-packet': () => playOnePacket(),
   churn: () => playChurn(),
   spare: () => playSpare(),
+  mtu: () => playMtu(),
 };
 
 /** @returns the exit code: 1 when a target was not met */

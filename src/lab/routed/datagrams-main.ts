@@ -1,8 +1,8 @@
 /**
  * Datagrams for the laboratory of service-level routing:
  *
- *   node datagrams-main.js serve ADDRESS PORT NAME               answers each datagram with its name
- *   node datagrams-main.js ask ADDRESS PORT FLOWS EACH GAP_MS    one socket per flow; prints a line of JSON
+ *   node datagrams-main.js serve ADDRESS PORT NAME                       answers each datagram with its name, at its length
+ *   node datagrams-main.js ask ADDRESS PORT FLOWS EACH GAP_MS [BYTES]    one socket per flow; prints a line of JSON
  */
 import { createSocket } from 'node:dgram';
 
@@ -23,11 +23,12 @@ const AT_ONCE = 20;
 
 function serve(name: string): void {
   const socket = createSocket('udp4');
-  socket.on('message', (_, from) => socket.send(name, from.port, from.address));
+  socket.on('message', (text, from) => socket.send(name.padEnd(text.length), from.port, from.address));
   socket.bind(port, address);
 }
 
-async function ask(flows: number, each: number, gapMs: number): Promise<Asked> {
+async function ask(flows: number, each: number, gapMs: number, bytes = 1): Promise<Asked> {
+  const question = Buffer.alloc(bytes, '?');
   const result: Asked = { flows, datagrams: 0, answered: 0, split: 0 };
   const one = (): Promise<void> =>
     new Promise((resolve) => {
@@ -40,11 +41,11 @@ async function ask(flows: number, each: number, gapMs: number): Promise<Asked> {
         resolve();
       };
       socket.on('message', (name) => {
-        result.answered++;
-        names.add(name.toString());
+        if (name.length >= bytes) result.answered++;
+        names.add(name.toString().trim());
       });
       const send = (): void => {
-        socket.send('?', port, address);
+        socket.send(question, port, address);
         result.datagrams++;
         if (++sent < each) setTimeout(send, gapMs);
         else setTimeout(end, LAST_ANSWER_MS);
@@ -62,6 +63,6 @@ async function ask(flows: number, each: number, gapMs: number): Promise<Asked> {
 
 if (mode === 'serve') serve(rest[0]);
 else {
-  const [flows, each, gapMs] = rest.map(Number);
-  process.stdout.write(`${JSON.stringify(await ask(flows, each, gapMs))}\n`);
+  const [flows, each, gapMs, bytes] = rest.map(Number);
+  process.stdout.write(`${JSON.stringify(await ask(flows, each, gapMs, bytes))}\n`);
 }
