@@ -17,7 +17,7 @@ import type { KernelHandles, PipelineContext } from '../../src/pipeline/pipeline
 import { defineGauges } from '../../src/pipeline/reasons.js';
 import { TunnelIds } from '../../src/pipeline/tunnel.js';
 import * as layout from '../../src/routing/kernel-layout.js';
-import { V4_MAPPED, wordMask } from '../../src/wire/address.js';
+import { type Prefix, V4_MAPPED, wordMask } from '../../src/wire/address.js';
 import { keyFromBytes, type SipKey } from '../../src/wire/siphash.js';
 import { NONE, SlrFlows } from './flows.js';
 import { Neighbours } from './neighbours.js';
@@ -43,6 +43,7 @@ interface MemberEntry {
   /** The sequence numbers of its shortcuts that were seen. */
   seen: Sequence;
   keyText: string;
+  targetsText: string;
 }
 
 interface UpperEntry {
@@ -149,11 +150,11 @@ export class SlrState {
     for (const m of s.members) {
       const keyText = m.key.join();
       const known = before.get(m.number);
-      const targets = new PrefixTable();
-      targets.load(m.targets.map((prefix) => ({ prefix, value: 1 })));
+      const targetsText = JSON.stringify(m.targets);
       this.members.set(m.number, {
         address: Int32Array.from(m.address),
-        targets,
+        targets: known?.targetsText === targetsText ? known.targets : tableOf(m.targets),
+        targetsText,
         key: keyFromBytes(Uint8Array.from(m.key)),
         keyText,
         isUsable: m.isUsable,
@@ -370,6 +371,12 @@ export class SlrState {
     this.pins.tick();
     this.#gauges[gauges.pinned] = this.pins.live;
   }
+}
+
+function tableOf(prefixes: readonly Prefix[]): PrefixTable {
+  const table = new PrefixTable();
+  table.load(prefixes.map((prefix) => ({ prefix, value: 1 })));
+  return table;
 }
 
 function mix(h: number, word: number): number {

@@ -15,6 +15,8 @@ export const benchAgentScript = `${packageRoot}/dist/src/lab/bench/agent.js`;
 export const datagramsScript = `${packageRoot}/dist/src/lab/routed/datagrams-main.js`;
 export const survivorsScript = `${packageRoot}/dist/src/lab/routed/survivors-main.js`;
 export const downloadsScript = `${packageRoot}/dist/src/lab/routed/downloads-main.js`;
+export const membersScript = `${packageRoot}/dist/src/lab/routed/members-main.js`;
+export const forgeScript = `${packageRoot}/dist/src/lab/routed/forge-main.js`;
 export const farmScript = `${packageRoot}/dist/src/lab/farm-main.js`;
 export const emulatorScript = `${packageRoot}/dist/src/lab/emulator-main.js`;
 

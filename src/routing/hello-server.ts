@@ -161,8 +161,10 @@ export class HelloServer {
   #state(member: Member, subnets: readonly SubnetState[]): void {
     member.heardAt = performance.now();
     const mine = (s: SubnetState): boolean => isCovered(member.authority.subnets, prefixOf(s.subnet));
+    const before = essence(member.subnets);
     member.subnets = subnets.filter(mine);
-    this.options.onChange();
+    // Loads change each time: they are taken over once per interval.
+    if (essence(member.subnets) !== before) this.options.onChange();
   }
 
   #look(): void {
@@ -195,5 +197,9 @@ export class HelloServer {
       this.options.events.say('warn', 'session-refused', reason, `a session was refused: ${why}`);
   }
 }
+
+/** What of a state must be known at once. */
+const essence = (subnets: readonly SubnetState[]): string =>
+  subnets.map((s) => [s.subnet, s.available, s.standby, s.weight, s.servers].join()).join(';');
 
 const isCovered = (by: readonly Prefix[], subnet: Prefix): boolean => by.some((p) => covers(p, subnet));

@@ -20,9 +20,15 @@ export class Injector {
   readonly #lengths: Int32Array;
   readonly view: DataView;
 
-  /** @param most packets of one write */
-  constructor(readonly most: number) {
-    this.#arena = new Uint8Array(most * SLOT);
+  /**
+   * @param most packets of one write
+   * @param slot bytes that each may have, with the room in front of it
+   */
+  constructor(
+    readonly most: number,
+    readonly slot = SLOT,
+  ) {
+    this.#arena = new Uint8Array(most * slot);
     this.view = new DataView(this.#arena.buffer);
     this.#at = new Int32Array(most);
     this.#lengths = new Int32Array(most);
@@ -35,7 +41,7 @@ export class Injector {
 
   /** Where packet `i` may begin: {@link HEADROOM} bytes in front of it are free. */
   placeOf(i: number): number {
-    return i * SLOT + HEADROOM + VNET_HEADER;
+    return i * this.slot + HEADROOM + VNET_HEADER;
   }
 
   /** Sends packets 0 … n − 1. @param starts where each begins now */

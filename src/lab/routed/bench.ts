@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { FirstackError } from '../../errors.js';
 import { playChurn } from './churn.js';
 import type { RoutingFigure } from './figure.js';
+import { playHello } from './hello.js';
 import { playMtu } from './mtu.js';
 import { playOnePacket } from './one-packet.js';
 import { playSpare } from './spare.js';
@@ -18,6 +19,7 @@ const PLAYS: Record<string, () => Promise<RoutingFigure[]>> = {
   'one-packet': () => playOnePacket(),
   churn: () => playChurn(),
   spare: () => playSpare(),
+  hello: () => playHello(),
   mtu: () => playMtu(),
 };
 

@@ -9,6 +9,8 @@ export const TUNNELLED_REST = 'ip proto 4 and ip[29] = 6 and ip[53] & 0x12 != 2'
 export const TUNNELLED_UDP = 'ip proto 4 and ip[29] = 17';
 
 export interface Capture {
+  /** In pcap's format. */
+  readonly file: string;
   /** Ends it. @returns the packets that it missed */
   end(): Promise<number>;
   /** The packets that a filter matches. */
@@ -17,8 +19,8 @@ export interface Capture {
 
 const STARTED_MS = 5000;
 
-/** @param filter what is captured; of each packet the headers */
-export async function capture(lab: RoutedLab, host: string, filter: string): Promise<Capture> {
+/** @param filter what is captured; of each packet so many bytes, by default the headers */
+export async function capture(lab: RoutedLab, host: string, filter: string, bytes = 96): Promise<Capture> {
   const file = `${lab.directory}/capture-${host}.pcap`;
   const argv = [
     'tcpdump',
@@ -30,7 +32,7 @@ export async function capture(lab: RoutedLab, host: string, filter: string): Pro
     '-U',
     '--immediate-mode',
     '-s',
-    '96',
+    String(bytes),
     '-B',
     '16384',
     '-w',
@@ -45,6 +47,7 @@ export async function capture(lab: RoutedLab, host: string, filter: string): Pro
   const id = identify(child.pid!);
   await waitUntil(() => said.includes('listening'), STARTED_MS);
   return {
+    file,
     async end() {
       if (id !== undefined && child.exitCode === null) {
         signal(id, 'SIGINT');

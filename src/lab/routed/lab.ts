@@ -256,6 +256,10 @@ export class RoutedLab {
     this.#roles.delete(name);
   }
 
+  pid(name: string): number | undefined {
+    return this.#roles.get(name)?.pid;
+  }
+
   signal(name: string, what: NodeJS.Signals): void {
     const id = this.#roles.get(name);
     if (id !== undefined) signal(id, what);
