@@ -31,7 +31,7 @@ function chooseOne(state: SlrState, batch: Batch, i: number): void {
   const isn = isTcp ? tcp.seq(batch.view, batch.l4[i]) : 0;
   if (known >= 0 && !(isSyn && mayMove(state, known, isn)))
     return follow(state, batch, i, known, isTcp, isSyn);
-  const member = state.choose(batch, i, batch.service[i]);
+  const member = state.hosts.choose(batch, i, batch.service[i]);
   if (member === NONE) return batch.drop(i, reasons.dropNoMember);
   const e = known >= 0 ? restart(state, known) : state.take(batch);
   batch.flow[i] = e;
@@ -43,11 +43,12 @@ function chooseOne(state: SlrState, batch: Batch, i: number): void {
   flows.upper[e] = batch.side[i];
   flows.isTold[e] = 0;
   flows.isGuess[e] = isTcp && !isSyn ? 1 : 0;
+  flows.toldAt[e] = state.nowTick;
+  flows.tries[e] = 0;
   state.assign(e, member);
   flows.expiresAt[e] = state.nowTick + state.idle[OPENING];
   if (isTcp && !isSyn) {
     batch.counters[reasons.passByHash]++;
-    state.neighbours.ask(batch, state.address, e);
     advance(flows, e, batch.tcpFlags[i], true, state.nowTick, state.idle);
   }
 }

@@ -15,7 +15,7 @@ export function findFlow(state: SlrState): Stage {
       if (batch.verdict[i] !== OPEN) continue;
       const protocol = batch.protocol[i];
       if (protocol !== ipv4.PROTO_TCP && protocol !== ipv4.PROTO_UDP) continue;
-      batch.service[i] = state.hostOf(batch, i) as ServiceNumber;
+      batch.service[i] = state.hosts.of(batch, i) as ServiceNumber;
       if (batch.service[i] < 0) continue;
       flows.keyOf(batch, i);
       batch.flow[i] = flows.find();

@@ -11,7 +11,8 @@ export class SlrFlows extends SynFlows {
   readonly member = this.column<MemberNumber>(Uint16Array, NONE);
   /** One more than the place of the router above from whose tunnel the flow came; 0 for none. */
   readonly upper = this.column<number>(Uint8Array, 0);
-  /** How often the router above was told where this flow goes, and when last, in ticks. */
+  /** How often the router above was told where this flow goes, and when last, in ticks; of a guess
+   * when it was made. */
   readonly told = this.column<number>(Uint8Array, 0);
   readonly toldAt = this.column<number>(Int32Array, 0);
   /** 1: the target is one that the member told. */
@@ -20,4 +21,6 @@ export class SlrFlows extends SynFlows {
   readonly isTold = this.column<number>(Uint8Array, 0);
   /** 1: it began here in its middle, so where it goes is a guess by its slot. */
   readonly isGuess = this.column<number>(Uint8Array, 0);
+  /** How many members have given it back. */
+  readonly tries = this.column<number>(Uint16Array, 0);
 }

@@ -30,13 +30,13 @@ function forwardOne(state: SlrState, batch: Batch, i: number): void {
   if (batch.side[i] !== 0 && !ipv4.hop(batch.view, batch.at[i])) return batch.drop(i, reasons.dropExpired);
   const source = state.sourceOf(batch, i);
   if (e < 0) {
-    const member = state.members.get(state.choose(batch, i, batch.service[i]));
+    const member = state.members.get(state.hosts.choose(batch, i, batch.service[i]));
     if (member === undefined) return batch.drop(i, reasons.dropNoMember);
     intoTunnel(batch, i, state.tunnelIds, source, member.address[3]);
     return batch.pass(i, reasons.passTableFull);
   }
   if (flows.member[e] === NONE && flows.isShort[e] === 0) return batch.drop(i, reasons.dropNoMember);
-  if (flows.upper[e] !== 0) tellAgain(state, batch, e);
+  if (state.isSure(e) && flows.upper[e] !== 0) tellAgain(state, batch, e);
   state.pin(e);
   if (state.paths.size > 0 && refuseTooLarge(state, batch, i, flows.target[4 * e + 3])) return;
   intoTunnel(batch, i, state.tunnelIds, source, flows.target[4 * e + 3]);

@@ -1,6 +1,6 @@
 /**
  * The routers of the same level: what this one tells them of its flows, so that each can go on with the others', and
- * what it asks them about a flow that it does not know. In batches, off the packets' way, within bounds.
+ * what it asks them about a flow whose server it does not find at once. In batches, off the packets' way, within bounds.
  */
 import { type FlowEntry, NO_FLOW } from '../../src/flow/numbers.js';
 import { DATAGRAMS, ESTABLISHED, isClosing, SERVER_FIN } from '../../src/flow/states.js';

@@ -2,8 +2,9 @@
  * Opens tunnels from the routers above. What comes in a tunnel from anybody else is dropped.
  *
  * reads: verdict, protocol, the outer addresses. Sets: all columns that `validate` sets, to the inner packet's; side
- * (one more than the place of the router above); verdict.
+ * (one more than the place of the router above), endpoint (the member that gives a packet back); verdict.
  */
+import type { EndpointNumber } from '../../src/flow/numbers.js';
 import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
 import {
   INNER_MALFORMED,
@@ -15,7 +16,7 @@ import {
 } from '../../src/pipeline/tunnel.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
 import { reasons } from './reasons.js';
-import { NEIGHBOUR, type SlrState } from './state.js';
+import { NEIGHBOUR, RETURNED, type SlrState } from './state.js';
 
 export function openTunnels(state: SlrState): Stage {
   return (batch) => {
@@ -35,7 +36,9 @@ const CARRIED: readonly number[] = [ipv4.PROTO_TCP, ipv4.PROTO_UDP, ipv4.PROTO_I
 
 function open(state: SlrState, batch: Batch, i: number): void {
   const upper = state.upperOf(batch, i);
-  if (upper === 0) return batch.drop(i, reasons.dropStranger);
+  const member = state.memberAt.ofWords(batch.saddr, 4 * i, 0, 0);
+  const isReturned = upper === 0 && member >= 0;
+  if (upper === 0 && !isReturned) return batch.drop(i, reasons.dropStranger);
   const { view } = batch;
   const at = batch.at[i];
   const room = ipv4.totalLength(view, at) - (innerAt(batch, i) - at);
@@ -47,5 +50,6 @@ function open(state: SlrState, batch: Batch, i: number): void {
   if (!outOfTunnel(batch, i)) return;
   // It goes into the next tunnel at once.
   batch.opened[i] = 0;
-  batch.side[i] = upper === NEIGHBOUR ? 0 : upper;
+  batch.endpoint[i] = member as number as EndpointNumber;
+  batch.side[i] = isReturned ? RETURNED : upper === NEIGHBOUR ? 0 : upper;
 }

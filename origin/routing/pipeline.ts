@@ -15,6 +15,7 @@ import { reasons } from './reasons.js';
 import { relayErrors } from './relay-errors.js';
 import type { SlrSnapshot } from './snapshot.js';
 import { gauges, type SlrOptions, SlrState } from './state.js';
+import { takeBack } from './take-back.js';
 import { takeShortcuts } from './take-shortcuts.js';
 
 export function createPipeline(context: PipelineContext<SlrOptions>): Pipeline<SlrSnapshot> {
@@ -26,7 +27,7 @@ export function createPipeline(context: PipelineContext<SlrOptions>): Pipeline<S
     allowPinning: (allowed) => {
       if (state.pins !== undefined) state.pins.allowed = allowed;
     },
-    ask: () => state.slots(),
+    ask: () => state.hosts.slots(),
     tick: () => state.tick(context.clock.nowUs),
     stages: [
       validateWhole(new Reassembler(context.clock)),
@@ -34,6 +35,7 @@ export function createPipeline(context: PipelineContext<SlrOptions>): Pipeline<S
       openTunnels(state), // 6100, 7100, 8100: "the first header of the data packet is stripped"
       relayErrors(state), // of ICMP
       findFlow(state), // 6200
+      takeBack(state), // what a member does not know
       choose(state), // 6400–6500
       forward(state), // 6300, 6600: into a tunnel
       ...(state.pins === undefined ? [] : [writePins(state.pins)]), // the kernel carries later packets

@@ -30,9 +30,13 @@ export function relayErrors(state: SlrState): Stage {
 }
 
 function relay(state: SlrState, batch: Batch, i: number, q: Quotation): void {
-  if (!q.read(batch, i)) return batch.pass(i, reasons.passUnmatched);
+  if (!q.read(batch, i)) {
+    // Nothing but errors comes in a tunnel.
+    if (batch.side[i] !== 0) return batch.drop(i, reasons.dropTunnelInner);
+    return batch.pass(i, reasons.passUnmatched);
+  }
   if (q.protocol === ipv4.PROTO_IPIP) return aboutTunnel(state, batch, i, q);
-  if (q.saddr !== batch.daddrV4(i) || state.hostAt(q.saddr, q.sport, q.protocol) < 0)
+  if (q.saddr !== batch.daddrV4(i) || state.hosts.at(q.saddr, q.sport, q.protocol) < 0)
     return batch.pass(i, reasons.passUnmatched);
   aboutServer(state, batch, i, q);
 }
@@ -44,7 +48,7 @@ function aboutTunnel(state: SlrState, batch: Batch, i: number, q: Quotation): vo
   state.paths.learn(target, batch.view, batch.l4[i], state.nowTick);
   // What it tells of the path is told to the next packet that is too large.
   if (!q.open(batch.view)) return batch.drop(i, reasons.dropErrorShort);
-  if (state.hostAt(q.daddr, q.dport, q.protocol) < 0) return batch.drop(i, reasons.dropErrorShort);
+  if (state.hosts.at(q.daddr, q.dport, q.protocol) < 0) return batch.drop(i, reasons.dropErrorShort);
   const client = q.saddr;
   if (!outOfQuotedTunnel(batch, i, q)) return batch.drop(i, reasons.dropErrorOuter);
   setMessageDestination(batch, i, client);

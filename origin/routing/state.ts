@@ -1,9 +1,6 @@
 /** State that the stages of a service-level router share: virtual hosts, members, routers above, flows. */
-import { fillSlots, SLOTS } from '../../src/balance/slots.js';
 import type { Clock } from '../../src/device/clock.js';
-import { writeAddress } from '../../src/fastpath/layout.js';
 import { NarrowPaths, type PathHandles } from '../../src/fastpath/narrow-paths.js';
-import { bpf } from '../../src/fastpath/native.js';
 import { Pins } from '../../src/fastpath/pins.js';
 import { KernelPrefixes } from '../../src/fastpath/prefixes.js';
 import { AddressMap } from '../../src/flow/address-map.js';
@@ -17,9 +14,11 @@ import type { KernelHandles, PipelineContext } from '../../src/pipeline/pipeline
 import { defineGauges } from '../../src/pipeline/reasons.js';
 import { TunnelIds } from '../../src/pipeline/tunnel.js';
 import * as layout from '../../src/routing/kernel-layout.js';
-import { type Prefix, V4_MAPPED, wordMask } from '../../src/wire/address.js';
+import { writeSource } from '../../src/routing/kernel-source.js';
+import { type Prefix, wordMask } from '../../src/wire/address.js';
 import { keyFromBytes, type SipKey } from '../../src/wire/siphash.js';
 import { NONE, SlrFlows } from './flows.js';
+import { Hosts } from './hosts.js';
 import { Neighbours } from './neighbours.js';
 import { reasons } from './reasons.js';
 import { Sequence } from './sequence.js';
@@ -60,8 +59,15 @@ const TOO_BIGS = 100;
 /** How often the router above is told where a flow goes, before this one carries it in the kernel after all. */
 const TELLINGS = 3;
 
-/** Stands for a router of this level, which is told nothing of where the flow goes. */
+/** Values of the column `side` beside routers above: a router of this level, which is told nothing of where the flow goes. */
 export const NEIGHBOUR = 255;
+/** A member that gives a packet back. */
+export const RETURNED = 254;
+
+/** A guess that nobody has given back for so long, in ticks, is right. */
+const SURE_TICKS = 5;
+/** Packets a second, and at once, for which another member is tried; and resets that this router sends by itself. */
+const SEARCHES = 2000;
 
 export class SlrState {
   readonly flows: SlrFlows;
@@ -78,21 +84,16 @@ export class SlrState {
   nowTick = 0;
   /** This router's address as a word. */
   address = 0;
-  hostTable: Int32Array = new Int32Array(0);
+  readonly hosts: Hosts;
   readonly members = new Map<MemberNumber, MemberEntry>();
+  memberNumbers: MemberNumber[] = [];
+  searches = SEARCHES;
+  resets = SEARCHES / 10;
   readonly memberAt = new AddressMap<MemberNumber>();
   uppers: UpperEntry[] = [];
-  readonly #hosts = new PrefixTable();
   readonly #uppersBySource = new PrefixTable();
-  #hostProtocols: Uint8Array = new Uint8Array(0);
-  #hostPorts: Uint16Array[] = [];
-  /** The next host of the same prefix, or -1. */
-  #nextHost: Int32Array = new Int32Array(0);
-  #tables: Uint16Array[] = [];
-  #tableTexts: string[] = [];
   #source = 0;
   #sourceMask = 0;
-  readonly #seed: number;
   readonly #sourceFd: number | undefined;
   readonly #hostPrefixes: KernelPrefixes | undefined;
   readonly #sweepBudget: number;
@@ -100,9 +101,9 @@ export class SlrState {
 
   constructor(context: PipelineContext<SlrOptions>) {
     const { flows, seed, epoch } = context.options;
-    this.#seed = seed | 0;
     this.clock = context.clock;
     this.flows = new SlrFlows(flows.max, FlowTable.randomSeed());
+    this.hosts = new Hosts(seed | 0);
     this.neighbours = new Neighbours(this.flows, epoch);
     this.batch = context.batch;
     this.idle = idleTicks(flows, TICK_US / 1000);
@@ -131,7 +132,14 @@ export class SlrState {
     this.address = s.address[3];
     this.#source = s.source.address[3];
     this.#sourceMask = ~wordMask(s.source.bits, 3);
-    this.#writeSource(s.neighbours?.addresses[0]?.[3] ?? 0);
+    if (this.#sourceFd !== undefined)
+      writeSource(
+        this.#sourceFd,
+        s.address,
+        s.neighbours?.addresses[0] ?? null,
+        s.source.address,
+        this.#sourceMask,
+      );
     this.#hostPrefixes?.load(
       s.hosts.map((h) => h.prefix),
       true,
@@ -139,8 +147,7 @@ export class SlrState {
     this.#loadMembers(s);
     this.#loadUppers(s);
     if (s.neighbours !== undefined) this.neighbours.load(s.neighbours);
-    this.#loadTables(s);
-    this.#loadHosts(s);
+    this.hosts.load(s);
     this.pins?.adopt();
   }
 
@@ -162,6 +169,7 @@ export class SlrState {
         seen: known?.keyText === keyText ? known.seen : new Sequence(),
       });
     }
+    this.memberNumbers = [...this.members.keys()].sort((a, b) => a - b);
     this.memberAt.load(s.members.map((m) => ({ address: m.address, port: 0, protocol: 0, value: m.number })));
   }
 
@@ -185,62 +193,6 @@ export class SlrState {
     this.#uppersBySource.load([...places, ...beside]);
   }
 
-  #loadTables(s: SlrSnapshot): void {
-    const known = new Map(this.#tableTexts.map((text, n) => [text, this.#tables[n]]));
-    this.#tableTexts = s.tables.map((t) => JSON.stringify(t));
-    this.#tables = s.tables.map(
-      (t, n) =>
-        known.get(this.#tableTexts[n]) ?? Uint16Array.from(fillSlots(t), (place) => t[place]?.member ?? NONE),
-    );
-  }
-
-  #loadHosts(s: SlrSnapshot): void {
-    const { hosts } = s;
-    const last = new Map<string, number>();
-    this.#nextHost = new Int32Array(hosts.length).fill(-1);
-    hosts.forEach(({ prefix }, n) => {
-      const name = `${prefix.address.join()}/${prefix.bits}`;
-      this.#nextHost[n] = last.get(name) ?? -1;
-      last.set(name, n);
-    });
-    this.#hosts.load(hosts.map(({ prefix }, value) => ({ prefix, value })));
-    this.#hostProtocols = Uint8Array.from(hosts, (h) => (h.protocols.length > 1 ? 0 : h.protocols[0]));
-    this.#hostPorts = hosts.map((h) => Uint16Array.from(h.ports));
-    this.hostTable = Int32Array.from(hosts, (h) => h.table);
-  }
-
-  /** By virtual host: how many slots each member has, by its number. */
-  slots(): Record<number, number>[] {
-    return [...this.hostTable].map((table) => {
-      const count: Record<number, number> = {};
-      if (table >= 0) for (const m of this.#tables[table]) count[m] = (count[m] ?? 0) + 1;
-      return count;
-    });
-  }
-
-  /** The virtual host to which packet `i` is sent, or -1. */
-  hostOf(batch: Batch, i: number): number {
-    return this.#host(batch.daddr, 4 * i, batch.dport[i], batch.protocol[i]);
-  }
-
-  /** The virtual host at an IPv4 address and port, or -1. */
-  hostAt(address: number, port: number, protocol: number): number {
-    this.#v4[3] = address;
-    return this.#host(this.#v4, 0, port, protocol);
-  }
-  readonly #v4 = Int32Array.of(0, 0, V4_MAPPED, 0);
-
-  #host(words: Int32Array, at: number, dport: number, packetProtocol: number): number {
-    let host = this.#hosts.find(words, at);
-    for (; host >= 0; host = this.#nextHost[host]) {
-      const protocol = this.#hostProtocols[host];
-      if (protocol !== 0 && protocol !== packetProtocol) continue;
-      const ports = this.#hostPorts[host];
-      if (ports.length === 0 || ports.includes(dport)) return host;
-    }
-    return -1;
-  }
-
   /**
    * One more than the place of the router above that tunnelled packet `i`, {@link NEIGHBOUR} for one of this level, or 0.
    */
@@ -248,41 +200,10 @@ export class SlrState {
     return this.#uppersBySource.find(batch.saddr, 4 * i) + 1;
   }
 
-  /** The member for packet `i` by its slot, or {@link NONE}: the same at every router with the same members. */
-  choose(batch: Batch, i: number, host: number): MemberNumber {
-    const table = this.hostTable[host];
-    if (table < 0) return NONE;
-    this.#keyOfHash(batch.sport[i], batch.dport[i], batch.protocol[i]);
-    for (let w = 0; w < 4; w++) this.#mix(batch.saddr[4 * i + w], batch.daddr[4 * i + w]);
-    return this.#tables[table][this.#finish() % SLOTS] as MemberNumber;
-  }
-
   /** Where a flow over IPv4 goes by its slot, as a word; 0 where no member is available. */
   targetOf(client: number, port: number, address: number, dport: number, protocol: number): number {
-    const host = this.hostAt(address, dport, protocol);
-    const table = host < 0 ? -1 : this.hostTable[host];
-    if (table < 0) return 0;
-    this.#keyOfHash(port, dport, protocol);
-    this.#mix(0, 0);
-    this.#mix(0, 0);
-    this.#mix(V4_MAPPED, V4_MAPPED);
-    this.#mix(client, address);
-    const member = this.#tables[table][this.#finish() % SLOTS] as MemberNumber;
+    const member = this.hosts.memberOf(client, port, address, dport, protocol);
     return this.members.get(member)?.address[3] ?? 0;
-  }
-
-  #h = 0;
-  #keyOfHash(sport: number, dport: number, protocol: number): void {
-    this.#h = mix(this.#seed ^ ((sport << 16) | dport), protocol);
-  }
-  #mix(source: number, destination: number): void {
-    this.#h = mix(mix(this.#h, source), destination);
-  }
-  #finish(): number {
-    let h = this.#h;
-    h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
-    h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);
-    return (h ^ (h >>> 16)) >>> 0;
   }
 
   /** The outer source for packet `i`, as `source_of` in the hooks computes it. */
@@ -291,18 +212,6 @@ export class SlrState {
     const ports = (swap16(batch.sport[i]) << 16) | swap16(batch.dport[i]);
     const h = Math.imul(swap32(batch.saddrV4(i)) ^ ports, 0x9e3779b1);
     return this.#source | (swap32(h ^ (h >>> 15)) & this.#sourceMask);
-  }
-
-  /** @param fallback a router of this level that takes what this process cannot */
-  #writeSource(fallback: number): void {
-    if (this.#sourceFd === undefined) return;
-    const value = new Uint8Array(layout.source.stride);
-    const view = new DataView(value.buffer);
-    writeAddress(view, layout.source.address, [0, 0, 0xffff, this.#source]);
-    view.setInt32(layout.source.hostMask, this.#sourceMask);
-    view.setInt32(layout.source.self, this.address);
-    view.setInt32(layout.source.fallback, fallback);
-    bpf.update(this.#sourceFd, new Uint8Array(4), 4, value, value.length, 1);
   }
 
   /** Takes an entry for the table's key. @returns -1 where there is no room */
@@ -335,9 +244,17 @@ export class SlrState {
     this.repin(e);
   };
 
+  /** Whether it is sure where the flow goes: it was chosen, or was guessed and is given back by nobody. */
+  isSure(e: FlowEntry): boolean {
+    const { flows } = this;
+    if (flows.isGuess[e] === 1 && ((this.nowTick - flows.toldAt[e]) | 0) >= SURE_TICKS) flows.isGuess[e] = 0;
+    return flows.isGuess[e] === 0;
+  }
+
   /** Pins the flow, unless the router above has still to hear where it goes. */
   pin(e: FlowEntry): void {
     const { flows, pins } = this;
+    if (flows.isGuess[e] === 1) return;
     if (pins === undefined || (flows.marks[e] & PINNED) !== 0 || isClosing(flows.state[e])) return;
     if (flows.upper[e] !== 0 && flows.told[e] < TELLINGS) return;
     if (flows.isV4(e) && pins.isDue(e)) pins.pin(e, layout.TUNNEL);
@@ -363,6 +280,8 @@ export class SlrState {
   tick(nowUs: number): void {
     this.nowTick = tickOf(nowUs);
     this.tooBigs = TOO_BIGS;
+    this.searches = Math.min(SEARCHES, this.searches + SEARCHES / 10);
+    this.resets = SEARCHES / 10;
     this.paths.sweep(this.nowTick);
     this.neighbours.tick(this.batch, this.address);
     this.flows.sweep(this.nowTick, this.#sweepBudget, this.pins?.outlives);
@@ -377,12 +296,6 @@ function tableOf(prefixes: readonly Prefix[]): PrefixTable {
   const table = new PrefixTable();
   table.load(prefixes.map((prefix) => ({ prefix, value: 1 })));
   return table;
-}
-
-function mix(h: number, word: number): number {
-  const k = Math.imul(word, 0xcc9e2d51);
-  const m = h ^ Math.imul((k << 15) | (k >>> 17), 0x1b873593);
-  return (Math.imul((m << 13) | (m >>> 19), 5) + 0xe6546b64) | 0;
 }
 
 const swap16 = (x: number): number => ((x & 0xff) << 8) | (x >>> 8);

@@ -16,6 +16,7 @@ export interface ServerConfig extends ProgramConfig, ReplicaSite {
   limits: { connections: number; cpuPct: number };
   standby: boolean;
   weight: number;
+  giveBack: boolean;
 }
 
 export function schema(allocation: Allocation): { properties: Record<string, Schema>; required: string[] } {
@@ -63,6 +64,10 @@ export function schema(allocation: Allocation): { properties: Record<string, Sch
       weight: explained(
         { type: 'number', minimum: 0, maximum: 1000, default: 1 },
         'Its part of new connections, relative to other servers of equal load; read again on SIGHUP.',
+      ),
+      giveBack: explained(
+        { type: 'boolean', default: true },
+        'Whether packets of a connection that no socket of this host has go back to the router, which looks for its server; where the server is in a container, false.',
       ),
       standby: explained(
         { type: 'boolean', default: false },

@@ -7,7 +7,8 @@ import { PrefixTable } from '../../src/flow/prefix-table.js';
 import type { Pipeline, PipelineContext } from '../../src/pipeline/pipeline.js';
 import { Reassembler } from '../../src/pipeline/reassemble.js';
 import { validateWhole } from '../../src/pipeline/validate.js';
-import type { Prefix } from '../../src/wire/address.js';
+import { writeSource } from '../../src/routing/kernel-source.js';
+import type { Address, Prefix } from '../../src/wire/address.js';
 import { openTunnels } from './open-tunnels.js';
 import { reasons } from './reasons.js';
 
@@ -16,6 +17,9 @@ export interface ServerSnapshot {
   hosts: Prefix[];
   /** Where tunnels may come from. */
   routers: Prefix[];
+  /** This server's address, and that of the router above which gets back what belongs to no connection here; or none. */
+  address: Address;
+  giveBackTo: Address | null;
   /** Whether every router above is known: only then what a predecessor knew is forgotten. */
   isWhole: boolean;
 }
@@ -36,7 +40,8 @@ export function createPipeline(context: PipelineContext<object>): Pipeline<Serve
   return {
     reasons: reasons.names,
     gauges: [],
-    load: ({ hosts, routers, isWhole }) => {
+    load: ({ hosts, routers, isWhole, address, giveBackTo }) => {
+      if (kernel !== undefined) writeSource(kernel.source, address, giveBackTo);
       tables.hosts.load(entries(hosts));
       tables.routers.load(entries(routers));
       inKernel?.hosts.load(hosts, true);

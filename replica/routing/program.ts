@@ -22,6 +22,7 @@ import type { SubnetState } from '../../src/routing/messages.js';
 import { secureOptions } from '../../src/routing/session.js';
 import { prefixOf } from '../../src/routing/virtual.js';
 import { checkInterfaces, checkLocalAddress, type Host, leastMtu } from '../../src/steer/host.js';
+import { type Address, parse } from '../../src/wire/address.js';
 import { problems, type ServerConfig, schema } from './config.js';
 import type { ServerSnapshot } from './pipeline.js';
 import { steering } from './steering.js';
@@ -118,6 +119,8 @@ class RoutedServer implements Run {
     const snapshot: ServerSnapshot = {
       hosts: this.config.virtual.map((v) => prefixOf(v.subnet)),
       routers: sources.map(prefixOf),
+      address: parse(this.config.address) as Address,
+      giveBackTo: this.#giveBackTo,
       isWhole: this.#client.uppers.length === this.config.hello.uppers.length,
     };
     return {
@@ -129,6 +132,12 @@ class RoutedServer implements Run {
         uppers: this.#client.uppers.map((u) => u.id),
       },
     };
+  }
+
+  /** The router above that looks for a connection's server; null where the operator wants none, or none is known. */
+  get #giveBackTo(): Address | null {
+    const upper = this.#client.known.find((u) => u !== undefined);
+    return this.config.giveBack && upper !== undefined ? (parse(upper.address) as Address) : null;
   }
 
   #states(): SubnetState[] {

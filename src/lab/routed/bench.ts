@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { FirstackError } from '../../errors.js';
 import { playChurn } from './churn.js';
 import type { RoutingFigure } from './figure.js';
+import { playFromNothing } from './from-nothing.js';
 import { playHello } from './hello.js';
 import { playMtu } from './mtu.js';
 import { playOnePacket } from './one-packet.js';
@@ -19,6 +20,7 @@ const PLAYS: Record<string, () => Promise<RoutingFigure[]>> = {
   'one-packet': () => playOnePacket(),
   churn: () => playChurn(),
   spare: () => playSpare(),
+  'from-nothing': () => playFromNothing(),
   hello: () => playHello(),
   mtu: () => playMtu(),
 };

@@ -12,7 +12,8 @@
 struct source {
   struct address address;
   __u32 host_mask;  // in network order: the bits in which addresses differ
-  // This router's own address, and another router of its level, which gets what this one's process cannot take.
+  // This host's own address; at a router another one of its level, which gets what this one's process cannot take; at a
+  // server the router above it, which gets back what belongs to no connection here. 0 for none.
   __be32 self, fallback;
 };
 struct {
@@ -120,6 +121,7 @@ static __always_inline int slr_in(struct __sk_buff *skb, __u32 l2) {
   if (skb->protocol != bpf_htons(ETH_P_IP) || skb->vlan_present || !read_at(skb, l2, &p)) return LEFT;
   const bool tunnel = p.protocol == IPPROTO_IPIP;
   const __u8 outer_tos = p.tos;
+  const __be32 outer_source = p.saddr;
   __u32 at = l2;
   if (tunnel) {
     at += sizeof(struct iphdr);
@@ -135,7 +137,8 @@ static __always_inline int slr_in(struct __sk_buff *skb, __u32 l2) {
   __u32 zero = 0;
   struct source *own = bpf_map_lookup_elem(&source, &zero);
   if (!f) return to_fallback(skb, l2, &p, tunnel);
-  if (!how || !own) return LEFT;
+  // The target gives it back: TypeScript looks for another.
+  if (!how || !own || (tunnel && is_v4(&f->target, outer_source))) return LEFT;
   if (p.ttl <= 1) {
     count(LEFT_TTL, 1);
     return LEFT;
@@ -162,6 +165,36 @@ static __always_inline int slr_in(struct __sk_buff *skb, __u32 l2) {
   return stack ? by_stack(skb, how) : forward(skb, l2, found, &fib);
 }
 
+// Whether the packet at `at` may belong to a connection of this host: there is a socket for it, or its SYN cookie is right,
+// or nobody here listens where it goes (the server is in a container, say).
+static __always_inline bool may_be_here(struct __sk_buff *skb, __u32 at, const struct packet *p) {
+  struct bpf_sock_tuple tuple = {};
+  tuple.ipv4.saddr = p->saddr;
+  tuple.ipv4.daddr = p->daddr;
+  tuple.ipv4.sport = p->sport;
+  tuple.ipv4.dport = p->dport;
+  struct bpf_sock *sk = bpf_skc_lookup_tcp(skb, &tuple, sizeof tuple.ipv4, BPF_F_CURRENT_NETNS, 0);
+  if (!sk) return true;
+  bool here = sk->state != BPF_TCP_LISTEN;
+  PACKET_OF(skb, data, end);
+  struct iphdr *ip = data + at;
+  struct tcphdr *tcp = (void *)(ip + 1);
+  if (!here && (void *)(tcp + 1) <= end)
+    here = bpf_tcp_check_syncookie(sk, ip, sizeof *ip, tcp, sizeof *tcp) == 0;
+  bpf_sk_release(sk);
+  return here;
+}
+
+// Gives a packet back to the router above, in the tunnel in which it came. That is no hop: the router counts how often it
+// tries.
+static __always_inline int give_back(struct __sk_buff *skb, __u32 l2, const struct packet *p, const struct source *own) {
+  const __be32 from = own->self, to = own->fallback;
+  struct bpf_fib_lookup fib = asked(skb, p, from, to, sizeof(struct iphdr));
+  int found = route(skb, &fib);
+  if (found < 0 || !readdress(skb, l2, from, to)) return TC_ACT_SHOT;
+  return forward(skb, l2, found, &fib);
+}
+
 // A server: opens tunnels of the routers above it for its virtual hosts.
 static __always_inline int server_in(struct __sk_buff *skb, __u32 l2) {
   struct packet p = {};
@@ -175,6 +208,10 @@ static __always_inline int server_in(struct __sk_buff *skb, __u32 l2) {
     count(LEFT_ECN, 1);
     return LEFT;
   }
+  __u32 zero = 0;
+  struct source *own = bpf_map_lookup_elem(&source, &zero);
+  const bool judged = p.protocol == IPPROTO_TCP && !(p.flags & (SYN | RST)) && p.ttl > 1 && own && own->fallback;
+  if (judged && !may_be_here(skb, l2 + sizeof(struct iphdr), &p)) return give_back(skb, l2, &p, own);
   count(IN_PACKETS, skb->gso_segs ? skb->gso_segs : 1);
   count(IN_BYTES, p.total);
   return decapsulate(skb) ? by_stack(skb, how) : TC_ACT_SHOT;

@@ -1,0 +1,99 @@
+/**
+ * Takes back what a member gives back: a packet in the middle of a connection that the member does not know. Where this
+ * router had only guessed, the next member is tried, and the packet goes there; when all have given it back, the router above
+ * gets it back in turn, and the client a reset where there is none. So a connection whose state all routers
+ * lost is found again, one member after another, while its client waits a moment.
+ *
+ * reads: verdict, side, endpoint, flow, service, protocol. Sets: flow; verdict; the packet.
+ */
+import type { FlowEntry } from '../../src/flow/numbers.js';
+import { advance, ESTABLISHED, SERVER_FIN } from '../../src/flow/states.js';
+import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
+import { intoTunnel } from '../../src/pipeline/tunnel.js';
+import { fold, pseudoHeader, sum } from '../../src/wire/checksum.js';
+import * as ipv4 from '../../src/wire/ipv4.js';
+import * as tcp from '../../src/wire/tcp.js';
+import { reasons } from './reasons.js';
+import type { MemberNumber } from './snapshot.js';
+import { RETURNED, type SlrState } from './state.js';
+
+const TTL = 64;
+
+export function takeBack(state: SlrState): Stage {
+  return (batch) => {
+    for (let i = 0; i < batch.count; i++) {
+      if (batch.verdict[i] !== OPEN || batch.side[i] !== RETURNED) continue;
+      // Only packets of TCP are given back.
+      if (batch.service[i] < 0 || batch.protocol[i] !== ipv4.PROTO_TCP)
+        batch.drop(i, reasons.dropTunnelInner);
+      else take(state, batch, i);
+    }
+  };
+}
+
+function take(state: SlrState, batch: Batch, i: number): void {
+  const { flows } = state;
+  flows.keyOf(batch, i);
+  let e = flows.find();
+  if (e < 0) e = begin(state, batch, i);
+  const mayBeElsewhere = e >= 0 && (flows.isGuess[e] === 1 || flows.isShort[e] === 1);
+  if (!mayBeElsewhere || state.searches < 1) return refuse(state, batch, i);
+  state.searches--;
+  // Routers beside may know it.
+  if (flows.tries[e] === 0) state.neighbours.ask(batch, state.address, e);
+  state.pins?.release(e);
+  flows.isGuess[e] = 1;
+  flows.toldAt[e] = state.nowTick;
+  // A second packet of the flow may have gone to the same member meanwhile: then another one is tried already.
+  const isCurrent = flows.isShort[e] === 1 || flows.member[e] === memberOf(batch, i);
+  if (isCurrent) flows.tries[e]++;
+  if (flows.tries[e] < state.memberNumbers.length) {
+    if (isCurrent) state.assign(e, next(state, e));
+    intoTunnel(batch, i, state.tunnelIds, state.sourceOf(batch, i), flows.target[4 * e + 3]);
+    return batch.pass(i, reasons.passTriedNext);
+  }
+  const upper = state.uppers[Math.max(0, flows.upper[e] - 1)];
+  if (upper === undefined || upper.address === 0) return refuse(state, batch, i);
+  intoTunnel(batch, i, state.tunnelIds, state.address, upper.address);
+  batch.pass(i, reasons.passGivenBack);
+}
+
+const memberOf = (batch: Batch, i: number): MemberNumber => batch.endpoint[i] as number as MemberNumber;
+
+/** A flow that this router does not know either. */
+function begin(state: SlrState, batch: Batch, i: number): FlowEntry {
+  const { flows } = state;
+  const e = state.take(batch);
+  if (e < 0) return e;
+  flows.state[e] = ESTABLISHED;
+  flows.marks[e] = SERVER_FIN;
+  flows.isGuess[e] = 1;
+  state.assign(e, memberOf(batch, i));
+  advance(flows, e, batch.tcpFlags[i], true, state.nowTick, state.idle);
+  return e;
+}
+
+/** The member after the flow's, in the order of their numbers, whether it may get new connections or not. */
+function next({ flows, memberNumbers }: SlrState, e: FlowEntry): MemberNumber {
+  const at = memberNumbers.indexOf(flows.member[e]);
+  return memberNumbers[(at + 1) % memberNumbers.length];
+}
+
+/** No server knows the connection: its client is told, as a server would. */
+function refuse(state: SlrState, batch: Batch, i: number): void {
+  const { view } = batch;
+  const l4 = batch.l4[i];
+  if ((batch.tcpFlags[i] & tcp.ACK) !== 0 && state.resets > 0) {
+    state.resets--;
+    const total = ipv4.MIN_HEADER + tcp.MIN_HEADER;
+    const k = batch.emit(total, reasons.emitReset);
+    const at = batch.at[k];
+    const [client, service] = [batch.saddrV4(i), batch.daddrV4(i)];
+    ipv4.write(view, at, 0, total, 0, true, TTL, ipv4.PROTO_TCP, service, client);
+    const t = at + ipv4.MIN_HEADER;
+    tcp.write(view, t, batch.dport[i], batch.sport[i], tcp.ackSeq(view, l4), 0, tcp.RST);
+    const pseudo = pseudoHeader(service, client, ipv4.PROTO_TCP, tcp.MIN_HEADER);
+    tcp.setCheck(view, t, ~fold(sum(view, t, tcp.MIN_HEADER, pseudo)) & 0xffff);
+  }
+  batch.drop(i, reasons.dropNobodyHas);
+}

@@ -1,0 +1,27 @@
+/** Writes the map `source` (`native/routing.bpf.c`). */
+import { writeAddress } from '../fastpath/layout.js';
+import { bpf } from '../fastpath/native.js';
+import { type Address, V4_MAPPED } from '../wire/address.js';
+import * as layout from './kernel-layout.js';
+
+/**
+ * @param self this host's own address
+ * @param fallback who gets what this host cannot take; null for nobody
+ * @param source the address of its tunnels, where that is another
+ * @param hostMask the bits of it in which tunnels differ
+ */
+export function writeSource(
+  fd: number,
+  self: Address,
+  fallback: Address | null,
+  source: Address = self,
+  hostMask = 0,
+): void {
+  const value = new Uint8Array(layout.source.stride);
+  const view = new DataView(value.buffer);
+  writeAddress(view, layout.source.address, [0, 0, V4_MAPPED, source[3]]);
+  view.setInt32(layout.source.hostMask, hostMask);
+  view.setInt32(layout.source.self, self[3]);
+  view.setInt32(layout.source.fallback, fallback?.[3] ?? 0);
+  bpf.update(fd, new Uint8Array(4), 4, value, value.length, 1);
+}
