@@ -39,6 +39,8 @@ const WAITING = [
   'registry-hints',
   'registry-faults',
   'registry-refusals',
+  'routing',
+  'routing-bench',
   'servers',
   'setup',
   'steering-text',
@@ -50,7 +52,16 @@ const WAITING = [
 ].map((name) => `test/integration/${name}.test.ts`);
 
 /** Those that take longest, in this order: they begin first, so that none is left to run alone. */
-const LONGEST = ['paths', 'damage', 'doctor', 'leftovers', 'judged', 'host-shapes', 'bench-race'];
+const LONGEST = [
+  'paths',
+  'damage',
+  'routing-bench',
+  'doctor',
+  'leftovers',
+  'judged',
+  'host-shapes',
+  'bench-race',
+];
 
 class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {

@@ -28,6 +28,8 @@ const TTL = 64;
 
 interface Neighbour {
   address: number;
+  /** Whether it has said anything yet. */
+  isKnown: boolean;
   epoch: number;
   seen: Sequence;
 }
@@ -57,7 +59,12 @@ export class Neighbours {
     this.#key = keyFromBytes(Uint8Array.from(s.key));
     this.#all = s.addresses.map(
       (a) =>
-        before.find((n) => n.address === a[3]) ?? { address: a[3], epoch: -(2 ** 31), seen: new Sequence() },
+        before.find((n) => n.address === a[3]) ?? {
+          address: a[3],
+          isKnown: false,
+          epoch: 0,
+          seen: new Sequence(),
+        },
     );
   }
 
@@ -144,8 +151,9 @@ export class Neighbours {
     if (from === undefined) return reasons.dropStranger;
     if (!news.isGenuine(view, at, udp.length(view, batch.l4[i]) - udp.HEADER, this.#key!))
       return reasons.dropNewsForged;
-    const ahead = (news.epoch(view, at) - from.epoch) | 0;
+    const ahead = from.isKnown ? (news.epoch(view, at) - from.epoch) | 0 : 1;
     if (ahead > 0) {
+      from.isKnown = true;
       from.epoch = news.epoch(view, at);
       from.seen = new Sequence();
     }

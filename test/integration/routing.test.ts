@@ -7,7 +7,6 @@ import { pause, waitUntil } from '../../src/lab/process.js';
 import { post } from '../../src/lab/routed/ask.js';
 import { makeAuthority, makeCertificate, uriOf } from '../../src/lab/routed/certificates.js';
 import { RoutedLab } from '../../src/lab/routed/lab.js';
-import { playOnePacket } from '../../src/lab/routed/one-packet.js';
 import { VIRTUAL } from '../../src/lab/routed/plan.js';
 
 interface Routes {
@@ -28,20 +27,6 @@ const getMany = async (lab: RoutedLab, count: number): Promise<string[]> => {
   for (let n = 0; n < count; n++) all.push(await get(lab));
   return all;
 };
-
-describe('three levels', () => {
-  it('serve connections and datagrams, and routers below the first see one packet of each', async () => {
-    const figures = await playOnePacket({
-      ...{ connections: 400, perSecond: 100, datagramFlows: 100 },
-      shape: { networks: 1, systems: 2, sites: 2, servers: 2 },
-    });
-    const value = (id: string): number => figures.find((f) => f.id === id)!.value;
-    expect(value('one-packet:served')).toBe(1);
-    expect(value('one-packet:answers')).toBe(0);
-    expect(value('one-packet')).toBeGreaterThan(0.9);
-    expect(value('one-packet:udp')).toBeGreaterThan(0.9);
-  });
-});
 
 describe.each(['auto', 'stack', 'off'] as const)('one site, fast path %s', (fastpath) => {
   let lab: RoutedLab;

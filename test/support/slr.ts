@@ -52,6 +52,14 @@ export function snapshot(usable: readonly number[] = [0, 1], more: Partial<SlrSn
   };
 }
 
+/** With a router of the same level. */
+export const BESIDE = '198.51.100.2';
+export const LEVEL_KEY = Array.from({ length: 16 }, (_, n) => n + 40);
+export const neighbours = (...addresses: string[]): NonNullable<SlrSnapshot['neighbours']> => ({
+  addresses: addresses.map(words),
+  key: LEVEL_KEY,
+});
+
 export class SlrHarness {
   readonly clock = new ManualClock();
   readonly batch = new Batch(this.clock, new Float64Array(MAX_REASONS));
@@ -105,9 +113,11 @@ export class SlrHarness {
     return this.#outside.queue.splice(0);
   }
 
-  advance(us: number): void {
+  /** @returns what leaves in the tick */
+  advance(us: number): Packet[] {
     this.clock.nowUs += us;
     this.#pipeline.tick();
+    return this.#outside.queue.splice(0).map((f) => parseFrame(f)!.packet);
   }
 
   counts(): Record<string, number> {

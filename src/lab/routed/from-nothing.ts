@@ -43,10 +43,14 @@ export async function playFromNothing(o: FromNothingOptions = FROM_NOTHING): Pro
     await waitUntil(async () => (await routesOf(lab)) === 1, ROUTES_MS, 50);
     await pause(KNOWN_MS);
     const outcomes = await survivors.end();
-    const counters = await Promise.all(routers.map(async (r) => (await lab.status(r))?.counters ?? {}));
-    const sum = (name: string): number => counters.reduce((n, c) => n + (c[name] ?? 0), 0);
+    const statuses = await Promise.all(routers.map((r) => lab.status(r)));
+    const sum = (name: string): number =>
+      statuses.reduce((n, s) => n + (s?.counters[name] ?? Number(s?.fastpath?.[name] ?? 0)), 0);
     const all = together(outcomes);
-    const carried = sum('pass.routed') + sum('pass.tried-next') + sum('pass.given-back');
+    const carried = ['pass.routed', 'pass.tried-next', 'pass.given-back', 'out.packets'].reduce(
+      (n, name) => n + sum(name),
+      0,
+    );
     return [
       figure(
         'from-nothing',

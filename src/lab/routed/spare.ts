@@ -36,6 +36,7 @@ export async function playSpare(o: SpareOptions = SPARE): Promise<RoutingFigure[
     await mendLink(lab);
     await waitUntil(async () => (await routesOf(lab)) === 2, AFTER_MS * 5, 100);
     const [a, b] = [together(killed), together(cut)];
+    const news = (await lab.status('n2'))?.counters['drop.news-taken'] ?? 0;
     return [
       figure(
         'spare:killed',
@@ -55,7 +56,7 @@ export async function playSpare(o: SpareOptions = SPARE): Promise<RoutingFigure[
         { most: 0.001 },
         {
           value: b.broken / b.connections,
-          what: `share of connections broken by a cut link of one of two routers (${one} route left); ${shown(cut)}`,
+          what: `share of connections broken by a cut link of one of two routers (${one} route left; it had heard ${news} times of the other's flows); ${shown(cut)}`,
         },
       ),
       figure(

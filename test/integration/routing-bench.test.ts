@@ -1,0 +1,55 @@
+// Short runs of `bench routing`: what it measures holds, in small.
+import { describe, expect, it } from 'vitest';
+import { playChurn } from '../../src/lab/routed/churn.js';
+import type { RoutingFigure } from '../../src/lab/routed/figure.js';
+import { playFromNothing } from '../../src/lab/routed/from-nothing.js';
+import { playHello } from '../../src/lab/routed/hello.js';
+import { playMtu } from '../../src/lab/routed/mtu.js';
+import { playOnePacket } from '../../src/lab/routed/one-packet.js';
+import { playSpare } from '../../src/lab/routed/spare.js';
+
+/** @returns the figures by id, printed so that a failure can be read */
+function values(figures: readonly RoutingFigure[]): Record<string, number> {
+  for (const f of figures) process.stderr.write(`${f.id} ${f.value} (${f.target}): ${f.what}\n`);
+  return Object.fromEntries(figures.map((f) => [f.id, f.value]));
+}
+
+describe('bench routing, in small', () => {
+  it('one-packet: routers below the first see one packet of each connection', async () => {
+    const v = values(
+      await playOnePacket({
+        ...{ connections: 400, perSecond: 100, datagramFlows: 100 },
+        shape: { networks: 1, systems: 2, sites: 2, servers: 2 },
+      }),
+    );
+    expect([v['one-packet:served'], v['one-packet:answers']]).toEqual([1, 0]);
+    expect(v['one-packet']).toBeGreaterThan(0.9);
+    expect(v['one-packet:udp']).toBeGreaterThan(0.9);
+  });
+
+  it('spare: no connection breaks with one of two routers', async () => {
+    const v = values(await playSpare({ connections: 90 }));
+    expect([v['spare:killed'], v['spare:cut'], v['spare:cut-resets']]).toEqual([0, 0, 0]);
+  });
+
+  it('from-nothing: connections go on when all routers have lost everything', async () => {
+    const v = values(await playFromNothing({ connections: 90 }));
+    expect([v['from-nothing'], v['from-nothing:split']]).toEqual([1, 0]);
+  });
+
+  it('churn: no change of the set breaks a download or a new connection', async () => {
+    const v = values(await playChurn({ changes: 6, seconds: 15, downloads: 60, perSecond: 20, seed: 1 }));
+    expect(v.churn).toBe(0);
+    expect(v['churn:shares']).toBeLessThan(2);
+  });
+
+  it('mtu: transfers arrive whole over narrow hops', async () => {
+    const v = values(await playMtu({ transfers: 8, bytes: 1_000_000, datagrams: 10 }));
+    expect([v.mtu, v['mtu:datagrams']]).toEqual([16, 1]);
+  });
+
+  it('hello: nothing forged or repeated is accepted', async () => {
+    const v = values(await playHello({ forged: 6000, perSecond: 6000, members: 5, seconds: 2 }));
+    expect([v['hello:certificates'], v['hello:forged']]).toEqual([0, 0]);
+  });
+});
