@@ -14,6 +14,7 @@ import {
   asService,
   CLIENT,
   fromClient,
+  ip,
   linuxOptions,
   ORIGIN,
   R1,
@@ -21,10 +22,12 @@ import {
   SERVICE,
   syn,
   tagged,
+  tcp,
   tunnel,
 } from '../support/builder.js';
 import { Files } from '../support/files.js';
 import { frame, type Packet } from '../support/naive.js';
+import * as slr from '../support/slr.js';
 import {
   type Configuration,
   gatewayOptions,
@@ -54,6 +57,8 @@ interface Scenario {
   role: RoleName;
   configuration: Configuration;
   world?: Partial<World>;
+  /** Another program's data half than the race's. */
+  plane?: { module: string; options: unknown; snapshot: unknown };
   setup: Packet[][];
   steady: Packet[];
   /** Counters that must have changed, which shows that the work was done. */
@@ -178,6 +183,30 @@ const SCENARIOS: [string, Scenario][] = [
   ),
 ];
 
+/** A router below another: new flows, known ones, tunnels and what is told to the router above, packets given back. */
+function router(): [string, Scenario] {
+  const of = (flags: string, sport: number): Packet =>
+    ip(slr.CLIENT, slr.VIRTUAL, tcp(sport, 80, flags, { ack: 9 }));
+  const known = [1000, 1001, 1002];
+  return [
+    'a service-level router',
+    {
+      ...{ role: 'origin', configuration: 'A' },
+      plane: { module: 'origin/routing/pipeline.js', options: slr.options(4096), snapshot: slr.snapshot() },
+      setup: [known.map((p) => of('S', p)), known.map((p) => of('A', p))],
+      steady: [
+        ...known.map((p) => of('A', p)),
+        of('S', 2000),
+        tunnel(slr.UPPER, slr.OWN, of('A', 1000)),
+        tunnel(slr.UPPER, slr.OWN, of('S', 2001)),
+        tunnel(slr.MEMBERS[0], slr.OWN, of('A', 3000)),
+      ],
+      moved: ['pass.routed', 'drop.nobody-has'],
+    },
+  ];
+}
+SCENARIOS.push(router());
+
 interface Measured {
   scavenges: string[];
   /** The allocated bytes; true where no collection happened meanwhile. */
@@ -192,13 +221,14 @@ function measure(s: Scenario, worker: boolean, allocate = false): Measured {
   const path = files.path();
   const work = {
     dist,
-    role: s.role,
+    module: `${s.role}/race/pipeline.js`,
     worker,
     allocate,
     learnedBytes: learnedBytes(64),
     packets: PACKETS,
     options: { gateway: gatewayOptions, origin: originOptions, replica: replicaOptions }[s.role](w),
     snapshot: { gateway: gatewaySnapshot, origin: originSnapshot, replica: replicaSnapshot }[s.role](w),
+    ...s.plane,
     setup: s.setup.map((list) => list.map(base64)),
     steady: s.steady.map(base64),
   };

@@ -2,6 +2,7 @@
 import { NONE } from '../../origin/routing/flows.js';
 import { createPipeline } from '../../origin/routing/pipeline.js';
 import type { MemberNumber, SlrSnapshot } from '../../origin/routing/snapshot.js';
+import type { SlrOptions } from '../../origin/routing/state.js';
 import { preferenceOf } from '../../src/balance/maglev.js';
 import { ManualClock } from '../../src/device/clock.js';
 import { HoldQueue } from '../../src/device/hold-queue.js';
@@ -60,6 +61,19 @@ export const neighbours = (...addresses: string[]): NonNullable<SlrSnapshot['nei
   key: LEVEL_KEY,
 });
 
+/** @param max flows at once */
+export const options = (max: number): SlrOptions => ({
+  flows: {
+    max,
+    openingTimeoutMs: 240_000,
+    establishedTimeoutMs: 7_440_000,
+    closingTimeoutMs: 240_000,
+    datagramTimeoutMs: 300_000,
+  },
+  seed: 5,
+  epoch: 1_700_000_000,
+});
+
 export class SlrHarness {
   readonly clock = new ManualClock();
   readonly batch = new Batch(this.clock, new Float64Array(MAX_REASONS));
@@ -76,17 +90,7 @@ export class SlrHarness {
       hold: new HoldQueue([{ slotBytes: EXTRA_SLOT, slots: 1 }]),
       memory: {},
       gauges: new Float64Array(MAX_GAUGES),
-      options: {
-        flows: {
-          max: flows,
-          openingTimeoutMs: 240_000,
-          establishedTimeoutMs: 7_440_000,
-          closingTimeoutMs: 240_000,
-          datagramTimeoutMs: 300_000,
-        },
-        seed: 5,
-        epoch: 1_700_000_000,
-      },
+      options: options(flows),
     });
     const hold = new HoldQueue([{ slotBytes: EXTRA_SLOT, slots: 1 }]);
     this.#runner = new Runner(this.#inside, this.batch, hold, this.#pipeline.stages, this.clock);

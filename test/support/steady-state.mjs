@@ -3,7 +3,7 @@
  * and prints markers around the measured part; `node --trace-gc` prints its collections between them. Started by
  * test/integration/allocation.test.ts with the path of a {@link Work} file.
  *
- * @typedef {{dist: string, role: string, options: object, snapshot: object, packets: number,
+ * @typedef {{dist: string, module: string, options: object, snapshot: object, packets: number,
  *   learnedBytes?: number, batches: string[][], setup: string[][], allocate: boolean, worker: boolean}} Work
  */
 import { readFileSync, writeSync } from 'node:fs';
@@ -25,7 +25,7 @@ async function measure() {
   const { Runner } = await load('src/pipeline/pipeline.js');
   const { MAX_GAUGES, MAX_REASONS } = await load('src/pipeline/reasons.js');
   const { gatewayMemory } = await load('gateway/race/gauges.js');
-  const { createPipeline } = await load(`${work.role}/race/pipeline.js`);
+  const { createPipeline } = await load(work.module);
 
   const clock = new MonotonicClock();
   const counters = new Float64Array(new SharedArrayBuffer(MAX_REASONS * 8));
