@@ -1,7 +1,7 @@
 /** The gateway's translation table: flows that are raced, and their winners. */
 import { type FlowEntry, type MachineNumber, NO_MACHINE } from '../../src/flow/numbers.js';
-import { ORIGIN_MACHINE } from '../../src/proximity/candidates.js';
 import { SynFlows } from '../../src/flow/syn-flows.js';
+import { ORIGIN_MACHINE } from '../../src/proximity/candidates.js';
 
 export class RaceFlows extends SynFlows {
   /** The machine that won, or -1. */

@@ -133,14 +133,20 @@ export function choose(state: GatewayState, batch: Batch, i: number, e: FlowEntr
       batch.counters[reasons.queuedHedge]++;
       chosen.manner = one === COMPARE ? COMPARED : ALONE;
       if (one === COMPARE) return learned.compare(entry, live);
-      // The kernel may send the next SYNs of this prefix to the winner by itself.
-      const mayLease = suspects === 0 && machines.serviceMode[service] === TRANSLATE;
-      if (mayLease && learned.isClear(entry, live, one) && !isNarrow(state, service, one as CandidateNumber))
-        state.pinning?.lease(service, batch.saddr, 4 * i, one as CandidateNumber);
+      lease(state, batch, i, entry, one as CandidateNumber);
       return 1 << one;
     }
   }
   return race(state, entry, live);
+}
+
+/** Lets the kernel send the next SYNs of this prefix to the winner by itself, where no other may be asked instead. */
+function lease(state: GatewayState, batch: Batch, i: number, entry: number, one: CandidateNumber): void {
+  const { learned, machines } = state;
+  const service = batch.service[i];
+  const isPlain = machines.serviceSuspects[service] === 0 && machines.serviceMode[service] === TRANSLATE;
+  if (isPlain && learned.isClear(entry, machines.serviceLive[service], one) && !isNarrow(state, service, one))
+    state.pinning?.lease(service, batch.saddr, 4 * i, one);
 }
 
 /** The candidates that a race of these asks. */
@@ -154,11 +160,14 @@ function race({ learned, raceWidth }: GatewayState, entry: number, live: number)
  * The only machine that a source with many unconfirmed connections is sent to: the nearest that is known, or the origin. A
  * flood then costs one SYN for one. If that machine does not answer, the client's repetition asks the others.
  */
-export function chooseOne({ learned, machines }: GatewayState, batch: Batch, i: number): number {
+export function chooseOne(state: GatewayState, batch: Batch, i: number): number {
+  const { learned, machines } = state;
   const service = batch.service[i];
-  const live = machines.serviceLive[service];
-  const best = learned.best(learned.entry(service, batch.saddr, 4 * i), live);
+  const entry = learned.entry(service, batch.saddr, 4 * i);
+  const best = learned.best(entry, machines.serviceLive[service]);
   batch.counters[reasons.limitRace]++;
+  // An office behind one address has many connections too, and in the kernel each costs least.
+  if (best >= 0 && state.race !== RACE_GATEWAY) lease(state, batch, i, entry, best as CandidateNumber);
   return 1 << (best >= 0 ? best : ORIGIN);
 }
 
