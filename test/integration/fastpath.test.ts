@@ -3,6 +3,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import { Client } from '../../src/lab/bench/connect.js';
 import type { Lab } from '../../src/lab/lab.js';
 import type { Output } from '../../src/lab/process.js';
 import { waitUntil } from '../../src/lab/process.js';
@@ -153,6 +154,21 @@ describe('a learned winner', () => {
       expect(new Set(races.map((r) => r.winner))).toEqual(new Set(['r2']));
       // 15 ms there and 15 ms back, by the times of the kernel's hooks.
       for (const r of races) expect(r.candidates[0].replyUs).toBeGreaterThan(29_000);
+    });
+  });
+
+  it('gets the SYNs of many clients behind one address from the kernel, too', async () => {
+    const changes = { gateway: { flows: { max: 1024 } } };
+    await withLab({ ...learned, changes }, async (lab) => {
+      await untilServedBy(lab, 'r2');
+      const client = new Client(lab);
+      await client.connect('203.0.113.10', 80, 300, 150);
+      expect(await count(lab, 'limit.race-of-source')).toBeGreaterThan(0);
+      const opened = await count(lab, 'kernel.opened');
+      const connections = await client.connect('203.0.113.10', 80, 600, 150);
+      client.end();
+      expect(connections.filter((c) => c.servedBy === '')).toEqual([]);
+      expect((await count(lab, 'kernel.opened')) - opened).toBeGreaterThan(300);
     });
   });
 
