@@ -282,7 +282,7 @@ describe("the operator's guide", () => {
     expect(await waitUntil(whole, 60_000, 200)).toBe(true);
     // In configuration C the gateway's SYNs are tagged; a replica that does not know the gateway yet would refuse
     // them.
-    for (const host of ['r1', 'r2']) {
+    for (const host of ['r1', 'r2'] as const) {
       const known = async () => {
         const where = `{socketPath: '/run/firstack/admin.d/replica-${host}.sock', path: '/v1/status'}`;
         const script = `require('http').get(${where}, (answer) => answer.pipe(process.stdout))`;

@@ -3,12 +3,13 @@
  * what a change of all keys does; and forged packets and records in great numbers.
  */
 import { writeFileSync } from 'node:fs';
+import type { Figure } from '../figure.js';
 import { playAmplification } from './amplification.js';
-import type { AttackFigure } from './figure.js';
 import { FLOODS, playFlood } from './flood.js';
 import { playForged } from './forged.js';
 import { playRotation } from './rotation.js';
-import { playThief, THIEVES } from './thief.js';
+import { playThief, THIEVES } from './theft.js';
+import { playUpgrade } from './upgrade.js';
 
 export interface AttacksOptions {
   /** The beginning of the ids that are tried. */
@@ -16,14 +17,17 @@ export interface AttacksOptions {
   seed: number;
   /** How long a thief goes on. */
   seconds: number;
+  /** The installed tree of the release from which machines are upgraded; by default this build is both. */
+  before?: string;
   json: boolean;
   /** Where the page is written. */
   markdown?: string;
 }
 
-const ROTATION_PER_SECOND = 200;
+/** Connections a second while keys change. */
+const PER_SECOND = 200;
 
-type Play = () => Promise<AttackFigure[]>;
+type Play = () => Promise<Figure[]>;
 
 /** @returns the exit code: 1 when a target was not met */
 export async function benchAttacks(o: AttacksOptions): Promise<number> {
@@ -33,13 +37,14 @@ export async function benchAttacks(o: AttacksOptions): Promise<number> {
     ...Object.keys(THIEVES).map((id): [string, Play] => [id, () => playThief(id, o.seconds, o.seed)]),
     ['amplification', () => playAmplification(only, o.seed)],
     ['forged', () => playForged(only, o.seed)],
-    ['rotation', () => playRotation(ROTATION_PER_SECOND, o.seed)],
+    ['rotation', () => playRotation(PER_SECOND, o.seed)],
+    ['upgrade', () => playUpgrade(PER_SECOND, o.seed, o.before)],
   ];
   // Without --only, or with one that is an id itself, exactly that; else what begins so.
   const exact = all.filter(([id]) => id === o.only);
   const begins = ([id]: [string, Play]): boolean => id.startsWith(only) || only.startsWith(`${id}.`);
   const wanted = exact.length > 0 ? exact : all.filter(begins);
-  const figures: AttackFigure[] = [];
+  const figures: Figure[] = [];
   if (!o.json) process.stdout.write(HEAD);
   for (const [, play] of wanted) {
     const made = await play();
@@ -52,10 +57,10 @@ export async function benchAttacks(o: AttacksOptions): Promise<number> {
 }
 
 const HEAD = `met ${'attack'.padEnd(32)}${'figure'.padStart(9)}  ${'target'.padEnd(10)}what\n`;
-const rowOf = (f: AttackFigure): string =>
+const rowOf = (f: Figure): string =>
   `${f.met.padEnd(4)}${f.id.padEnd(32)}${String(f.value).padStart(9)}  ${f.target.padEnd(10)}${f.what}\n`;
 
-function pageOf(figures: readonly AttackFigure[], { seed, seconds }: AttacksOptions): string {
+function pageOf(figures: readonly Figure[], { seed, seconds }: AttacksOptions): string {
   const rows = figures.map(
     (f) =>
       `| \`${f.id}\` | ${f.value} | ${f.target.replace('>=', '≥').replace('<=', '≤')} | ${f.met} | ${f.what.trim()} |`,

@@ -6,10 +6,10 @@ import { readFileSync } from 'node:fs';
 import { askJson } from '../admin-client.js';
 import { startClients } from '../damage/clients.js';
 import { TIMEOUT_MS } from '../damage/tried.js';
+import { type Figure, figure, type Target } from '../figure.js';
 import { Lab } from '../lab.js';
 import { floodScript } from '../paths.js';
 import { pause, waitUntil } from '../process.js';
-import { type AttackFigure, figure } from './figure.js';
 
 export interface Flood {
   id: string;
@@ -37,7 +37,7 @@ const CALM = 50;
 const NORMAL_S = 10;
 const PATIENCE_MS = 30_000;
 
-export async function playFlood(flood: Flood, seed: number): Promise<AttackFigure[]> {
+export async function playFlood(flood: Flood, seed: number): Promise<Figure[]> {
   const lab = await Lab.create({
     ...{ name: `flood-${process.pid}`, seed, topology: 'replica-nearest', idle: ['r3'] },
     ...{ configuration: 'A', race: 'learned', changes: { gateway: { flows: { max: TABLE } } } },
@@ -65,12 +65,8 @@ export async function playFlood(flood: Flood, seed: number): Promise<AttackFigur
       .map((name) => `${name} ${counters[name] ?? 0}`)
       .join(', ');
     const what = `${sent} SYNs in ${((to - from) / 1000).toFixed(1)} s against a table of ${TABLE}, ${honest.length} honest connections; gateway: ${seen}`;
-    const of = (
-      part: string,
-      value: number,
-      target: Parameters<typeof figure>[3],
-      said = what,
-    ): AttackFigure => figure(`${flood.id}${part}`, seed, value, target, said);
+    const of = (part: string, value: number, target: Target, said = what): Figure =>
+      figure({ bench: 'attacks', seed }, `${flood.id}${part}`, value, target, said);
     return [
       of('', served.length / honest.length, { least: 0.99 }),
       of(
