@@ -67,7 +67,7 @@ export function addBench(root: Command, exit: (code: number) => void): void {
       'the installed tree (…/usr/lib/firstack) of the release that is upgraded; by default this build',
     )
     .option('--seed <n>', 'seed of the laboratory', integer(0, 2 ** 31 - 2), 1)
-    .option('--markdown <file>', 'write the page')
+    .option('--markdown <file>', 'put the figures into this page')
     .option('--json', 'print one JSON array', false)
     .action(async (options) => {
       exit(await (await import('../lab/attacks/bench.js')).benchAttacks(options));
