@@ -1,7 +1,7 @@
 /**
  * Thefts, played in a laboratory: the keys of one replica, of a gateway beside the laboratory's own, and of an origin beside its
- * own. For two thirds of the time the thief's account in Redis may write anything; then it has that machine's own user, and
- * every role is killed and started again meanwhile.
+ * own. At first the thief's account in Redis may write anything; then it has that machine's own user, and in the last third of
+ * the time every role is killed and started again meanwhile.
  */
 import type { Scope } from '../../trust/credential.js';
 import { issue, readFleetKey, readIdentity, writeIdentity } from '../../trust/identity.js';
@@ -115,6 +115,11 @@ const LOOK_MS = 500;
 const READY_MS = 15_000;
 /** The thief's honest records are known by then, and its first lies are refused. */
 const KNOWN_MS = 3000;
+/**
+ * For how long the account may write anything: it could as well delete records. What others wrote stays known for a minute after
+ * it was last read.
+ */
+const ANYTHING_MS = 30_000;
 const YEAR_S = 365 * 86_400;
 
 export async function playThief(id: string, seconds: number, seed: number): Promise<Figure[]> {
@@ -136,13 +141,19 @@ export async function playThief(id: string, seconds: number, seed: number): Prom
 
     const loot: Loot = { by, records: { ...thefts, ...lies }, own, topics };
     const from = Date.now();
-    const anything = await during(new Thief(lab, loot), () => watch(lab, victims, (seconds * 2000) / 3));
-    const to = Date.now();
-    const stopped = victims.filter((h, n) => lab.roles.pid(h) !== pids[n]);
+    const seen: Watched = { refused: new Set(), differed: new Set(), looks: 0, first: new Map() };
+    const third = (seconds * 1000) / 3;
+    const anythingMs = Math.min(ANYTHING_MS, third);
+    const anything = await during(new Thief(lab, loot), () => watch(lab, victims, anythingMs, seen));
     const user = await makeUser(lab, by);
-    const asItself = await during(new Thief(lab, { ...loot, sweeps, user }), () =>
-      startAgain(lab, victims, (seconds * 1000) / 3),
-    );
+    let to = 0;
+    let stopped: string[] = [];
+    const asItself = await during(new Thief(lab, { ...loot, sweeps, user }), async () => {
+      await watch(lab, victims, 2 * third - anythingMs, seen);
+      to = Date.now();
+      stopped = victims.filter((h, n) => lab.roles.pid(h) !== pids[n]);
+      return startAgain(lab, victims, third);
+    });
     const end = Date.now();
     await pause(TIMEOUT_MS);
 
@@ -150,7 +161,7 @@ export async function playThief(id: string, seconds: number, seed: number): Prom
     const before = tried.filter((t) => t.at < to);
     const failed = tried.filter((t) => t.error !== '').length;
     const away = before.filter((t) => t.error === '' && t.servedBy !== 'r2').length;
-    const { refused, differed, looks } = anything.result;
+    const { refused, differed, looks } = seen;
     const accepted = Object.keys(thefts).filter((name) => !refused.has(`firstack:v1:${name}`));
     const rounds = anything.rounds + asItself.rounds;
     const play = { bench: 'attacks', seed, options: `--seconds ${seconds}` } as const;
@@ -232,34 +243,41 @@ interface Seen {
   applied: { services: string[]; replicas: string[]; gateways: number[] };
 }
 
-/** What a role sees of the registry, and acts on; undefined where it does not answer. */
-async function seenBy(lab: Lab, host: string): Promise<string | undefined> {
+/** What a role sees of the registry by kind of records, and what it acts on; undefined where it does not answer. */
+async function seenBy(lab: Lab, host: string): Promise<Map<string, string> | undefined> {
   const seen = await askJson<Seen>(lab.roles.adminSocket(host), '/v1/status');
   if (seen === undefined) return undefined;
   const { services, replicas, gateways } = seen.applied;
-  return JSON.stringify([seen.registry.views, services, [...replicas].sort(), [...gateways].sort()]);
+  const parts = { ...seen.registry.views, services, replicas: [...replicas].sort(), gateways };
+  return new Map(Object.entries(parts).map(([part, what]) => [part, JSON.stringify(what)]));
+}
+
+interface Watched {
+  /** Records that one of them refuses. */
+  refused: Set<string>;
+  /** What was seen otherwise than at first. */
+  differed: Set<string>;
+  looks: number;
+  /** By host and part. */
+  first: Map<string, string>;
 }
 
 /** Looks at the others again and again: which records they refuse, and whether they ever see anything else than at first. */
-async function watch(
-  lab: Lab,
-  hosts: readonly string[],
-  forMs: number,
-): Promise<{ refused: Set<string>; differed: Set<string>; looks: number }> {
-  const first = new Map<string, string | undefined>();
-  for (const host of hosts) first.set(host, await seenBy(lab, host));
-  const refused = new Set<string>();
-  const differed = new Set<string>();
-  let looks = 0;
+async function watch(lab: Lab, hosts: readonly string[], forMs: number, seen: Watched): Promise<void> {
+  const { refused, differed, first } = seen;
   for (const until = Date.now() + forMs; Date.now() < until; await pause(LOOK_MS)) {
     for (const host of hosts) {
       const now = await seenBy(lab, host);
-      looks++;
-      if (now !== first.get(host)) differed.add(`${host}: ${first.get(host)} → ${now}`);
+      seen.looks++;
+      if (now === undefined) differed.add(`${host}: no answer`);
+      for (const [part, what] of now ?? []) {
+        const name = `${host}: ${part}`;
+        if (!first.has(name)) first.set(name, what);
+        if (first.get(name) !== what) differed.add(`${name} ${first.get(name)} → ${what}`);
+      }
       for (const key of Object.keys(await refusedBy(lab, host))) refused.add(key);
     }
   }
-  return { refused, differed, looks };
 }
 
 /** Kills each role and starts it again, over and over. @returns those that were not ready in time */
