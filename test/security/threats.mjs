@@ -149,7 +149,7 @@ export const THREATS = [
     does: 'reads flows, drains a machine',
     defence:
       'the admin API is a Unix socket of one user; on loopback are health and metrics alone, unless the file names `admin.listen`',
-    tests: [['unit/admin/place']],
+    tests: [['unit/admin/place'], ['integration/admin']],
   },
   {
     who: "who reaches a role's port from another host",
@@ -162,6 +162,9 @@ export const THREATS = [
     who: "a web page in an operator's browser",
     does: 'asks the admin API',
     defence: 'other sites, names and content types are refused',
-    tests: [['unit/admin/server', /changes nothing|another site/]],
+    tests: [
+      ['unit/admin/server', /changes nothing|another site/],
+      ['integration/admin', /admin.listen/],
+    ],
   },
 ];
