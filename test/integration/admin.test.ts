@@ -14,7 +14,10 @@ let lab: Lab;
 /** The role's own run directory: the host's may have roles. */
 const run = mkdtempSync('/run/fs-admin-');
 const SOCKET = `${run}/admin.d/replica-mine.sock`;
-const ENV = ['env', `FIRSTACK_RUN_DIR=${run}`];
+const env = (): string[] => [
+  ...['env', `FIRSTACK_RUN_DIR=${run}`, `FIRSTACK_STATE_DIR=${run}/events`],
+  `FIRSTACK_BPF_DIR=${lab.state.bpfDirectory}`,
+];
 
 beforeAll(async () => {
   lab = await Lab.create({ name: freshName(), seed: 1, ...TWO_REPLICAS });
@@ -26,7 +29,7 @@ afterAll(async () => {
 });
 
 const cli = (...argv: string[]): Promise<Output> =>
-  lab.exec('r2', [...ENV, process.execPath, cliScript, ...argv]);
+  lab.exec('r2', [...env(), process.execPath, cliScript, ...argv]);
 const http = async (path: string, ...more: string[]): Promise<string> =>
   (await lab.exec('r2', ['curl', '-s', '-o', '/dev/null', '-w', '%{http_code}', ...more, `${PORT}${path}`]))
     .stdout;
@@ -37,7 +40,7 @@ async function withAdmin(admin: object | undefined, body: () => Promise<void>): 
   const path = `${lab.directory}/mine.yaml`;
   writeFileSync(path, stringify({ ...file, instance: 'mine', ...(admin === undefined ? {} : { admin }) }));
   const argv = lab.roles.argv('r2').map((a) => (a === lab.roles.configFile('r2') ? path : a));
-  const role = lab.spawnIn('r2', [...ENV, ...argv], { stdio: 'ignore' });
+  const role = lab.spawnIn('r2', [...env(), ...argv], { stdio: 'ignore' });
   const ended = new Promise((resolve) => role.once('exit', resolve));
   try {
     expect(await waitUntil(async () => (await http('/readyz')) === '200', 15_000, 100)).toBe(true);

@@ -10,6 +10,7 @@ import { type Figure, figure, type Target } from '../figure.js';
 import { Lab } from '../lab.js';
 import { floodScript } from '../paths.js';
 import { pause, waitUntil } from '../process.js';
+import { saying, startPings } from './pings.js';
 
 export interface Flood {
   id: string;
@@ -31,6 +32,8 @@ const TIMES = 10;
 const PER_SECOND = 20_000;
 const HONEST_PER_SECOND = 50;
 const NEAREST = 'r2';
+/** The next one: 60 ms more, there and back. */
+const NEXT = 'r1';
 const PREFIX = '192.0.2.0';
 /** The clients that find all as it was, one after another. */
 const CALM = 50;
@@ -48,9 +51,11 @@ export async function playFlood(flood: Flood, seed: number): Promise<Figure[]> {
     if (flood.isOriginDead) await lab.exec('origin', ['ip', 'link', 'set', 'wan0', 'down']);
     const pid = lab.roles.pid('gateway')!;
     const before = residentMb(pid);
+    const endPings = startPings(lab, NEAREST, NEXT);
     const from = Date.now();
     const sent = await send(lab, flood);
     const to = Date.now();
+    const pings = endPings();
     const high = residentMb(pid);
     const normalMs = await untilNormal(clients.tried, to);
     await pause(TIMEOUT_MS);
@@ -61,7 +66,7 @@ export async function playFlood(flood: Flood, seed: number): Promise<Figure[]> {
       lab.roles.adminSocket('gateway'),
       '/v1/status',
     ))!;
-    const seen = ['evict.half-open', 'pass.syn-source-full', 'pass.syn-raced']
+    const seen = ['evict.half-open', 'pass.syn-source-full', 'pass.syn-raced', 'fired.hedge']
       .map((name) => `${name} ${counters[name] ?? 0}`)
       .join(', ');
     const what = `${sent} SYNs in ${((to - from) / 1000).toFixed(1)} s against a table of ${TABLE}, ${honest.length} honest connections; gateway: ${seen}`;
@@ -73,7 +78,7 @@ export async function playFlood(flood: Flood, seed: number): Promise<Figure[]> {
         ':nearest',
         near / served.length,
         { least: 0.95 },
-        `served by ${NEAREST}, of the honest connections`,
+        `served by ${NEAREST}, of the honest connections; ${saying(pings)}`,
       ),
       of(
         ':memory',

@@ -1,6 +1,7 @@
 // The figures of the benches that play against a laboratory, and the page of `bench attacks`.
 import { describe, expect, it } from 'vitest';
 import { pageAt, pageWith } from '../../../src/lab/attacks/page.js';
+import { compare, saying } from '../../../src/lab/attacks/pings.js';
 import { figure } from '../../../src/lab/figure.js';
 
 const play = { bench: 'attacks', seed: 7 } as const;
@@ -49,5 +50,32 @@ describe('the page', () => {
       '| `forged` | 0 | ≤ 0 | yes | f |',
     ]);
     expect(again.endsWith('\n\n- a word\n')).toBe(true);
+  });
+});
+
+describe('pings of two machines', () => {
+  it('are compared by their numbers', () => {
+    const pings = compare(
+      'r2',
+      'r1',
+      new Map([
+        [1, 30],
+        [2, 100],
+        [3, 31],
+      ]),
+      new Map([
+        [1, 90],
+        [2, 91],
+        [4, 92],
+      ]),
+    );
+    expect(pings).toEqual({
+      ...{ count: 2, later: 1 },
+      times: { r2: { p50: 31, p95: 31 }, r1: { p50: 91, p95: 91 } },
+    });
+    expect(saying(pings)).toBe(
+      'pings meanwhile, ms: r2 31, 95 % within 31; r1 91, 95 % within 91; r2 was the later in 1 of 2',
+    );
+    expect(compare('r2', 'r1', new Map(), new Map()).count).toBe(0);
   });
 });
