@@ -107,7 +107,7 @@ export function roleProperties(role: RoleName): Record<string, Schema> {
     admin: group('The admin API.', {
       listen: explained(
         { type: 'string', default: AUTO },
-        `HOST:PORT, or unix:PATH. auto: a Unix socket, ${SOCKETS}/${role}-INSTANCE.sock, for root and the service's user. From another host health and metrics alone are answered, unless there are a token and TLS.`,
+        `HOST:PORT, or unix:PATH. auto: a Unix socket, ${SOCKETS}/${role}-INSTANCE.sock, for root and the service's user; with a token or TLS 127.0.0.1:${PORTS[role]}. From another host health and metrics alone are answered, unless there are a token and TLS.`,
       ),
       metrics: explained(
         { type: 'string', default: AUTO },

@@ -27,12 +27,14 @@ export interface Place {
 }
 
 export function placeOf(
-  { listen, metrics }: Pick<AdminConfig, 'listen' | 'metrics'>,
+  { listen, metrics, tokenFile, tls }: AdminConfig,
   role: RoleName,
   instance: string,
 ): Place {
-  const isDefault = listen === AUTO;
-  const all = isDefault ? `unix:${SOCKETS}/${role}-${instance}.sock` : listen;
+  // A token or a certificate is for TCP: such a file means the loopback port, as in earlier versions.
+  const isDefault = listen === AUTO && tokenFile === undefined && tls === undefined;
+  const loopback = listen === AUTO ? `127.0.0.1:${PORTS[role]}` : listen;
+  const all = isDefault ? `unix:${SOCKETS}/${role}-${instance}.sock` : loopback;
   if (metrics === OFF || (metrics === AUTO && !isDefault)) return { all };
   return { all, health: metrics === AUTO ? `127.0.0.1:${PORTS[role]}` : metrics };
 }
@@ -49,7 +51,7 @@ export function openAdmin(
   if (health !== undefined) opened.push([createHealth(source), health]);
   return {
     listen: async () => {
-      const isOwn = config.listen === AUTO && makePrivate(SOCKETS);
+      const isOwn = all.startsWith(`unix:${SOCKETS}/`) && makePrivate(SOCKETS);
       for (const [admin, address] of opened) await admin.listen(address);
       // In a directory of another user the name could have become a link by now.
       if (isOwn) chmodSync(all.replace('unix:', ''), 0o600);

@@ -45,6 +45,11 @@ describe('the addresses of a role', () => {
     expect(of({ metrics: '198.18.1.2:9100' })).toEqual({ all: socket, health: '198.18.1.2:9100' });
   });
 
+  it('are the loopback port where the file has a token or a certificate, as in earlier versions', () => {
+    expect(of({ tokenFile: 't' })).toEqual({ all: '127.0.0.1:7411' });
+    expect(of({ tls: { certFile: 'c', keyFile: 'k' } })).toEqual({ all: '127.0.0.1:7411' });
+  });
+
   it('are those of the file alone where it names admin.listen', () => {
     expect(of({ listen: '127.0.0.1:7411' })).toEqual({ all: '127.0.0.1:7411' });
     expect(of({ listen: 'unix:/run/x.sock' })).toEqual({ all: 'unix:/run/x.sock' });
