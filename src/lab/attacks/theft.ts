@@ -5,13 +5,13 @@
  */
 import type { Scope } from '../../trust/credential.js';
 import { issue, readFleetKey, readIdentity, writeIdentity } from '../../trust/identity.js';
-import { ask, askJson } from '../admin-client.js';
+import { askJson } from '../admin-client.js';
 import { startClients } from '../damage/clients.js';
 import { TIMEOUT_MS } from '../damage/tried.js';
 import { type Figure, figure } from '../figure.js';
 import { Lab } from '../lab.js';
 import { wanAddress } from '../network.js';
-import { pause, waitUntil } from '../process.js';
+import { pause } from '../process.js';
 import { identityOf, type Loot, makeUser, type OwnRecord, refusedBy, SITE, THEFTS, Thief } from './thief.js';
 
 const REPLICA = { v: 1, state: 'up', reason: '', connections: 0, load: 0, clock: 'free' };
@@ -113,6 +113,8 @@ const HOSTS = ['gateway', 'origin', 'r1', 'r2'];
 const PER_SECOND = 25;
 const LOOK_MS = 500;
 const READY_MS = 15_000;
+/** Between two roles that are killed, as when machines are upgraded one after another. */
+const REST_MS = 2000;
 /** The thief's honest records are known by then, and its first lies are refused. */
 const KNOWN_MS = 3000;
 /**
@@ -159,7 +161,9 @@ export async function playThief(id: string, seconds: number, seed: number): Prom
 
     const tried = clients.tried.filter((t) => t.at >= from && t.at < end);
     const before = tried.filter((t) => t.at < to);
-    const failed = tried.filter((t) => t.error !== '').length;
+    const failed = tried.filter((t) => t.error !== '');
+    // When each began, less the first kill of a role.
+    const errors = failed.map((t) => `${((t.at - to) / 1000).toFixed(1)} s ${t.error}`).join(', ');
     const away = before.filter((t) => t.error === '' && t.servedBy !== 'r2').length;
     const { refused, differed, looks } = seen;
     const accepted = Object.keys(thefts).filter((name) => !refused.has(`firstack:v1:${name}`));
@@ -183,9 +187,9 @@ export async function playThief(id: string, seconds: number, seed: number): Prom
       ),
       most(
         ':failed',
-        failed,
+        failed.length,
         0,
-        `connections that failed, of ${tried.length}, roles killed meanwhile included`,
+        `connections that failed, of ${tried.length}, roles killed meanwhile included ${errors}`.trim(),
       ),
       most(
         ':away',
@@ -198,7 +202,7 @@ export async function playThief(id: string, seconds: number, seed: number): Prom
         ':not-started',
         asItself.result.length,
         0,
-        `roles of others that were killed and not ready again in ${READY_MS / 1000} s ${asItself.result.join(' ')}`.trim(),
+        `roles of others that were killed and not ready again in ${READY_MS / 1000} s ${asItself.result.join(' ').split('\n')[0]}`.trim(),
       ),
       figure(
         play,
@@ -288,9 +292,11 @@ async function startAgain(lab: Lab, hosts: readonly string[], forMs: number): Pr
     for (const host of hosts) {
       await lab.killRole(host);
       lab.startRole(host);
-      const isReady = async (): Promise<boolean> =>
-        (await ask(lab.roles.adminSocket(host), '/readyz'))?.status === 200;
-      if (!(await waitUntil(isReady, READY_MS, 100))) late.push(host);
+      // Until it sees the others again, and they see it.
+      await lab.roles
+        .waitUntilReady(READY_MS)
+        .catch((error: Error) => late.push(`${host}: ${error.message}`));
+      await pause(REST_MS);
     }
   } while (Date.now() < until);
   return late;

@@ -98,8 +98,9 @@ export class Thief {
         this.#put(batch, name, this.rounds % 2 === 0 ? honest : lie);
       }
       for (const topic of this.loot.topics ?? []) this.#spoil(batch, topic);
+      const replies = (await batch.exec()) ?? [];
       this.rounds++;
-      for (const [error] of (await batch.exec()) ?? []) {
+      for (const [error] of replies) {
         if (error === null) this.written++;
         else if (/NOPERM/.test(error.message)) this.denied++;
       }
