@@ -15,7 +15,7 @@ export interface GatewaySite {
 }
 
 const properties: Record<string, Schema> = {
-  ...roleProperties(7411),
+  ...roleProperties('gateway'),
   lan: explained(noInterfaces, 'Interfaces towards the clients.', ['lan0']),
   prefixes: explained(
     { type: 'array', minItems: 1, items: { type: 'string', format: 'cidr' } },

@@ -15,7 +15,7 @@ export interface OriginSite {
 }
 
 const properties: Record<string, Schema> = {
-  ...roleProperties(7412),
+  ...roleProperties('origin'),
   lan: explained(noInterfaces, 'Interfaces towards the web server.', ['lan0']),
   address: explained(
     ipv4Schema,

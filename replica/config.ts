@@ -15,7 +15,7 @@ export interface ReplicaSite {
 }
 
 const properties: Record<string, Schema> = {
-  ...roleProperties(7413),
+  ...roleProperties('replica'),
   lan: explained(noInterfaces, 'Not used by the race.'),
   id: explained(nameSchema, 'Its name in the registry; no other replica has it.', 'r1'),
   address6: explained(

@@ -1,12 +1,13 @@
 /** Keys that all role files have in common: the keys of every role, and those of every program with a data half. */
 import type { AdminConfig } from './admin/guard.js';
+import { AUTO, PORTS, SOCKETS } from './admin/place.js';
 import type { Locate, Schema } from './config.js';
 import type { Faults } from './device/fault.js';
 import type { Problem } from './errors.js';
 import { explained } from './explained.js';
 import { FASTPATHS, type Fastpath } from './fastpath/modes.js';
 import type { TlsFiles } from './registry/connect.js';
-import type { Allocation } from './steer/marks.js';
+import type { Allocation, RoleName } from './steer/marks.js';
 
 /** The flags of the command line; undefined for a flag that was not given. Programs add flags of their own. */
 export interface RoleFlags {
@@ -64,8 +65,8 @@ const group = (description: string, properties: Record<string, Schema>): Schema 
   properties,
 });
 
-/** The keys of {@link RoleConfig}. @param adminPort the default of `admin.listen` on loopback */
-export function roleProperties(adminPort: number): Record<string, Schema> {
+/** The keys of {@link RoleConfig}. */
+export function roleProperties(role: RoleName): Record<string, Schema> {
   return {
     instance: explained(
       { type: 'string', pattern: '^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$' },
@@ -105,8 +106,12 @@ export function roleProperties(adminPort: number): Record<string, Schema> {
     ),
     admin: group('The admin API.', {
       listen: explained(
-        { type: 'string', default: `127.0.0.1:${adminPort}` },
-        'HOST:PORT, or unix:PATH. From another host health and metrics alone are answered, unless there are a token and TLS.',
+        { type: 'string', default: AUTO },
+        `HOST:PORT, or unix:PATH. auto: a Unix socket, ${SOCKETS}/${role}-INSTANCE.sock, for root and the service's user; with a token or TLS 127.0.0.1:${PORTS[role]}. From another host health and metrics alone are answered, unless there are a token and TLS.`,
+      ),
+      metrics: explained(
+        { type: 'string', default: AUTO },
+        `HOST:PORT on which health and metrics alone are answered. auto: 127.0.0.1:${PORTS[role]} where listen is auto, else none; off: none.`,
       ),
       tokenFile: explained(
         { type: 'string' },

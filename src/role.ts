@@ -8,9 +8,10 @@
  * It knows no program: each role passes its list (`ROLE/programs.ts`).
  */
 import { resolve } from 'node:path';
-import { guardOf, guardProblems } from './admin/guard.js';
+import { guardProblems } from './admin/guard.js';
+import { openAdmin } from './admin/place.js';
 import { roleMetrics } from './admin/role-metrics.js';
-import { type Admin, type AdminSource, createAdmin } from './admin/server.js';
+import type { AdminSource } from './admin/server.js';
 import { EXIT, FirstackError } from './errors.js';
 import { Events } from './events/events.js';
 import { unpin } from './fastpath/kernel.js';
@@ -167,7 +168,7 @@ const HELD_UP_MS = 2500;
 /** Runs the programs until the process is told to stop, or one that is alone fails. @returns the exit code */
 async function serve(serving: Serving): Promise<number> {
   const { file, read, host, registry, hosted, log } = serving;
-  const { instance, admin: listening } = file.role;
+  const { instance } = file.role;
   let end: (code: number) => void = () => {};
   const ended = new Promise<number>((resolve) => {
     end = resolve;
@@ -201,7 +202,7 @@ async function serve(serving: Serving): Promise<number> {
       for (const h of hosted) h.inner.refresh();
     });
     registry.onContested((contest) => contests.hear(contest, () => end(EXIT.unavailable)));
-    await admin.listen(listening.listen);
+    await admin.listen();
     watch.start();
     let before = performance.now();
     beating = setInterval(() => {
@@ -260,7 +261,7 @@ function registrySayings({ registry, file, events }: Serving): () => void {
 function adminOf(
   { role, file, path, registry, hosted, events }: Serving,
   state: () => { ready: boolean; live: boolean; contests: string[] },
-): Admin {
+): ReturnType<typeof openAdmin> {
   const isReady = (): boolean => state().ready;
   const views = (): ReturnType<typeof digestOf> => digestOf(registry.view, comparable(hosted));
   const source: AdminSource = {
@@ -302,7 +303,7 @@ function adminOf(
     }),
     asked: (action, by) => events.say('info', 'asked', action, `${action} was asked for by ${by}`, { by }),
   };
-  return createAdmin(source, guardOf(file.role.admin));
+  return openAdmin(source, file.role.admin, role.name, file.role.instance);
 }
 
 /** Reported, but no reason to end the role: a record without authority is a mistake, or an attack. */

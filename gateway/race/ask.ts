@@ -12,7 +12,7 @@ const KEPT = 4096;
 const FOLLOW_MS = 250;
 
 export interface AskOptions {
-  admin: string;
+  admin?: string;
   /** The name of a laboratory, whose gateway is asked. */
   lab?: string;
   origin?: string;

@@ -6,8 +6,9 @@ import { configurationOption, raceOption, releaseOption } from '../../src/race/f
 
 const ask = (): Promise<typeof import('./ask.js')> => import('./ask.js');
 const adminOption = (): Option =>
-  new Option('--admin <address>', "the gateway's admin.listen: HOST:PORT or unix:PATH").default(
-    '127.0.0.1:7411',
+  new Option(
+    '--admin <address>',
+    "the gateway's admin.listen: HOST:PORT or unix:PATH (default: this host's gateway)",
   );
 
 const labOption = (): Option => new Option('--lab <name>', 'the gateway of a laboratory');

@@ -8,7 +8,7 @@ import { addressOf } from '../../src/operate/asked.js';
 import { columns } from '../../src/operate/columns.js';
 
 export interface TopOptions {
-  admin: string;
+  admin?: string;
   lab?: string;
   /** Seconds between two looks. */
   interval: number;

@@ -1,6 +1,7 @@
 /** `firstack routes`: a service-level router's virtual hosts and members, as a table. */
 import { askAdmin } from '../../src/admin/client.js';
 import { EXIT } from '../../src/errors.js';
+import { addressOf } from '../../src/operate/asked.js';
 import { columns } from '../../src/operate/columns.js';
 import type { Standing } from './costs.js';
 
@@ -19,8 +20,15 @@ interface Routes {
   }[];
 }
 
-export async function routes({ admin, json }: { admin: string; json: boolean }): Promise<number> {
-  const answer = (await askAdmin(admin, '/v1/routes')) as Routes;
+interface RoutesOptions {
+  admin?: string;
+  lab?: string;
+  router: string;
+  json: boolean;
+}
+
+export async function routes({ admin, lab, router, json }: RoutesOptions): Promise<number> {
+  const answer = (await askAdmin(addressOf({ admin, lab }, 'origin', router), '/v1/routes')) as Routes;
   process.stdout.write(`${json ? JSON.stringify(answer, null, 2) : routesText(answer)}\n`);
   return EXIT.ok;
 }

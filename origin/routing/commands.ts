@@ -9,10 +9,13 @@ export function addCommands({ root, exit }: CommandLine): void {
       'the virtual hosts of a service-level router: members, costs, weights, who is chosen and why',
     )
     .addOption(
-      new Option('--admin <address>', "the router's admin.listen: HOST:PORT or unix:PATH").default(
-        '127.0.0.1:7412',
+      new Option(
+        '--admin <address>',
+        "the router's admin.listen: HOST:PORT or unix:PATH (default: this host's router)",
       ),
     )
+    .addOption(new Option('--lab <name>', 'a router of a laboratory'))
+    .addOption(new Option('--router <name>', 'with --lab: which one').default('n1'))
     .option('--json', 'print JSON', false)
     .action(async (options) => {
       exit(await (await import('./ask.js')).routes(options));

@@ -5,7 +5,7 @@ import { EXIT } from '../../src/errors.js';
 import { addressOf } from '../../src/operate/asked.js';
 
 export interface ReplicaOptions {
-  admin: string;
+  admin?: string;
   /** `NAME/HOST`: a replica of a laboratory. */
   lab?: string;
   json: boolean;
@@ -35,7 +35,7 @@ const FOLLOW_MS = 500;
 
 function replicaOf({ admin, lab }: ReplicaOptions): string {
   const [name, host = ''] = lab?.split('/') ?? [];
-  return addressOf({ admin, lab: name }, host);
+  return addressOf({ admin, lab: name }, 'replica', host);
 }
 
 /** @returns 1 when the wait ended with connections left */

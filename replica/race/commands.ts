@@ -12,7 +12,10 @@ export function addCommands({ role, exit }: CommandLine): void {
     role
       .command(name)
       .description(description)
-      .option('--admin <address>', "the replica's admin.listen: HOST:PORT or unix:PATH", '127.0.0.1:7413')
+      .option(
+        '--admin <address>',
+        "the replica's admin.listen: HOST:PORT or unix:PATH (default: this host's replica)",
+      )
       .option('--lab <name/host>', 'a replica of a laboratory: NAME/r2')
       .option('--json', 'print JSON', false);
   command('drain', 'take no new connections; keep the existing ones')

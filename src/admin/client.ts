@@ -27,7 +27,10 @@ export function askAdmin<T>(address: string, path: string, method: 'GET' | 'POST
   const at = parseListen(address.replace('https://', ''));
   const target = 'path' in at ? { socketPath: at.path } : at;
   const { FIRSTACK_ADMIN_TOKEN_FILE: tokenFile, FIRSTACK_ADMIN_CA: caFile } = process.env;
-  const headers = tokenFile === undefined ? {} : { authorization: `Bearer ${readToken(tokenFile)}` };
+  const headers = {
+    ...(tokenFile === undefined ? {} : { authorization: `Bearer ${readToken(tokenFile)}` }),
+    ...(method === 'GET' ? {} : { 'content-type': 'application/json' }),
+  };
   const ca = caFile === undefined ? undefined : readFileSync(caFile);
   return new Promise((resolve, reject) => {
     const fail = (why: string): void =>
@@ -53,6 +56,6 @@ export function askAdmin<T>(address: string, path: string, method: 'GET' | 'POST
     });
     outgoing.on('timeout', () => outgoing.destroy(new Error(`no answer in ${TIMEOUT_MS} ms`)));
     outgoing.on('error', (error) => fail(error.message));
-    outgoing.end();
+    outgoing.end(method === 'GET' ? undefined : '{}');
   });
 }

@@ -15,9 +15,10 @@ export interface Guard {
 }
 export const NO_GUARD: Guard = {};
 
-/** The admin part of a role file. */
+/** The admin part of a role file; `src/admin/place.ts` says what its addresses mean. */
 export interface AdminConfig {
   listen: string;
+  metrics: string;
   tokenFile?: string;
   tls?: { certFile: string; keyFile: string };
 }
@@ -25,7 +26,7 @@ export interface AdminConfig {
 const LEAST_TOKEN = 16;
 
 /** @throws FirstackError FSA_CONFIG_UNREADABLE, FSA_KEY_INVALID */
-export function guardOf({ tokenFile, tls }: AdminConfig): Guard {
+export function guardOf({ tokenFile, tls }: Pick<AdminConfig, 'tokenFile' | 'tls'>): Guard {
   return {
     ...(tokenFile === undefined ? {} : { token: readToken(tokenFile) }),
     ...(tls === undefined
@@ -59,10 +60,12 @@ function read(key: string, path: string): Buffer {
 }
 
 /** A token must not cross a network in clear. @param at where the role file says so */
-export function guardProblems({ listen, tokenFile, tls }: AdminConfig, at: string): Problem[] {
-  const host = /^\[?(.*?)\]?:\d+$/.exec(listen)?.[1] ?? '';
-  if (tokenFile === undefined || tls !== undefined || listen.startsWith('unix:') || isLoopback(host))
-    return [];
+export function guardProblems(
+  { listen, tokenFile, tls }: Pick<AdminConfig, 'listen' | 'tokenFile' | 'tls'>,
+  at: string,
+): Problem[] {
+  const host = /^\[?(.*?)\]?:\d+$/.exec(listen)?.[1];
+  if (tokenFile === undefined || tls !== undefined || host === undefined || isLoopback(host)) return [];
   const message = `${at}: tokenFile without tls, and listen is no loopback address: the token would cross the network in clear`;
   return [{ code: 'FSA_CONFIG_VALUE', message }];
 }
@@ -94,12 +97,13 @@ export function whyRefused(
   listens: string,
   token?: string,
 ): string {
-  const foreign = whyForeign(method, headers, listens);
-  if (foreign !== '' || OPEN.includes(path)) return foreign;
-  if (token !== undefined)
-    return isToken(headers.authorization, token)
-      ? ''
-      : 'the token is missing or wrong (FIRSTACK_ADMIN_TOKEN_FILE)';
+  const isRead = method === 'GET' || method === 'HEAD';
+  const isOpen = isRead && OPEN.includes(path);
+  const isShown = token !== undefined && isToken(headers.authorization, token);
+  // A browser shows no token: who shows it may read under any name.
+  const foreign = whyForeign(isRead, headers, listens, isOpen || (isShown && isRead));
+  if (foreign !== '' || isOpen) return foreign;
+  if (token !== undefined) return isShown ? '' : 'the token is missing or wrong (FIRSTACK_ADMIN_TOKEN_FILE)';
   return isLocal
     ? ''
     : 'from another host this needs admin.tokenFile and admin.tls: health and metrics alone are open';
@@ -114,18 +118,31 @@ function isToken(shown: string | undefined, token: string): boolean {
 const LOCAL_NAMES = ['localhost', hostname(), hostname().split('.')[0]];
 
 /**
- * Why a request over TCP is refused; '' when it is not. A page of another site may not ask for an operator: a browser says where a
- * request comes from, and a page that had its own name resolved to this host asks for that name.
+ * Why a request over TCP is refused; '' when it is not. A page of another site may not ask for an operator: a browser says
+ * where a request comes from; a page that had its own name resolved to this host asks for that name; and a form cannot send
+ * JSON.
+ * @param isAnyName whether the host may be asked by any name
  */
-function whyForeign(method: string, headers: IncomingHttpHeaders, listens: string): string {
+function whyForeign(
+  isRead: boolean,
+  headers: IncomingHttpHeaders,
+  listens: string,
+  isAnyName: boolean,
+): string {
   const site = headers['sec-fetch-site'];
   if (site !== undefined && site !== 'same-origin' && site !== 'none')
     return 'asked by a page of another site';
   const asked = headers.host ?? '';
   if (headers.origin !== undefined && ![`http://${asked}`, `https://${asked}`].includes(headers.origin))
     return 'asked by a page of another site';
-  if (method === 'GET') return '';
+  if (!isAnyName && !isOwnName(asked, listens))
+    return `this is asked of an address or of ${LOCAL_NAMES[1]}, not of '${asked}'`;
+  const type = headers['content-type'] ?? '';
+  if (isRead || /^application\/json\s*(;|$)/i.test(type)) return '';
+  return `a change has the content type application/json, not '${type}'`;
+}
+
+function isOwnName(asked: string, listens: string): boolean {
   const name = asked.replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1');
-  if (isIP(name) !== 0 || name === listens || LOCAL_NAMES.includes(name)) return '';
-  return `changes are asked of an address or of ${LOCAL_NAMES[1]}, not of '${name}'`;
+  return isIP(name) !== 0 || name === listens || LOCAL_NAMES.includes(name);
 }

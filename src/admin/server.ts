@@ -1,6 +1,6 @@
 /**
- * The admin API (fastify), on loopback, a Unix socket or, with TLS and a token, elsewhere: liveness, readiness, metrics,
- * status, and the programs' own reads and actions. `listen` is HOST:PORT or unix:PATH.
+ * The admin API (fastify), on a Unix socket, on loopback or, with TLS and a token, elsewhere: liveness, readiness, metrics,
+ * status, and the programs' own reads and actions. `listen` is HOST:PORT or unix:PATH; `place.ts` has the defaults.
  */
 import { rmSync } from 'node:fs';
 import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
@@ -93,29 +93,7 @@ const compilersFactory = {
 } as unknown as NonNullable<FastifyServerOptions['schemaController']>['compilersFactory'];
 
 export function createAdmin(source: AdminSource, guard: Guard = NO_GUARD): Admin {
-  const { token, tls } = guard;
-  const common = { logger: false, schemaController: { compilersFactory } };
-  const app = (tls === undefined
-    ? fastify(common)
-    : fastify({ ...common, https: tls })) as unknown as FastifyInstance;
-  let own: { host: string } | undefined;
-  app.addHook('onRequest', async ({ method, url, headers, socket }, reply) => {
-    if (own === undefined) return;
-    const isLocal = isLoopback(socket.remoteAddress ?? '');
-    const why = whyRefused({ method, path: url.split('?')[0], headers, isLocal }, own.host, token);
-    if (why !== '') return reply.code(403).send({ error: 'FSA_PERMISSION', message: why });
-  });
-  app.get('/livez', async (_request, reply) => {
-    const live = source.live();
-    return reply.code(live ? 200 : 503).send({ live });
-  });
-  app.get('/readyz', async (_request, reply) => {
-    const state = source.ready();
-    return reply.code(state.ready ? 200 : 503).send(state);
-  });
-  app.get('/metrics', async (_request, reply) =>
-    reply.type('text/plain; version=0.0.4').send(await metrics(source)),
-  );
+  const { app, admin } = open(source, guard);
   app.get('/v1/status', async () => status(source));
   const since = { since: { type: 'integer', minimum: 0, default: 0 } };
   app.get<{ Querystring: { since: number } }>(
@@ -139,20 +117,48 @@ export function createAdmin(source: AdminSource, guard: Guard = NO_GUARD): Admin
         return status(source);
       });
   }
-  return {
-    listen: async (address) => {
-      const at = parseListen(address);
-      // Removes the socket that a killed predecessor left; this process has claimed the instance's name before.
-      if ('path' in at) rmSync(at.path, { force: true });
-      else own = at;
-      try {
-        await app.listen(at);
-      } catch (error) {
-        throw new FirstackError('FSA_CONFIG_VALUE', `admin.listen: ${address}: ${(error as Error).message}`);
-      }
-    },
-    close: () => app.close(),
+  return admin;
+}
+
+/** Liveness, readiness and metrics, and nothing else. */
+export const createHealth = (source: AdminSource): Admin => open(source, NO_GUARD).admin;
+
+/** A server that answers liveness, readiness and metrics, and refuses what its guard refuses. */
+function open(source: AdminSource, { token, tls }: Guard): { app: FastifyInstance; admin: Admin } {
+  const common = { logger: false, schemaController: { compilersFactory } };
+  const app = (tls === undefined
+    ? fastify(common)
+    : fastify({ ...common, https: tls })) as unknown as FastifyInstance;
+  let own: { host: string } | undefined;
+  app.addHook('onRequest', async ({ method, url, headers, socket }, reply) => {
+    if (own === undefined) return;
+    const isLocal = isLoopback(socket.remoteAddress ?? '');
+    const why = whyRefused({ method, path: url.split('?')[0], headers, isLocal }, own.host, token);
+    if (why !== '') return reply.code(403).send({ error: 'FSA_PERMISSION', message: why });
+  });
+  app.get('/livez', async (_request, reply) => {
+    const live = source.live();
+    return reply.code(live ? 200 : 503).send({ live });
+  });
+  app.get('/readyz', async (_request, reply) => {
+    const state = source.ready();
+    return reply.code(state.ready ? 200 : 503).send(state);
+  });
+  app.get('/metrics', async (_request, reply) =>
+    reply.type('text/plain; version=0.0.4').send(await metrics(source)),
+  );
+  const listen = async (address: string): Promise<void> => {
+    const at = parseListen(address);
+    // Removes the socket that a killed predecessor left; this process has claimed the instance's name before.
+    if ('path' in at) rmSync(at.path, { force: true });
+    else own = at;
+    try {
+      await app.listen(at);
+    } catch (error) {
+      throw new FirstackError('FSA_CONFIG_VALUE', `admin: ${address}: ${(error as Error).message}`);
+    }
   };
+  return { app, admin: { listen, close: () => app.close() } };
 }
 
 /** @throws FirstackError FSA_CONFIG_VALUE */
@@ -160,10 +166,7 @@ export function parseListen(address: string): { path: string } | { host: string;
   if (address.startsWith('unix:') && address.length > 5) return { path: address.slice(5) };
   const match = /^(.+):(\d{1,5})$/.exec(address);
   if (match === null || Number(match[2]) > 65535)
-    throw new FirstackError(
-      'FSA_CONFIG_VALUE',
-      `admin.listen: '${address}' is neither HOST:PORT nor unix:PATH`,
-    );
+    throw new FirstackError('FSA_CONFIG_VALUE', `admin: '${address}' is neither HOST:PORT nor unix:PATH`);
   return { host: match[1].replace(/^\[(.*)\]$/, '$1'), port: Number(match[2]) };
 }
 

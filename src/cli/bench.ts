@@ -62,8 +62,12 @@ export function addBench(root: Command, exit: (code: number) => void): void {
     .description('floods, stolen keys and a change of all keys: what they do to honest connections')
     .option('--only <id>', 'the attack of this id, or those whose id begins so')
     .option('--seconds <n>', 'how long a thief goes on', integer(5, 86_400), 30)
+    .option(
+      '--before <dir>',
+      'the installed tree (…/usr/lib/firstack) of the release that is upgraded; by default this build',
+    )
     .option('--seed <n>', 'seed of the laboratory', integer(0, 2 ** 31 - 2), 1)
-    .option('--markdown <file>', 'write the page')
+    .option('--markdown <file>', 'put the figures into this page')
     .option('--json', 'print one JSON array', false)
     .action(async (options) => {
       exit(await (await import('../lab/attacks/bench.js')).benchAttacks(options));

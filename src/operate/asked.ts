@@ -1,10 +1,13 @@
 /** Which roles an operator's command asks: those of a laboratory, those named, or those of this host. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { askAdmin } from '../admin/client.js';
+import { PORTS, socketsOf } from '../admin/place.js';
 import { FirstackError } from '../errors.js';
+import type { RoleName } from '../steer/marks.js';
 
-/** The default of `admin.listen` of each role. */
-const OF_THIS_HOST = ['127.0.0.1:7411', '127.0.0.1:7412', '127.0.0.1:7413'];
+const loopback = (role: RoleName): string => `127.0.0.1:${PORTS[role]}`;
+/** The default addresses of this host's roles; one that does not answer in full does not count. */
+const ofThisHost = (): string[] => [...socketsOf(), ...(Object.keys(PORTS) as RoleName[]).map(loopback)];
 /** Where laboratories keep the sockets of their roles' admin APIs. */
 const LABORATORIES = '/run/firstack/lab';
 
@@ -23,9 +26,18 @@ export interface Answered<T> {
   said?: string;
 }
 
-/** The admin address of one role: of a laboratory's host where one is named, else the one that is given. */
-export const addressOf = (o: { admin: string; lab?: string }, host: string): string =>
-  o.lab === undefined ? o.admin : `unix:${LABORATORIES}/${o.lab}/${host}.sock`;
+/**
+ * The admin address of one role: of a laboratory's host where one is named, the one that is given, or that of the only role
+ * of this kind on this host.
+ * @throws FirstackError FSA_USAGE where there are several
+ */
+export function addressOf(o: { admin?: string; lab?: string }, role: RoleName, host: string = role): string {
+  if (o.lab !== undefined) return `unix:${LABORATORIES}/${o.lab}/${host}.sock`;
+  if (o.admin !== undefined) return o.admin;
+  const sockets = socketsOf(role);
+  if (sockets.length < 2) return sockets[0] ?? loopback(role);
+  throw new FirstackError('FSA_USAGE', `--admin: this host has several: ${sockets.join(', ')}`);
+}
 
 /**
  * The admin addresses to ask.
@@ -33,7 +45,7 @@ export const addressOf = (o: { admin: string; lab?: string }, host: string): str
  */
 export function addressesOf({ admin = [], lab }: AskedOptions): string[] {
   if (admin.length > 0) return admin;
-  if (lab === undefined) return OF_THIS_HOST;
+  if (lab === undefined) return ofThisHost();
   const directory = `${LABORATORIES}/${lab}`;
   if (!existsSync(directory))
     throw new FirstackError('FSA_LAB_UNKNOWN', `there is no laboratory '${lab}' in ${LABORATORIES}`);

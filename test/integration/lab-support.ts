@@ -66,3 +66,30 @@ export async function nowServedBy(lab: Lab, replica: string): Promise<void> {
   expect(all.flatMap((r) => (r.ok ? [] : [r.error]))).toEqual([]);
   await untilServedBy(lab, replica, 5);
 }
+
+/** Requests, four at a time, from now until the end. */
+export interface Load {
+  count: number;
+  /** The error of each request that failed. */
+  failed: string[];
+  end(): Promise<void>;
+}
+
+export function startLoad(lab: Lab): Load {
+  let going = true;
+  const load: Load = {
+    ...{ count: 0, failed: [] },
+    end: async () => {
+      going = false;
+      await running;
+    },
+  };
+  const running = (async () => {
+    while (going)
+      for (const r of await requestMany(lab, 20, 4)) {
+        load.count++;
+        if (!r.ok) load.failed.push(r.error);
+      }
+  })();
+  return load;
+}

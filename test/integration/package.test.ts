@@ -282,10 +282,12 @@ describe("the operator's guide", () => {
     expect(await waitUntil(whole, 60_000, 200)).toBe(true);
     // In configuration C the gateway's SYNs are tagged; a replica that does not know the gateway yet would refuse
     // them.
-    for (const host of ['r1', 'r2']) {
+    for (const host of ['r1', 'r2'] as const) {
       const known = async () => {
-        const status = await lab.exec(host, ['curl', '-s', 'http://127.0.0.1:7413/v1/status']);
-        return (JSON.parse(status.stdout) as RoleStatus).applied.gateways.length === 1;
+        const where = `{socketPath: '/run/firstack/admin.d/replica-${host}.sock', path: '/v1/status'}`;
+        const script = `require('http').get(${where}, (answer) => answer.pipe(process.stdout))`;
+        const status = await guests[host].must(`/usr/lib/firstack/bin/node -e "${script}"`);
+        return (JSON.parse(status) as RoleStatus).applied.gateways.length === 1;
       };
       expect(await waitUntil(known, 60_000, 200)).toBe(true);
     }

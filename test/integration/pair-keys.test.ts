@@ -7,7 +7,7 @@ import { holdsOwnKeysOnly } from '../../src/lab/attacks/thief.js';
 import type { Lab } from '../../src/lab/lab.js';
 import { waitUntil } from '../../src/lab/process.js';
 import { requestMany } from '../../src/lab/requests.js';
-import { nowServedBy, TWO_REPLICAS, untilServedBy, withLab } from './lab-support.js';
+import { nowServedBy, startLoad, TWO_REPLICAS, untilServedBy, withLab } from './lab-support.js';
 
 const HOSTS = ['gateway', 'origin', 'r1', 'r2'];
 
@@ -54,16 +54,7 @@ describe('a fleet that holds no key in common', () => {
     await withLab(
       { ...TWO_REPLICAS, configuration: 'C', race: 'origin', identities: 'alone' },
       async (lab) => {
-        let going = true;
-        const failed: string[] = [];
-        let count = 0;
-        const load = (async () => {
-          while (going)
-            for (const r of await requestMany(lab, 20, 4)) {
-              count++;
-              if (!r.ok) failed.push(r.error);
-            }
-        })();
+        const load = startLoad(lab);
         const lost: string[] = [];
         const before = await refusedByAll(lab);
         try {
@@ -72,12 +63,11 @@ describe('a fleet that holds no key in common', () => {
             await untilServedBy(lab, 'r2');
           }
         } finally {
-          going = false;
-          await load;
+          await load.end();
         }
         lost.push(...Object.keys(await refusedByAll(lab)));
-        expect(count).toBeGreaterThan(100);
-        expect({ failed, lost }).toEqual({ failed: [], lost: [] });
+        expect(load.count).toBeGreaterThan(100);
+        expect({ failed: load.failed, lost }).toEqual({ failed: [], lost: [] });
       },
     );
   });

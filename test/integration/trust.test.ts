@@ -5,11 +5,13 @@ import { describe, expect, it } from 'vitest';
 import { parse, stringify } from 'yaml';
 import { ask, askJson } from '../../src/lab/admin-client.js';
 import { identityOf, refusedBy, THEFTS, Thief } from '../../src/lab/attacks/thief.js';
+import { giveIdentities, restartWith, WITHOUT_IDENTITIES } from '../../src/lab/attacks/upgrade.js';
 import { cliScript } from '../../src/lab/paths.js';
 import { waitUntil } from '../../src/lab/process.js';
 import { requestMany } from '../../src/lab/requests.js';
-import { nowServedBy, TWO_REPLICAS, untilServedBy, withLab } from './lab-support.js';
+import { nowServedBy, startLoad, TWO_REPLICAS, untilServedBy, withLab } from './lab-support.js';
 
+const HOSTS = ['gateway', 'r1', 'origin', 'r2'];
 const OPTIONS = { ...TWO_REPLICAS, configuration: 'A', race: 'learned' } as const;
 
 describe('a fleet with identities', () => {
@@ -17,7 +19,7 @@ describe('a fleet with identities', () => {
     await withLab({ ...OPTIONS, identities: true }, async (lab) => {
       for (const host of ['gateway', 'origin', 'r2']) expect(await refusedBy(lab, host)).toEqual({});
       await nowServedBy(lab, 'r2');
-      let thief = new Thief(lab, identityOf(lab, 'r1'), THEFTS);
+      let thief = new Thief(lab, { by: identityOf(lab, 'r1'), records: THEFTS });
       try {
         const isSaid = async (): Promise<boolean> =>
           Object.keys(await refusedBy(lab, 'gateway')).some((key) => key.endsWith(':x'));
@@ -30,7 +32,7 @@ describe('a fleet with identities', () => {
         // user keeps for it: test/integration/registry-trust.)
         const names = Object.keys(THEFTS).filter((name) => /:[xyz]$/.test(name));
         const others = Object.fromEntries(names.map((name) => [name, THEFTS[name]]));
-        thief = new Thief(lab, identityOf(lab, 'r1'), others);
+        thief = new Thief(lab, { by: identityOf(lab, 'r1'), records: others });
         for (const host of ['r2', 'origin', 'gateway']) {
           await lab.stopRole(host);
           lab.startRole(host);
@@ -60,60 +62,28 @@ describe('a fleet with identities', () => {
   });
 
   it('comes from one without, machine by machine, and gets new keys: no connection fails', async () => {
-    await withLab(
-      // With tags, which the origin and the replicas check: a fleet with identities makes another version of them.
-      {
-        ...{ ...TWO_REPLICAS, configuration: 'C', race: 'origin', identities: true },
-        edit: (_, { identityFile: _file, ...file }) => file,
-      },
-      async (lab) => {
-        let going = true;
-        const failed: string[] = [];
-        let count = 0;
-        const load = (async () => {
-          while (going)
-            for (const r of await requestMany(lab, 20, 4)) {
-              count++;
-              if (!r.ok) failed.push(r.error);
-            }
-        })();
-        const restart = async (host: string, keys: object): Promise<void> => {
-          const path = lab.roles.configFile(host);
-          writeFileSync(path, stringify({ ...(parse(readFileSync(path, 'utf8')) as object), ...keys }));
-          await lab.killRole(host);
-          lab.startRole(host);
-          await lab.roles.waitUntilReady();
-        };
-        const hosts = ['gateway', 'r1', 'origin', 'r2'];
-        const identityFile = (host: string): string => `${lab.directory}/${host}.identity`;
-        try {
-          for (const host of hosts)
-            await restart(host, { identityFile: identityFile(host), unsignedRecords: 'accept' });
-          // All of them sign now, so nothing would be left out.
-          const isWell = async (): Promise<boolean> =>
-            Object.keys(await refusedBy(lab, 'gateway')).length +
-              Object.keys(await refusedBy(lab, 'r2')).length ===
-            0;
-          expect(await waitUntil(isWell, 10_000, 200)).toBe(true);
-          for (const host of hosts) await restart(host, { unsignedRecords: 'refuse' });
-          // Rotation: the same scope, other keys.
-          for (const host of hosts) {
-            const out = `${identityFile(host)}.next`;
-            const argv = [process.execPath, cliScript, 'fleet', 'rotate', identityFile(host)];
-            const made = await lab.exec(host, [...argv, '--key', `${lab.directory}/fleet.key`, '--out', out]);
-            expect(made.stderr).toBe('');
-            await restart(host, { identityFile: out });
-          }
-          await untilServedBy(lab, 'r2');
-        } finally {
-          going = false;
-          await load;
+    await withLab({ ...TWO_REPLICAS, ...WITHOUT_IDENTITIES }, async (lab) => {
+      const load = startLoad(lab);
+      try {
+        // All of them sign in between, so nothing would be left out.
+        expect(await giveIdentities(lab)).toEqual([]);
+        // Rotation: the same scope, other keys.
+        for (const host of HOSTS) {
+          const before = `${lab.directory}/${host}.identity`;
+          const out = `${before}.next`;
+          const argv = [process.execPath, cliScript, 'fleet', 'rotate', before];
+          const made = await lab.exec(host, [...argv, '--key', `${lab.directory}/fleet.key`, '--out', out]);
+          expect(made.stderr).toBe('');
+          await restartWith(lab, host, (file) => ({ ...file, identityFile: out }));
         }
-        expect(count).toBeGreaterThan(100);
-        expect(failed).toEqual([]);
-        for (const host of hosts) expect(await refusedBy(lab, host), host).toEqual({});
-      },
-    );
+        await untilServedBy(lab, 'r2');
+      } finally {
+        await load.end();
+      }
+      expect(load.count).toBeGreaterThan(100);
+      expect(load.failed).toEqual([]);
+      for (const host of HOSTS) expect(await refusedBy(lab, host), host).toEqual({});
+    });
   });
 });
 
@@ -126,7 +96,7 @@ describe('a fleet without identities', () => {
         'replica:y': THEFTS['replica:y'],
         'origin:z': THEFTS['origin:z'],
       };
-      const thief = new Thief(lab, undefined, records);
+      const thief = new Thief(lab, { by: undefined, records });
       try {
         // The nearest holds its address: the second claim changes nothing.
         const made = await requestMany(lab, 40, 4);

@@ -9,6 +9,7 @@ import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { ask } from '../../src/lab/admin-client.js';
+import { playUpgrade } from '../../src/lab/attacks/upgrade.js';
 import { blankTopology } from '../../src/lab/bench/random-topology.js';
 import type { Unwell } from '../../src/lab/bench/soak-account.js';
 import type { BlobFile, ClientEnd, ClientLine, ClientPlan } from '../../src/lab/bench/soak-client.js';
@@ -247,4 +248,9 @@ it.each([
     expect(long.flatMap((l) => [...l.broken])).toEqual([]);
     expect(Math.min(...long.map((l) => l.rounds))).toBeGreaterThan(50);
   });
+});
+
+it('and is given identities on the way, and at last no key in common: no connection fails', async () => {
+  const figures = await playUpgrade(RATE, 1, before);
+  expect(figures.filter((f) => f.met !== 'yes')).toEqual([]);
 });

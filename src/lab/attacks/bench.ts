@@ -1,14 +1,16 @@
 /**
- * `firstack bench attacks`: what a client that floods, and a thief who holds one machine's keys, do to the others; and
- * what a change of all keys does; and forged packets and records in great numbers.
+ * `firstack bench attacks`: what a client that floods, and a thief who holds one machine's keys, do to the others; what a change
+ * of all keys and an upgrade do; what leaves for what comes; and forged packets and records in great numbers.
  */
 import { writeFileSync } from 'node:fs';
+import type { Figure } from '../figure.js';
 import { playAmplification } from './amplification.js';
-import type { AttackFigure } from './figure.js';
 import { FLOODS, playFlood } from './flood.js';
 import { playForged } from './forged.js';
+import { pageAt, pageWith } from './page.js';
 import { playRotation } from './rotation.js';
-import { playThief, THIEVES } from './thief.js';
+import { playThief, THIEVES } from './theft.js';
+import { playUpgrade } from './upgrade.js';
 
 export interface AttacksOptions {
   /** The beginning of the ids that are tried. */
@@ -16,14 +18,17 @@ export interface AttacksOptions {
   seed: number;
   /** How long a thief goes on. */
   seconds: number;
+  /** The installed tree of the release from which machines are upgraded; by default this build is both. */
+  before?: string;
   json: boolean;
-  /** Where the page is written. */
+  /** The page in which the figures are put. */
   markdown?: string;
 }
 
-const ROTATION_PER_SECOND = 200;
+/** Connections a second while keys change. */
+const PER_SECOND = 200;
 
-type Play = () => Promise<AttackFigure[]>;
+type Play = () => Promise<Figure[]>;
 
 /** @returns the exit code: 1 when a target was not met */
 export async function benchAttacks(o: AttacksOptions): Promise<number> {
@@ -33,13 +38,14 @@ export async function benchAttacks(o: AttacksOptions): Promise<number> {
     ...Object.keys(THIEVES).map((id): [string, Play] => [id, () => playThief(id, o.seconds, o.seed)]),
     ['amplification', () => playAmplification(only, o.seed)],
     ['forged', () => playForged(only, o.seed)],
-    ['rotation', () => playRotation(ROTATION_PER_SECOND, o.seed)],
+    ['rotation', () => playRotation(PER_SECOND, o.seed)],
+    ['upgrade', () => playUpgrade(PER_SECOND, o.seed, o.before)],
   ];
   // Without --only, or with one that is an id itself, exactly that; else what begins so.
   const exact = all.filter(([id]) => id === o.only);
   const begins = ([id]: [string, Play]): boolean => id.startsWith(only) || only.startsWith(`${id}.`);
   const wanted = exact.length > 0 ? exact : all.filter(begins);
-  const figures: AttackFigure[] = [];
+  const figures: Figure[] = [];
   if (!o.json) process.stdout.write(HEAD);
   for (const [, play] of wanted) {
     const made = await play();
@@ -47,38 +53,10 @@ export async function benchAttacks(o: AttacksOptions): Promise<number> {
     if (!o.json) process.stdout.write(made.map(rowOf).join(''));
   }
   if (o.json) process.stdout.write(`${JSON.stringify(figures, null, 2)}\n`);
-  if (o.markdown !== undefined) writeFileSync(o.markdown, pageOf(figures, o));
+  if (o.markdown !== undefined) writeFileSync(o.markdown, pageWith(pageAt(o.markdown), figures));
   return figures.length > 0 && figures.every((f) => f.met === 'yes') ? 0 : 1;
 }
 
 const HEAD = `met ${'attack'.padEnd(32)}${'figure'.padStart(9)}  ${'target'.padEnd(10)}what\n`;
-const rowOf = (f: AttackFigure): string =>
+const rowOf = (f: Figure): string =>
   `${f.met.padEnd(4)}${f.id.padEnd(32)}${String(f.value).padStart(9)}  ${f.target.padEnd(10)}${f.what}\n`;
-
-function pageOf(figures: readonly AttackFigure[], { seed, seconds }: AttacksOptions): string {
-  const rows = figures.map(
-    (f) =>
-      `| \`${f.id}\` | ${f.value} | ${f.target.replace('>=', '≥').replace('<=', '≤')} | ${f.met} | ${f.what.trim()} |`,
-  );
-  return `# Attacks
-
-\`\`\`sh
-npm run -s firstack -- bench attacks --seconds ${seconds} --seed ${seed} --markdown deploy/measured/attacks.md
-\`\`\`
-
-Root, and two processors that do nothing else: the flood, the clients, the roles, nginx and the emulated network share them. One
-run; a stall of the machine in the first second of a flood costs some of its honest connections their race.
-
-| attack | figure | target | met | what |
-| --- | ---: | --- | --- | --- |
-${rows.join('\n')}
-
-- \`flood\`: SYNs of ten times the gateway's table, at 20,000 a second from the LAN, of all addresses of a /24 or of one; beside it 50
-  honest connections a second from the same /24. Configuration A, \`--race learned\`.
-- \`thief\`: one machine's identity and an account in Redis that may write anything. It states 20 times a second what is another's.
-- \`amplification\`: packets that leave the machine for each one that comes, less what it sends by itself in the same time. Bytes are not counted.
-  Configuration C, \`--race gateway\`.
-- \`forged\`: the tests of \`test/fuzz\`, with as many tries as the row says; 0 is none accepted.
-- \`rotation\`: configuration C, \`--race origin\`, no key in common. Each machine gets new keys and is killed and started with them.
-`;
-}

@@ -6,10 +6,11 @@ import { readFileSync } from 'node:fs';
 import { askJson } from '../admin-client.js';
 import { startClients } from '../damage/clients.js';
 import { TIMEOUT_MS } from '../damage/tried.js';
+import { type Figure, figure, type Target } from '../figure.js';
 import { Lab } from '../lab.js';
 import { floodScript } from '../paths.js';
 import { pause, waitUntil } from '../process.js';
-import { type AttackFigure, figure } from './figure.js';
+import { saying, startPings } from './pings.js';
 
 export interface Flood {
   id: string;
@@ -31,13 +32,15 @@ const TIMES = 10;
 const PER_SECOND = 20_000;
 const HONEST_PER_SECOND = 50;
 const NEAREST = 'r2';
+/** The next one: 60 ms more, there and back. */
+const NEXT = 'r1';
 const PREFIX = '192.0.2.0';
 /** The clients that find all as it was, one after another. */
 const CALM = 50;
 const NORMAL_S = 10;
 const PATIENCE_MS = 30_000;
 
-export async function playFlood(flood: Flood, seed: number): Promise<AttackFigure[]> {
+export async function playFlood(flood: Flood, seed: number): Promise<Figure[]> {
   const lab = await Lab.create({
     ...{ name: `flood-${process.pid}`, seed, topology: 'replica-nearest', idle: ['r3'] },
     ...{ configuration: 'A', race: 'learned', changes: { gateway: { flows: { max: TABLE } } } },
@@ -48,9 +51,11 @@ export async function playFlood(flood: Flood, seed: number): Promise<AttackFigur
     if (flood.isOriginDead) await lab.exec('origin', ['ip', 'link', 'set', 'wan0', 'down']);
     const pid = lab.roles.pid('gateway')!;
     const before = residentMb(pid);
+    const endPings = startPings(lab, NEAREST, NEXT);
     const from = Date.now();
     const sent = await send(lab, flood);
     const to = Date.now();
+    const pings = endPings();
     const high = residentMb(pid);
     const normalMs = await untilNormal(clients.tried, to);
     await pause(TIMEOUT_MS);
@@ -61,23 +66,19 @@ export async function playFlood(flood: Flood, seed: number): Promise<AttackFigur
       lab.roles.adminSocket('gateway'),
       '/v1/status',
     ))!;
-    const seen = ['evict.half-open', 'pass.syn-source-full', 'pass.syn-raced']
+    const seen = ['evict.half-open', 'pass.syn-source-full', 'pass.syn-raced', 'fired.hedge']
       .map((name) => `${name} ${counters[name] ?? 0}`)
       .join(', ');
     const what = `${sent} SYNs in ${((to - from) / 1000).toFixed(1)} s against a table of ${TABLE}, ${honest.length} honest connections; gateway: ${seen}`;
-    const of = (
-      part: string,
-      value: number,
-      target: Parameters<typeof figure>[3],
-      said = what,
-    ): AttackFigure => figure(`${flood.id}${part}`, seed, value, target, said);
+    const of = (part: string, value: number, target: Target, said = what): Figure =>
+      figure({ bench: 'attacks', seed }, `${flood.id}${part}`, value, target, said);
     return [
       of('', served.length / honest.length, { least: 0.99 }),
       of(
         ':nearest',
         near / served.length,
         { least: 0.95 },
-        `served by ${NEAREST}, of the honest connections`,
+        `served by ${NEAREST}, of the honest connections; ${saying(pings)}`,
       ),
       of(
         ':memory',

@@ -5,8 +5,8 @@
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { FirstackError } from '../../errors.js';
+import { type Figure, figure } from '../figure.js';
 import { packageRoot } from '../paths.js';
-import { type AttackFigure, figure } from './figure.js';
 
 /** Each file of tests, and as many times its usual rounds as make a million. */
 const SUITES = [
@@ -19,14 +19,14 @@ interface Report {
 }
 
 /** @throws FirstackError FSA_USAGE where the tests are not there */
-export async function playForged(only: string, seed: number): Promise<AttackFigure[]> {
-  const figures: AttackFigure[] = [];
+export async function playForged(only: string, seed: number): Promise<Figure[]> {
+  const figures: Figure[] = [];
   for (const suite of SUITES.filter(({ id }) => id.startsWith(only) || only === '')) {
     const results = (await runTests(suite.file, suite.times, seed)).testResults;
     for (const t of results.flatMap((r) => r.assertionResults)) {
       const failed = t.status === 'passed' ? 0 : 1;
       const what = `${t.fullName} ${t.failureMessages.join(' ').split('\n')[0]}`;
-      figures.push(figure(suite.id, seed, failed, { most: 0 }, what));
+      figures.push(figure({ bench: 'attacks', seed }, suite.id, failed, { most: 0 }, what));
     }
   }
   return figures;

@@ -4,10 +4,10 @@ import { parse, stringify } from 'yaml';
 import { ask, askJson } from '../admin-client.js';
 import { startClients } from '../damage/clients.js';
 import { TIMEOUT_MS } from '../damage/tried.js';
+import { type Figure, figure } from '../figure.js';
 import { Lab } from '../lab.js';
 import { cliScript } from '../paths.js';
 import { pause, waitUntil } from '../process.js';
-import { type AttackFigure, figure } from './figure.js';
 
 const HOSTS = ['gateway', 'origin', 'r1', 'r2'];
 /** Longer than a machine sends with its former key (`src/trust/pair-keys.ts`). */
@@ -62,7 +62,7 @@ export async function rotate(lab: Lab, host: string): Promise<Record<string, num
   return refused;
 }
 
-export async function playRotation(perSecond: number, seed: number): Promise<AttackFigure[]> {
+export async function playRotation(perSecond: number, seed: number): Promise<Figure[]> {
   const lab = await Lab.create({
     ...{ name: `rotation-${process.pid}`, seed, topology: 'replica-nearest', idle: ['r3'] },
     ...{ configuration: 'C', race: 'origin', identities: 'alone' },
@@ -82,17 +82,18 @@ export async function playRotation(perSecond: number, seed: number): Promise<Att
     const failed = tried.filter((t) => t.error !== '').length;
     const count = Object.values(refused).reduce((a, b) => a + b, 0);
     const id = 'rotation';
+    const play = { bench: 'attacks', seed } as const;
     return [
       figure(
+        play,
         id,
-        seed,
         failed,
         { most: 0 },
         `connections that failed, of ${tried.length} at ${perSecond} a second, while each machine got new keys and was killed and started with them`,
       ),
       figure(
+        play,
         `${id}:refused`,
-        seed,
         count,
         { most: 0 },
         `tags and probes refused ${Object.keys(refused).join(', ')}`,

@@ -1,23 +1,27 @@
 /**
- * Forged packets of one kind (`injector.ts`). Arguments: KIND FROM TO VIA COUNT PER_SECOND. One line of JSON at the end:
- * `{sent}`.
+ * Packets of one kind (`injector.ts`). Arguments: KIND FROM TO VIA COUNT PER_SECOND [KEY_FILE]. Without a gateway's key file tags
+ * and probes are forged: they have random keys. One line of JSON at the end: `{sent, bytes}`.
  *
- *   tunnel   [FROM→TO][VIA→203.0.113.10 SYN with a random tag]
- *   probe    FROM→TO, UDP 7417, a path probe with a random MAC that asks for a large answer
+ *   tunnel   [FROM→TO][VIA→203.0.113.10 SYN with a tag]
+ *   tagged   VIA→TO, SYN with a tag
+ *   probe    FROM→TO, UDP 7417, a path probe that asks for a large answer
+ *   echo     the same, which asks for an answer of its own size
  *   syn-ack  FROM→TO, from port 80
  *   syn      FROM→TO, to port 80, of a new port each
  *   repeated the same, each ten times in a row
  */
+import { readKeyFile } from '../../keys.js';
 import { parse } from '../../wire/address.js';
 import { fold, pseudoHeader, sum } from '../../wire/checksum.js';
 import * as ipip from '../../wire/ipip.js';
 import * as ipv4 from '../../wire/ipv4.js';
 import * as probe from '../../wire/path-probe.js';
+import { keyFromBytes, type SipKey } from '../../wire/siphash.js';
 import * as tag from '../../wire/tag.js';
 import * as tcp from '../../wire/tcp.js';
 import { Injector } from './injector.js';
 
-const [kind, from, to, via, count, perSecond] = process.argv.slice(2);
+const [kind, from, to, via, count, perSecond, keyFile] = process.argv.slice(2);
 const EVERY_MS = 10;
 const SERVICE = '203.0.113.10';
 const REPEATED = 10;
@@ -32,6 +36,17 @@ const { view } = injector;
 const bytes = new Uint8Array(view.buffer);
 const starts = new Int32Array(batch);
 let sent = 0;
+let sentBytes = 0;
+
+const stolen = keyFile === undefined ? undefined : readKeyFile(keyFile, 'gateway');
+const gatewayId = stolen?.gatewayId ?? 1;
+const known = stolen && keyFromBytes(Buffer.from(stolen.keys[0].secret, 'hex'));
+
+/** A key and its number: the stolen one, or one that is as good as any other guess. */
+function keyOf(n: number): [key: SipKey, id: number] {
+  if (stolen !== undefined) return [known!, stolen.keys[0].id];
+  return [Int32Array.of(random(), random(), random(), random()), n & 15];
+}
 
 function segment(
   at: number,
@@ -70,19 +85,22 @@ function write(i: number): number {
     const sport = kind === 'syn' ? port : 1024 + Math.floor(sent / REPEATED);
     segment(at, word(from), word(to), [sport, 80], tcp.SYN);
   } else if (kind === 'syn-ack') segment(at, word(from), word(to), [80, port], tcp.SYN | tcp.ACK);
-  else if (kind === 'tunnel') {
+  else if (kind === 'tunnel' || kind === 'tagged') {
     segment(at, word(via), word(SERVICE), [port, 80], tcp.SYN);
     const l4 = at + ipv4.MIN_HEADER;
-    const key = Int32Array.of(random(), random(), random(), random());
+    const [key, id] = keyOf(sent);
     const end = l4 + tcp.MIN_HEADER + OPTIONS.length - 1;
     const epoch = tag.epochOf(Date.now() / 1000);
-    const tagged = tag.insert(view, bytes, at, l4, end, key, sent & 15, epoch, 1, 1 + (sent % 3));
-    return ipip.encapsulate(view, tagged, word(from), word(to), 0);
+    const version = stolen === undefined ? 1 + (sent % 3) : tag.VERSION;
+    const tagged = tag.insert(view, bytes, at, l4, end, key, id, epoch, gatewayId, version);
+    return kind === 'tagged' ? tagged : ipip.encapsulate(view, tagged, word(from), word(to), 0);
   } else {
-    const key = Int32Array.of(random(), random(), random(), random());
+    const [key, keyId] = keyOf(sent);
     const request = { source: word(from), destination: word(to), sport: port, length: probe.LEAST };
-    const rest = { replyLength: 1500, form: probe.PLAIN, number: sent, gatewayId: 1, keyId: sent & 15 };
-    probe.writeRequest(view, at, { ...request, ...rest, isPaired: sent % 2 === 0 }, key);
+    const replyLength = kind === 'echo' ? probe.LEAST : 1500;
+    const rest = { replyLength, form: probe.PLAIN, number: sent, gatewayId, keyId };
+    const isPaired = stolen === undefined && sent % 2 === 0;
+    probe.writeRequest(view, at, { ...request, ...rest, isPaired }, key);
   }
   return at;
 }
@@ -91,10 +109,11 @@ const timer = setInterval(() => {
   const n = Math.min(batch, Number(count) - sent);
   for (let i = 0; i < n; i++) {
     starts[i] = write(i);
+    sentBytes += ipv4.totalLength(view, starts[i]);
     sent++;
   }
   if (n > 0) return injector.send(n, (i) => starts[i]);
   clearInterval(timer);
   injector.release();
-  process.stdout.write(`${JSON.stringify({ sent })}\n`, () => process.exit(0));
+  process.stdout.write(`${JSON.stringify({ sent, bytes: sentBytes })}\n`, () => process.exit(0));
 }, EVERY_MS);

@@ -1,18 +1,16 @@
 /**
- * A thief: one machine's identity, and a Redis account that may write anything. It states everything that is another's, for as
- * long as it is told to.
+ * A thief: one machine's identity, and an account in Redis, either one that may write anything or the machine's own user. It
+ * writes, again and again, everything that is another's, and what its own records may not state.
  */
+import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { Redis } from 'ioredis';
 import { pack } from 'msgpackr';
+import { userLine } from '../../registry/access.js';
 import { type Identity, readIdentity } from '../../trust/identity.js';
 import { makeSeal } from '../../trust/seal.js';
 import { askJson } from '../admin-client.js';
-import { startClients } from '../damage/clients.js';
-import { TIMEOUT_MS } from '../damage/tried.js';
-import { Lab } from '../lab.js';
-import { pause } from '../process.js';
-import { type AttackFigure, figure } from './figure.js';
+import type { Lab } from '../lab.js';
 
 const REPLICA = { v: 1, state: 'up', reason: '', connections: 0, load: 0, clock: 'free' };
 const web = [{ name: 'web', port: 80 }];
@@ -36,43 +34,123 @@ export const THEFTS: Readonly<Record<string, object>> = {
   'gateway:1': { v: 1, id: 1, prefixes: ['10.0.0.0/8'] },
 };
 
-/** Writes records with a thief's identity. */
+/** The gateways that share what they measure. */
+export const SITE = 'zurich';
+
+/** A record that is the thief's own to write: as it may be, and what it must not state. */
+export interface OwnRecord {
+  name: string;
+  honest: object;
+  forged: readonly object[];
+}
+
+export interface Loot {
+  /** Undefined: it signs nothing. */
+  by: Identity | undefined;
+  /** Written as they are, in each round. */
+  records: Readonly<Record<string, object>>;
+  /** In turn, so that the honest one stays known. */
+  own?: readonly OwnRecord[];
+  /** Its user in Redis; undefined: one that may write anything. */
+  user?: string;
+  /** Lists of the registry that it fills with names of nothing. */
+  topics?: readonly string[];
+  /** Whether its user may sweep what has expired: then it takes others out of the lists too. */
+  sweeps?: boolean;
+}
+
+const PREFIX = 'firstack:v1:';
+const EVERY_MS = 50;
+const PASSWORD = 'stolen';
+/** Names of nothing in one list: more would only make Redis larger. */
+const JUNK = 2000;
+const OTHERS = ['r2', 'web', '1'];
+
+/** Writes records with a thief's identity, 20 rounds a second. */
 export class Thief {
+  rounds = 0;
+  /** Single writes that Redis took, and that its access rules refused. */
+  written = 0;
+  denied = 0;
   readonly #redis: Redis;
   readonly #timer: NodeJS.Timeout;
+  #isWriting = false;
 
-  /** @param by undefined: it signs nothing */
   constructor(
     lab: Lab,
-    readonly by: Identity | undefined,
-    readonly records: Readonly<Record<string, object>>,
+    readonly loot: Loot,
   ) {
-    this.#redis = new Redis({ path: lab.redis.socket });
+    const { user } = loot;
+    const login = user === undefined ? {} : { username: user, password: PASSWORD };
+    this.#redis = new Redis({ path: lab.redis.socket, ...login });
     this.#redis.on('error', () => {});
-    this.#timer = setInterval(() => void this.#write().catch(() => {}), 50);
+    this.#timer = setInterval(() => void this.#round(), EVERY_MS);
   }
 
-  async #write(): Promise<void> {
-    const batch = this.#redis.pipeline();
-    for (const [name, record] of Object.entries(this.records)) {
-      const [kind, id] = name.split(':');
-      const key = `firstack:v1:${name}`;
-      const bytes = pack(record);
-      if (this.by !== undefined) {
-        const signing = { key: this.by.signKey, credential: this.by.text };
-        batch.set(`firstack:v1:seal:${name}`, makeSeal(key, bytes, Date.now(), signing));
+  async #round(): Promise<void> {
+    if (this.#isWriting) return;
+    this.#isWriting = true;
+    try {
+      const batch = this.#redis.pipeline();
+      for (const [name, record] of Object.entries(this.loot.records)) this.#put(batch, name, record);
+      for (const { name, honest, forged } of this.loot.own ?? []) {
+        const lie = forged[(this.rounds >> 1) % forged.length];
+        this.#put(batch, name, this.rounds % 2 === 0 ? honest : lie);
       }
-      batch.set(key, bytes);
-      batch.sadd(`firstack:v1:index:${kind}`, id);
-      batch.xadd(`firstack:v1:changes:${kind}`, 'MAXLEN', '~', 1000, '*', 'id', id);
+      for (const topic of this.loot.topics ?? []) this.#spoil(batch, topic);
+      const replies = (await batch.exec()) ?? [];
+      this.rounds++;
+      for (const [error] of replies) {
+        if (error === null) this.written++;
+        else if (/NOPERM/.test(error.message)) this.denied++;
+      }
+    } catch {
+      // Redis is gone for a moment: the next round tries again.
+    } finally {
+      this.#isWriting = false;
     }
-    await batch.exec();
+  }
+
+  #put(batch: ReturnType<Redis['pipeline']>, name: string, record: object): void {
+    const [kind, id] = [name.slice(0, name.indexOf(':')), name.slice(name.indexOf(':') + 1)];
+    const topic = 'site' in record ? `${kind}:${String(record.site)}` : kind;
+    const { by } = this.loot;
+    const key = `${PREFIX}${name}`;
+    const bytes = pack(record);
+    if (by !== undefined) {
+      const signing = { key: by.signKey, credential: by.text };
+      batch.set(`${PREFIX}seal:${name}`, makeSeal(key, bytes, Date.now(), signing));
+    }
+    batch.set(key, bytes);
+    batch.sadd(`${PREFIX}index:${topic}`, id);
+    batch.xadd(`${PREFIX}changes:${topic}`, 'MAXLEN', '~', 1000, '*', 'id', id);
+  }
+
+  /** A list's hints: names of nothing, and, as who may sweep, none of the others'. */
+  #spoil(batch: ReturnType<Redis['pipeline']>, topic: string): void {
+    const junk = `junk-${this.rounds % JUNK}`;
+    batch.sadd(`${PREFIX}index:${topic}`, junk);
+    batch.xadd(`${PREFIX}changes:${topic}`, '*', 'id', junk);
+    if (this.loot.sweeps !== true) return;
+    batch.srem(`${PREFIX}index:${topic}`, ...OTHERS);
+    batch.set(`${PREFIX}epoch`, junk);
+    batch.set(`${PREFIX}sweeper`, junk, 'PX', 5000);
   }
 
   async stop(): Promise<void> {
     clearInterval(this.#timer);
     await this.#redis.quit();
   }
+}
+
+/** Makes the user in Redis that `firstack fleet issue` prints for an identity. @returns its name */
+export async function makeUser(lab: Lab, { credential }: Identity): Promise<string> {
+  const [user, line] = userLine(credential, createHash('sha256').update(PASSWORD).digest('hex'));
+  const rules = line.replace(`user ${user} `, '').match(/\([^)]*\)|\S+/g)!;
+  const redis = new Redis({ path: lab.redis.socket });
+  await redis.call('ACL', 'SETUSER', user, ...rules);
+  await redis.quit();
+  return user;
 }
 
 export const identityOf = (lab: Lab, host: string): Identity =>
@@ -84,60 +162,7 @@ export async function refusedBy(lab: Lab, host: string): Promise<Record<string, 
     lab.roles.adminSocket(host),
     '/v1/status',
   );
-  return status!.registry.refused;
-}
-
-/** Whose keys are stolen, and what of the thefts would be its own right. */
-export const THIEVES: Readonly<Record<string, { host: string; own: readonly string[] }>> = {
-  'thief.replica': { host: 'r1', own: [] },
-  'thief.gateway': { host: 'gateway', own: ['gateway:1'] },
-  'thief.origin': { host: 'origin', own: [] },
-};
-
-const PER_SECOND = 25;
-/** The reader looks at a record that is written over and over once in a while. */
-const SEEN_MS = 5000;
-
-export async function playThief(id: string, seconds: number, seed: number): Promise<AttackFigure[]> {
-  const { host, own } = THIEVES[id];
-  const lab = await Lab.create({
-    ...{ name: `thief-${process.pid}`, seed, topology: 'replica-nearest', idle: ['r3'] },
-    ...{ configuration: 'A', race: 'learned', identities: 'alone' },
-  });
-  try {
-    const clients = startClients(lab, PER_SECOND);
-    await clients.untilCalm();
-    const pids = ['gateway', 'origin', 'r1', 'r2'].map((h) => lab.roles.pid(h));
-    const thefts = Object.entries(THEFTS).filter(([name]) => !own.includes(name));
-    const from = Date.now();
-    const thief = new Thief(lab, identityOf(lab, host), Object.fromEntries(thefts));
-    await pause(SEEN_MS);
-    const refused = Object.keys(await refusedBy(lab, 'gateway'));
-    await pause(Math.max(0, seconds * 1000 - SEEN_MS));
-    const to = Date.now();
-    await thief.stop();
-    await pause(TIMEOUT_MS);
-    const tried = clients.tried.filter((t) => t.at >= from && t.at < to);
-    const failed = tried.filter((t) => t.error !== '').length;
-    const away = tried.filter((t) => t.error === '' && t.servedBy !== 'r2').length;
-    const accepted = thefts.filter(([name]) => !refused.some((key) => key.endsWith(`:${name}`)));
-    const stopped = ['gateway', 'origin', 'r1', 'r2'].filter((h, n) => lab.roles.pid(h) !== pids[n]).length;
-    const of = (part: string, value: number, most: number, what: string): AttackFigure =>
-      figure(`${id}${part}`, seed, value, { most }, what);
-    return [
-      of(
-        '',
-        accepted.length,
-        0,
-        `records of others accepted, of ${thefts.length}, each written 20 times a second for ${seconds} s ${accepted.map(([n]) => n).join(' ')}`,
-      ),
-      of(':failed', failed, 0, `connections that failed, of ${tried.length}`),
-      of(':away', away / tried.length, 0.03, `share of connections that the nearest machine did not serve`),
-      of(':stopped', stopped, 0, 'roles that ended'),
-    ];
-  } finally {
-    await lab.down();
-  }
+  return status?.registry.refused ?? {};
 }
 
 /** Whether a file of a laboratory's role names no key that others have too. */

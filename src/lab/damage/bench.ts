@@ -4,6 +4,7 @@
  */
 import { generator } from '../../load/generator.js';
 import { askJson } from '../admin-client.js';
+import { commandOf, type Figure, figure } from '../figure.js';
 import { Lab } from '../lab.js';
 import { pause, waitUntil } from '../process.js';
 import { CALM_MS, type Clients, startClients } from './clients.js';
@@ -25,15 +26,7 @@ export interface DamageOptions {
 }
 
 /** One damage's figures. `value`: seconds until it was healed; `low`, `high`: until it was said, and until healed. */
-export interface DamageFigure {
-  id: string;
-  value: number;
-  low: number;
-  high: number;
-  target: string;
-  met: 'yes' | 'no';
-  command: string;
-  what: string;
+export interface DamageFigure extends Figure {
   scene: string;
   /** How often it was said, and what. */
   said: number;
@@ -73,13 +66,11 @@ async function stuckFigure(seed: number): Promise<DamageFigure> {
   const { tried, share } = await playStuck({ configuration: 'A', fastpath: 'auto', seed, ...rate });
   const failed = tried.filter((t) => t.error !== '').length;
   const message = `${(share * 100).toFixed(2)} % of ${tried.length} new connections were opened`;
+  const what = `stops the process for ${STUCK_SECONDS} s under ${STUCK_PER_SECOND} connections a second: the share that opens, from two seconds on`;
   return {
-    ...{ id: STUCK, value: share, low: share, high: share, said: 0, message, failed, lost: failed },
-    target: `>= ${STUCK_SHARE} of new connections opened, from two seconds on`,
-    met: share >= STUCK_SHARE ? 'yes' : 'no',
-    command: `firstack bench damage --only ${STUCK} --seed ${seed}`,
-    what: `stops the process for ${STUCK_SECONDS} s under ${STUCK_PER_SECOND} connections a second`,
-    ...{ scene: 'A in the kernel', why: share >= STUCK_SHARE ? '' : message },
+    ...figure({ bench: 'damage', seed }, STUCK, share, { least: STUCK_SHARE }, what),
+    ...{ scene: 'A in the kernel', said: 0, message, failed, lost: failed },
+    why: share >= STUCK_SHARE ? '' : message,
   };
 }
 
@@ -173,7 +164,7 @@ async function play(
     ...{ id: d.id, value: healedS, low: Number.isFinite(noticedS) ? noticedS : -1, high: healedS },
     target: `said once within ${NOTICED_S} s, healed within ${HEALED_S} s, 0 connections lost beyond`,
     met: why === '' ? 'yes' : 'no',
-    command: `firstack bench damage --only ${d.id} --seed ${seed}`,
+    command: commandOf({ bench: 'damage', seed }, d.id),
     ...{ what: d.what, scene: scene.name, said, message: first?.message ?? '' },
     ...{ failed: failures.length, lost, why },
   };

@@ -1,20 +1,12 @@
 /** One figure of `bench routing`. */
-export interface RoutingFigure {
-  id: string;
-  value: number;
-  low: number;
-  high: number;
-  target: string;
-  met: 'yes' | 'no';
+import { type Figure, figure as figureOf, type Target } from '../figure.js';
+
+export interface RoutingFigure extends Figure {
   /** Figures of other software, measured in the same run. */
   peers: Record<string, number>;
-  command: string;
-  /** What was done, and what was seen beside the figure. */
-  what: string;
 }
 
-export type Target = { least: number } | { most: number };
-
+/** Shares are told to a ten-thousandth: a target is 0.999. */
 const DIGITS = 10_000;
 const rounded = (x: number): number => Math.round(x * DIGITS) / DIGITS;
 
@@ -28,16 +20,11 @@ export interface Measured {
 
 /** @param id `PART` or `PART:DETAIL`; the part is what `--only` takes */
 export function figure(id: string, target: Target, m: Measured): RoutingFigure {
-  const met = 'least' in target ? m.value >= target.least : m.value <= target.most;
   return {
-    id,
+    ...figureOf({ bench: 'routing' }, id, m.value, target, m.what),
     value: rounded(m.value),
     low: rounded(m.low ?? m.value),
     high: rounded(m.high ?? m.value),
-    target: 'least' in target ? `>= ${target.least}` : `<= ${target.most}`,
-    met: met ? 'yes' : 'no',
     peers: m.peers ?? {},
-    command: `firstack bench routing --only ${id.split(':')[0]}`,
-    what: m.what,
   };
 }

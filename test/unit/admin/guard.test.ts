@@ -50,7 +50,9 @@ describe('a request from another host', () => {
       expect(from(path)).toBe(
         'from another host this needs admin.tokenFile and admin.tls: health and metrics alone are open',
       );
-    expect(from('/v1/drain', { method: 'POST' })).toContain('admin.tokenFile');
+    const headers = { host: '192.0.2.1:7411', 'content-type': 'application/json' };
+    expect(from('/v1/drain', { method: 'POST', headers })).toContain('admin.tokenFile');
+    expect(from('/metrics', { method: 'HEAD' })).toBe('');
     expect(from('/v1/status', { isLocal: true })).toBe('');
   });
 
@@ -78,17 +80,18 @@ describe('a role file', () => {
     expect(of({ tokenFile: 't', listen: '127.0.0.1:7411' })).toBe(0);
     expect(of({ tokenFile: 't', listen: '[::1]:7411' })).toBe(0);
     expect(of({ tokenFile: 't', listen: 'unix:/run/x' })).toBe(0);
+    expect(of({ tokenFile: 't', listen: 'auto' })).toBe(0);
   });
 
   it('names a token that is long, and private', () => {
     const tokenFile = file('bad');
-    expect(() => guardOf({ listen: '', tokenFile })).toThrow(/^admin\.tokenFile: ENOENT/);
+    expect(() => guardOf({ tokenFile })).toThrow(/^admin\.tokenFile: ENOENT/);
     writeFileSync(tokenFile, 'short\n', { mode: 0o600 });
-    expect(() => guardOf({ listen: '', tokenFile })).toThrow(/16 characters at least/);
+    expect(() => guardOf({ tokenFile })).toThrow(/16 characters at least/);
     writeFileSync(tokenFile, `${TOKEN}\n`);
-    expect(guardOf({ listen: '', tokenFile })).toEqual({ token: TOKEN });
+    expect(guardOf({ tokenFile })).toEqual({ token: TOKEN });
     chmodSync(tokenFile, 0o644);
-    expect(() => guardOf({ listen: '', tokenFile })).toThrow(/other users may read/);
+    expect(() => guardOf({ tokenFile })).toThrow(/other users may read/);
   });
 });
 
@@ -107,7 +110,7 @@ describe('with a token and TLS', () => {
     writeFileSync(file('token'), TOKEN, { mode: 0o600 });
     writeFileSync(file('wrong'), TOKEN.replace('d', 'e'), { mode: 0o600 });
     const tls = { certFile: file('cert.pem'), keyFile: file('key.pem') };
-    admin = createAdmin(source, guardOf({ listen: '', tokenFile: file('token'), tls }));
+    admin = createAdmin(source, guardOf({ tokenFile: file('token'), tls }));
     await admin.listen(`127.0.0.1:${port}`);
     vi.stubEnv('FIRSTACK_ADMIN_CA', file('cert.pem'));
   });
@@ -124,6 +127,17 @@ describe('with a token and TLS', () => {
     expect(asked).toEqual([]);
     vi.stubEnv('FIRSTACK_ADMIN_TOKEN_FILE', file('token'));
     expect(await askAdmin(address, '/v1/status')).toMatchObject({ ready: { ready: true } });
+  });
+
+  it('who shows the token may read under any name', () => {
+    const of = (authorization: string, method = 'GET'): string =>
+      whyRefused(
+        { method, path: '/v1/status', headers: { host: 'gw1.example', authorization }, isLocal: false },
+        '192.0.2.1',
+        TOKEN,
+      );
+    expect([of(`Bearer ${TOKEN}`), of('')]).toEqual(['', expect.stringMatching(/asked of an address/)]);
+    expect(of(`Bearer ${TOKEN}`, 'POST')).toMatch(/asked of an address/);
   });
 
   it('a change is noted with who asked for it', async () => {

@@ -74,14 +74,15 @@ describe('over TCP', () => {
   beforeAll(() => tcp.listen(`127.0.0.1:${port}`));
   afterAll(() => tcp.close());
 
-  const ask = (method: string, path: string, headers: Record<string, string>): Promise<number> =>
+  const ask = (method: string, path: string, own: Record<string, string>): Promise<number> =>
     new Promise((resolve, reject) => {
+      const headers = { ...(method === 'GET' ? {} : { 'content-type': 'application/json' }), ...own };
       const outgoing = request({ host: '127.0.0.1', port, path, method, headers }, (response) => {
         response.resume();
         resolve(response.statusCode!);
       });
       outgoing.on('error', reject);
-      outgoing.end();
+      outgoing.end(method === 'GET' ? undefined : '{}');
     });
 
   it.each([
@@ -90,6 +91,9 @@ describe('over TCP', () => {
     ['a page in a sandbox', { origin: 'null' }],
     ['a page whose name leads here', { host: 'evil.example', origin: 'http://evil.example' }],
     ['another name', { host: 'evil.example' }],
+    ['a form', { 'content-type': 'text/plain' }],
+    ['a form with fields', { 'content-type': 'application/x-www-form-urlencoded' }],
+    ['what only begins as JSON', { 'content-type': 'application/jsonp' }],
   ])('%s changes nothing', async (_, headers) => {
     const before = acted;
     expect(await ask('POST', '/v1/act', headers)).toBe(403);
@@ -108,5 +112,8 @@ describe('over TCP', () => {
   it('metrics are read by any name, and by no page of another site', async () => {
     expect(await ask('GET', '/livez', { host: 'gw1.example:9100' })).toBe(200);
     expect(await ask('GET', '/v1/status', { origin: 'http://evil.example' })).toBe(403);
+    // A page whose own name leads here is of the same origin as what it asks.
+    expect(await ask('GET', '/v1/status', { host: 'evil.example' })).toBe(403);
+    expect(await ask('GET', '/v1/status', { host: `localhost:${port}` })).toBe(200);
   });
 });

@@ -27,7 +27,7 @@ describe("the gateway's file", () => {
     expect(read(FILE)).toMatchObject({
       instance: 'edge',
       tun: { name: 'fsgw0', queueLength: 4096 },
-      admin: { listen: '127.0.0.1:7411' },
+      admin: { listen: 'auto', metrics: 'auto' },
       // RFC 5382, REQ-5: at least 2 h 4 min and 4 min.
       flows: { establishedTimeoutMs: 7_440_000, openingTimeoutMs: 240_000, closingTimeoutMs: 240_000 },
       steering: { mark: 0x01000000, mask: 0x0f000000, table: 7411, priority: 7411 },
@@ -46,7 +46,7 @@ describe("the gateway's file", () => {
       configuration: 'B',
       instance: 'named',
       log: 'debug',
-      admin: { listen: '127.0.0.1:1' },
+      admin: { listen: '127.0.0.1:1', metrics: 'auto' },
     });
     expect(read(FILE, { registry: 'file:flag', configuration: 'C' })).toMatchObject({
       registry: 'file:flag',

@@ -28,7 +28,7 @@ describe("the origin's file", () => {
       release: 'synchronized',
       race: 'origin',
       tun: { name: 'fsor0' },
-      admin: { listen: '127.0.0.1:7412' },
+      admin: { listen: 'auto', metrics: 'auto' },
       services: [{ name: 'web', replicable: true, raceWindowMs: 500 }],
     });
     expect(read(FILE, { release: 'immediate' }).release).toBe('immediate');

@@ -26,7 +26,7 @@ describe("the replica's file", () => {
     expect(config).toMatchObject({
       lan: [],
       tun: { name: 'fsre0' },
-      admin: { listen: '127.0.0.1:7413' },
+      admin: { listen: 'auto', metrics: 'auto' },
       limits: { connections: 100_000, cpuPct: 95 },
       steering: { priority: 5 },
     });
