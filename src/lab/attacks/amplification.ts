@@ -46,7 +46,8 @@ const ASKED = SYN + TAG + OUTER;
 /** SYNs that leave a gateway. */
 const SYNS = ['pass.syn-raced', 'pass.syn-retransmitted-raced', 'emit.syn-copy', 'emit.syn-after-challenge'];
 
-const stranger = { on: 'r3', from: wanAddress('r3'), via: '192.0.2.2', count: 10_000, perSecond: 2000 };
+/** So many a second that the gateway's own probes of 1,500 bytes, which come in bursts, are less than a hundredth of it. */
+const stranger = { on: 'r3', from: wanAddress('r3'), via: '192.0.2.2', count: 32_000, perSecond: 8000 };
 const client = { on: 'client', from: CLIENT, to: SERVICE, via: CLIENT, at: 'gateway', perSecond: 200 };
 /** The key is the gateway's; the packets come from elsewhere, so that the gateway's own can be told from them. */
 const thief = { on: 'r3', from: wanAddress('gateway'), via: CLIENT, isGateway: true };
@@ -86,17 +87,18 @@ export const KINDS: readonly Kind[] = [
   },
   {
     ...{ ...thief, id: 'amplification.gateway.origin', kind: 'tagged', count: 60, perSecond: 200 },
-    ...{ to: SERVICE, at: 'origin', most: CANDIDATES },
+    // A replica has the service's address itself.
+    ...{ on: 'gateway', via: '192.0.2.78', to: SERVICE, at: 'origin', most: CANDIDATES },
     // A copy for each replica, and the server's own acknowledgement.
     mostBytes: ((CANDIDATES - 1) * ASKED + SYN_ACK) / (SYN + TAG),
     what: 'SYNs with genuine tags, to the origin: copies and the acknowledgement of its server',
   },
   {
-    ...{ ...thief, id: 'amplification.gateway.probe', kind: 'echo', count: 10_000, perSecond: 2000, most: 1 },
+    ...{ ...thief, id: 'amplification.gateway.probe', kind: 'echo', count: 32_000, perSecond: 8000, most: 1 },
     ...{ to: wanAddress('r1'), at: 'r1', what: 'genuine probes, to a replica' },
   },
   {
-    ...{ ...thief, id: 'amplification.gateway.greedy', kind: 'probe', count: 10_000, perSecond: 2000 },
+    ...{ ...thief, id: 'amplification.gateway.greedy', kind: 'probe', count: 32_000, perSecond: 8000 },
     ...{ to: wanAddress('r1'), at: 'r1', most: 1 },
     what: 'genuine probes that ask for an answer of 1,500 bytes, to a replica',
   },
@@ -126,12 +128,14 @@ interface Traffic {
   packets: number;
   /** Of IP packets. */
   bytes: number;
+  /** When, or how long it took. */
+  ms: number;
 }
 
 async function play(lab: Lab, k: Kind, seed: number): Promise<Figure[]> {
   const ms = (k.count / k.perSecond) * 1000 + SETTLE_MS;
   // What the machine sends by itself in the same time: probes, and what it says to the registry goes another way.
-  const [idle] = await during(lab, k.at, () => pause(ms));
+  const [still] = await during(lab, k.at, () => pause(ms));
   const counters = await countersOf(lab, k.at);
   const argv = [k.kind, k.from, k.to, k.via, String(k.count), String(k.perSecond)];
   if (k.isGateway === true) argv.push(`${lab.directory}/gateway.key`);
@@ -141,6 +145,7 @@ async function play(lab: Lab, k: Kind, seed: number): Promise<Figure[]> {
     await pause(SETTLE_MS);
     return JSON.parse(stdout) as { sent: number; bytes: number };
   });
+  const idle = { packets: (still.packets * out.ms) / still.ms, bytes: (still.bytes * out.ms) / still.ms };
   const after = await countersOf(lab, k.at);
   const made = k.counted?.reduce((sum, name) => sum + (after[name] ?? 0) - (counters[name] ?? 0), 0);
   // A probe more or less is no amplification.
@@ -148,8 +153,8 @@ async function play(lab: Lab, k: Kind, seed: number): Promise<Figure[]> {
     Math.round((100 * Math.max(0, leaves)) / comes) / 100;
   const packets = ratio(made ?? out.packets - idle.packets, sent.sent);
   const bytes = ratio(out.bytes - idle.bytes, sent.bytes);
-  const seen = `${sent.sent} ${k.what}; ${out.packets} packets left meanwhile, ${idle.packets} without them`;
-  const seenBytes = `of ${sent.bytes} bytes; ${out.bytes} bytes left meanwhile, ${idle.bytes} without them`;
+  const seen = `${sent.sent} ${k.what}; ${out.packets} packets left meanwhile, ${idle.packets.toFixed(0)} without them`;
+  const seenBytes = `of ${sent.bytes} bytes; ${out.bytes} bytes left meanwhile, ${idle.bytes.toFixed(0)} without them`;
   const asked = { bench: 'attacks', seed } as const;
   return [
     figure(asked, k.id, packets, { most: k.most }, seen),
@@ -176,7 +181,8 @@ async function during<T>(lab: Lab, host: string, action: () => Promise<T>): Prom
   const before = await sentBy(lab, host);
   const result = await action();
   const after = await sentBy(lab, host);
-  return [{ packets: after.packets - before.packets, bytes: after.bytes - before.bytes }, result];
+  const ms = after.ms - before.ms;
+  return [{ packets: after.packets - before.packets, bytes: after.bytes - before.bytes, ms }, result];
 }
 
 /** The kernel counts each packet's Ethernet header too. */
@@ -184,7 +190,7 @@ const ETHERNET = 14;
 
 async function sentBy(lab: Lab, host: string): Promise<Traffic> {
   const { stdout } = await lab.exec(host, ['ip', '-j', '-s', 'link', 'show', 'dev', 'wan0']);
-  const [{ stats64 }] = JSON.parse(stdout) as { stats64: { tx: Traffic } }[];
+  const [{ stats64 }] = JSON.parse(stdout) as { stats64: { tx: Omit<Traffic, 'ms'> } }[];
   const { packets, bytes } = stats64.tx;
-  return { packets, bytes: bytes - packets * ETHERNET };
+  return { packets, bytes: bytes - packets * ETHERNET, ms: performance.now() };
 }
