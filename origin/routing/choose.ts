@@ -48,7 +48,7 @@ function chooseOne(state: SlrState, batch: Batch, i: number): void {
   state.assign(e, member);
   flows.expiresAt[e] = state.nowTick + state.idle[OPENING];
   if (isTcp && !isSyn) {
-    batch.counters[reasons.passByHash]++;
+    batch.counters[reasons.guessBySlot]++;
     advance(flows, e, batch.tcpFlags[i], true, state.nowTick, state.idle);
   }
 }

@@ -4,7 +4,7 @@ import { defineReasons } from '../../src/pipeline/reasons.js';
 export const reasons = defineReasons({
   passRouted: 'pass.routed',
   passKnown: 'pass.known',
-  passByHash: 'pass.by-hash',
+  guessBySlot: 'guess.by-slot',
   passTableFull: 'pass.table-full',
   dropNoMember: 'drop.no-member',
   dropExpired: 'drop.expired',

@@ -57,7 +57,7 @@ export async function playFromNothing(o: FromNothingOptions = FROM_NOTHING): Pro
         { least: 0.999 },
         {
           value: 1 - all.broken / all.connections,
-          what: `share of connections that went on after all ${routers.length} routers lost everything, the weights had changed, and one of two entries was cut; ${shown(outcomes)}; ${sum('pass.by-hash')} guesses by slot, ${sum('pass.tried-next')} times another member was tried, ${sum('pass.given-back')} times the router above was`,
+          what: `share of connections that went on after all ${routers.length} routers lost everything, the weights had changed, and one of two entries was cut; ${shown(outcomes)}; ${sum('guess.by-slot')} guesses by slot, ${sum('pass.tried-next')} times another member was tried, ${sum('pass.given-back')} times the router above was`,
         },
       ),
       figure(

@@ -85,7 +85,7 @@ describe('a packet that a member gives back', () => {
     const [second] = h.send(returned(packet('A', 1000), memberOf(first)));
     expect(memberOf(second)).toBe(1 - memberOf(first));
     expect(h.send(packet('A', 1000, 200))[0].dst).toBe(second.dst);
-    expect(h.counts()).toMatchObject({ 'pass.by-hash': 1, 'pass.tried-next': 1 });
+    expect(h.counts()).toMatchObject({ 'guess.by-slot': 1, 'pass.tried-next': 1 });
   });
 
   it('that another one gave back already goes where the flow is tried now, and skips nobody', () => {

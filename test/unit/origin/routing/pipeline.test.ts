@@ -78,7 +78,7 @@ describe('a router of the first level', () => {
     const [a, b] = [new SlrHarness(), new SlrHarness()];
     for (let port = 1000; port < 1050; port++)
       expect(b.send(packet('A', port))[0].dst).toBe(a.send(packet('S', port))[0].dst);
-    expect(b.counts()).toMatchObject({ 'pass.by-hash': 50 });
+    expect(b.counts()).toMatchObject({ 'guess.by-slot': 50 });
   });
 
   it('gives nothing new to a member that is not usable, and goes on with its flows', () => {
