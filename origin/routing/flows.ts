@@ -11,9 +11,9 @@ export class SlrFlows extends SynFlows {
   readonly member = this.column<MemberNumber>(Uint16Array, NONE);
   /** One more than the place of the router above from whose tunnel the flow came; 0 for none. */
   readonly upper = this.column<number>(Uint8Array, 0);
-  /** How often the router above was told where this flow goes, and when last, in ticks; of a guess
-   * when it was made. */
+  /** How often the router above was told where this flow goes. */
   readonly told = this.column<number>(Uint8Array, 0);
+  /** When it was told last, in ticks; of a guess when that was made. */
   readonly toldAt = this.column<number>(Int32Array, 0);
   /** 1: the target is one that the member told. */
   readonly isShort = this.column<number>(Uint8Array, 0);

@@ -3,7 +3,6 @@ import { defineReasons } from '../../src/pipeline/reasons.js';
 
 export const reasons = defineReasons({
   passRouted: 'pass.routed',
-  passKnown: 'pass.known',
   guessBySlot: 'guess.by-slot',
   passTableFull: 'pass.table-full',
   dropNoMember: 'drop.no-member',

@@ -24,7 +24,7 @@ import { reasons } from './reasons.js';
 import { Sequence } from './sequence.js';
 import type { MemberNumber, SlrSnapshot } from './snapshot.js';
 
-export const gauges = defineGauges({ flows: 'flows', pinned: 'pinned', shortcuts: 'shortcuts' });
+export const gauges = defineGauges({ flows: 'flows', pinned: 'pinned' });
 
 export interface SlrOptions {
   flows: { max: number } & FlowTimeouts;
