@@ -11,6 +11,7 @@ import { addLoad } from './cli/load.js';
 import { addManual } from './cli/manual.js';
 import { addOperate } from './cli/operate.js';
 import { integer } from './cli/options.js';
+import { addPolicy } from './cli/policy.js';
 import { addRoles } from './cli/roles.js';
 import { describeError, EXIT, FirstackError } from './errors.js';
 import { deriveGateway, newMaster, readKeyFile, writeKeyFile } from './keys.js';
@@ -45,6 +46,7 @@ root
   });
 
 addFleet(root);
+addPolicy(root);
 addOperate(root, exit);
 addLoad(root, exit);
 addBench(root, exit);

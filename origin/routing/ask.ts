@@ -1,8 +1,9 @@
 /** `firstack routes`: a service-level router's virtual hosts and members, as a table. */
 import { askAdmin } from '../../src/admin/client.js';
-import { EXIT } from '../../src/errors.js';
+import { EXIT, FirstackError } from '../../src/errors.js';
 import { addressOf } from '../../src/operate/asked.js';
 import { columns } from '../../src/operate/columns.js';
+import type { FlowAnswer } from './answer.js';
 import type { Standing } from './costs.js';
 
 interface Routes {
@@ -24,13 +25,47 @@ interface RoutesOptions {
   admin?: string;
   lab?: string;
   router: string;
+  flow?: string;
+  to?: string;
+  udp: boolean;
   json: boolean;
 }
 
-export async function routes({ admin, lab, router, json }: RoutesOptions): Promise<number> {
-  const answer = (await askAdmin(addressOf({ admin, lab }, 'origin', router), '/v1/routes')) as Routes;
+/** @throws FirstackError FSA_USAGE for a flow without its virtual host */
+export async function routes(o: RoutesOptions): Promise<number> {
+  const { json } = o;
+  const address = addressOf({ admin: o.admin, lab: o.lab }, 'origin', o.router);
+  if (o.flow !== undefined) {
+    if (o.to === undefined)
+      throw new FirstackError('FSA_USAGE', '--flow CLIENT:PORT needs --to ADDRESS:PORT, the virtual host');
+    const query = new URLSearchParams({ client: o.flow, service: o.to, protocol: o.udp ? 'udp' : 'tcp' });
+    const explained = await askAdmin<Explained>(address, `/v1/flow?${query}`);
+    process.stdout.write(`${json ? JSON.stringify(explained, null, 2) : explainedText(explained)}\n`);
+    return explained.flow === null ? EXIT.expectation : EXIT.ok;
+  }
+  const answer = (await askAdmin(address, '/v1/routes')) as Routes;
   process.stdout.write(`${json ? JSON.stringify(answer, null, 2) : routesText(answer)}\n`);
   return EXIT.ok;
+}
+
+interface Explained {
+  level: string;
+  id: string;
+  flow:
+    | (Omit<FlowAnswer, 'member' | 'slotMember'> & { member: string | null; slotMember: string | null })
+    | null;
+}
+
+export function explainedText({ level, id, flow }: Explained): string {
+  if (flow === null) return `${level} router ${id}: these are no ends of a flow`;
+  const { member, target, rule, state, isPinned, slotMember, fromAbove, told } = flow;
+  return [
+    `${level} router ${id}: ${state}; its packets go to ${target}${member === null ? '' : ` (${member})`}: ${rule}.`,
+    `${isPinned ? 'The kernel carries it.' : 'Its packets pass the process.'} Its slot stands for ${slotMember ?? 'no member'} now.`,
+    ...(fromAbove
+      ? [`It comes in a tunnel of a router above, which was told ${told} times where it goes.`]
+      : []),
+  ].join('\n');
 }
 
 const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;

@@ -20,7 +20,15 @@ export interface SlrConfig extends ProgramConfig, OriginSite {
   hello: TlsFiles & { listen?: string; uppers: string[]; intervalMs: number };
   /** ADDRESS/BITS; without it the role's own address. */
   sources?: string;
-  policy: { cost: string; aggregate: string; selection: 'weights' | 'least' };
+  policy: {
+    cost: string;
+    aggregate: string;
+    selection: 'weights' | 'least';
+    /** Signed modules in their place, and the key that signed them. */
+    costFile?: string;
+    aggregateFile?: string;
+    keyFile?: string;
+  };
   /** By member. */
   weights: Record<string, number>;
   /** ms, by member. */
@@ -103,6 +111,21 @@ export function schema(allocation: Allocation): { properties: Record<string, Sch
             { ...text, default: 'mean' },
             `The load that is said to the level above: ${Object.keys(AGGREGATES).join(', ')}, or an expression with sum, mean, least, most, count over the members.`,
           ),
+          costFile: explained(
+            { type: 'string' },
+            'A signed module in the place of the expression (firstack policy install); what it gives no cost keeps its last one.',
+            '/etc/firstack/policies/near/current',
+          ),
+          aggregateFile: explained(
+            { type: 'string' },
+            'The same for the load that is said to the level above.',
+            '/etc/firstack/policies/sum/current',
+          ),
+          keyFile: explained(
+            { type: 'string' },
+            "With these: the operator's public key, in PEM (openssl pkey -pubout).",
+            '/etc/firstack/policy.pub',
+          ),
           selection: explained(
             { enum: ['weights', 'least'], default: 'weights' },
             'New connections are spread by weights that fall with the cost, or all go to the member of least cost.',
@@ -172,6 +195,10 @@ export function problems(value: SlrConfig, locate: Locate): Problem[] {
   return [
     ...parsed(['policy', 'cost'], () => parseCost(value.policy.cost)),
     ...parsed(['policy', 'aggregate'], () => parseAggregate(value.policy.aggregate)),
+    ...((value.policy.costFile ?? value.policy.aggregateFile) !== undefined &&
+    value.policy.keyFile === undefined
+      ? [wrong(['policy'], "'keyFile' is needed with a signed module")]
+      : []),
     ...(value.neighbours.length > 0 && value.levelKeyFile === undefined
       ? [wrong(['neighbours'], "'levelKeyFile' is needed with them")]
       : []),

@@ -7,6 +7,7 @@
 import { preferenceOf } from '../../src/balance/maglev.js';
 import type { Preference } from '../../src/balance/slots.js';
 import type { Expression } from '../../src/policy/expression.js';
+import type { LoadedPolicy } from '../../src/policy/loaded.js';
 import type { Member } from '../../src/routing/hello-server.js';
 import type { SubnetState } from '../../src/routing/messages.js';
 import { scopeOf, weightOf } from '../../src/routing/policies.js';
@@ -39,32 +40,72 @@ export interface CostOptions {
 /** The part of a new cost in the smoothed one. */
 const NEW = 0.5;
 
+/** The operator's own functions (`src/policy/loaded.ts`). */
+export interface Modules {
+  cost?: LoadedPolicy;
+  aggregate?: LoadedPolicy;
+}
+
 export class Costs {
   /** By host and member: the smoothed cost. */
   readonly #smooth = new Map<string, number>();
+  /** By host: the last good load that a module gave for all members. */
+  readonly #aggregates = new Map<string, number>();
 
   constructor(
     public options: CostOptions,
     readonly now: () => Date = () => new Date(),
+    readonly modules: Modules = {},
   ) {}
 
   /** Takes over what members say now into the smoothed costs; once per interval. */
-  observe(hosts: readonly VirtualSubnet[], members: Iterable<Member>): void {
+  async observe(hosts: readonly VirtualSubnet[], members: Iterable<Member>): Promise<void> {
     const all = [...members];
-    const seen = new Set<string>();
-    for (const host of hosts)
-      for (const m of all) {
+    const pairs = hosts.flatMap((host) =>
+      all.flatMap((m) => {
         const state = stateFor(host, m);
-        if (state === undefined) continue;
-        const name = `${host.name} ${m.id}`;
-        seen.add(name);
-        const cost = this.options.cost.evaluate(scopeOf(state, this.#distance(m.id), this.now()));
-        const before = this.#smooth.get(name);
-        // A policy that gives no number leaves the last good one.
-        if (!Number.isFinite(cost)) continue;
-        this.#smooth.set(name, before === undefined ? cost : before + NEW * (cost - before));
-      }
+        return state === undefined ? [] : [{ host, m, state, name: `${host.name} ${m.id}` }];
+      }),
+    );
+    const seen = new Set(pairs.map((p) => p.name));
     for (const name of this.#smooth.keys()) if (!seen.has(name)) this.#smooth.delete(name);
+    const { cost: module, aggregate } = this.modules;
+    const ofModule = pairs.filter((p) => module?.covers(p.host.name) === true);
+    for (const { m, state, name, host } of pairs)
+      if (module?.covers(host.name) !== true)
+        this.#take(name, this.options.cost.evaluate(scopeOf(state, this.#distance(m.id), this.now())));
+    if (module !== undefined && ofModule.length > 0) {
+      const values = await module.call(ofModule.map(({ m, state }) => this.#row(m.id, state)));
+      values.forEach((value, n) => {
+        this.#take(ofModule[n].name, value);
+      });
+    }
+    for (const host of hosts)
+      if (aggregate?.covers(host.name) === true) await this.#aggregateBy(aggregate, host, all);
+  }
+
+  /** A policy that gives no number, or one below 0, leaves the last good one. */
+  #take(name: string, cost: number): void {
+    const before = this.#smooth.get(name);
+    if (!Number.isFinite(cost) || cost < 0) return;
+    this.#smooth.set(name, before === undefined ? cost : before + NEW * (cost - before));
+  }
+
+  /** The arguments of a module's `cost`. */
+  #row(id: string, { load, servers }: SubnetState): number[] {
+    const at = this.now();
+    return [load, this.#distance(id), servers, at.getHours() + at.getMinutes() / 60, at.getDay()];
+  }
+
+  async #aggregateBy(module: LoadedPolicy, host: VirtualSubnet, all: readonly Member[]): Promise<void> {
+    const rows = all.flatMap((m) => {
+      const state = stateFor(host, m);
+      if (state?.available !== true) return [];
+      const cost = this.#smooth.get(`${host.name} ${m.id}`) ?? 0;
+      return [[state.load, this.#distance(m.id), state.servers, cost]];
+    });
+    const [value] = await module.call(rows);
+    if (Number.isFinite(value)) this.#aggregates.set(host.name, value);
   }
 
   /** Each member's standing for a virtual host, in the order of their names. */
@@ -123,7 +164,10 @@ export class Costs {
     const scopes = all.map(({ m, state }) =>
       scopeOf(state, this.#distance(m.id), this.now(), this.#smooth.get(`${host.name} ${m.id}`)),
     );
-    const load = all.length === 0 ? 1 : this.options.aggregate.evaluate(() => undefined, scopes);
+    const ofModule =
+      this.modules.aggregate?.covers(host.name) === true ? this.#aggregates.get(host.name) : undefined;
+    const own = ofModule ?? this.options.aggregate.evaluate(() => undefined, scopes);
+    const load = all.length === 0 ? 1 : own;
     return {
       subnet: host.subnet,
       load: Number.isFinite(load) ? Math.min(1, Math.max(0, load)) : 1,

@@ -7,6 +7,7 @@ import { writePins } from '../../src/fastpath/pins.js';
 import type { Pipeline, PipelineContext } from '../../src/pipeline/pipeline.js';
 import { Reassembler } from '../../src/pipeline/reassemble.js';
 import { validateWhole } from '../../src/pipeline/validate.js';
+import { answer, type Question } from './answer.js';
 import { choose } from './choose.js';
 import { findFlow } from './find-flow.js';
 import { forward } from './forward.js';
@@ -27,7 +28,7 @@ export function createPipeline(context: PipelineContext<SlrOptions>): Pipeline<S
     allowPinning: (allowed) => {
       if (state.pins !== undefined) state.pins.allowed = allowed;
     },
-    ask: () => state.hosts.slots(),
+    ask: (question) => answer(state, question as Question),
     tick: () => state.tick(context.clock.nowUs),
     stages: [
       validateWhole(new Reassembler(context.clock)),

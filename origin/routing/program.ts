@@ -5,9 +5,11 @@
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import { SLOTS } from '../../src/balance/slots.js';
-import { describeError, type Problem } from '../../src/errors.js';
+import { describeError, FirstackError, type Problem } from '../../src/errors.js';
 import type { Attachment } from '../../src/fastpath/maps.js';
 import type { KernelMode } from '../../src/fastpath/modes.js';
+import { LoadedPolicy } from '../../src/policy/loaded.js';
+import { type PolicyKind, readKey } from '../../src/policy/signed.js';
 import type {
   Claim,
   Duty,
@@ -37,8 +39,9 @@ import {
 } from '../../src/steer/host.js';
 import { type Address, type Prefix, parse } from '../../src/wire/address.js';
 import { PROTO_TCP, PROTO_UDP } from '../../src/wire/ipv4.js';
+import type { FlowAnswer } from './answer.js';
 import { HELLO_PORT, problems, type SlrConfig, schema } from './config.js';
-import { type CostOptions, Costs, preferencesOf, type Standing } from './costs.js';
+import { type CostOptions, Costs, type Modules, preferencesOf, type Standing } from './costs.js';
 import { MemberNumbers } from './member-numbers.js';
 import type { SlrSnapshot } from './snapshot.js';
 import type { SlrOptions } from './state.js';
@@ -64,6 +67,33 @@ const costOptions = ({ policy, distances, weights }: SlrConfig): CostOptions => 
   weights,
 });
 
+/** How long a module may take for all members at once, its thread's start included; half an interval where that is more. */
+const DEADLINE_MS = 100;
+
+/** @throws FirstackError FSA_KEY_INVALID */
+function modulesOf({ policy, hello }: SlrConfig, { events }: Site): Modules {
+  const { costFile, aggregateFile, keyFile } = policy;
+  if (keyFile === undefined) return {};
+  let key: ReturnType<typeof readKey>;
+  try {
+    key = readKey(keyFile);
+  } catch (error) {
+    throw new FirstackError('FSA_KEY_INVALID', `${keyFile}: ${(error as Error).message}`);
+  }
+  const loaded = (path: string, kind: PolicyKind): LoadedPolicy =>
+    new LoadedPolicy(path, kind, key, Math.max(DEADLINE_MS, hello.intervalMs / 2), events);
+  return {
+    ...(costFile === undefined ? {} : { cost: loaded(costFile, 'cost') }),
+    ...(aggregateFile === undefined ? {} : { aggregate: loaded(aggregateFile, 'aggregate') }),
+  };
+}
+
+const FLOW_QUERY = {
+  client: { type: 'string', pattern: '^[0-9.]+:[0-9]{1,5}$' },
+  service: { type: 'string', pattern: '^[0-9.]+:[0-9]{1,5}$' },
+  protocol: { enum: ['tcp', 'udp'], default: 'tcp' },
+};
+
 class Slr implements Run {
   readonly topics = [];
   readonly plane: PlaneHalf;
@@ -75,6 +105,7 @@ class Slr implements Run {
   readonly #server: HelloServer;
   readonly #client: HelloClient;
   readonly #costs: Costs;
+  readonly #modules: Modules;
   readonly #numbers = new MemberNumbers();
   #secure: ReturnType<typeof secureOptions>;
   /** The key of this level, 16 bytes. */
@@ -92,7 +123,8 @@ class Slr implements Run {
     const { level, id, address, hello, flows, seed } = config;
     this.#secure = secureOptions(hello);
     if (config.levelKeyFile !== undefined) this.#levelKey = readHexKey(config.levelKeyFile);
-    this.#costs = new Costs(costOptions(config));
+    this.#modules = modulesOf(config, site);
+    this.#costs = new Costs(costOptions(config), undefined, this.#modules);
     const [host, port] = (hello.listen ?? `${address}:${HELLO_PORT}`).split(':');
     const onChange = (): void => this.#changed();
     this.#server = new HelloServer({
@@ -248,8 +280,10 @@ class Slr implements Run {
     this.#context = context;
     this.#client.start(this.#secure);
     this.#timer = setInterval(() => {
-      this.#costs.observe(this.config.virtual, this.#server.members.values());
-      context.refresh();
+      for (const module of Object.values(this.#modules)) module?.look(Date.now());
+      void this.#costs
+        .observe(this.config.virtual, this.#server.members.values())
+        .then(() => context.refresh());
       void this.#advertise();
     }, this.config.hello.intervalMs);
   }
@@ -283,6 +317,7 @@ class Slr implements Run {
 
   async stop(): Promise<void> {
     clearInterval(this.#timer);
+    for (const module of Object.values(this.#modules)) module?.stop();
     await this.#advertised?.remove();
     this.#client.stop();
     await this.#server.stop();
@@ -301,10 +336,30 @@ class Slr implements Run {
       uppers: this.#client.states,
       refused: this.#server.refused,
       advertised: this.#advertised?.routes ?? [],
+      policies: Object.values(this.#modules).map((m) => m.state),
     };
   }
 
-  readonly reads = { routes: { answer: () => this.#routes() } };
+  readonly reads = {
+    routes: { answer: () => this.#routes() },
+    flow: { query: FLOW_QUERY, answer: (query: Record<string, unknown>) => this.#flow(query) },
+  };
+
+  /** What this router knows of one flow: each level's router is asked by itself. */
+  async #flow(query: Record<string, unknown>): Promise<Record<string, unknown>> {
+    const { level, id } = this.config;
+    const found = (await this.#context?.plane?.ask(query)) as FlowAnswer | undefined;
+    const nameOf = (member: number | null | undefined): string | null =>
+      [...this.#server.members.keys()].find((m) => this.#numbers.of(m) === member) ?? null;
+    return {
+      ...{ level, id },
+      flow:
+        found === undefined
+          ? null
+          : { ...found, member: nameOf(found.member), slotMember: nameOf(found.slotMember) },
+      standings: Object.fromEntries(this.#standings()),
+    };
+  }
 
   async #routes(): Promise<Record<string, unknown>> {
     const { level, id, policy, virtual } = this.config;

@@ -124,6 +124,10 @@ export class SlrHarness {
     return this.#outside.queue.splice(0).map((f) => parseFrame(f)!.packet);
   }
 
+  ask(question: unknown): unknown {
+    return this.#pipeline.ask!(question);
+  }
+
   counts(): Record<string, number> {
     return Object.fromEntries(
       this.#pipeline.reasons

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { type CostOptions, Costs, preferencesOf } from '../../../../origin/routing/costs.js';
+import type { LoadedPolicy } from '../../../../src/policy/loaded.js';
 import type { Member } from '../../../../src/routing/hello-server.js';
 import type { SubnetState } from '../../../../src/routing/messages.js';
 import { parseAggregate, parseCost } from '../../../../src/routing/policies.js';
@@ -24,30 +25,30 @@ const options = (more: Partial<CostOptions> = {}): CostOptions => ({
   },
   ...more,
 });
-function weights(costs: Costs, ...members: Member[]): Record<string, number> {
-  costs.observe([HOST], members);
+async function weights(costs: Costs, ...members: Member[]): Promise<Record<string, number>> {
+  await costs.observe([HOST], members);
   return Object.fromEntries(costs.standings(HOST, members).map((s) => [s.id, s.weight]));
 }
 
 describe('costs', () => {
-  it('give members of equal cost equal weights, and of more servers more', () => {
-    expect(weights(new Costs(options()), member('a', state(0.3)), member('b', state(0.3)))).toEqual({
+  it('give members of equal cost equal weights, and of more servers more', async () => {
+    expect(await weights(new Costs(options()), member('a', state(0.3)), member('b', state(0.3)))).toEqual({
       a: 1,
       b: 1,
     });
     const site = member('b', state(0.3, { servers: 4 }));
-    expect(weights(new Costs(options()), member('a', state(0.3)), site)).toEqual({ a: 1, b: 4 });
+    expect(await weights(new Costs(options()), member('a', state(0.3)), site)).toEqual({ a: 1, b: 4 });
   });
 
-  it('go by the weight that a member says, and by the factor that its router has for it', () => {
+  it('go by the weight that a member says, and by the factor that its router has for it', async () => {
     const costs = new Costs(options({ weights: { b: 0.5 } }));
     const members = [member('a', state(0, { weight: 3 })), member('b', state(0, { weight: 8 }))];
-    expect(weights(costs, ...members)).toEqual({ a: 3, b: 4 });
+    expect(await weights(costs, ...members)).toEqual({ a: 3, b: 4 });
     expect(costs.aggregate(HOST, members).weight).toBe(7);
   });
 
-  it('lower the weight as the cost grows, but never to nothing', () => {
-    const w = weights(
+  it('lower the weight as the cost grows, but never to nothing', async () => {
+    const w = await weights(
       new Costs(options()),
       member('a', state(0.1)),
       member('b', state(0.6)),
@@ -58,24 +59,23 @@ describe('costs', () => {
     expect(w.c).toBeCloseTo(1 / 32);
   });
 
-  it('follow a change over some intervals', () => {
+  it('follow a change over some intervals', async () => {
     const costs = new Costs(options());
-    const before = weights(costs, member('a', state(0)), member('b', state(0)));
-    const soon = weights(costs, member('a', state(0)), member('b', state(0.8)));
-    const late = [1, 2, 3, 4]
-      .map(() => weights(costs, member('a', state(0)), member('b', state(0.8))))
-      .at(-1)!;
+    const before = await weights(costs, member('a', state(0)), member('b', state(0)));
+    const soon = await weights(costs, member('a', state(0)), member('b', state(0.8)));
+    let late = soon;
+    for (let n = 0; n < 4; n++) late = await weights(costs, member('a', state(0)), member('b', state(0.8)));
     expect(before.b).toBe(1);
     expect(soon.b).toBeLessThan(1);
     expect(late.b).toBeLessThan(soon.b);
   });
 
-  it('give all to the least cost only where that was asked for', () => {
+  it('give all to the least cost only where that was asked for', async () => {
     const costs = new Costs(options({ selection: 'least' }));
-    expect(weights(costs, member('a', state(0.3)), member('b', state(0.2)))).toEqual({ a: 0, b: 1 });
+    expect(await weights(costs, member('a', state(0.3)), member('b', state(0.2)))).toEqual({ a: 0, b: 1 });
   });
 
-  it('leave out who is not available, who has no cost, and a standby while others are there', () => {
+  it('leave out who is not available, who has no cost, and a standby while others are there', async () => {
     const costs = new Costs(options({ cost: parseCost('metrics.queue') }));
     const queue = { metrics: { queue: 0 } };
     const members = [
@@ -84,33 +84,33 @@ describe('costs', () => {
       member('c', state(0)),
       member('d', state(0, { standby: true, ...queue })),
     ];
-    costs.observe([HOST], members);
+    await costs.observe([HOST], members);
     expect(costs.standings(HOST, members).map((s) => [s.id, s.leftOut])).toEqual([
       ['a', ''],
       ['b', 'it says that it is not available'],
       ['c', 'the policy gives it no cost'],
       ['d', 'standby: others are available'],
     ]);
-    expect(weights(costs, members[1], members[3])).toEqual({ b: 0, d: 1 });
+    expect(await weights(costs, members[1], members[3])).toEqual({ b: 0, d: 1 });
   });
 
-  it('keep the last cost where the policy gives none', () => {
+  it('keep the last cost where the policy gives none', async () => {
     const costs = new Costs(options({ cost: parseCost('1 / metrics.rate') }));
     const at = (rate: number): Member => member('a', state(0, { metrics: { rate } }));
-    weights(costs, at(2));
-    expect(weights(costs, at(0))).toEqual({ a: 1 });
+    await weights(costs, at(2));
+    expect(await weights(costs, at(0))).toEqual({ a: 1 });
     expect(costs.standings(HOST, [at(0)])[0].cost).toBe(0.5);
   });
 
-  it('go by the narrowest subnet that a member states for the host', () => {
+  it('go by the narrowest subnet that a member states for the host', async () => {
     const wide = state(0.9, { subnet: '203.0.113.0/24' });
     const costs = new Costs(options());
     const members = [member('a', wide, state(0.1)), member('b', state(0.1, { subnet: '203.0.113.81/32' }))];
-    costs.observe([HOST], members);
+    await costs.observe([HOST], members);
     expect(costs.standings(HOST, members).map((s) => [s.id, s.load])).toEqual([['a', 0.1]]);
   });
 
-  it('put the members together for the level above', () => {
+  it('put the members together for the level above', async () => {
     const costs = new Costs(options());
     const members = [member('a', state(0.2, { servers: 3 })), member('b', state(0.6))];
     expect(costs.aggregate(HOST, members)).toEqual({
@@ -120,13 +120,31 @@ describe('costs', () => {
     expect(costs.aggregate(HOST, [])).toMatchObject({ available: false, load: 1, servers: 0 });
   });
 
-  it('are the same at every router: the same slots follow', () => {
+  it('are the same at every router: the same slots follow', async () => {
     const members = [member('a', state(0.2)), member('b', state(0.4))];
-    const of = (list: Member[]): unknown => {
+    const of = async (list: Member[]): Promise<unknown> => {
       const costs = new Costs(options());
-      costs.observe([HOST], list);
+      await costs.observe([HOST], list);
       return preferencesOf(costs.standings(HOST, list));
     };
-    expect(of(members)).toEqual(of([...members].reverse()));
+    expect(await of(members)).toEqual(await of([...members].reverse()));
+  });
+
+  it('are those of a signed module for the hosts of its scope; what it gives none keeps its last', async () => {
+    let values = [0.1, 0.6];
+    const module = {
+      covers: (name: string) => name === 'web',
+      call: async () => values,
+    } as unknown as LoadedPolicy;
+    const costs = new Costs(options(), undefined, { cost: module });
+    const members = [member('a', state(0.9)), member('b', state(0))];
+    expect(await weights(costs, ...members)).toEqual({ a: 1, b: 0.25 });
+    for (const bad of [[], [Number.NaN, -1], [Number.POSITIVE_INFINITY, Number.NaN]]) {
+      values = bad;
+      expect(await weights(costs, ...members)).toEqual({ a: 1, b: 0.25 });
+    }
+    const other = { ...HOST, name: 'mail' };
+    await costs.observe([other], members);
+    expect(costs.standings(other, members).map((s) => s.cost)).toEqual([0.9, 0]);
   });
 });

@@ -1,0 +1,104 @@
+/** Answers what the control half asks a service-level router's data half, between two batches of packets. */
+import { CLOSING, DATAGRAMS, ESTABLISHED, OPENING, PINNED } from '../../src/flow/states.js';
+import { type Address, format, parse, V4_MAPPED } from '../../src/wire/address.js';
+import { PROTO_TCP, PROTO_UDP } from '../../src/wire/ipv4.js';
+import { NONE } from './flows.js';
+import type { SlrState } from './state.js';
+
+/** A flow by its ends: ADDRESS:PORT, IPv4. */
+export interface FlowQuestion {
+  client: string;
+  service: string;
+  protocol: 'tcp' | 'udp';
+}
+export type Question = 'slots' | FlowQuestion;
+
+/** What a router knows of one flow. */
+export interface FlowAnswer {
+  /** Whether it is in the flow table. */
+  isKnown: boolean;
+  state: string;
+  /** The member's number; null where a router beside told the flow, or there is none. */
+  member: number | null;
+  /** Where its packets go. */
+  target: string;
+  /** The rule by which they go there. */
+  rule: string;
+  /** Whether the kernel carries it. */
+  isPinned: boolean;
+  /** The member that its slot stands for now; null for none. */
+  slotMember: number | null;
+  /** Whether it came in a tunnel of a router above, and how often that was told where it goes. */
+  fromAbove: boolean;
+  told: number;
+}
+
+const STATES: Readonly<Record<number, string>> = {
+  [OPENING]: 'opening',
+  [ESTABLISHED]: 'open',
+  [DATAGRAMS]: 'datagrams',
+};
+
+export function answer(state: SlrState, question: Question): unknown {
+  return question === 'slots' ? state.hosts.slots() : flowOf(state, question);
+}
+
+/** @returns undefined for ends that are none */
+function flowOf(state: SlrState, { client, service, protocol }: FlowQuestion): FlowAnswer | undefined {
+  const [from, to] = [endOf(client), endOf(service)];
+  if (from === undefined || to === undefined) return undefined;
+  const { flows } = state;
+  const number = protocol === 'tcp' ? PROTO_TCP : PROTO_UDP;
+  flows.keyV4(from.word, from.port, to.word, to.port, number);
+  const e = flows.find();
+  const slot = state.hosts.memberOf(from.word, from.port, to.word, to.port, number);
+  const slotMember = slot === NONE ? null : slot;
+  const bySlot = slotMember === null ? '' : wordText(state.members.get(slot)?.address[3] ?? 0);
+  if (e < 0)
+    return {
+      ...{
+        isKnown: false,
+        state: 'unknown',
+        member: slotMember,
+        target: bySlot,
+        isPinned: false,
+        slotMember,
+      },
+      ...{ rule: 'not known: its next packet would go by its slot', fromAbove: false, told: 0 },
+    };
+  state.pins?.refresh(e);
+  return {
+    isKnown: true,
+    state:
+      flows.state[e] >= CLOSING && flows.state[e] !== DATAGRAMS
+        ? 'ended'
+        : (STATES[flows.state[e]] ?? 'opening'),
+    member: flows.member[e] === NONE ? null : flows.member[e],
+    target: wordText(flows.target[4 * e + 3]),
+    rule: ruleOf(state, e),
+    isPinned: (flows.marks[e] & PINNED) !== 0,
+    slotMember,
+    fromAbove: flows.upper[e] !== 0,
+    told: flows.told[e],
+  };
+}
+
+function ruleOf({ flows }: SlrState, e: ReturnType<SlrState['flows']['find']>): string {
+  if (flows.isGuess[e] === 1)
+    return flows.tries[e] === 0
+      ? 'it began here in its middle: guessed by its slot'
+      : `looked for: ${flows.tries[e]} ${flows.tries[e] === 1 ? 'member' : 'members'} gave it back`;
+  if (flows.isTold[e] === 1) return 'a router beside told it; no packet of it has come here';
+  if (flows.isShort[e] === 1)
+    return flows.member[e] === NONE ? 'a router beside told it' : 'a shortcut: its member told where it goes';
+  return 'chosen by its first packet';
+}
+
+const wordText = (word: number): string => format([0, 0, V4_MAPPED, word] as Address);
+
+function endOf(text: string): { word: number; port: number } | undefined {
+  const [address, port] = text.split(':');
+  const words = parse(address ?? '');
+  if (words === undefined || words[2] !== V4_MAPPED || !/^\d{1,5}$/.test(port ?? '')) return undefined;
+  return { word: words[3], port: Number(port) };
+}
