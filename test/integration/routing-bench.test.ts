@@ -6,6 +6,7 @@ import { playFromNothing } from '../../src/lab/routed/from-nothing.js';
 import { playHello } from '../../src/lab/routed/hello.js';
 import { playMtu } from '../../src/lab/routed/mtu.js';
 import { playOnePacket } from '../../src/lab/routed/one-packet.js';
+import { playPolicy } from '../../src/lab/routed/policy.js';
 import { playSpare } from '../../src/lab/routed/spare.js';
 
 /** @returns the figures by id, printed so that a failure can be read */
@@ -46,6 +47,12 @@ describe('bench routing, in small', () => {
   it('mtu: transfers arrive whole over narrow hops', async () => {
     const v = values(await playMtu({ transfers: 8, bytes: 1_000_000, datagrams: 10 }));
     expect([v.mtu, v['mtu:datagrams']]).toEqual([16, 1]);
+  });
+
+  it('policy: a signed one is in force soon, and no hostile one takes a connection', async () => {
+    const v = values(await playPolicy({ perSecond: 20, intervalMs: 500 }));
+    expect([v['policy:hostile'], v['policy:broken']]).toEqual([0, 0]);
+    expect(v.policy).toBeLessThan(10);
   });
 
   it('hello: nothing forged or repeated is accepted', async () => {

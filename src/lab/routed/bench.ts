@@ -7,6 +7,7 @@ import { playFromNothing } from './from-nothing.js';
 import { playHello } from './hello.js';
 import { playMtu } from './mtu.js';
 import { playOnePacket } from './one-packet.js';
+import { playPolicy } from './policy.js';
 import { playSpare } from './spare.js';
 
 export interface RoutingBenchOptions {
@@ -22,6 +23,7 @@ const PLAYS: Record<string, () => Promise<RoutingFigure[]>> = {
   spare: () => playSpare(),
   'from-nothing': () => playFromNothing(),
   hello: () => playHello(),
+  policy: () => playPolicy(),
   mtu: () => playMtu(),
 };
 

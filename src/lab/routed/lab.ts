@@ -53,6 +53,8 @@ export interface RoutedOptions {
   clientDelayMs?: number;
   /** Changes a host's role file before it is written. */
   edit?: (host: RoutedHost, file: Record<string, unknown>) => Record<string, unknown>;
+  /** Called before any role file is written, with the laboratory's directory. */
+  before?: (directory: string) => void;
   /** Hosts whose role is not started. */
   idle?: readonly string[];
   progress?: (line: string) => void;
@@ -151,6 +153,7 @@ export class RoutedLab {
     writeFileSync(`${this.directory}/registry.yaml`, '{}\n');
     writeSecret(`${this.directory}/level.key`, `${randomBytes(16).toString('hex')}\n`);
     say(`roles: ${this.hosts.length}`);
+    this.options.before?.(this.directory);
     for (const host of this.hosts) this.writeRoleFile(host.name);
     const started = this.hosts.filter((h) => this.options.idle?.includes(h.name) !== true);
     for (const { name } of started) this.start(name);

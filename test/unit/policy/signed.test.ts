@@ -1,9 +1,9 @@
 // Signed policies: who may install what, and what a module may do to its host. The ten hostile ones are refused or contained.
 import { type createPublicKey, generateKeyPairSync } from 'node:crypto';
 import { afterEach, describe, expect, it } from 'vitest';
+import * as modules from '../../../src/lab/routed/wasm.js';
 import { Sandbox } from '../../../src/policy/sandbox.js';
 import { checkCode, type Policy, PolicyError, readPolicy, signPolicy } from '../../../src/policy/signed.js';
-import * as modules from '../../support/wasm.js';
 
 const key = (): { pem: string; open: ReturnType<typeof createPublicKey> } => {
   const { privateKey, publicKey } = generateKeyPairSync('ed25519');

@@ -3,10 +3,10 @@ import { mkdtempSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Events } from '../../../src/events/events.js';
+import { constant, LOOP } from '../../../src/lab/routed/wasm.js';
 import { LoadedPolicy } from '../../../src/policy/loaded.js';
 import { type Policy, signPolicy } from '../../../src/policy/signed.js';
 import { PolicyStore } from '../../../src/policy/store.js';
-import { constant, LOOP } from '../../support/wasm.js';
 
 const { privateKey, publicKey } = generateKeyPairSync('ed25519');
 const NOW = Date.UTC(2026, 10, 27);
