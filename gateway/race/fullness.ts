@@ -6,6 +6,8 @@ export const FULLNESS: Record<string, string> = {
     'one client has many connections that it does not confirm (a flood?): its further ones go to the origin, and are not raced',
   'limit.race-of-source':
     'one client has hundreds of connections that it does not confirm (a flood?): its further ones ask the nearest machine alone',
+  'limit.race-when-full':
+    'connections that no client confirms fill their part of the flow table (a flood?): new ones ask the nearest machine alone',
   'pass.syn-source-busy':
     'one client has hundreds of connections that it does not confirm (a flood?): its further ones go to the origin, and are not raced',
   'evict.half-open':

@@ -17,6 +17,7 @@ export const reasons = defineReasons({
   passSynSourceFull: 'pass.syn-source-full',
   passSynSourceBusy: 'pass.syn-source-busy',
   limitRace: 'limit.race-of-source',
+  limitRaceFull: 'limit.race-when-full',
   evictHalfOpen: 'evict.half-open',
   evictEnded: 'evict.ended',
   passSynTableFull: 'pass.syn-table-full',

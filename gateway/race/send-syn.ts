@@ -127,6 +127,7 @@ export function choose(state: GatewayState, batch: Batch, i: number, e: FlowEntr
   let one = racesAgain(hash) ? RACE : learned.choose(entry, live, machines.serviceLoads[service], mix(hash));
   if (one >= 0 && spares && ((suspects >>> one) & 1) !== 0)
     one = learned.best(entry, others & ~(1 << ORIGIN));
+  if (one === RACE) one = unlessFull(state, batch, entry, live);
   if (one !== RACE) {
     const waitUs = learned.hedgeUs(entry, one >= 0 ? one : learned.best(entry, live));
     if (state.hold.pushIn(batch.arena, batch.at[i], batch.length[i], batch.clock, waitUs, e) >= 0) {
@@ -134,6 +135,11 @@ export function choose(state: GatewayState, batch: Batch, i: number, e: FlowEntr
       chosen.manner = one === COMPARE ? COMPARED : ALONE;
       if (one === COMPARE) return learned.compare(entry, live);
       lease(state, batch, i, entry, one as CandidateNumber);
+      return 1 << one;
+    }
+    // No room for its hedge.
+    if (one >= 0 && !state.flows.halfOpen.mayRace()) {
+      chosen.manner = ALONE;
       return 1 << one;
     }
   }
@@ -147,6 +153,18 @@ function lease(state: GatewayState, batch: Batch, i: number, entry: number, one:
   const isPlain = machines.serviceSuspects[service] === 0 && machines.serviceMode[service] === TRANSLATE;
   if (isPlain && learned.isClear(entry, machines.serviceLive[service], one) && !isNarrow(state, service, one))
     state.pinning?.lease(service, batch.saddr, 4 * i, one);
+}
+
+/**
+ * Where half-open connections fill their part of the table, a race of each SYN would cost the machines a multiple of the
+ * flood, and the answers would come too late for anyone: the nearest that is known is asked alone, but for some a second.
+ * @returns that machine, or `RACE`
+ */
+function unlessFull({ learned, flows }: GatewayState, batch: Batch, entry: number, live: number): number {
+  const best = learned.best(entry, live);
+  if (best < 0 || flows.halfOpen.mayRace()) return RACE;
+  batch.counters[reasons.limitRaceFull]++;
+  return best;
 }
 
 /** The candidates that a race of these asks. */
@@ -266,7 +284,7 @@ function hedge(state: GatewayState, batch: Batch, meta: number): void {
   }
   batch.service[0] = service;
   // A flood costs one SYN for one; a client repeats its SYN, and then the others are asked.
-  if (flows.halfOpen.isSourceBusy()) {
+  if (flows.halfOpen.isSourceBusy() || !flows.halfOpen.mayRace()) {
     batch.counters[reasons.cancelHedge]++;
     return;
   }

@@ -28,6 +28,10 @@ const ASKS = 512;
 const PREFERRED = 4;
 /** For how many ticks a source counts as busy after it had more than its part. */
 const BUSY_TICKS = 100;
+/**
+ * How often in a tick a SYN of a full pool may be sent to more than one machine: most are a flood's, of however many sources.
+ */
+const RACES = 50;
 /** How many entries each arrival looks at for confirmed ones, from this share of the pool on. */
 const TIDIED = 4;
 const TIDY_FROM = 1 / 16;
@@ -50,6 +54,7 @@ export class HalfOpen {
   #count = 0;
   #hand = 0;
   #asks = ASKS;
+  #races = RACES;
   /** By source: the tick in which it had more than its part. */
   readonly #floodedAt = new Int32Array(COUNTERS).fill(-BUSY_TICKS);
   #now = 0;
@@ -80,6 +85,7 @@ export class HalfOpen {
   /** Ten times a second. */
   tick(): void {
     this.#asks = ASKS;
+    this.#races = RACES;
     this.#now = (this.#now + 1) | 0;
   }
 
@@ -130,6 +136,14 @@ export class HalfOpen {
     const { key } = this.flows;
     const ofPrefix = this.#prefixes[this.#slotOfPrefix(key[0], key[1], key[2], key[3])];
     return this.#count >= this.most || ofPrefix >= this.#mostOfPrefix;
+  }
+
+  /** Whether more than one machine may be asked for the table's key: in a full pool that many times a tick. Counts as one. */
+  mayRace(): boolean {
+    if (!this.isFull()) return true;
+    if (this.#races === 0) return false;
+    this.#races--;
+    return true;
   }
 
   /** Adds an entry that was just inserted. */

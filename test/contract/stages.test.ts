@@ -98,6 +98,7 @@ describe('the packet table', () => {
     'pass.syn-table-full',
     'pass.syn-source-busy',
     'limit.race-of-source',
+    'limit.race-when-full',
     // `test/unit/replica/race/floods.test.ts`
     'drop.table-full',
     // `test/contract/ipv6.test.ts`

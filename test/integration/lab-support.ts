@@ -50,10 +50,6 @@ export async function untilServedBy(lab: Lab, replica: string, concurrency = 4):
 }
 
 /**
- * Measures, up to three times: a stall of this machine loses a race now and then, a mistake loses them every time. No
- * request may have failed in any of the measurements.
- */
-/**
  * No connection was left to the origin, and all but single ones were carried by the nearest: a stall of a machine that is
  * shared makes an answer late now and then.
  */
@@ -63,6 +59,10 @@ export function expectRaced(results: readonly { servedBy: string }[], nearest: s
   expect(others.length).toBeLessThanOrEqual(Math.ceil(results.length / 50));
 }
 
+/**
+ * Measures, up to three times: a stall of this machine loses a race now and then, a mistake loses them every time. No
+ * request may have failed in any of the measurements.
+ */
 export async function measureQuietly(lab: Lab, options: MeasureOptions): Promise<Measurement> {
   let m = await measure(lab, options);
   for (let n = 1; n < 3 && m.complaints.length > 0 && m.ok === m.requests; n++)

@@ -48,7 +48,9 @@ const SYNS = ['pass.syn-raced', 'pass.syn-retransmitted-raced', 'emit.syn-copy',
 
 /** So many a second that the gateway's own probes of 1,500 bytes, which come in bursts, are less than a hundredth of it. */
 const stranger = { on: 'r3', from: wanAddress('r3'), via: '192.0.2.2', count: 32_000, perSecond: 8000 };
-const client = { on: 'client', from: CLIENT, to: SERVICE, via: CLIENT, at: 'gateway', perSecond: 200 };
+const client = { on: 'client', from: CLIENT, to: SERVICE, via: CLIENT, at: 'gateway' };
+/** All are sent before a server repeats its first acknowledgement, and are fewer than make their source a flood. */
+const connections = { count: 1000, perSecond: 4000 };
 /** The key is the gateway's; the packets come from elsewhere, so that the gateway's own can be told from them. */
 const thief = { on: 'r3', from: wanAddress('gateway'), via: CLIENT, isGateway: true };
 
@@ -66,19 +68,33 @@ export const KINDS: readonly Kind[] = [
     ...{ to: '192.0.2.2', at: 'gateway', what: "acknowledgements of no SYN, to a gateway's client" },
   },
   {
-    ...{ ...client, id: 'amplification.client', kind: 'syn', count: 60, most: CANDIDATES, counted: SYNS },
+    ...{
+      ...client,
+      ...connections,
+      id: 'amplification.client',
+      kind: 'syn',
+      most: CANDIDATES,
+      counted: SYNS,
+    },
     // Each candidate is sent one SYN, tagged and in a tunnel; the losers are sent a reset.
     mostBytes: (CANDIDATES * ASKED + (CANDIDATES - 1) * (RST + OUTER)) / SYN,
     what: 'SYNs, each of a new connection: SYNs that leave for one (each candidate is asked once); in bytes the losers’ resets too',
   },
   {
-    ...{ ...client, id: 'amplification.client.repeated', kind: 'repeated', count: 600, most: 1 },
+    ...{
+      ...client,
+      id: 'amplification.client.repeated',
+      kind: 'repeated',
+      count: 600,
+      perSecond: 200,
+      most: 1,
+    },
     // A tenth of the SYNs begin connections. What comes once there is a winner goes to it, one for one, in its tunnel.
     mostBytes: (CANDIDATES * ASKED + (CANDIDATES - 1) * (RST + OUTER) + 9 * (SYN + OUTER)) / (10 * SYN),
     what: 'SYNs, each ten times in 50 ms',
   },
   {
-    ...{ ...thief, id: 'amplification.gateway.replica', kind: 'tunnel', count: 60, perSecond: 200, most: 1 },
+    ...{ ...thief, ...connections, id: 'amplification.gateway.replica', kind: 'tunnel', most: 1 },
     ...{
       to: wanAddress('r1'),
       at: 'r1',
@@ -86,7 +102,7 @@ export const KINDS: readonly Kind[] = [
     },
   },
   {
-    ...{ ...thief, id: 'amplification.gateway.origin', kind: 'tagged', count: 60, perSecond: 200 },
+    ...{ ...thief, ...connections, id: 'amplification.gateway.origin', kind: 'tagged' },
     // A replica has the service's address itself.
     ...{ on: 'gateway', via: '192.0.2.78', to: SERVICE, at: 'origin', most: CANDIDATES },
     // A copy for each replica, and the server's own acknowledgement.
@@ -123,6 +139,10 @@ export async function playAmplification(only: string, seed: number): Promise<Fig
   }
 }
 
+/** The machine's own probes come in bursts: so many more or less of the largest are no amplification. */
+const OWN_PROBES = 4;
+const PROBE_BYTES = 1520;
+
 /** What passed an interface. */
 interface Traffic {
   packets: number;
@@ -148,11 +168,10 @@ async function play(lab: Lab, k: Kind, seed: number): Promise<Figure[]> {
   const idle = { packets: (still.packets * out.ms) / still.ms, bytes: (still.bytes * out.ms) / still.ms };
   const after = await countersOf(lab, k.at);
   const made = k.counted?.reduce((sum, name) => sum + (after[name] ?? 0) - (counters[name] ?? 0), 0);
-  // A probe more or less is no amplification.
   const ratio = (leaves: number, comes: number): number =>
     Math.round((100 * Math.max(0, leaves)) / comes) / 100;
-  const packets = ratio(made ?? out.packets - idle.packets, sent.sent);
-  const bytes = ratio(out.bytes - idle.bytes, sent.bytes);
+  const packets = ratio(made ?? out.packets - idle.packets - OWN_PROBES, sent.sent);
+  const bytes = ratio(out.bytes - idle.bytes - OWN_PROBES * PROBE_BYTES, sent.bytes);
   const seen = `${sent.sent} ${k.what}; ${out.packets} packets left meanwhile, ${idle.packets.toFixed(0)} without them`;
   const seenBytes = `of ${sent.bytes} bytes; ${out.bytes} bytes left meanwhile, ${idle.bytes.toFixed(0)} without them`;
   const asked = { bench: 'attacks', seed } as const;

@@ -139,6 +139,24 @@ describe('the pool of half-open connections', () => {
     expect(asked).toBe(512);
   });
 
+  it('lets a full pool ask more than one machine fifty times a tick', () => {
+    const flows = new SynFlows(1024, [1, 2]);
+    const pool = flows.halfOpen;
+    const open = (n: number): void => {
+      flows.keyV4(client(n % 50), 1000 + n, 1, 80);
+      const e = flows.insert();
+      flows.state[e] = UNDECIDED;
+      pool.add(e);
+    };
+    const allowed = (): number => Array.from({ length: 100 }, () => pool.mayRace()).filter(Boolean).length;
+    for (let n = 0; n < 100; n++) open(n);
+    expect([pool.isFull(), allowed()]).toEqual([false, 100]);
+    for (let n = 100; n < 128; n++) open(n);
+    expect([pool.isFull(), allowed(), allowed()]).toEqual([true, 50, 0]);
+    pool.tick();
+    expect(allowed()).toBe(50);
+  });
+
   it('remembers for ten seconds which source had more than its part, and takes from it first', () => {
     const flows = new SynFlows(4096, [1, 2]);
     const pool = flows.halfOpen;

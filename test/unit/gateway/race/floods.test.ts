@@ -1,9 +1,10 @@
 // Floods of SYNs (FAULTS: T8), at the whole pipeline of a gateway with a small table: connections that their client confirms are
 // raced as ever, and living ones stay.
 import { describe, expect, it } from 'vitest';
+import { mix, racesAgain } from '../../../../gateway/race/send-syn.js';
 import { asReplica, asService, R1, syn, withTcp } from '../../../support/builder.js';
 import { Harness } from '../../../support/harness.js';
-import { frame, type Packet } from '../../../support/naive.js';
+import { frame, type Packet, parseFrame } from '../../../support/naive.js';
 
 const MAX = 4096;
 /** SYNs a second, and the time between two batches. */
@@ -116,6 +117,54 @@ describe('a source with many connections that it does not confirm', () => {
       expect(h.counts()[race === 1 ? 'pass.syn-raced' : 'pass.syn-tagged']).toBe(1);
     },
   );
+});
+
+/** A sequence number whose connections are raced by lot. */
+const DRAWN = Array.from({ length: 1000 }, (_, n) => n).find((n) => racesAgain(mix(n)))!;
+
+describe('a flood of many sources, while the pool is full', () => {
+  it.each([
+    ['whose answers are late', undefined, 'fired.hedge'],
+    ['that would all be raced', DRAWN, 'limit.race-when-full'],
+  ] as const)('%s costs hardly more than one SYN for one', (_, seq, counted) => {
+    const h = new Harness('gateway', { configuration: 'A', race: 2, maxFlows: MAX, holdSlots: 8192 });
+    const isSyn = (out: readonly Uint8Array[]): number =>
+      out.filter((f) => {
+        const { body } = parseFrame(f)!.packet;
+        return body.kind === 'tcp' && body.flags === 'S';
+      }).length;
+    // What is near is known.
+    for (let n = 0; n < 30; n++) {
+      const [client, sport] = [`10.1.7.${n}`, 60_000 + n];
+      h.send([frame(between(sport, client, syn(), false))]);
+      h.advance(1000);
+      h.send([frame(asReplica(R1, between(sport, client, asService('SA'), true)))]);
+      const ack = withTcp(syn(), { flags: 'A', seq: 0xffffffff, ack: 0x70000001, options: [] });
+      h.send([frame(between(sport, client, ack, false))]);
+      h.advance(500_000);
+    }
+    h.clearCounts();
+    let out = 0;
+    let sent = 0;
+    for (let n = 0; n < 2000 / STEP_MS; n++) {
+      if (n % (100 / STEP_MS) === 0) h.tick();
+      const frames = Array.from({ length: PER_STEP }, () =>
+        frame(
+          between(
+            1024 + (sent % 50_000),
+            `10.1.7.${sent++ % 250}`,
+            syn(seq === undefined ? {} : { seq }),
+            false,
+          ),
+        ),
+      );
+      out += isSyn(h.send(frames)) + isSyn(h.advance(STEP_MS * 1000));
+    }
+    expect(h.counts()[counted]).toBeGreaterThan(0);
+    // 500 times a second the three others are asked; and for the SYNs from before the pool was full.
+    expect(out).toBeGreaterThanOrEqual(sent);
+    expect(out).toBeLessThan(sent + 3 * (2 * 500 + MAX / 4));
+  });
 });
 
 describe('a table that is full', () => {
