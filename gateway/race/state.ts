@@ -215,6 +215,8 @@ export class GatewayState {
     this.learned.seeds = s.seeds;
     this.#armTrials(s);
     this.pinning?.load(s.endpoints, haveChanged, walksOf(this.#memory.usage) > 0);
+    // Who asks before the first tick must see what was adopted.
+    this.#gauges[gauges.pinned] = this.pinning?.pins.live ?? 0;
     // With thousands of machines this takes a while, in which answers wait that are read now.
     this.clock.update();
     const tookUs = this.clock.nowUs - begunUs;

@@ -149,6 +149,8 @@ export class SlrState {
     if (s.neighbours !== undefined) this.neighbours.load(s.neighbours);
     this.hosts.load(s);
     this.pins?.adopt();
+    // Who asks before the first tick must see what was adopted.
+    this.#showGauges();
   }
 
   #loadMembers(s: SlrSnapshot): void {
@@ -285,10 +287,13 @@ export class SlrState {
     this.paths.sweep(this.nowTick);
     this.neighbours.tick(this.batch, this.address);
     this.flows.sweep(this.nowTick, this.#sweepBudget, this.pins?.outlives);
+    this.pins?.tick();
+    this.#showGauges();
+  }
+
+  #showGauges(): void {
     this.#gauges[gauges.flows] = this.flows.size;
-    if (this.pins === undefined) return;
-    this.pins.tick();
-    this.#gauges[gauges.pinned] = this.pins.live;
+    this.#gauges[gauges.pinned] = this.pins?.live ?? 0;
   }
 }
 

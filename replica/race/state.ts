@@ -159,6 +159,8 @@ export class ReplicaFlows {
       false,
     );
     this.pins?.adopt();
+    // Who asks before the first tick must see what was adopted.
+    this.#showGauges();
   }
 
   /** Whether packet `i` is addressed to R. */
@@ -216,9 +218,12 @@ export class ReplicaFlows {
     this.nowTick = tickOf(nowUs);
     this.keyring.tick();
     this.flows.sweep(this.nowTick, this.#sweepBudget, this.pins?.outlives);
+    this.pins?.tick();
+    this.#showGauges();
+  }
+
+  #showGauges(): void {
     this.#gauges[gauges.flows] = this.flows.size;
-    if (this.pins === undefined) return;
-    this.pins.tick();
-    this.#gauges[gauges.pinned] = this.pins.live;
+    this.#gauges[gauges.pinned] = this.pins?.live ?? 0;
   }
 }
