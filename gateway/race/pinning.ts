@@ -3,6 +3,7 @@
  * to a learned winner by itself, and the winners of a predecessor's flows.
  */
 import type { Clock } from '../../src/device/clock.js';
+import { type EndpointHandles, KernelEndpoints } from '../../src/fastpath/endpoints.js';
 import { NarrowPaths, type PathHandles } from '../../src/fastpath/narrow-paths.js';
 import { Pins } from '../../src/fastpath/pins.js';
 import type { CandidateNumber, FlowEntry, ServiceNumber } from '../../src/flow/numbers.js';
@@ -21,6 +22,7 @@ const PREFIX_MASK = -1 << (32 - PREFIX_BITS);
 
 export class Pinning {
   readonly pins: Pins;
+  readonly #endpoints: KernelEndpoints;
   readonly narrowPaths: NarrowPaths;
   /** Connections that the kernel opens with a learned winner; undefined in an origin's race. */
   readonly openings: Openings | undefined;
@@ -44,6 +46,7 @@ export class Pinning {
       firstByte: (e, us) => requests.firstByte(e, us),
       failed: (e, byServer) => requests.failed(e, byServer),
     });
+    this.#endpoints = new KernelEndpoints(handles as KernelHandles & EndpointHandles);
     this.narrowPaths = new NarrowPaths(handles as KernelHandles & PathHandles);
     if (how.learns) this.openings = new Openings(handles as KernelHandles & OpeningHandles);
   }
@@ -56,7 +59,7 @@ export class Pinning {
    */
   load(endpoints: readonly Endpoint[], haveChanged: boolean, hasWalked: boolean): void {
     const { serviceList } = this.machines;
-    this.pins.endpoints(
+    this.#endpoints.load(
       endpoints.map(({ address, port, service }) => ({
         address,
         port,

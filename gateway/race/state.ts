@@ -192,6 +192,10 @@ export class GatewayState {
       this.flows.halfOpen.isConfirmed = (e) => pinning.pins.isConfirmed(e);
       paths.changed = (to, mtu) => pinning.narrowPaths.set(to, mtu, paths.size);
     }
+    this.flows.evicting = (e) => {
+      pinning?.pins.release(e);
+      forget(this.#batch, e);
+    };
     this.requests.pinning = pinning;
     // Sweeps the whole table once in five seconds.
     this.#sweepBudget = Math.ceil(flows.max / 50);
@@ -296,16 +300,9 @@ export class GatewayState {
   /** Takes an entry for the table's key (`SynFlows.take`). @returns -1 where there is no room */
   take(batch: Batch): FlowEntry {
     this.#batch = batch;
-    return this.flows.take(this.#evict);
+    return this.flows.take(batch.counters, reasons);
   }
   #batch!: Batch;
-
-  readonly #evict = (e: FlowEntry, hasEnded: boolean): void => {
-    this.pinning?.pins.release(e);
-    this.flows.remove(e);
-    forget(this.#batch, e);
-    this.#batch.counters[hasEnded ? reasons.evictEnded : reasons.evictHalfOpen]++;
-  };
 
   /** Stores the winner and its address in the entry, and counts who won. */
   decide(e: FlowEntry, service: ServiceNumber, endpoint: EndpointNumber, machine: MachineNumber): void {

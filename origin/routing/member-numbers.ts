@@ -16,7 +16,7 @@ export class MemberNumbers {
     return number;
   }
 
-  /** Flows of a member that left long ago end at their target, whoever has its number now. */
+  /** A number may be given again: the flows of the member that had it before keep their targets. */
   #free(): MemberNumber {
     if (this.#byId.size < this.most) return this.#byId.size as MemberNumber;
     const [oldest, number] = this.#byId.entries().next().value!;

@@ -18,7 +18,7 @@ export const reasons = defineReasons({
   passErrorRelayed: 'pass.error-relayed',
   passTriedNext: 'pass.tried-next',
   passGivenBack: 'pass.given-back',
-  dropNobodyHas: 'drop.nobody-has',
+  dropNoMemberHas: 'drop.no-member-has',
   emitReset: 'emit.reset',
   dropErrorChecksum: 'drop.error-checksum',
   dropErrorShort: 'drop.error-short',

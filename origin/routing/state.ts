@@ -64,7 +64,7 @@ export const NEIGHBOUR = 255;
 /** A member that gives a packet back. */
 export const RETURNED = 254;
 
-/** A guess that nobody has given back for so long, in ticks, is right. */
+/** A guess for which no packet has come back from the member for so long, in ticks, is right. */
 const SURE_TICKS = 5;
 /** Packets a second, and at once, for which another member is tried; and resets that this router sends by itself. */
 const SEARCHES = 2000;
@@ -109,20 +109,17 @@ export class SlrState {
     this.idle = idleTicks(flows, TICK_US / 1000);
     this.#sweepBudget = Math.ceil(flows.max / 50);
     this.#gauges = context.gauges;
-    const nothing = (): void => {};
     if (context.kernel !== undefined) {
       const handles = context.kernel as KernelHandles & Pins['fds'] & PathHandles;
       this.#sourceFd = handles.source;
       this.#hostPrefixes = new KernelPrefixes(handles.hosts);
       const narrow = new NarrowPaths(handles);
       this.paths.changed = (address, mtu) => narrow.set(address, mtu, this.paths.size);
-      this.pins = new Pins(handles, this.flows, this.idle, context.clock, {
+      const pins = new Pins(handles, this.flows, this.idle, context.clock, {
         adopted: (e) => this.#adopt(e),
-        requested: nothing,
-        firstByte: nothing,
-        failed: nothing,
       });
-      const { pins } = this;
+      this.pins = pins;
+      this.flows.evicting = (e) => pins.release(e);
       this.flows.halfOpen.isConfirmed = (e) => pins.isConfirmed(e);
     }
     this.tick(context.clock.nowUs);
@@ -216,18 +213,10 @@ export class SlrState {
     return this.#source | (swap32(h ^ (h >>> 15)) & this.#sourceMask);
   }
 
-  /** Takes an entry for the table's key. @returns -1 where there is no room */
+  /** Takes an entry for the table's key (`SynFlows.take`). @returns -1 where there is no room */
   take(batch: Batch): FlowEntry {
-    this.#counters = batch.counters;
-    return this.flows.take(this.#evict);
+    return this.flows.take(batch.counters, reasons);
   }
-  #counters!: Batch['counters'];
-
-  readonly #evict = (e: FlowEntry, hasEnded: boolean): void => {
-    this.pins?.release(e);
-    this.flows.remove(e);
-    this.#counters[hasEnded ? reasons.evictEnded : reasons.evictHalfOpen]++;
-  };
 
   /** Gives the flow to this member. */
   assign(e: FlowEntry, member: MemberNumber): void {
@@ -246,7 +235,7 @@ export class SlrState {
     this.repin(e);
   };
 
-  /** Whether it is sure where the flow goes: it was chosen, or was guessed and is given back by nobody. */
+  /** Whether it is sure where the flow goes: it was chosen, or was guessed and no member gives packets back any more. */
   isSure(e: FlowEntry): boolean {
     const { flows } = this;
     if (flows.isGuess[e] === 1 && ((this.nowTick - flows.toldAt[e]) | 0) >= SURE_TICKS) flows.isGuess[e] = 0;

@@ -95,5 +95,5 @@ function refuse(state: SlrState, batch: Batch, i: number): void {
     const pseudo = pseudoHeader(service, client, ipv4.PROTO_TCP, tcp.MIN_HEADER);
     tcp.setCheck(view, t, ~fold(sum(view, t, tcp.MIN_HEADER, pseudo)) & 0xffff);
   }
-  batch.drop(i, reasons.dropNobodyHas);
+  batch.drop(i, reasons.dropNoMemberHas);
 }

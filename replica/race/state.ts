@@ -1,6 +1,7 @@
 /** State that the replica's stages share: its services, whether it takes SYNs, and its flows. */
 import type { Clock } from '../../src/device/clock.js';
 import type { HoldQueue } from '../../src/device/hold-queue.js';
+import { type EndpointHandles, KernelEndpoints } from '../../src/fastpath/endpoints.js';
 import { Pins } from '../../src/fastpath/pins.js';
 import { AddressMap } from '../../src/flow/address-map.js';
 import { type Column, columnOf, type FlowEntry, type ServiceNumber } from '../../src/flow/numbers.js';
@@ -82,6 +83,7 @@ export class ReplicaFlows {
   #admissions: number;
   #admittedUs: number;
   readonly #sweepBudget: number;
+  readonly #kernelEndpoints: KernelEndpoints | undefined;
   readonly #gauges: Float64Array;
 
   constructor(context: PipelineContext<ReplicaPipelineOptions>) {
@@ -95,37 +97,21 @@ export class ReplicaFlows {
     this.idle = idleTicks(flows, TICK_US / 1000);
     this.#sweepBudget = Math.ceil(flows.max / 50);
     this.#gauges = context.gauges;
-    const nothing = (): void => {};
-    if (context.kernel !== undefined)
-      this.pins = new Pins(
-        context.kernel as KernelHandles & Pins['fds'],
-        this.flows,
-        this.idle,
-        context.clock,
-        {
-          adopted: nothing,
-          requested: nothing,
-          firstByte: nothing,
-          failed: nothing,
-        },
-      );
-    const { pins } = this;
-    if (pins !== undefined) this.flows.halfOpen.isConfirmed = (e) => pins.isConfirmed(e);
+    if (context.kernel !== undefined) {
+      const handles = context.kernel as KernelHandles & Pins['fds'] & EndpointHandles;
+      const pins = new Pins(handles, this.flows, this.idle, context.clock);
+      this.pins = pins;
+      this.#kernelEndpoints = new KernelEndpoints(handles);
+      this.flows.halfOpen.isConfirmed = (e) => pins.isConfirmed(e);
+      this.flows.evicting = (e) => pins.release(e);
+    }
     this.tick(context.clock.nowUs);
   }
 
   /** Takes an entry for the table's key (`SynFlows.take`). @returns -1 where there is no room */
   take(batch: Batch): FlowEntry {
-    this.#counters = batch.counters;
-    return this.flows.take(this.#evict);
+    return this.flows.take(batch.counters, reasons);
   }
-  #counters!: Batch['counters'];
-
-  readonly #evict = (e: FlowEntry, hasEnded: boolean): void => {
-    this.pins?.release(e);
-    this.flows.remove(e);
-    this.#counters[hasEnded ? reasons.evictEnded : reasons.evictHalfOpen]++;
-  };
 
   load(s: ReplicaSnapshot): void {
     this.address = s.address[3];
@@ -146,7 +132,7 @@ export class ReplicaFlows {
     this.servicePort = Uint16Array.from(s.services, (x) => x.port);
     this.serviceLocalPort = Uint16Array.from(s.services, (x) => x.localPort);
     this.serviceMode = columnOf<Mode>(Uint8Array.from(s.services, (x) => x.mode));
-    this.pins?.endpoints(
+    this.#kernelEndpoints?.load(
       s.services
         .filter((x) => x.mode !== TRANSLATE)
         .map(({ address, port, localPort, mode }) => ({

@@ -26,13 +26,10 @@ import type { Stage } from '../pipeline/batch.js';
 import {
   AWAKE,
   bytes,
-  ENDPOINT_KEY,
-  ENDPOINT_VALUE,
   FLOW_KEY,
   FLOW_VALUE,
   firstByteUs,
   idleUs,
-  type KernelEndpoint,
   readFlowKey,
   SEEN_CLIENT_ACK,
   SEEN_CLIENT_FIN,
@@ -46,7 +43,6 @@ import {
   targetWord,
   WAITING,
   wasAsked,
-  writeEndpoint,
   writeFlow,
   writeFlowKey,
   writeTimeNs,
@@ -57,7 +53,6 @@ import { bpf } from './native.js';
 export interface PinHandles {
   /** Descriptors of the maps of these names. */
   flows: number;
-  endpoints: number;
   awake: number;
   /** How many packets of a decided flow go through the TUN before it is pinned; 0 for none. */
   after: number;
@@ -77,15 +72,16 @@ const AWAKE_US = 1e6;
 /** A SYN that the kernel sent and that is not followed within milliseconds is never followed. */
 const UNFOLLOWED_US = 5e6;
 
+/** What a program does about flows in the kernel; a program that does nothing about one of these leaves it out. */
 export interface PinEvents {
   /** A flow that the kernel carries and this process does not know: a predecessor's. Fills in the program's columns. */
-  adopted(e: FlowEntry): void;
+  adopted?(e: FlowEntry): void;
   /** The client's first data passed. */
-  requested(e: FlowEntry): void;
+  requested?(e: FlowEntry): void;
   /** The server's first data passed, this long after the client's. */
-  firstByte(e: FlowEntry, us: number): void;
+  firstByte?(e: FlowEntry, us: number): void;
   /** The client's first data was not answered in time or before the connection's end, or the server reset it. */
-  failed(e: FlowEntry, byServer: boolean): void;
+  failed?(e: FlowEntry, byServer: boolean): void;
 }
 
 /** The stage that writes a batch's pins to the kernel, before its packets leave. Reads and sets no column. */
@@ -121,9 +117,6 @@ export class Pins {
   live = 0;
   /** Ticks since an empty table was last read. */
   #spared = 0;
-  /** Keys of the endpoints that this process has written; and whether a predecessor's endpoints were looked for. */
-  #written: ReadonlySet<string> = new Set();
-  #othersForgotten = false;
   /** By entry: packets through the TUN so far, where a flow is pinned only after some. */
   readonly #carried: Uint16Array;
 
@@ -132,7 +125,7 @@ export class Pins {
     flows: FlowTable,
     readonly idle: Int32Array,
     readonly clock: Clock,
-    readonly events: PinEvents,
+    readonly events: PinEvents = {},
   ) {
     this.#flows = flows;
     this.#carried = new Uint16Array(fds.after > 0 ? flows.capacity : 0);
@@ -309,7 +302,7 @@ export class Pins {
       flows.targetPort[e] = targetPort(this.#scanValueView, value);
       // The predecessor counted what became of its first request.
       flows.marks[e] |= PINNED | REQUESTED | ANSWERED;
-      this.events.adopted(e);
+      this.events.adopted?.(e);
     }
     // A race that began meanwhile has removed the flow from the kernel, or is about to.
     if ((flows.marks[e] & PINNED) === 0 || flows.state[e] === UNDECIDED) return;
@@ -340,13 +333,13 @@ export class Pins {
     const asked = wasAsked(view, at);
     if (asked && (marks[e] & REQUESTED) === 0) {
       marks[e] |= REQUESTED;
-      this.events.requested(e);
+      this.events.requested?.(e);
     }
     if ((bits & SEEN_SERVER_DATA) !== 0) {
       marks[e] |= ANSWERED;
       // The time is not known when the client's first data went another way, or the server spoke first.
       const first = firstByteUs(view, at);
-      if (first !== 0) this.events.firstByte(e, first - 1);
+      if (first !== 0) this.events.firstByte?.(e, first - 1);
       return;
     }
     if ((marks[e] & FAILED) !== 0) return;
@@ -355,48 +348,6 @@ export class Pins {
     const stands = asked && sinceAskedUs(view, at, this.clock.nowUs) >= STANDS_US;
     if (!byServer && !hasEnded && !stands) return;
     marks[e] |= FAILED;
-    this.events.failed(e, byServer);
-  }
-
-  /**
-   * Sets which addresses and ports speak for which service. Endpoints that are no longer in the list are removed from
-   * the kernel's map, so the program lists each endpoint as long as flows need it.
-   * @param mayForgetOthers false while flows may need endpoints that only a predecessor knew: those are kept then
-   */
-  endpoints(list: readonly KernelEndpoint[], mayForgetOthers: boolean): void {
-    const keys = new Uint8Array(list.length * ENDPOINT_KEY);
-    const values = new Uint8Array(list.length * ENDPOINT_VALUE);
-    const [k, v] = [new DataView(keys.buffer), new DataView(values.buffer)];
-    list.forEach((e, n) => {
-      writeEndpoint(k, v, n, e);
-    });
-    const named = new Set<string>();
-    for (let n = 0; n < list.length; n++) named.add(nameOfKey(keys, n));
-    const before = mayForgetOthers && !this.#othersForgotten ? this.#endpointsInKernel() : this.#written;
-    this.#othersForgotten ||= mayForgetOthers;
-    // Removes endpoints first, because the map may be full.
-    const gone = [...before].filter((name) => !named.has(name));
-    if (gone.length > 0)
-      bpf.remove(this.fds.endpoints, Buffer.from(gone.join(''), 'hex'), ENDPOINT_KEY, gone.length);
-    if (list.length > 0)
-      bpf.update(this.fds.endpoints, keys, ENDPOINT_KEY, values, ENDPOINT_VALUE, list.length);
-    this.#written = named;
-  }
-
-  /** Every key of the kernel's map, including a predecessor's. */
-  #endpointsInKernel(): Set<string> {
-    const found = new Set<string>();
-    const keys = new Uint8Array(SCANNED * ENDPOINT_KEY);
-    const values = new Uint8Array(SCANNED * ENDPOINT_VALUE);
-    const cursor = new Uint8Array(4);
-    for (let first = 1; ; first = 0) {
-      const n = bpf.scan(this.fds.endpoints, cursor, first, keys, values, SCANNED);
-      const count = n < 0 ? -1 - n : n;
-      for (let i = 0; i < count; i++) found.add(nameOfKey(keys, i));
-      if (n < 0) return found;
-    }
+    this.events.failed?.(e, byServer);
   }
 }
-
-const nameOfKey = (keys: Uint8Array, n: number): string =>
-  Buffer.from(keys.buffer, keys.byteOffset + n * ENDPOINT_KEY, ENDPOINT_KEY).toString('hex');

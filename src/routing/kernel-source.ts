@@ -6,7 +6,7 @@ import * as layout from './kernel-layout.js';
 
 /**
  * @param self this host's own address
- * @param fallback who gets what this host cannot take; null for nobody
+ * @param fallback the host that gets what this one cannot take; null for none
  * @param source the address of its tunnels, where that is another
  * @param hostMask the bits of it in which tunnels differ
  */

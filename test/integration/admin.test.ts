@@ -70,9 +70,9 @@ describe('a role', () => {
       });
       expect((await cli('events', '--since', '1m')).stdout).toMatch(/drain was asked for by the Unix socket/);
       await cli('replica', 'resume');
-      const nobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
+      const otherUser = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
       const asked = await lab.exec('r2', [
-        ...nobody,
+        ...otherUser,
         'curl',
         '-sS',
         '--unix-socket',

@@ -201,7 +201,7 @@ function router(): [string, Scenario] {
         tunnel(slr.UPPER, slr.OWN, of('S', 2001)),
         tunnel(slr.MEMBERS[0], slr.OWN, of('A', 3000)),
       ],
-      moved: ['pass.routed', 'drop.nobody-has'],
+      moved: ['pass.routed', 'drop.no-member-has'],
     },
   ];
 }

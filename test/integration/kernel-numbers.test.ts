@@ -1,10 +1,9 @@
 // Numbers that the kernel's hooks share with TypeScript, beyond their old ends.
 import { describe, expect, it } from 'vitest';
 import { MonotonicClock } from '../../src/device/clock.js';
+import { type EndpointHandles, KernelEndpoints } from '../../src/fastpath/endpoints.js';
 import { ENDPOINT_KEY, ENDPOINT_VALUE } from '../../src/fastpath/layout.js';
 import { bpf } from '../../src/fastpath/native.js';
-import { Pins } from '../../src/fastpath/pins.js';
-import { FlowTable } from '../../src/flow/table.js';
 import { OPENINGS, opening } from '../../src/race/kernel-layout.js';
 import { type OpeningHandles, Openings } from '../../src/race/openings.js';
 import { fromV4, parse } from '../../src/wire/address.js';
@@ -52,7 +51,7 @@ describe('endpoints in the kernel', () => {
   it('are taken out when the program forgets them; those of a predecessor only once it is known who needs them', async () => {
     const kernel = kernelOf('numbers-endpoints');
     await kernel.path.load();
-    const fds = kernel.path.handles(0) as unknown as Pins['fds'];
+    const fds = kernel.path.handles(0) as unknown as EndpointHandles;
     const endpoint = (n: number) => ({
       ...{ address: fromV4(0x0a000000 + n), port: 80 },
       ...{ service: parse(SERVICE)!, servicePort: 80, mode: 0 },
@@ -65,21 +64,15 @@ describe('endpoints in the kernel', () => {
         (a, b) => a - b,
       );
     };
-    const pins = (): Pins => {
-      const flows = new FlowTable(4, [1, 2]);
-      const nothing = () => {};
-      const events = { adopted: nothing, requested: nothing, firstByte: nothing, failed: nothing };
-      return new Pins(fds, flows, new Int32Array(8), new MonotonicClock(), events);
-    };
-    pins().endpoints([1, 2, 3].map(endpoint), false);
-    const next = pins();
-    next.endpoints([3, 4, 5].map(endpoint), false);
+    new KernelEndpoints(fds).load([1, 2, 3].map(endpoint), false);
+    const next = new KernelEndpoints(fds);
+    next.load([3, 4, 5].map(endpoint), false);
     expect(inKernel()).toEqual([1, 2, 3, 4, 5]);
-    next.endpoints([4].map(endpoint), false);
+    next.load([4].map(endpoint), false);
     expect(inKernel()).toEqual([1, 2, 4]);
-    next.endpoints([4, 6].map(endpoint), true);
+    next.load([4, 6].map(endpoint), true);
     expect(inKernel()).toEqual([4, 6]);
-    next.endpoints([], true);
+    next.load([], true);
     expect(inKernel()).toEqual([]);
     await kernel.close();
   });

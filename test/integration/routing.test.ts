@@ -8,6 +8,7 @@ import { post } from '../../src/lab/routed/ask.js';
 import { makeAuthority, makeCertificate, uriOf } from '../../src/lab/routed/certificates.js';
 import { RoutedLab } from '../../src/lab/routed/lab.js';
 import { VIRTUAL } from '../../src/lab/routed/plan.js';
+import { sayHello } from '../../src/lab/routed/say-hello.js';
 
 interface Routes {
   members: { id: string }[];
@@ -94,24 +95,7 @@ describe('members', () => {
     await lab?.down();
   });
 
-  /** Says hello to t1 as a member would. @returns what the router answered, '' where it ended the session */
-  async function hello(files: string | undefined, id: string): Promise<string> {
-    const at = (name: string): string => `${lab.directory}/${name}`;
-    const own = files === undefined ? [] : ['-cert', at(`${files}.pem`), '-key', at(`${files}.key`)];
-    const argv = [
-      'openssl',
-      's_client',
-      '-quiet',
-      '-connect',
-      `${lab.address('t1')}:7417`,
-      '-CAfile',
-      at('ca.pem'),
-    ];
-    const said = JSON.stringify({ type: 'hello', v: 1, id, level: 'server', address: lab.address(id) });
-    // The router's answer comes while standard input is open.
-    const text = `(echo '${said}'; sleep 0.5) | timeout 3 ${[...argv, ...own].join(' ')} 2>/dev/null`;
-    return (await lab.exec('s1', ['sh', '-c', text])).stdout;
-  }
+  const hello = (files: string | undefined, id: string): Promise<string> => sayHello(lab, files, id);
 
   it('with a certificate of the authority are welcome under their own name only', async () => {
     await lab.stop('s2');
@@ -141,8 +125,8 @@ describe('members', () => {
     [
       'with one that names no member',
       async () => {
-        await makeCertificate(lab.directory, 'nobody', { uri: 'urn:nobody' });
-        return 'nobody';
+        await makeCertificate(lab.directory, 'nameless', { uri: 'urn:other' });
+        return 'nameless';
       },
     ],
     [

@@ -1,4 +1,5 @@
 /** Who may be a member: wrong certificates, forged and repeated messages, and the load of many members. */
+
 import { readFileSync, writeFileSync } from 'node:fs';
 import { forgeScript, membersScript } from '../paths.js';
 import { pause, waitUntil } from '../process.js';
@@ -8,6 +9,7 @@ import { figure, type RoutingFigure } from './figure.js';
 import { RoutedLab } from './lab.js';
 import { manyAddress, manyName } from './many.js';
 import { VIRTUAL, VIRTUAL_SUBNET } from './plan.js';
+import { sayHello } from './say-hello.js';
 
 export interface HelloOptions {
   forged: number;
@@ -32,20 +34,7 @@ export async function playHello(o: HelloOptions = HELLO): Promise<RoutingFigure[
 
 /** Says hello to t1 with files of the directory. @returns whether it was welcome */
 async function isWelcome(lab: RoutedLab, files: string | undefined, id: string): Promise<boolean> {
-  const at = (name: string): string => `${lab.directory}/${name}`;
-  const own = files === undefined ? [] : ['-cert', at(`${files}.pem`), '-key', at(`${files}.key`)];
-  const argv = [
-    'openssl',
-    's_client',
-    '-quiet',
-    '-connect',
-    `${lab.address('t1')}:7417`,
-    '-CAfile',
-    at('ca.pem'),
-  ];
-  const said = JSON.stringify({ type: 'hello', v: 1, id, level: 'server', address: lab.address(id) });
-  const text = `(echo '${said}'; sleep 0.5) | timeout 3 ${[...argv, ...own].join(' ')} 2>/dev/null`;
-  return (await lab.exec('s1', ['sh', '-c', text])).stdout.includes('"welcome"');
+  return (await sayHello(lab, files, id)).includes('"welcome"');
 }
 
 async function certificates(lab: RoutedLab): Promise<RoutingFigure[]> {
@@ -54,7 +43,7 @@ async function certificates(lab: RoutedLab): Promise<RoutingFigure[]> {
   await makeAuthority(directory, 'other');
   await makeCertificate(directory, 'foreign', { uri, authority: 'other' });
   await makeCertificate(directory, 'expired', { uri, days: -1 });
-  await makeCertificate(directory, 'nameless', { uri: 'urn:nobody' });
+  await makeCertificate(directory, 'nameless', { uri: 'urn:other' });
   await makeCertificate(directory, 'elsewhere', {
     uri: `firstack:routing?id=s2&level=server&subnet=${VIRTUAL_SUBNET}&target=10.0.0.0/8`,
   });

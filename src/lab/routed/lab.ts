@@ -60,7 +60,7 @@ export interface RoutedOptions {
   progress?: (line: string) => void;
 }
 
-const HELLO_PORT = 7417;
+export const HELLO_PORT = 7417;
 const READY_MS = 40_000;
 const STOP_MS = 10_000;
 

@@ -166,7 +166,7 @@ static __always_inline int slr_in(struct __sk_buff *skb, __u32 l2) {
 }
 
 // Whether the packet at `at` may belong to a connection of this host: there is a socket for it, or its SYN cookie is right,
-// or nobody here listens where it goes (the server is in a container, say).
+// or no socket of this host listens where it goes (the server is in a container, say).
 static __always_inline bool may_be_here(struct __sk_buff *skb, __u32 at, const struct packet *p) {
   struct bpf_sock_tuple tuple = {};
   tuple.ipv4.saddr = p->saddr;

@@ -117,7 +117,7 @@ describe('a packet that a member gives back', () => {
     h.send(packet('A', 1000, 101));
     const [reset] = h.send(returned(packet('A', 1000, 101), memberOf(first)));
     expect(tcpOf(reset).flags).toBe('R');
-    expect(h.counts()).toMatchObject({ 'drop.nobody-has': 1, 'emit.reset': 1 });
+    expect(h.counts()).toMatchObject({ 'drop.no-member-has': 1, 'emit.reset': 1 });
   });
 
   it('is nothing that anybody else may do', () => {
