@@ -4,6 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { afterAll, beforeAll, vi } from 'vitest';
 import { native } from '../../src/device/native.js';
+import type { HookSet } from '../../src/fastpath/maps.js';
 import { bpf } from '../../src/fastpath/native.js';
 import { hookSet } from '../../src/race/kernel-layout.js';
 import { parsePrefix } from '../../src/wire/address.js';
@@ -63,8 +64,8 @@ export function bed(name: string): void {
 }
 
 /** An instance's maps and hooks, not loaded yet. */
-export function kernelOf(instance: string, flows = 4096): Kernel {
-  return new Kernel(new kernelModule.KernelPath(instance, 1, hookSet(flows)), instance);
+export function kernelOf(instance: string, flows = 4096, hooks: HookSet = hookSet(flows)): Kernel {
+  return new Kernel(new kernelModule.KernelPath(instance, 1, hooks), instance);
 }
 
 export const settings = {

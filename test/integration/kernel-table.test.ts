@@ -248,29 +248,34 @@ describe('packets that bypass the stack', () => {
     await kernel.close();
   });
 
-  it('while the TUN is not read, a flow that has ended claims no packet of the next connection of its tuple', async () => {
-    const kernel = await gateway('table-late');
-    const h = new Harness('gateway', { configuration: 'A', race: 1 }, kernel.path.handles(0));
-    h.send([frame(syn())]);
-    h.send([frame(asReplica(R1, asService('SA')))]);
-    const run = (hook: string, at: string, p: Packet): number => {
-      kernel.run(hook, at, bytes(p));
-      return kernel.verdict;
-    };
-    const late = (): number => kernel.path.totals()['left.late'];
-    expect(run('gateway_lan_l2', 'lan0', fromClient('A'))).toBe(REDIRECT);
-    expect(run('gateway_lan_l2', 'lan0', fromClient('RA'))).toBe(REDIRECT);
-    stayAwake(kernel.path.descriptor('awake'), false);
-    const before = late();
-    const verdicts = [
-      run('gateway_lan_l2', 'lan0', syn()),
-      run('gateway_wan_l2', 'wan0', asService('SA')),
-      run('gateway_lan_l2', 'lan0', fromClient('A')),
-    ];
-    expect(verdicts).toEqual([LEFT, LEFT, LEFT]);
-    expect(late() - before).toBe(3);
-    ip('link', 'delete', 'tun0');
-    await kernel.close();
+  // Killed, its process takes the TUN along, and is regarded as awake for another second; stuck, it leaves the TUN.
+  describe.each(['is not read', 'is gone'])('while the TUN %s', (why) => {
+    it.each([
+      ['that has ended', ['A', 'RA'], LEFT],
+      ['that its client has not confirmed', [], LEFT],
+      ['that its client has confirmed', ['A'], REDIRECT],
+    ] as const)(
+      'of a tuple with a flow %s, a SYN goes to the origin, and what follows where it must',
+      async (_, before, then) => {
+        const kernel = await gateway('table-late');
+        const h = new Harness('gateway', { configuration: 'A', race: 1 }, kernel.path.handles(0));
+        h.send([frame(syn())]);
+        h.send([frame(asReplica(R1, asService('SA')))]);
+        const run = (hook: string, at: string, p: Packet): number => {
+          kernel.run(hook, at, bytes(p));
+          return kernel.verdict;
+        };
+        for (const flags of before) expect(run('gateway_lan_l2', 'lan0', fromClient(flags))).toBe(REDIRECT);
+        if (why === 'is gone') ip('link', 'delete', 'tun0');
+        else stayAwake(kernel.path.descriptor('awake'), false);
+        expect(run('gateway_lan_l2', 'lan0', syn())).toBe(LEFT);
+        expect(run('gateway_wan_l2', 'wan0', asService('SA'))).toBe(LEFT);
+        expect(run('gateway_lan_l2', 'lan0', fromClient('A'))).toBe(then);
+        expect(kernel.path.totals()['left.late']).toBe(then === LEFT ? 3 : 1);
+        if (why !== 'is gone') ip('link', 'delete', 'tun0');
+        await kernel.close();
+      },
+    );
   });
 
   it('packets from the TUN go to their next hop with the TTL decremented; other packets are left', async () => {

@@ -8,7 +8,7 @@ import { ManualClock } from '../../src/device/clock.js';
 import { HoldQueue } from '../../src/device/hold-queue.js';
 import { type MemoryDevice, memoryPair } from '../../src/device/memory.js';
 import { Batch, EXTRA_SLOT } from '../../src/pipeline/batch.js';
-import { Runner } from '../../src/pipeline/pipeline.js';
+import { type KernelHandles, Runner } from '../../src/pipeline/pipeline.js';
 import { MAX_GAUGES, MAX_REASONS } from '../../src/pipeline/reasons.js';
 import { prefixOf } from '../../src/routing/virtual.js';
 import { type Address, parse } from '../../src/wire/address.js';
@@ -82,7 +82,7 @@ export class SlrHarness {
   readonly #inside: MemoryDevice;
   readonly #outside: MemoryDevice;
 
-  constructor(first: SlrSnapshot = snapshot(), flows = 1024) {
+  constructor(first: SlrSnapshot = snapshot(), flows = 1024, kernel?: KernelHandles) {
     [this.#inside, this.#outside] = memoryPair();
     this.#pipeline = createPipeline({
       clock: this.clock,
@@ -91,6 +91,7 @@ export class SlrHarness {
       memory: {},
       gauges: new Float64Array(MAX_GAUGES),
       options: options(flows),
+      kernel,
     });
     const hold = new HoldQueue([{ slotBytes: EXTRA_SLOT, slots: 1 }]);
     this.#runner = new Runner(this.#inside, this.batch, hold, this.#pipeline.stages, this.clock);

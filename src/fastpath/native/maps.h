@@ -4,6 +4,7 @@
 // of one program only are declared beside its hooks.
 #pragma once
 #include <linux/bpf.h>
+#include <linux/errno.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
 #include <linux/ip.h>

@@ -88,10 +88,11 @@ static __always_inline bool has_ended(const struct flow *f) {
   return (f->seen & ANY_RST) || (f->seen & fins) == fins;
 }
 
-// A flow that has ended would claim the packets of a new connection of its tuple that passes the TUN by.
-static __always_inline void forget_ended(const struct flow_key *key) {
+// A SYN passes the TUN by: an earlier flow of its tuple would claim the packets that follow. A flow that has not ended,
+// and that its client has confirmed, stays, because anybody could send a SYN.
+static __always_inline void forget_before(const struct flow_key *key) {
   struct flow *f = bpf_map_lookup_elem(&flows, key);
-  if (f && has_ended(f)) bpf_map_delete_elem(&flows, key);
+  if (f && (has_ended(f) || !(f->seen & CLIENT_ACK))) bpf_map_delete_elem(&flows, key);
 }
 
 static __always_inline struct endpoint *find_endpoint(__be32 address, __be16 port) {
@@ -295,6 +296,13 @@ static __always_inline bool is_late(void) {
   return !until || *until < bpf_ktime_get_ns();
 }
 
+// Whether nobody reads the TUN: its process is late, or has ended, and the TUN with it.
+static __always_inline bool is_unread(struct __sk_buff *skb) {
+  struct settings *how = configuration();
+  __u32 mtu = 0;
+  return is_late() || (how && bpf_check_mtu(skb, how->tun, &mtu, 0, 0) == -ENODEV);
+}
+
 // Whether a packet, with `extra` more bytes, is larger than the path to the target carries. TypeScript tells the sender.
 static __always_inline bool is_too_large(struct __sk_buff *skb, const struct packet *p, struct address *target,
                                          __u32 extra) {
@@ -305,7 +313,7 @@ static __always_inline bool is_too_large(struct __sk_buff *skb, const struct pac
   return mtu && (skb->gso_size ? p->header + skb->gso_size : p->total) + extra > *mtu && !is_late();
 }
 
-// Leaves a packet to the stack, past the rules that would steer it to the TUN of a reader that is late.
+// Leaves a packet to the stack, past the rules that would steer it to a TUN that nobody reads.
 static __always_inline int past_tun(struct __sk_buff *skb) {
   struct settings *how = configuration();
   if (!how) return LEFT;

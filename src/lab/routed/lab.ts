@@ -204,6 +204,8 @@ export class RoutedLab {
       hello: isServer ? hello : { ...hello, intervalMs },
       ...(isServer
         ? {
+            // All servers run on one machine: what its processors do, each would measure at another moment.
+            limits: { cpuPct: 100 },
             health: {
               http: `http://${this.address(name)}/healthz`,
               intervalMs: 500,

@@ -95,11 +95,11 @@ static __always_inline int gateway_lan(struct __sk_buff *skb, __u32 l2) {
   if (!read(skb, l2, &p) || p.protocol != IPPROTO_TCP) return LEFT;
   if (p.flags & SYN) {
     if (!is_to_service(&p)) return LEFT;
-    if (is_late()) {
+    if (is_unread(skb)) {
       struct flow_key key = {.client_port = p.sport, .service_port = p.dport};
       map_v4(&key.client, p.saddr);
       map_v4(&key.service, p.daddr);
-      forget_ended(&key);
+      forget_before(&key);
       return past_tun(skb);
     }
     int verdict = gateway_syn(skb, l2, &p);
@@ -107,7 +107,7 @@ static __always_inline int gateway_lan(struct __sk_buff *skb, __u32 l2) {
   }
   struct flow *f = find(p.saddr, p.sport, p.daddr, p.dport);
   struct settings *how = configuration();
-  if (!f && is_late() && is_to_service(&p)) return past_tun(skb);
+  if (!f && is_to_service(&p) && is_unread(skb)) return past_tun(skb);
   if (!f || !how || (f->seen & WAITING)) return LEFT;
   __be32 target = f->target.word[3];
   bool tunnel = f->mode == TUNNEL, stack = how->flags & FORWARD_BY_STACK;
@@ -161,9 +161,9 @@ static __always_inline int gateway_wan(struct __sk_buff *skb, __u32 l2) {
   struct flow *f = find(p.daddr, p.dport, service, service_port);
   if (!f) {
     // Only the origin's packets reach the client without translation.
-    bool late = is_late() && p.saddr == service;
-    if (tunnel || (!late && !(p.flags & SYN)) || !is_client(p.daddr)) return LEFT;
-    return late ? past_tun(skb) : to_tun(skb, &p);
+    bool unread = p.saddr == service && is_unread(skb);
+    if (tunnel || (!unread && !(p.flags & SYN)) || !is_client(p.daddr)) return LEFT;
+    return unread ? past_tun(skb) : to_tun(skb, &p);
   }
   bool waiting = f->seen & WAITING;
   if ((p.flags & SYN) && !waiting) return LEFT;

@@ -16,15 +16,15 @@ static __always_inline int gateway_lan6(struct __sk_buff *skb, __u32 l2) {
   if (!read6(skb, l2, &p)) return LEFT;
   if (p.p.flags & SYN) {
     if (!is_to_service6(&p)) return LEFT;
-    if (!is_late()) return to_tun(skb, &p.p);
+    if (!is_unread(skb)) return to_tun(skb, &p.p);
     struct flow_key key = {
       .client = p.saddr, .service = p.daddr, .client_port = p.p.sport, .service_port = p.p.dport};
-    forget_ended(&key);
+    forget_before(&key);
     return past_tun(skb);
   }
   struct flow *f = find6(&p.saddr, p.p.sport, &p.daddr, p.p.dport);
   struct settings *how = configuration();
-  if (!f && is_late() && is_to_service6(&p)) return past_tun(skb);
+  if (!f && is_to_service6(&p) && is_unread(skb)) return past_tun(skb);
   if (!f || !how || f->mode != TRANSLATE) return LEFT;
   bool stack = how->flags & FORWARD_BY_STACK;
   if (p.p.ttl <= 1) {
@@ -52,9 +52,9 @@ static __always_inline int gateway_wan6(struct __sk_buff *skb, __u32 l2) {
   __be16 service_port = e->port;
   struct flow *f = find6(&p.daddr, p.p.dport, &service, service_port);
   if (!f) {
-    bool late = is_late() && is_same(&p.saddr, &service);
-    if ((!late && !(p.p.flags & SYN)) || !is_client6(&p.daddr)) return LEFT;
-    return late ? past_tun(skb) : to_tun(skb, &p.p);
+    bool unread = is_same(&p.saddr, &service) && is_unread(skb);
+    if ((!unread && !(p.p.flags & SYN)) || !is_client6(&p.daddr)) return LEFT;
+    return unread ? past_tun(skb) : to_tun(skb, &p.p);
   }
   if ((p.p.flags & SYN) || f->mode != TRANSLATE || !is_same(&f->target, &p.saddr) || f->target_port != p.p.sport)
     return LEFT;

@@ -4,7 +4,6 @@
 // and writes one entry per flow. These hooks put every later packet into a tunnel to that place, or change the tunnel
 // that it comes in; at a server they open the tunnel. A packet that they cannot carry exactly as TypeScript would (a
 // fragment, one with IP options, an expiring TTL, one too large for the way out, a SYN) is left to the stack.
-#include <linux/errno.h>
 #include "../../fastpath/native/packet.h"
 
 // The source of this router's tunnels: one of the addresses of a prefix, by the flow, so that routers with several
@@ -94,22 +93,18 @@ static __always_inline __be32 source_of(const struct source *s, const struct pac
   return s->address.word[3] | ((h ^ (h >> 15)) & s->host_mask);
 }
 
-// Whether the process that reads the TUN has ended, or is stuck.
-static __always_inline bool is_gone(struct __sk_buff *skb, const struct settings *how) {
-  __u32 mtu = 0;
-  return bpf_check_mtu(skb, how->tun, &mtu, 0, 0) == -ENODEV || is_late();
-}
-
 // A packet that TypeScript would have to decide about, and no TypeScript is there: another router of this level does.
-static __always_inline int to_fallback(struct __sk_buff *skb, __u32 l2, const struct packet *p, bool tunnel) {
+static __always_inline int to_fallback(struct __sk_buff *skb, __u32 l2, const struct packet *p,
+                                       const struct flow_key *key, bool tunnel) {
   struct settings *how = configuration();
   __u32 zero = 0;
   struct source *own = bpf_map_lookup_elem(&source, &zero);
-  if (tunnel || !how || !own || !own->fallback || p->ttl <= 1 || !is_in(&hosts, p->daddr) || !is_gone(skb, how)) return LEFT;
+  if (tunnel || !how || !own || !own->fallback || p->ttl <= 1 || !is_in(&hosts, p->daddr) || !is_unread(skb)) return LEFT;
   const __be32 from = own->self, to = own->fallback;
   struct bpf_fib_lookup fib = asked(skb, p, from, to, sizeof(struct iphdr));
   int found = route(skb, &fib);
   if (found < 0) return LEFT;
+  if (p->flags & SYN) forget_before(key);
   count(LEFT_LATE, 1);
   if (!hop_at(skb, l2) || !encapsulate(skb, l2, p, from, to)) return TC_ACT_SHOT;
   return forward(skb, l2, found, &fib);
@@ -127,16 +122,16 @@ static __always_inline int slr_in(struct __sk_buff *skb, __u32 l2) {
     at += sizeof(struct iphdr);
     if (!read_at(skb, at, &p) || p.protocol == IPPROTO_IPIP) return LEFT;
   }
-  if (p.flags & SYN) return to_fallback(skb, l2, &p, tunnel);
   struct flow_key key = {.client_port = p.sport, .service_port = p.dport};
   key.protocol = p.protocol == IPPROTO_TCP ? 0 : bpf_htonl(p.protocol);
   map_v4(&key.client, p.saddr);
   map_v4(&key.service, p.daddr);
+  if (p.flags & SYN) return to_fallback(skb, l2, &p, &key, tunnel);
   struct flow *f = bpf_map_lookup_elem(&flows, &key);
   struct settings *how = configuration();
   __u32 zero = 0;
   struct source *own = bpf_map_lookup_elem(&source, &zero);
-  if (!f) return to_fallback(skb, l2, &p, tunnel);
+  if (!f) return to_fallback(skb, l2, &p, &key, tunnel);
   // The target gives it back: TypeScript looks for another.
   if (!how || !own || (tunnel && is_v4(&f->target, outer_source))) return LEFT;
   if (p.ttl <= 1) {
