@@ -10,8 +10,9 @@ import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
 import { dnat } from '../../src/pipeline/translate.js';
 import { intoTunnel, intoTunnel6 } from '../../src/pipeline/tunnel.js';
 import { ORIGIN, ORIGIN_MACHINE } from '../../src/proximity/candidates.js';
+import { add } from '../../src/wire/sequence.js';
 import * as tcp from '../../src/wire/tcp.js';
-import { asService } from './keep-first-ack.js';
+import { asService, raceAnew } from './keep-first-ack.js';
 import { clampSyn, refuseTooLarge } from './path-sizes.js';
 import { reasons } from './reasons.js';
 import { CLIENT, type GatewayState, SERVER, SPOOF, TUNNEL } from './state.js';
@@ -84,7 +85,11 @@ function fromServer(state: GatewayState, batch: Batch, i: number): void {
     (batch.tcpFlags[i] & tcp.RST) === 0;
   if (machines.endpointMachine[batch.endpoint[i]] !== winner && !spoofed && !isTarget(state, batch, i))
     return batch.drop(i, reasons.dropNotWinner);
-  if ((batch.tcpFlags[i] & tcp.RST) !== 0) state.requests.resetByServer(e);
+  if ((batch.tcpFlags[i] & tcp.RST) !== 0) {
+    if (answersSyn(state, batch, i) && raceAnew(state, batch, e, batch.service[i]))
+      return batch.drop(i, reasons.dropRefusedPending);
+    state.requests.resetByServer(e);
+  }
   advance(flows, e, batch.tcpFlags[i], false, state.nowTick, state.idle);
   if ((flows.marks[e] & ANSWERED) === 0) {
     if (carriesData(batch, i)) state.requests.answered(e);
@@ -93,6 +98,15 @@ function fromServer(state: GatewayState, batch: Batch, i: number): void {
   if (candidate === ORIGIN && !spoofed) return batch.pass(i, reasons.passFromOrigin);
   if (!spoofed) asService(state, batch, i);
   batch.pass(i, reasons.passFromReplica);
+}
+
+/**
+ * Whether a RST refuses the flow's SYN, as a host without a connection and a listener does (RFC 9293, 3.10.7.1). The number of
+ * a predecessor's SYN is not known.
+ */
+function answersSyn({ flows }: GatewayState, { view, l4, flow }: Batch, i: number): boolean {
+  const isn = flows.isn[flow[i]];
+  return tcp.seq(view, l4[i]) === 0 && (isn === 0 || tcp.ackSeq(view, l4[i]) === add(isn, 1));
 }
 
 /**

@@ -5,8 +5,14 @@
  *
  * reads: verdict, side, flow, service, endpoint, tcpFlags. Sets: verdict; the source, to the service's; emits resets.
  */
-import type { CandidateNumber, EndpointNumber, FlowEntry } from '../../src/flow/numbers.js';
-import { CLOSING, RETRANSMITTED, UNDECIDED, UNTAGGED } from '../../src/flow/states.js';
+import type {
+  CandidateNumber,
+  EndpointNumber,
+  FlowEntry,
+  MachineNumber,
+  ServiceNumber,
+} from '../../src/flow/numbers.js';
+import { CLOSING, OPENING, RETRANSMITTED, UNDECIDED, UNTAGGED } from '../../src/flow/states.js';
 import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
 import { snat } from '../../src/pipeline/translate.js';
 import { ORIGIN, ORIGIN_MACHINE } from '../../src/proximity/candidates.js';
@@ -18,7 +24,7 @@ import { clampAnswer } from './path-sizes.js';
 import { reasons } from './reasons.js';
 import { emitReset } from './reset.js';
 import { sendAgain } from './send-syn.js';
-import { type GatewayState, RACE_ORIGIN, SERVER } from './state.js';
+import { forget, type GatewayState, RACE_ORIGIN, SERVER } from './state.js';
 
 export function keepFirstAck(state: GatewayState): Stage {
   return (batch) => {
@@ -164,6 +170,30 @@ export function refuse(state: GatewayState, e: FlowEntry, endpoint: EndpointNumb
   // After a retransmission the origin's refusal is final even if a replica stays silent, so that no client waits for
   // ever.
   return pending === 0 || (candidate === ORIGIN && (flows.marks[e] & RETRANSMITTED) !== 0);
+}
+
+/**
+ * The winner, or its path, refuses the connection before the client has confirmed the acknowledgement, which was lost: the
+ * client's next SYN begins a race anew.
+ * @returns whether it is so; then the flow is removed, and the refusal is for nobody
+ */
+export function raceAnew(state: GatewayState, batch: Batch, e: FlowEntry, service: ServiceNumber): boolean {
+  const { flows, machines } = state;
+  state.pinning?.pins.refresh(e);
+  const machine = flows.winner[e] as MachineNumber;
+  if (flows.state[e] !== OPENING || machine < 0 || machines.serviceRaced[service] === 0) return false;
+  const candidate = machines.candidateOf(service, machine);
+  if (candidate >= 0) {
+    state.evidence.add(service, candidate, evidence.refused);
+    if (state.race !== RACE_ORIGIN) {
+      flows.clientOf(e, client);
+      state.forget(service, client, 0, candidate);
+    }
+  }
+  state.pinning?.pins.release(e);
+  forget(batch, e);
+  flows.remove(e);
+  return true;
 }
 
 /** Each machine of a race may have an old connection. */

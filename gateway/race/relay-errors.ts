@@ -6,8 +6,9 @@
  *   about a server's packet    `[S→C]` on the LAN          to the machine that carries the flow: quoted as `[R→C]` in
  *                                                          configuration A; in B and C as it is, in the tunnel
  *
- * An error about the SYN of a race is the loss of the candidate whose SYN it was, and of no other. No error removes a
- * flow. An error about another machine than the flow's is dropped.
+ * An error about the SYN of a race is the loss of the candidate whose SYN it was, and of no other. Where the winner cannot be
+ * reached before the client has confirmed its acknowledgement, the client's next SYN begins a race anew. No other error removes
+ * a flow. An error about another machine than the flow's is dropped.
  *
  * reads: verdict, protocol, the addresses. Sets: verdict, service, flow; the packet.
  */
@@ -25,7 +26,7 @@ import { intoTunnel } from '../../src/pipeline/tunnel.js';
 import { ORIGIN, ORIGIN_MACHINE } from '../../src/proximity/candidates.js';
 import * as icmp from '../../src/wire/icmp.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
-import { refuse } from './keep-first-ack.js';
+import { raceAnew, refuse } from './keep-first-ack.js';
 import { reasons } from './reasons.js';
 import { type GatewayState, TRANSLATE } from './state.js';
 
@@ -75,7 +76,7 @@ function aboutClient(
     // This host's own answer to a packet that is too large, in the client's terms already.
     if (icmp.isFragmentationNeeded(view, batch.l4[i])) return batch.pass(i, reasons.passIcmp);
     return batch.drop(i, reasons.dropIcmpLoser);
-  }
+  } else if (isLost(state, batch, i, q, e, service)) return;
   if (candidate === ORIGIN) return batch.pass(i, reasons.passIcmp);
   state.paths.learn(q.daddr, batch.view, batch.l4[i], state.nowTick);
   q.setDestination(view, machines.serviceV4(service), machines.servicePort[service]);
@@ -105,6 +106,7 @@ function aboutTunnel(state: GatewayState, batch: Batch, i: number, q: Quotation)
     if (endpoint < 0) return batch.drop(i, reasons.dropIcmpLoser);
     if (!isFinal(state, batch, i, q, flow, endpoint)) return;
   } else if (flows.target[4 * flow + 3] !== replica) return batch.drop(i, reasons.dropIcmpLoser);
+  else if (isLost(state, batch, i, q, flow, service as ServiceNumber)) return;
   state.paths.learn(replica, batch.view, batch.l4[i], state.nowTick);
   if (!outOfQuotedTunnel(batch, i, q)) return batch.drop(i, reasons.dropIcmpOuter);
   batch.pass(i, reasons.passIcmpRelayed);
@@ -156,6 +158,25 @@ function isFinal(
   }
   batch.drop(i, reasons.dropIcmpRacing);
   return false;
+}
+
+/**
+ * Whether the error says that the SYN did not reach the winner, and the client has not confirmed the connection. Then the
+ * packet is decided. The number of a predecessor's SYN is not known.
+ */
+function isLost(
+  state: GatewayState,
+  batch: Batch,
+  i: number,
+  q: Quotation,
+  e: FlowEntry,
+  service: ServiceNumber,
+): boolean {
+  const isn = state.flows.isn[e];
+  if (!icmp.isUnreachable(batch.view, batch.l4[i]) || (isn !== 0 && q.seq(batch.view) !== isn)) return false;
+  if (!raceAnew(state, batch, e, service)) return false;
+  batch.drop(i, reasons.dropIcmpRacing);
+  return true;
 }
 
 function find(state: GatewayState, client: number, port: number, service: ServiceNumber): FlowEntry {

@@ -26,7 +26,7 @@ import {
 import { intoTunnel6 } from '../../src/pipeline/tunnel.js';
 import { ORIGIN, ORIGIN_MACHINE } from '../../src/proximity/candidates.js';
 import * as icmpv6 from '../../src/wire/icmpv6.js';
-import { refuse } from './keep-first-ack.js';
+import { raceAnew, refuse } from './keep-first-ack.js';
 import { reasons } from './reasons.js';
 import { type GatewayState, TUNNEL } from './state.js';
 
@@ -113,7 +113,7 @@ function isFinalOrWinners(
 ): boolean {
   const { flows, machines } = state;
   if (flows.state[e] !== UNDECIDED) {
-    if (flows.winner[e] === machines.endpointMachine[endpoint]) return true;
+    if (flows.winner[e] === machines.endpointMachine[endpoint]) return !isLost(state, batch, i, e, endpoint);
     batch.drop(i, reasons.dropIcmpLoser);
     return false;
   }
@@ -123,6 +123,22 @@ function isFinalOrWinners(
   }
   batch.drop(i, reasons.dropIcmpRacing);
   return false;
+}
+
+/** As `relay-errors.ts` has it: a lost winner of a connection that its client has not confirmed. Then the message is decided. */
+function isLost(
+  state: GatewayState,
+  batch: Batch,
+  i: number,
+  e: FlowEntry,
+  endpoint: EndpointNumber,
+): boolean {
+  const isn = state.flows.isn[e];
+  if (!icmpv6.isUnreachable(batch.view, batch.l4[i]) || (isn !== 0 && quoted.seq(batch.view) !== isn))
+    return false;
+  if (!raceAnew(state, batch, e, state.machines.endpointService[endpoint])) return false;
+  batch.drop(i, reasons.dropIcmpRacing);
+  return true;
 }
 
 /** @param client the quoted packet's end that is the client's */

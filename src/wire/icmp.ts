@@ -47,6 +47,11 @@ export function isFragmentationNeeded(view: DataView, at: number): boolean {
   return type(view, at) === DESTINATION_UNREACHABLE && code(view, at) === FRAGMENTATION_NEEDED;
 }
 
+/** Whether what is quoted did not arrive, for a reason that a smaller packet would not help. */
+export function isUnreachable(view: DataView, at: number): boolean {
+  return type(view, at) === DESTINATION_UNREACHABLE && code(view, at) !== FRAGMENTATION_NEEDED;
+}
+
 /**
  * The next hop's MTU that a "fragmentation needed" tells, at least {@link LEAST_MTU}. Routers older than RFC 1191 tell
  * 0: then the next plateau below the quoted packet's length. Requires {@link quotedAt} to have found a header.

@@ -33,6 +33,18 @@ const ADDRESS_UNREACHABLE = 3;
 /** The least MTU of a link (RFC 8200, 5). */
 const LEAST_MTU = 1280;
 
+/** Of a parameter problem: the host does not know the protocol, a tunnel's for one. */
+const UNRECOGNIZED_NEXT_HEADER = 1;
+
+/** Whether what is quoted did not arrive, for a reason that a smaller packet would not help. */
+export function isUnreachable(view: DataView, at: number): boolean {
+  const type = view.getUint8(at);
+  return (
+    type === DESTINATION_UNREACHABLE ||
+    (type === PARAMETER_PROBLEM && view.getUint8(at + 1) === UNRECOGNIZED_NEXT_HEADER)
+  );
+}
+
 /**
  * Makes an error about a tunnel into one about the packet inside (RFC 2473, 8.3): the quotation loses its outer header,
  * "packet too big" tells the tunnel's MTU, and any other error becomes "address unreachable". The message becomes 40

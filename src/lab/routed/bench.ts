@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { FirstackError } from '../../errors.js';
 import { playChurn } from './churn.js';
 import type { RoutingFigure } from './figure.js';
+import { playRoutedFlood } from './flood.js';
 import { playFromNothing } from './from-nothing.js';
 import { playHello } from './hello.js';
 import { playMtu } from './mtu.js';
@@ -22,6 +23,7 @@ const PLAYS: Record<string, () => Promise<RoutingFigure[]>> = {
   churn: () => playChurn(),
   spare: () => playSpare(),
   'from-nothing': () => playFromNothing(),
+  flood: () => playRoutedFlood(),
   hello: () => playHello(),
   policy: () => playPolicy(),
   mtu: () => playMtu(),

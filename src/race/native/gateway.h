@@ -167,6 +167,8 @@ static __always_inline int gateway_wan(struct __sk_buff *skb, __u32 l2) {
   }
   bool waiting = f->seen & WAITING;
   if ((p.flags & SYN) && !waiting) return LEFT;
+  // A SYN's refusal before the client has confirmed the connection: TypeScript asks another machine.
+  if ((p.flags & RST) && !p.seq && !(f->seen & CLIENT_ACK) && !is_unread(skb)) return LEFT;
   // Only packets from the winner, in the form of its configuration, are carried; TypeScript handles all others.
   if (tunnel) {
     if (f->mode != TUNNEL || !is_v4(&f->target, outer_source) || outer_client != p.daddr) return LEFT;

@@ -58,6 +58,7 @@ static __always_inline int gateway_wan6(struct __sk_buff *skb, __u32 l2) {
   }
   if ((p.p.flags & SYN) || f->mode != TRANSLATE || !is_same(&f->target, &p.saddr) || f->target_port != p.p.sport)
     return LEFT;
+  if ((p.p.flags & RST) && !p.p.seq && !(f->seen & CLIENT_ACK) && !is_unread(skb)) return LEFT;
   if (p.p.ttl <= 1) {
     count(LEFT_TTL, 1);
     return LEFT;

@@ -1,0 +1,109 @@
+/**
+ * SYNs from random sources, and packets of connections that never were, as fast as one processor sends them, beside long
+ * downloads and new connections.
+ */
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { Client, type Connection } from '../bench/connect.js';
+import { downloadsScript, floodScript } from '../paths.js';
+import { pause, waitUntil } from '../process.js';
+import type { Downloaded } from './downloads-main.js';
+import { figure, type RoutingFigure } from './figure.js';
+import { RoutedLab } from './lab.js';
+import { VIRTUAL } from './plan.js';
+
+export interface FloodOptions {
+  seconds: number;
+  downloads: number;
+  perSecond: number;
+  /** Packets a second; 'max': as many as a processor sends. */
+  flood: number | 'max';
+}
+
+export const FLOOD: FloodOptions = { seconds: 60, downloads: 1000, perSecond: 200, flood: 'max' };
+
+/** 40 kB at 2 kB a second. */
+const FILE_BYTES = 40_000;
+const RAMP_MS = 6000;
+const EMPTY_MS = 60_000;
+/** Nobody there answers, and nobody says so. */
+const SOURCES = '10.0.0.0';
+const SOON_MS = 1000;
+const ROUTERS = ['n1', 't1'];
+
+export async function playRoutedFlood(o: FloodOptions = FLOOD): Promise<RoutingFigure[]> {
+  const shape = { networks: 1, systems: 0, sites: 1, servers: 4 };
+  const lab = await RoutedLab.create({ name: `rflood-${process.pid}`, shape });
+  try {
+    await lab.exec('wan', ['ip', 'route', 'add', 'blackhole', `${SOURCES}/8`]);
+    mkdirSync(`${lab.directory}/blob`, { recursive: true });
+    writeFileSync(`${lab.directory}/blob/long`, 'x'.repeat(FILE_BYTES));
+    const argv = [process.execPath, downloadsScript, VIRTUAL, '80', '/slow/long', String(o.downloads)];
+    const child = lab.spawnIn('client', argv, { stdio: ['ignore', 'pipe', 'inherit'] });
+    let said = '';
+    child.stdout!.on('data', (text: Buffer) => {
+      said += text;
+    });
+    await pause(RAMP_MS);
+    const before = memory(lab);
+    const client = new Client(lab);
+    const flood = [VIRTUAL, 80, SOURCES, 'random', o.flood, o.seconds, 'strays'].map(String);
+    const [connections, sent] = await Promise.all([
+      client.connectSteadily(VIRTUAL, 80, o.perSecond * o.seconds, o.perSecond),
+      lab.exec('client', [process.execPath, floodScript, ...flood], { timeoutMs: o.seconds * 1000 + 30_000 }),
+    ]);
+    const high = memory(lab);
+    client.end();
+    child.kill('SIGTERM');
+    await waitUntil(() => said.endsWith('\n'), EMPTY_MS, 100);
+    const packets = (JSON.parse(sent.stdout) as { sent: number }).sent;
+    const statuses = await Promise.all(ROUTERS.map((r) => lab.status(r)));
+    const seen = statuses.map((s, n) => `${ROUTERS[n]} ${JSON.stringify(s?.counters)}`).join('; ');
+    return figures(o, connections, JSON.parse(said) as Downloaded, packets, high / before, seen);
+  } finally {
+    await lab.down();
+  }
+}
+
+/** Resident memory of the routers, kB. */
+function memory(lab: RoutedLab): number {
+  return ROUTERS.reduce((sum, name) => {
+    const [, kb] = /VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${lab.pid(name)}/status`, 'utf8'))!;
+    return sum + Number(kb);
+  }, 0);
+}
+
+function figures(
+  o: FloodOptions,
+  connections: readonly Connection[],
+  downloaded: Downloaded,
+  packets: number,
+  grown: number,
+  seen: string,
+): RoutingFigure[] {
+  const soon = connections.filter((c) => c.servedBy !== '' && c.connectMs <= SOON_MS).length;
+  const failed = connections.filter((c) => c.servedBy === '').length;
+  const what = `${packets} SYNs and strays in ${o.seconds} s, ${Math.round(packets / o.seconds)} a second; ${seen}`;
+  return [
+    figure(
+      'flood',
+      { most: 0 },
+      {
+        value: downloaded.broken,
+        what: `downloads broken, of ${downloaded.whole + downloaded.broken}, ${o.downloads} at a time; ${what}`,
+      },
+    ),
+    figure(
+      'flood:new',
+      { least: 0.99 },
+      {
+        value: soon / connections.length,
+        what: `share of ${connections.length} new connections, ${o.perSecond} a second, that were established within ${SOON_MS} ms; ${failed} failed`,
+      },
+    ),
+    figure(
+      'flood:memory',
+      { most: 1.2 },
+      { value: grown, what: `memory of ${ROUTERS.join(' and ')} at the end, of that before the flood` },
+    ),
+  ];
+}
