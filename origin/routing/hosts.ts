@@ -53,6 +53,11 @@ export class Hosts {
     });
   }
 
+  /** The member that a table's slot belongs to, or {@link NONE}. */
+  memberAt(table: number, slot: number): MemberNumber {
+    return this.#tables[table][slot] as MemberNumber;
+  }
+
   /** The virtual host to which packet `i` is sent, or -1. */
   of(batch: Batch, i: number): number {
     return this.#find(batch.daddr, 4 * i, batch.dport[i], batch.protocol[i]);

@@ -2,7 +2,6 @@
 import type { Clock } from '../../src/device/clock.js';
 import { NarrowPaths, type PathHandles } from '../../src/fastpath/narrow-paths.js';
 import { Pins } from '../../src/fastpath/pins.js';
-import { KernelPrefixes } from '../../src/fastpath/prefixes.js';
 import { AddressMap } from '../../src/flow/address-map.js';
 import type { FlowEntry } from '../../src/flow/numbers.js';
 import { PrefixTable } from '../../src/flow/prefix-table.js';
@@ -14,11 +13,11 @@ import type { KernelHandles, PipelineContext } from '../../src/pipeline/pipeline
 import { defineGauges } from '../../src/pipeline/reasons.js';
 import { TunnelIds } from '../../src/pipeline/tunnel.js';
 import * as layout from '../../src/routing/kernel-layout.js';
-import { writeSource } from '../../src/routing/kernel-source.js';
 import { type Prefix, wordMask } from '../../src/wire/address.js';
 import { keyFromBytes, type SipKey } from '../../src/wire/siphash.js';
 import { NONE, SlrFlows } from './flows.js';
 import { Hosts } from './hosts.js';
+import { type HostHandles, KernelHosts } from './kernel-hosts.js';
 import { Neighbours } from './neighbours.js';
 import { reasons } from './reasons.js';
 import { Sequence } from './sequence.js';
@@ -94,8 +93,7 @@ export class SlrState {
   readonly #uppersBySource = new PrefixTable();
   #source = 0;
   #sourceMask = 0;
-  readonly #sourceFd: number | undefined;
-  readonly #hostPrefixes: KernelPrefixes | undefined;
+  readonly #kernelHosts: KernelHosts | undefined;
   readonly #sweepBudget: number;
   readonly #gauges: Float64Array;
 
@@ -110,9 +108,8 @@ export class SlrState {
     this.#sweepBudget = Math.ceil(flows.max / 50);
     this.#gauges = context.gauges;
     if (context.kernel !== undefined) {
-      const handles = context.kernel as KernelHandles & Pins['fds'] & PathHandles;
-      this.#sourceFd = handles.source;
-      this.#hostPrefixes = new KernelPrefixes(handles.hosts);
+      const handles = context.kernel as KernelHandles & Pins['fds'] & PathHandles & HostHandles;
+      this.#kernelHosts = new KernelHosts(handles);
       const narrow = new NarrowPaths(handles);
       this.paths.changed = (address, mtu) => narrow.set(address, mtu, this.paths.size);
       const pins = new Pins(handles, this.flows, this.idle, context.clock, {
@@ -129,22 +126,11 @@ export class SlrState {
     this.address = s.address[3];
     this.#source = s.source.address[3];
     this.#sourceMask = ~wordMask(s.source.bits, 3);
-    if (this.#sourceFd !== undefined)
-      writeSource(
-        this.#sourceFd,
-        s.address,
-        s.neighbours?.addresses[0] ?? null,
-        s.source.address,
-        this.#sourceMask,
-      );
-    this.#hostPrefixes?.load(
-      s.hosts.map((h) => h.prefix),
-      true,
-    );
     this.#loadMembers(s);
     this.#loadUppers(s);
     if (s.neighbours !== undefined) this.neighbours.load(s.neighbours);
     this.hosts.load(s);
+    this.#kernelHosts?.load(this.hosts, s, this.#sourceMask);
     this.pins?.adopt();
     // Who asks before the first tick must see what was adopted.
     this.#showGauges();

@@ -69,6 +69,8 @@ export const TOTALS = [
   'to.tun',
   'from.tun',
   'left.late',
+  'by.slot',
+  'drop.given-back',
 ] as const;
 
 /** Microseconds in one unit of a flow's `last`. */

@@ -14,14 +14,15 @@ export class KernelPrefixes {
   /**
    * Makes these the map's prefixes.
    * @param mayForgetOthers as in {@link KernelSet.load}
+   * @param numbers one for each; 1 where they are left out
    */
-  load(prefixes: readonly Prefix[], mayForgetOthers: boolean): void {
+  load(prefixes: readonly Prefix[], mayForgetOthers: boolean, numbers?: readonly number[]): void {
     const keys = new Uint8Array(prefixes.length * CLIENT_KEY);
     const view = new DataView(keys.buffer);
     prefixes.forEach((p, n) => {
       writeClient(view, n * CLIENT_KEY, p);
     });
-    const values = new Uint8Array(prefixes.length * CLIENT_VALUE).fill(1);
-    this.#set.load(keys, values, mayForgetOthers);
+    const values = Uint32Array.from(prefixes, (_, n) => numbers?.[n] ?? 1);
+    this.#set.load(keys, new Uint8Array(values.buffer), mayForgetOthers);
   }
 }

@@ -9,6 +9,7 @@ import * as layout from './kernel-layout.js';
  * @param fallback the host that gets what this one cannot take; null for none
  * @param source the address of its tunnels, where that is another
  * @param hostMask the bits of it in which tunnels differ
+ * @param seed of the hash that gives flows their slots
  */
 export function writeSource(
   fd: number,
@@ -16,6 +17,7 @@ export function writeSource(
   fallback: Address | null,
   source: Address = self,
   hostMask = 0,
+  seed = 0,
 ): void {
   const value = new Uint8Array(layout.source.stride);
   const view = new DataView(value.buffer);
@@ -23,5 +25,6 @@ export function writeSource(
   view.setInt32(layout.source.hostMask, hostMask);
   view.setInt32(layout.source.self, self[3]);
   view.setInt32(layout.source.fallback, fallback?.[3] ?? 0);
+  view.setInt32(layout.source.seed, seed, true);
   bpf.update(fd, new Uint8Array(4), 4, value, value.length, 1);
 }

@@ -11,6 +11,7 @@ const INGRESS_IFINDEX = 36;
 const IFINDEX = 40;
 export const REDIRECT = 7;
 const OK = 0;
+export const SHOT = 2;
 export const LEFT = -1;
 
 /** Indexes of the interfaces on which packets arrive. */
@@ -50,7 +51,7 @@ export class Kernel {
       expect(hex(out)).toBe(hex(packet));
       return undefined;
     }
-    expect([OK, REDIRECT]).toContain(verdict);
+    expect([OK, SHOT, REDIRECT]).toContain(verdict);
     this.verdict = verdict;
     // A packet that is redirected to the TUN unchanged is decided there.
     return same ? undefined : out.slice();

@@ -82,7 +82,7 @@ struct settings {
 };
 enum { FORWARD_BY_STACK = 1 };
 
-enum { OUT_PACKETS, OUT_BYTES, IN_PACKETS, IN_BYTES, LEFT_TTL, LEFT_ROUTE, LEFT_MTU, LEFT_ECN, TO_TUN, FROM_TUN, LEFT_LATE, TOTALS };
+enum { OUT_PACKETS, OUT_BYTES, IN_PACKETS, IN_BYTES, LEFT_TTL, LEFT_ROUTE, LEFT_MTU, LEFT_ECN, TO_TUN, FROM_TUN, LEFT_LATE, BY_SLOT, DROP_GIVEN_BACK, TOTALS };
 struct totals { __u64 of[TOTALS]; };
 
 // The next hop that the host's routes gave for packets from `source` to `destination`.

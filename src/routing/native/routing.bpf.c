@@ -14,6 +14,7 @@ struct source {
   // This host's own address; at a router another one of its level, which gets what this one's process cannot take; at a
   // server the router above it, which gets back what belongs to no connection here. 0 for none.
   __be32 self, fallback;
+  __u32 seed;  // of the hash by which flows get their slots
 };
 struct {
   __uint(type, BPF_MAP_TYPE_ARRAY);
@@ -21,9 +22,10 @@ struct {
   __type(key, __u32);
   __type(value, struct source);
 } source SEC(".maps");
-_Static_assert(sizeof(struct source) == 28 && offsetof(struct source, host_mask) == 16, "source");
+_Static_assert(sizeof(struct source) == 32 && offsetof(struct source, host_mask) == 16, "source");
 
-// Virtual hosts and subnets, and the prefixes from which routers above it send tunnels.
+// Virtual hosts and subnets, with the number of their table of slots plus one, or 0 for none; and the prefixes from which
+// routers above send tunnels.
 struct {
   __uint(type, BPF_MAP_TYPE_LPM_TRIE);
   __uint(map_flags, BPF_F_NO_PREALLOC);
@@ -31,6 +33,25 @@ struct {
   __type(key, struct client_key);
   __type(value, __u32);
 } hosts SEC(".maps"), routers SEC(".maps");
+
+// Tables of slots, one behind the other: for each slot the member that new flows go to (`origin/routing/hosts.ts`).
+enum { SLOTS = 16381, TABLES = 16 };
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, TABLES * SLOTS);
+  __type(key, __u32);
+  __type(value, __be32);
+} slots SEC(".maps");
+
+// How many packets without a flow TypeScript gets: so many in a window of so long. What is more goes by its slot.
+enum { WINDOW_NS = 8000000, IN_WINDOW = 256 };
+struct window { __u64 since; __u32 used, reserved; };
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct window);
+} window SEC(".maps");
 
 static __always_inline bool is_in(void *prefixes, __be32 address) {
   struct client_key key = {.bits = 128};
@@ -93,21 +114,82 @@ static __always_inline __be32 source_of(const struct source *s, const struct pac
   return s->address.word[3] | ((h ^ (h >> 15)) & s->host_mask);
 }
 
-// A packet that TypeScript would have to decide about, and no TypeScript is there: another router of this level does.
-static __always_inline int to_fallback(struct __sk_buff *skb, __u32 l2, const struct packet *p,
-                                       const struct flow_key *key, bool tunnel) {
-  struct settings *how = configuration();
+// One more packet without a flow. Processors may count over each other: it is a bound on a load, no account.
+static __always_inline bool is_within_window(void) {
   __u32 zero = 0;
+  struct window *w = bpf_map_lookup_elem(&window, &zero);
+  if (!w) return true;
+  __u64 now = bpf_ktime_get_ns();
+  if ((__s64)(now - w->since) >= WINDOW_NS) {
+    w->since = now;
+    w->used = 0;
+  }
+  return w->used++ < IN_WINDOW;
+}
+
+static __always_inline __u32 rotated(__u32 x, __u32 by) { return x << by | x >> (32 - by); }
+static __always_inline __u32 mix(__u32 h, __u32 word) {
+  return rotated(h ^ rotated(word * 0xcc9e2d51, 15) * 0x1b873593, 13) * 5 + 0xe6546b64;
+}
+
+// The member of a flow's slot, as `hosts.ts` computes it; 0 for none.
+static __always_inline __be32 by_slot(__u32 table, const struct packet *p, __u32 seed) {
+  const __u32 mapped = 0xffff;
+  __u32 h = mix(seed ^ ((__u32)bpf_ntohs(p->sport) << 16 | bpf_ntohs(p->dport)), p->protocol);
+  h = mix(mix(mix(mix(h, 0), 0), 0), 0);
+  h = mix(mix(h, mapped), mapped);
+  h = mix(mix(h, bpf_ntohl(p->saddr)), bpf_ntohl(p->daddr));
+  h = (h ^ (h >> 16)) * 0x85ebca6b;
+  h = (h ^ (h >> 13)) * 0xc2b2ae35;
+  h ^= h >> 16;
+  __u32 at = table * SLOTS + h % SLOTS;
+  __be32 *member = bpf_map_lookup_elem(&slots, &at);
+  return member ? *member : 0;
+}
+
+// A packet without a flow that comes in a tunnel, and the one it comes in.
+struct arrival {
+  __be32 source;  // 0 for none
+  __u8 tos;
+};
+
+// A packet about which TypeScript would have to decide. Where no TypeScript is there, another router of this level does, or
+// the packet goes by its slot; so does what is more than TypeScript can take, a flood for one. The flow is begun by a later
+// packet then.
+static __always_inline int without_flow(struct __sk_buff *skb, __u32 l2, const struct packet *p, const struct flow_key *key,
+                                        const struct arrival *in, bool is_known) {
+  struct settings *how = configuration();
+  struct client_key host_key = {.bits = 128};
+  map_v4(&host_key.address, p->daddr);
+  __u32 zero = 0, *host = bpf_map_lookup_elem(&hosts, &host_key);
   struct source *own = bpf_map_lookup_elem(&source, &zero);
-  if (tunnel || !how || !own || !own->fallback || p->ttl <= 1 || !is_in(&hosts, p->daddr) || !is_unread(skb)) return LEFT;
-  const __be32 from = own->self, to = own->fallback;
-  struct bpf_fib_lookup fib = asked(skb, p, from, to, sizeof(struct iphdr));
+  if (!how || !host || !own || p->ttl <= 1) return LEFT;
+  const bool unread = is_unread(skb);
+  // Of a flow that is known here TypeScript knows more.
+  if (!unread && (is_known || is_within_window())) return LEFT;
+  const bool beside = unread && !in->source && own->fallback;
+  struct address to = {};
+  map_v4(&to, beside ? own->fallback : *host && *host <= TABLES ? by_slot(*host - 1, p, own->seed) : 0);
+  const __be32 target = to.word[3], from = beside ? own->self : source_of(own, p);
+  if (!target) return LEFT;
+  // A member gives back what it does not know: to look on is TypeScript's part.
+  if (in->source == target) {
+    if (unread) return LEFT;
+    count(DROP_GIVEN_BACK, 1);
+    return TC_ACT_SHOT;
+  }
+  if (in->source && (!is_in(&routers, in->source) || ((in->tos ^ p->tos) & ECN_MASK))) return LEFT;
+  const __u32 extra = sizeof(struct iphdr);
+  if (is_too_large(skb, p, &to, extra)) return LEFT;
+  struct bpf_fib_lookup fib = asked(skb, p, from, target, extra);
   int found = route(skb, &fib);
   if (found < 0) return LEFT;
   if (p->flags & SYN) forget_before(key);
-  count(LEFT_LATE, 1);
-  if (!hop_at(skb, l2) || !encapsulate(skb, l2, p, from, to)) return TC_ACT_SHOT;
-  return forward(skb, l2, found, &fib);
+  count(unread ? LEFT_LATE : BY_SLOT, 1);
+  const bool stack = how->flags & FORWARD_BY_STACK;
+  if (!stack && !hop_at(skb, in->source ? l2 + sizeof(struct iphdr) : l2)) return TC_ACT_SHOT;
+  if (!(in->source ? readdress(skb, l2, from, target) : encapsulate(skb, l2, p, from, target))) return TC_ACT_SHOT;
+  return stack ? by_stack(skb, how) : forward(skb, l2, found, &fib);
 }
 
 // A service-level router: packets of known flows, from clients and from routers above.
@@ -126,12 +208,12 @@ static __always_inline int slr_in(struct __sk_buff *skb, __u32 l2) {
   key.protocol = p.protocol == IPPROTO_TCP ? 0 : bpf_htonl(p.protocol);
   map_v4(&key.client, p.saddr);
   map_v4(&key.service, p.daddr);
-  if (p.flags & SYN) return to_fallback(skb, l2, &p, &key, tunnel);
+  const struct arrival in = {.source = tunnel ? outer_source : 0, .tos = outer_tos};
   struct flow *f = bpf_map_lookup_elem(&flows, &key);
+  if ((p.flags & SYN) || !f) return without_flow(skb, l2, &p, &key, &in, f);
   struct settings *how = configuration();
   __u32 zero = 0;
   struct source *own = bpf_map_lookup_elem(&source, &zero);
-  if (!f) return to_fallback(skb, l2, &p, &key, tunnel);
   // The target gives it back: TypeScript looks for another.
   if (!how || !own || (tunnel && is_v4(&f->target, outer_source))) return LEFT;
   if (p.ttl <= 1) {
