@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { playChurn } from '../../src/lab/routed/churn.js';
 import type { RoutingFigure } from '../../src/lab/routed/figure.js';
+import { playRoutedFlood } from '../../src/lab/routed/flood.js';
 import { playFromNothing } from '../../src/lab/routed/from-nothing.js';
 import { playHello } from '../../src/lab/routed/hello.js';
 import { playMtu } from '../../src/lab/routed/mtu.js';
@@ -42,6 +43,13 @@ describe('bench routing, in small', () => {
     const v = values(await playChurn({ changes: 6, seconds: 15, downloads: 60, perSecond: 20, seed: 1 }));
     expect(v.churn).toBe(0);
     expect(v['churn:shares']).toBeLessThan(2);
+  });
+
+  it('flood: no download breaks, and new connections are served', async () => {
+    const v = values(await playRoutedFlood({ seconds: 5, downloads: 60, perSecond: 20, flood: 40_000 }));
+    expect(v.flood).toBe(0);
+    // A second without an answer is a machine that was busy, not a flood that won.
+    expect(v['flood:new']).toBeGreaterThan(0.8);
   });
 
   it('mtu: transfers arrive whole over narrow hops', async () => {

@@ -29,6 +29,12 @@ const EMPTY_MS = 60_000;
 const SOURCES = '10.0.0.0';
 const SOON_MS = 1000;
 const ROUTERS = ['n1', 't1'];
+const SEEN = [
+  ['pass.routed', 'routed by TypeScript'],
+  ['by.slot', 'by their slots in the kernel'],
+  ['evict.half-open', 'half-open flows evicted'],
+  ['drop.given-back', 'given back and dropped'],
+] as const;
 
 export async function playRoutedFlood(o: FloodOptions = FLOOD): Promise<RoutingFigure[]> {
   const shape = { networks: 1, systems: 0, sites: 1, servers: 4 };
@@ -57,7 +63,12 @@ export async function playRoutedFlood(o: FloodOptions = FLOOD): Promise<RoutingF
     await waitUntil(() => said.endsWith('\n'), EMPTY_MS, 100);
     const packets = (JSON.parse(sent.stdout) as { sent: number }).sent;
     const statuses = await Promise.all(ROUTERS.map((r) => lab.status(r)));
-    const seen = statuses.map((s, n) => `${ROUTERS[n]} ${JSON.stringify(s?.counters)}`).join('; ');
+    const seen = statuses
+      .map((s, n) => {
+        const of = (name: string): number => s?.counters[name] ?? Number(s?.fastpath?.[name] ?? 0);
+        return `${ROUTERS[n]}: ${SEEN.map(([name, text]) => `${of(name)} ${text}`).join(', ')}`;
+      })
+      .join('; ');
     return figures(o, connections, JSON.parse(said) as Downloaded, packets, high / before, seen);
   } finally {
     await lab.down();
