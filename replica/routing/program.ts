@@ -4,7 +4,7 @@
  */
 import type { Problem } from '../../src/errors.js';
 import { Health } from '../../src/health/health.js';
-import { CpuMeter, countConnections } from '../../src/health/host-load.js';
+import { CpuMeter, countConnections, WaitMeter } from '../../src/health/host-load.js';
 import type {
   Claim,
   Duty,
@@ -52,6 +52,7 @@ class RoutedServer implements Run {
   readonly #client: HelloClient;
   readonly #health: Health | undefined;
   readonly #cpu = new CpuMeter();
+  readonly #wait = new WaitMeter();
   readonly #ports: ReadonlySet<number>;
   #secure: ReturnType<typeof secureOptions>;
   #timer: NodeJS.Timeout | undefined;
@@ -143,7 +144,7 @@ class RoutedServer implements Run {
   #states(): SubnetState[] {
     const load = this.#load();
     const available = this.#health?.healthy !== false && !this.#isDrained && !this.#leaving;
-    const metrics = { connections: this.#connections, cpu: this.#cpuPct / 100 };
+    const metrics = { connections: this.#connections, cpu: this.#cpuPct / 100, waitMs: this.#wait.ms };
     const { standby, virtual } = this.config;
     return [...new Set(virtual.map((v) => v.subnet))].map((subnet) => ({
       ...{ subnet, load, available, servers: 1, weight: this.#weight, metrics },
@@ -162,6 +163,7 @@ class RoutedServer implements Run {
     this.#refresh = () => refresh(true);
     await this.#health?.start();
     this.#client.start(this.#secure);
+    this.#wait.start(this.#ports);
     this.#timer = setInterval(() => {
       if (this.#ports.size > 0) this.#connections = countConnections(this.#ports);
       this.#cpuPct = this.#cpu.read();
@@ -189,6 +191,7 @@ class RoutedServer implements Run {
 
   async stop(): Promise<void> {
     clearInterval(this.#timer);
+    this.#wait.stop();
     this.#health?.stop();
     this.#client.stop();
   }

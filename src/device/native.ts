@@ -54,6 +54,13 @@ export interface Native {
    */
   countSockets(states: number, ports: Uint16Array): number;
   /**
+   * Those of such sockets whose client has sent something for which nothing was sent back yet.
+   * @param out gets two words of each, as far as there is room: a number of the socket that no other living one has but by
+   *   chance, and for how long its client has waited, ms
+   * @returns how many it got
+   */
+  waitingClients(states: number, ports: Uint16Array, out: Int32Array): number;
+  /**
    * Opens a netlink socket that hears multicast groups. It does not block; read it with `fs.readSync`.
    * @param groups one bit per group, the first group in bit 0
    * @returns the descriptor

@@ -17,6 +17,8 @@ export const survivorsScript = `${packageRoot}/dist/src/lab/routed/survivors-mai
 export const downloadsScript = `${packageRoot}/dist/src/lab/routed/downloads-main.js`;
 export const membersScript = `${packageRoot}/dist/src/lab/routed/members-main.js`;
 export const forgeScript = `${packageRoot}/dist/src/lab/routed/forge-main.js`;
+export const latencyScript = `${packageRoot}/dist/src/lab/routed/latency-main.js`;
+export const serverSideScript = `${packageRoot}/dist/src/lab/routed/server-side-main.js`;
 export const farmScript = `${packageRoot}/dist/src/lab/farm-main.js`;
 export const emulatorScript = `${packageRoot}/dist/src/lab/emulator-main.js`;
 

@@ -71,6 +71,10 @@ export class WebServer {
     }
   }
 
+  get pid(): number | undefined {
+    return this.#process?.pid;
+  }
+
   get isRunning(): boolean {
     return this.#process !== undefined && isAlive(this.#process);
   }
@@ -156,6 +160,13 @@ ${listens.join('\n')}
     location = / { default_type text/plain; return 200 "served by ${this.servedBy}\\n"; }
     location = /healthz { default_type text/plain; return 200 "ok\\n"; }
     location /blob/ { root ${this.state.directory}; }
+    location /work/ {
+      alias ${this.blobDirectory}/;
+      gzip on;
+      gzip_types *;
+      gzip_comp_level 9;
+      gzip_buffers 1 4m;
+    }
     location /slow/ {
       alias ${this.blobDirectory}/;
       limit_rate 2k;

@@ -50,7 +50,7 @@ export function scopeOf(
 /** Weights are multiples of this, so that small changes of cost move no slots. */
 const STEP = 1 / 32;
 /** The least weight of an available member: it gets rare connections, and so its cost stays known. */
-const LEAST = 1 / 32;
+const LEAST = 1 / 64;
 
 /**
  * The share of new connections for a cost: falls with the distance to the least cost, so that members that report at

@@ -5,10 +5,12 @@ import type { RoutingFigure } from '../../src/lab/routed/figure.js';
 import { playRoutedFlood } from '../../src/lab/routed/flood.js';
 import { playFromNothing } from '../../src/lab/routed/from-nothing.js';
 import { playHello } from '../../src/lab/routed/hello.js';
+import { playLoadAware } from '../../src/lab/routed/load-aware.js';
 import { playMtu } from '../../src/lab/routed/mtu.js';
 import { playOnePacket } from '../../src/lab/routed/one-packet.js';
 import { playPolicy } from '../../src/lab/routed/policy.js';
 import { playSpare } from '../../src/lab/routed/spare.js';
+import { playRoutedSpeed } from '../../src/lab/routed/speed.js';
 
 /** @returns the figures by id, printed so that a failure can be read */
 function values(figures: readonly RoutingFigure[]): Record<string, number> {
@@ -50,6 +52,18 @@ describe('bench routing, in small', () => {
     expect(v.flood).toBe(0);
     // A second without an answer is a machine that was busy, not a flood that won.
     expect(v['flood:new']).toBeGreaterThan(0.8);
+  });
+
+  it('load-aware: a server that became slow gets few requests', async () => {
+    const v = values(await playLoadAware({ rounds: 1, seconds: [3, 14], perSecond: 8, seed: 1 }));
+    expect(v['load-aware:slow']).toBeLessThan(0.2);
+    expect(v['load-aware']).toBeGreaterThan(0);
+  });
+
+  it('routed/plain: uploads and single packets go through', async () => {
+    const timing = { rounds: 2, warmMs: 50, measureMs: 100 };
+    const v = values(await playRoutedSpeed({ upload: timing, packets: timing }));
+    expect(Math.min(v['routed/plain'], v['routed/plain:packets'])).toBeGreaterThan(0);
   });
 
   it('mtu: transfers arrive whole over narrow hops', async () => {

@@ -40,7 +40,14 @@ describe.each(['auto', 'stack', 'off'] as const)('one site, fast path %s', (fast
   });
 
   it('every server serves, and a large upload arrives', async () => {
-    expect(new Set(await getMany(lab, 30))).toEqual(new Set(['s1', 's2', 's3']));
+    // On a busy machine a server may be silent for a moment, and out.
+    const served = new Set<string>();
+    const isEvery = async (): Promise<boolean> => {
+      for (const name of await getMany(lab, 15)) served.add(name);
+      return served.size >= 3;
+    };
+    await waitUntil(isEvery, 20_000);
+    expect(served).toEqual(new Set(['s1', 's2', 's3']));
     writeFileSync(`${lab.directory}/big`, 'x'.repeat(5_000_000));
     const argv = ['curl', '-sS', '--max-time', '20', '-o', '/dev/null', '-w', '%{http_code} %{size_upload}'];
     const sent = await lab.exec('client', [

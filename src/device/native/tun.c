@@ -221,7 +221,7 @@ NAPI_MODULE_INIT() {
       {"writeBatch", write_batch}, {"writeMemory", write_memory}, {"watch", watch_fd}, {"unwatch", unwatch},
       {"timer", timer},          {"armTimer", arm_timer},     {"clock", read_clock},
       {"interfaceSet", interface_set}, {"interfaceGet", interface_get}, {"setns", set_namespace},
-      {"countSockets", count_sockets}, {"openNetlink", open_netlink}, {"notify", notify},
+      {"countSockets", count_sockets}, {"waitingClients", waiting_clients}, {"openNetlink", open_netlink}, {"notify", notify},
   };
   state *s = calloc(1, sizeof *s);
   if (!s) return NULL;

@@ -9,6 +9,7 @@ import { chain, set, steerTo, TUN_ADDRESS } from '../../steer/plan.js';
 import { ask, askJson, type RoleStatus } from '../admin-client.js';
 import { cliScript } from '../paths.js';
 import { mustRun, type ProcessId } from '../process.js';
+import { routedInstancesOf, startRouted } from './routed-carrier.js';
 import {
   CLIENTS,
   CLIENTS6,
@@ -28,6 +29,8 @@ export type Carrier =
   | { kind: 'haproxy'; splice: boolean }
   /** The C program on a TUN. */
   | { kind: 'c' }
+  /** A site's router of service-level routing, and the server's own role. */
+  | { kind: 'routed' }
   /** firstack; either through the TUN, or with flows pinned in the kernel. */
   | {
       kind: 'firstack';
@@ -47,6 +50,7 @@ const what = (spec: WorldSpec, host: string): string => `${spec.name}-${host}`;
 const instance = (spec: WorldSpec, host: string): string => `lab-bench-${what(spec, host)}`;
 
 export function instancesOf(spec: WorldSpec): string[] {
+  if (spec.carrier.kind === 'routed') return routedInstancesOf(spec);
   return rolesOf(spec).map((host) => instance(spec, host));
 }
 
@@ -64,6 +68,7 @@ export async function startCarrier(world: World): Promise<ProcessId[]> {
   if (carrier.kind === 'nft') return startNft(world);
   if (carrier.kind === 'haproxy') return startHaproxy(world, carrier.splice);
   if (carrier.kind === 'c') return startTunNat(world);
+  if (carrier.kind === 'routed') return startRouted(world);
   return startRoles(world);
 }
 

@@ -7,12 +7,12 @@ import type { Target } from './statistics.js';
 import type { Testbed } from './testbed.js';
 import { FIRST_PROCESSOR, onProcessor, type World, type WorldSpec } from './world.js';
 
-type Direction = 'up' | 'down';
+export type Direction = 'up' | 'down';
 const DIRECTIONS: readonly Direction[] = ['down', 'up'];
 const CONFIGURATIONS: readonly Configuration[] = ['A', 'B', 'C'];
 const MANY = 8;
 /** Payload of a full packet with timestamps, with an MTU of 1500 bytes, over that with the tunnel's MTU. */
-const CREDIT = (1500 - 52) / (1480 - 52);
+export const CREDIT = (1500 - 52) / (1480 - 52);
 
 const lower = (c: Configuration): string => c.toLowerCase();
 
@@ -50,18 +50,23 @@ export async function throughput(
   for (const { name } of throughputWorlds()) {
     const world = bed.world(name);
     for (const direction of DIRECTIONS) {
-      arms.push(arm(world, direction, 1, timing));
-      if (name === 'plain' || /^pinned-.$/.test(name)) arms.push(arm(world, direction, MANY, timing));
+      arms.push(streamArm(world, direction, 1, timing));
+      if (name === 'plain' || /^pinned-.$/.test(name)) arms.push(streamArm(world, direction, MANY, timing));
     }
   }
   await rounds.run(arms, timing.rounds, say);
   return figures(rounds);
 }
 
-const armName = (world: string, direction: Direction, flows: number): string =>
+export const armName = (world: string, direction: Direction, flows: number): string =>
   `${world}:${direction}${flows === 1 ? '' : `:${flows}`}`;
 
-function arm(world: World, direction: Direction, flows: number, { warmMs, measureMs }: Timing): Arm {
+export function streamArm(
+  world: World,
+  direction: Direction,
+  flows: number,
+  { warmMs, measureMs }: Timing,
+): Arm {
   return {
     name: armName(world.name, direction, flows),
     unit: 'Gbit/s',

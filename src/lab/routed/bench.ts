@@ -6,10 +6,12 @@ import type { RoutingFigure } from './figure.js';
 import { playRoutedFlood } from './flood.js';
 import { playFromNothing } from './from-nothing.js';
 import { playHello } from './hello.js';
+import { playLoadAware } from './load-aware.js';
 import { playMtu } from './mtu.js';
 import { playOnePacket } from './one-packet.js';
 import { playPolicy } from './policy.js';
 import { playSpare } from './spare.js';
+import { playRoutedSpeed } from './speed.js';
 
 export interface RoutingBenchOptions {
   /** Ids, joined by comma. */
@@ -20,10 +22,12 @@ export interface RoutingBenchOptions {
 
 const PLAYS: Record<string, () => Promise<RoutingFigure[]>> = {
   'one-packet': () => playOnePacket(),
+  'routed/plain': () => playRoutedSpeed(),
   churn: () => playChurn(),
   spare: () => playSpare(),
   'from-nothing': () => playFromNothing(),
   flood: () => playRoutedFlood(),
+  'load-aware': () => playLoadAware(),
   hello: () => playHello(),
   policy: () => playPolicy(),
   mtu: () => playMtu(),
