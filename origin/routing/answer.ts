@@ -1,8 +1,10 @@
 /** Answers what the control half asks a service-level router's data half, between two batches of packets. */
+import type { FlowEntry } from '../../src/flow/numbers.js';
 import { CLOSING, DATAGRAMS, ESTABLISHED, OPENING, PINNED } from '../../src/flow/states.js';
 import { type Address, format, parse, V4_MAPPED } from '../../src/wire/address.js';
 import { PROTO_TCP, PROTO_UDP } from '../../src/wire/ipv4.js';
 import { NONE } from './flows.js';
+import { type ListQuestion, listFlows } from './list-flows.js';
 import type { SlrState } from './state.js';
 
 /** A flow by its ends: ADDRESS:PORT, IPv4. */
@@ -11,7 +13,7 @@ export interface FlowQuestion {
   service: string;
   protocol: 'tcp' | 'udp';
 }
-export type Question = 'slots' | FlowQuestion;
+export type Question = 'slots' | FlowQuestion | { list: ListQuestion };
 
 /** What a router knows of one flow. */
 export interface FlowAnswer {
@@ -40,7 +42,8 @@ const STATES: Readonly<Record<number, string>> = {
 };
 
 export function answer(state: SlrState, question: Question): unknown {
-  return question === 'slots' ? state.hosts.slots() : flowOf(state, question);
+  if (question === 'slots') return state.hosts.slots();
+  return 'list' in question ? listFlows(state, question.list) : flowOf(state, question);
 }
 
 /** @returns undefined for ends that are none */
@@ -69,10 +72,7 @@ function flowOf(state: SlrState, { client, service, protocol }: FlowQuestion): F
   state.pins?.refresh(e);
   return {
     isKnown: true,
-    state:
-      flows.state[e] >= CLOSING && flows.state[e] !== DATAGRAMS
-        ? 'ended'
-        : (STATES[flows.state[e]] ?? 'opening'),
+    state: stateOf(state, e),
     member: flows.member[e] === NONE ? null : flows.member[e],
     target: wordText(flows.target[4 * e + 3]),
     rule: ruleOf(state, e),
@@ -83,7 +83,14 @@ function flowOf(state: SlrState, { client, service, protocol }: FlowQuestion): F
   };
 }
 
-function ruleOf({ flows }: SlrState, e: ReturnType<SlrState['flows']['find']>): string {
+/** A flow's state in a word. */
+export function stateOf({ flows }: SlrState, e: FlowEntry): string {
+  const state = flows.state[e];
+  return state >= CLOSING && state !== DATAGRAMS ? 'ended' : (STATES[state] ?? 'opening');
+}
+
+/** The rule by which a flow's packets go where they go. */
+export function ruleOf({ flows }: SlrState, e: FlowEntry): string {
   if (flows.isGuess[e] === 1)
     return flows.tries[e] === 0
       ? 'it began here in its middle: guessed by its slot'

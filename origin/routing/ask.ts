@@ -5,6 +5,7 @@ import { addressOf } from '../../src/operate/asked.js';
 import { columns } from '../../src/operate/columns.js';
 import type { FlowAnswer } from './answer.js';
 import type { Standing } from './costs.js';
+import type { FlowRow } from './list-flows.js';
 
 interface Routes {
   level: string;
@@ -28,6 +29,10 @@ interface RoutesOptions {
   flow?: string;
   to?: string;
   udp: boolean;
+  flows: boolean;
+  client?: string;
+  member?: string;
+  limit: number;
   json: boolean;
 }
 
@@ -42,6 +47,14 @@ export async function routes(o: RoutesOptions): Promise<number> {
     const explained = await askAdmin<Explained>(address, `/v1/flow?${query}`);
     process.stdout.write(`${json ? JSON.stringify(explained, null, 2) : explainedText(explained)}\n`);
     return explained.flow === null ? EXIT.expectation : EXIT.ok;
+  }
+  if (o.flows) {
+    const query = new URLSearchParams({ limit: String(o.limit) });
+    if (o.client !== undefined) query.set('client', o.client);
+    if (o.member !== undefined) query.set('member', o.member);
+    const { flows } = await askAdmin<{ flows: Listed[] }>(address, `/v1/flows?${query}`);
+    process.stdout.write(`${json ? JSON.stringify(flows, null, 2) : flowsText(flows)}\n`);
+    return EXIT.ok;
   }
   const answer = (await askAdmin(address, '/v1/routes')) as Routes;
   process.stdout.write(`${json ? JSON.stringify(answer, null, 2) : routesText(answer)}\n`);
@@ -66,6 +79,21 @@ export function explainedText({ level, id, flow }: Explained): string {
       ? [`It comes in a tunnel of a router above, which was told ${told} times where it goes.`]
       : []),
   ].join('\n');
+}
+
+type Listed = Omit<FlowRow, 'member'> & { member: string | null };
+
+export function flowsText(flows: readonly Listed[]): string {
+  if (flows.length === 0) return 'no such flow is known here';
+  return columns(
+    ['client', 'service', '', 'member', 'to', 'state', 'idle', 'carried by', 'why'],
+    flows.map((f) => [
+      ...[f.client, f.service, f.protocol, f.member ?? '-', f.target, f.state],
+      `${(f.idleMs / 1000).toFixed(1)} s`,
+      f.isPinned ? `kernel, ${f.bytes} bytes` : 'process',
+      f.rule,
+    ]),
+  );
 }
 
 const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;

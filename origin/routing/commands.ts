@@ -1,5 +1,6 @@
 /** The commands of service-level routing: `firstack routes`. */
 import { Option } from 'commander';
+import { integer } from '../../src/cli/options.js';
 import type { CommandLine } from '../../src/program.js';
 
 export function addCommands({ root, exit }: CommandLine): void {
@@ -19,6 +20,10 @@ export function addCommands({ root, exit }: CommandLine): void {
     .option('--flow <client>', 'CLIENT:PORT: where this connection goes, and why; needs --to')
     .option('--to <service>', 'with --flow: the virtual host, ADDRESS:PORT')
     .option('--udp', 'with --flow: of UDP', false)
+    .option('--flows', 'the flows that it knows: client, service, member, state, rule', false)
+    .option('--client <address>', "with --flows: only this client's")
+    .option('--member <id>', 'with --flows: only those of this member')
+    .option('--limit <n>', 'with --flows: how many at the most', integer(1, 10_000), 100)
     .option('--json', 'print JSON', false)
     .action(async (options) => {
       exit(await (await import('./ask.js')).routes(options));

@@ -4,6 +4,7 @@
  * pass here.
  */
 import { setTimeout as pause } from 'node:timers/promises';
+import type { Metric } from '../../src/admin/metrics.js';
 import { SLOTS } from '../../src/balance/slots.js';
 import { describeError, FirstackError, type Problem } from '../../src/errors.js';
 import type { Attachment } from '../../src/fastpath/maps.js';
@@ -42,7 +43,9 @@ import { PROTO_TCP, PROTO_UDP } from '../../src/wire/ipv4.js';
 import type { FlowAnswer } from './answer.js';
 import { HELLO_PORT, problems, type SlrConfig, schema } from './config.js';
 import { type CostOptions, Costs, type Modules, preferencesOf, type Standing } from './costs.js';
+import type { FlowRow, ListAnswer } from './list-flows.js';
 import { MemberNumbers } from './member-numbers.js';
+import { routerMetrics } from './metrics.js';
 import type { SlrSnapshot } from './snapshot.js';
 import type { SlrOptions } from './state.js';
 import { steering } from './steering.js';
@@ -87,6 +90,12 @@ function modulesOf({ policy, hello }: SlrConfig, { events }: Site): Modules {
     ...(aggregateFile === undefined ? {} : { aggregate: loaded(aggregateFile, 'aggregate') }),
   };
 }
+
+const LIST_QUERY = {
+  client: { type: 'string', pattern: '^[0-9a-fA-F.:]+$' },
+  member: { type: 'string' },
+  limit: { type: 'integer', minimum: 1, maximum: 10_000, default: 100 },
+};
 
 const FLOW_QUERY = {
   client: { type: 'string', pattern: '^[0-9.]+:[0-9]{1,5}$' },
@@ -343,14 +352,39 @@ class Slr implements Run {
   readonly reads = {
     routes: { answer: () => this.#routes() },
     flow: { query: FLOW_QUERY, answer: (query: Record<string, unknown>) => this.#flow(query) },
+    flows: { query: LIST_QUERY, answer: (query: Record<string, unknown>) => this.#flows(query) },
   };
+
+  metrics(): Metric[] {
+    return routerMetrics(this.#standings(), [...this.#server.members.values()], performance.now());
+  }
+
+  readonly #nameOf = (member: number | null | undefined): string | null =>
+    [...this.#server.members.keys()].find((m) => this.#numbers.of(m) === member) ?? null;
+
+  async #flows({ client, member, limit }: Record<string, unknown>): Promise<Record<string, unknown>> {
+    const rows: (Omit<FlowRow, 'member'> & { member: string | null })[] = [];
+    const address = client === undefined ? undefined : parse(String(client));
+    const isNobody = member !== undefined && !this.#server.members.has(String(member));
+    if (isNobody || (client !== undefined && address === undefined)) return { flows: [] };
+    const filter = {
+      ...(address === undefined ? {} : { client: address as Address }),
+      ...(member === undefined ? {} : { member: this.#numbers.of(String(member)) }),
+    };
+    for (let from = 0; from >= 0 && rows.length < Number(limit); ) {
+      const list = { ...filter, from, limit: Number(limit) - rows.length };
+      const found = (await this.#context?.plane?.ask({ list })) as ListAnswer | undefined;
+      for (const row of found?.rows ?? []) rows.push({ ...row, member: this.#nameOf(row.member) });
+      from = found?.next ?? -1;
+    }
+    return { flows: rows };
+  }
 
   /** What this router knows of one flow: each level's router is asked by itself. */
   async #flow(query: Record<string, unknown>): Promise<Record<string, unknown>> {
     const { level, id } = this.config;
     const found = (await this.#context?.plane?.ask(query)) as FlowAnswer | undefined;
-    const nameOf = (member: number | null | undefined): string | null =>
-      [...this.#server.members.keys()].find((m) => this.#numbers.of(m) === member) ?? null;
+    const nameOf = this.#nameOf;
     return {
       ...{ level, id },
       flow:

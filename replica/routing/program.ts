@@ -2,6 +2,7 @@
  * Service-level routing at a server: says hello to the routers above, reports load, and opens their tunnels. The local
  * server answers each client directly, as the virtual host.
  */
+import type { Metric } from '../../src/admin/metrics.js';
 import type { Problem } from '../../src/errors.js';
 import { Health } from '../../src/health/health.js';
 import { CpuMeter, countConnections, WaitMeter } from '../../src/health/host-load.js';
@@ -198,6 +199,26 @@ class RoutedServer implements Run {
 
   summary(): string {
     return `server ${this.config.id}: ${this.#client.uppers.length} routers above, load ${this.#load()}`;
+  }
+
+  metrics(): Metric[] {
+    const gauge = (name: string, help: string, value: number): Metric => ({
+      ...{ name: `firstack_server_${name}`, help, type: 'gauge', samples: [{ labels: {}, value }] },
+    });
+    return [
+      gauge('load', 'The load that this server says, 0 to 1.', this.#load()),
+      gauge('connections', "Open connections on the virtual hosts' ports.", this.#connections),
+      gauge(
+        'wait_seconds',
+        'The shortest wait for the first byte of an answer among the last five requests.',
+        this.#wait.ms / 1000,
+      ),
+      gauge(
+        'routers',
+        'Routers above that this server has a session with.',
+        this.#client.known.filter((u) => u !== undefined).length,
+      ),
+    ];
   }
 
   status(): Record<string, unknown> {

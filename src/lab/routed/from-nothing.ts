@@ -4,15 +4,20 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { parse, stringify } from 'yaml';
+import { FirstackError } from '../../errors.js';
 import { pause, waitUntil } from '../process.js';
 import { cutLink, routesOf } from './bird.js';
 import { figure, type RoutingFigure } from './figure.js';
 import { RoutedLab } from './lab.js';
+import { ROUTED_CLIENT } from './plan.js';
 import { Survivors, shown, together } from './survivors.js';
 
 export interface FromNothingOptions {
   connections: number;
 }
+
+/** Where the client is: at its own address, or behind a router that translates sources. Neither is asked anything. */
+type Place = 'direct' | 'masqueraded';
 
 export const FROM_NOTHING: FromNothingOptions = { connections: 1000 };
 const CLIENT_DELAY_MS = 5;
@@ -22,6 +27,23 @@ const ROUTES_MS = 20_000;
 const WEIGHTS = [0.2, 5, 0.5, 3, 0.1, 4, 1, 0.3];
 
 export async function playFromNothing(o: FromNothingOptions = FROM_NOTHING): Promise<RoutingFigure[]> {
+  return [...(await playOne('direct', o)), ...(await playOne('masqueraded', o)).slice(0, 1)];
+}
+
+/** Connections leave towards the routers and servers with the source of wan itself; the emulated line sees the client's. */
+const MASQUERADE = `table ip translated {
+  chain emulated {
+    type filter hook prerouting priority raw;
+    iifname { "lan0", "w-client" } notrack
+  }
+  chain leaving {
+    type nat hook postrouting priority srcnat;
+    ip saddr ${ROUTED_CLIENT} oifname "to-*" snat to 192.0.2.1
+  }
+}
+`;
+
+async function playOne(place: Place, o: FromNothingOptions): Promise<RoutingFigure[]> {
   const lab = await RoutedLab.create({
     name: `nothing-${process.pid}`,
     shape: { networks: 2, systems: 0, sites: 2, servers: 4 },
@@ -29,8 +51,13 @@ export async function playFromNothing(o: FromNothingOptions = FROM_NOTHING): Pro
     bird: true,
   });
   try {
+    if (place === 'masqueraded') {
+      const { status, stderr } = await lab.exec('wan', ['nft', '-f', '-'], { input: MASQUERADE });
+      if (status !== 0) throw new FirstackError('FSA_LAB_FAILED', `nft: ${stderr}`);
+    }
     const survivors = new Survivors(lab);
     await survivors.open(o.connections, 'idle');
+    if (place === 'masqueraded') await expectTranslated(lab);
     await pause(KNOWN_MS);
     for (const [n, { name }] of lab.servers.entries()) weigh(lab, name, WEIGHTS[n % WEIGHTS.length]);
     await pause(KNOWN_MS);
@@ -53,11 +80,11 @@ export async function playFromNothing(o: FromNothingOptions = FROM_NOTHING): Pro
     );
     return [
       figure(
-        'from-nothing',
+        place === 'direct' ? 'from-nothing' : 'from-nothing:masqueraded',
         { least: 0.999 },
         {
           value: 1 - all.broken / all.connections,
-          what: `share of connections that went on after all ${routers.length} routers lost everything, the weights had changed, and one of two entries was cut; ${shown(outcomes)}; ${sum('guess.by-slot')} guesses by slot, ${sum('pass.tried-next')} times another member was tried, ${sum('pass.given-back')} times the router above was`,
+          what: `share of connections that went on after all ${routers.length} routers lost everything, the weights had changed, and one of two entries was cut${place === 'direct' ? ', without a question to any client' : '; all behind one translated address'}; ${shown(outcomes)}; ${sum('guess.by-slot')} guesses by slot, ${sum('pass.tried-next')} times another member was tried, ${sum('pass.given-back')} times the router above was`,
         },
       ),
       figure(
@@ -82,6 +109,14 @@ export async function playFromNothing(o: FromNothingOptions = FROM_NOTHING): Pro
   } finally {
     await lab.down();
   }
+}
+
+/** @throws FirstackError where a server sees the client's own address */
+async function expectTranslated(lab: RoutedLab): Promise<void> {
+  const argv = ['ss', '-Htn', 'state', 'established', 'dst', ROUTED_CLIENT];
+  for (const { name } of lab.servers)
+    if ((await lab.exec(name, argv)).stdout.trim() !== '')
+      throw new FirstackError('FSA_LAB_FAILED', `${name} sees the client's own address`);
 }
 
 function weigh(lab: RoutedLab, name: string, weight: number): void {

@@ -56,7 +56,7 @@ describe('costs', () => {
     );
     expect(w.a).toBe(1);
     expect(w.b).toBe(0.25);
-    expect(w.c).toBeCloseTo(1 / 32);
+    expect(w.c).toBe(1 / 64);
   });
 
   it('follow a change over some intervals', async () => {
