@@ -34,7 +34,7 @@ export async function playFromNothing(o: FromNothingOptions = FROM_NOTHING): Pro
 const MASQUERADE = `table ip translated {
   chain emulated {
     type filter hook prerouting priority raw;
-    iifname { "lan0", "w-client" } notrack
+    iifname { "lan0", "w-inside" } notrack
   }
   chain leaving {
     type nat hook postrouting priority srcnat;
