@@ -3,6 +3,7 @@ import { askAdmin } from '../../src/admin/client.js';
 import { EXIT, FirstackError } from '../../src/errors.js';
 import { addressOf } from '../../src/operate/asked.js';
 import { columns } from '../../src/operate/columns.js';
+import type { ShareCount } from '../../src/steer/shares.js';
 import type { FlowAnswer } from './answer.js';
 import type { Standing } from './costs.js';
 import type { FlowRow } from './list-flows.js';
@@ -30,6 +31,7 @@ interface RoutesOptions {
   to?: string;
   udp: boolean;
   flows: boolean;
+  shares: boolean;
   client?: string;
   member?: string;
   limit: number;
@@ -54,6 +56,11 @@ export async function routes(o: RoutesOptions): Promise<number> {
     if (o.member !== undefined) query.set('member', o.member);
     const { flows } = await askAdmin<{ flows: Listed[] }>(address, `/v1/flows?${query}`);
     process.stdout.write(`${json ? JSON.stringify(flows, null, 2) : flowsText(flows)}\n`);
+    return EXIT.ok;
+  }
+  if (o.shares) {
+    const { classes } = await askAdmin<{ classes: ShareCount[] }>(address, '/v1/shares');
+    process.stdout.write(`${json ? JSON.stringify(classes, null, 2) : sharesText(classes)}\n`);
     return EXIT.ok;
   }
   const answer = (await askAdmin(address, '/v1/routes')) as Routes;
@@ -93,6 +100,14 @@ export function flowsText(flows: readonly Listed[]): string {
       f.isPinned ? `kernel, ${f.bytes} bytes` : 'process',
       f.rule,
     ]),
+  );
+}
+
+export function sharesText(classes: readonly ShareCount[]): string {
+  if (classes.length === 0) return 'this router has no shares';
+  return columns(
+    ['class', 'sure of', 'bytes', 'packets', 'dropped'],
+    classes.map((c) => [c.name, `${c.mbit} Mbit/s`, ...[c.bytes, c.packets, c.dropped].map(String)]),
   );
 }
 

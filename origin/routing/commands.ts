@@ -24,6 +24,7 @@ export function addCommands({ root, exit }: CommandLine): void {
     .option('--client <address>', "with --flows: only this client's")
     .option('--member <id>', 'with --flows: only those of this member')
     .option('--limit <n>', 'with --flows: how many at the most', integer(1, 10_000), 100)
+    .option('--shares', 'what left in each class of the access link', false)
     .option('--json', 'print JSON', false)
     .action(async (options) => {
       exit(await (await import('./ask.js')).routes(options));

@@ -11,6 +11,7 @@ import { type TlsFiles, tlsProperties } from '../../src/routing/session.js';
 import { type VirtualSubnet, virtualSchema } from '../../src/routing/virtual.js';
 import type { Allocation } from '../../src/steer/marks.js';
 import type { OriginSite } from '../config.js';
+import { type ShareSettings, shareProblems, sharesSchema } from './shares-config.js';
 
 export interface SlrConfig extends ProgramConfig, OriginSite {
   flows: ProgramConfig['flows'] & { datagramTimeoutMs: number };
@@ -40,6 +41,8 @@ export interface SlrConfig extends ProgramConfig, OriginSite {
   neighbours: string[];
   /** The key that they share. */
   levelKeyFile?: string;
+  /** Of an access link, by the virtual hosts' answers that leave there. */
+  shares?: ShareSettings;
 }
 
 export const HELLO_PORT = 7417;
@@ -167,6 +170,7 @@ export function schema(allocation: Allocation): { properties: Record<string, Sch
         'With neighbours: the key that the routers of this level share, 32 hex digits, mode 0600 (openssl rand -hex 16).',
         '/etc/firstack/level.key',
       ),
+      shares: sharesSchema,
       seed: explained(
         { type: 'integer', minimum: 0, maximum: 0xffffffff, default: 0 },
         'The same at all routers of a level: then they choose alike, and a lost state is most often no loss.',
@@ -203,5 +207,8 @@ export function problems(value: SlrConfig, locate: Locate): Problem[] {
       ? [wrong(['neighbours'], "'levelKeyFile' is needed with them")]
       : []),
     ...twice.map((n) => wrong(['virtual'], `${n} is listed twice`)),
+    ...(value.shares === undefined
+      ? []
+      : shareProblems(value.shares, names).map((what) => wrong(['shares', 'classes'], what))),
   ];
 }

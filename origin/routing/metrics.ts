@@ -1,6 +1,7 @@
 /** Metric families of a service-level router: what it knows of its members, by virtual host. */
 import type { Metric, Sample } from '../../src/admin/metrics.js';
 import type { Member } from '../../src/routing/hello-server.js';
+import type { ShareCount } from '../../src/steer/shares.js';
 import type { Standing } from './costs.js';
 
 const MS = 1000;
@@ -44,5 +45,19 @@ export function routerMetrics(
       'Time since the member was last heard.',
       members.map((m) => ({ labels: { member: m.id }, value: (nowMs - m.heardAt) / MS })),
     ),
+  ];
+}
+
+/** Accounting of an access link's shares. */
+export function shareMetrics(counts: readonly ShareCount[]): Metric[] {
+  const family = (name: string, help: string, of: (c: ShareCount) => number): Metric => ({
+    ...{ name: `firstack_share_${name}`, help, type: name.endsWith('_total') ? 'counter' : 'gauge' },
+    samples: counts.map((c) => ({ labels: { class: c.name }, value: of(c) })),
+  });
+  return [
+    family('bits_per_second', 'What the class is sure of.', (c) => c.mbit * 1e6),
+    family('bytes_total', "Bytes that left in the class, with the link's headers.", (c) => c.bytes),
+    family('packets_total', 'Packets that left in the class.', (c) => c.packets),
+    family('dropped_total', 'Packets for which its queue had no room.', (c) => c.dropped),
   ];
 }

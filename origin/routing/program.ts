@@ -40,6 +40,7 @@ import {
 } from '../../src/steer/host.js';
 import { type Address, type Prefix, parse } from '../../src/wire/address.js';
 import { PROTO_TCP, PROTO_UDP } from '../../src/wire/ipv4.js';
+import { AccessLink } from './access-link.js';
 import type { FlowAnswer } from './answer.js';
 import { HELLO_PORT, problems, type SlrConfig, schema } from './config.js';
 import { type CostOptions, Costs, type Modules, preferencesOf, type Standing } from './costs.js';
@@ -124,6 +125,7 @@ class Slr implements Run {
   #toldSources = '';
   readonly #advertised: Advertised | undefined;
   #leaving = false;
+  readonly #link: AccessLink;
 
   constructor(
     readonly config: SlrConfig,
@@ -133,6 +135,7 @@ class Slr implements Run {
     this.#secure = secureOptions(hello);
     if (config.levelKeyFile !== undefined) this.#levelKey = readHexKey(config.levelKeyFile);
     this.#modules = modulesOf(config, site);
+    this.#link = new AccessLink(config, site);
     this.#costs = new Costs(costOptions(config), undefined, this.#modules);
     const [host, port] = (hello.listen ?? `${address}:${HELLO_PORT}`).split(':');
     const onChange = (): void => this.#changed();
@@ -170,11 +173,15 @@ class Slr implements Run {
   }
 
   check(host: Host): Problem[] {
-    const { wan, lan, address } = this.config;
-    const interfaces = [...checkInterfaces(host, wan, 'wan'), ...checkInterfaces(host, lan, 'lan')];
+    const { wan, lan, address, shares } = this.config;
+    const interfaces = [
+      ...checkInterfaces(host, wan, 'wan'),
+      ...checkInterfaces(host, lan, 'lan'),
+      ...(shares === undefined ? [] : checkInterfaces(host, [shares.interface], 'shares.interface')),
+    ];
     if (interfaces.length > 0) return interfaces;
     const mend = `ip address add ${address}/32 dev ${wan[0]}`;
-    return [...checkForwarding(host), ...checkLocalAddress(host, address, mend)];
+    return [...checkForwarding(host), ...checkLocalAddress(host, address, mend), ...this.#link.check()];
   }
 
   duty(host: Host, _view: View, kernel: KernelMode): Duty {
@@ -288,6 +295,7 @@ class Slr implements Run {
     await this.#server.start(this.#secure);
     this.#context = context;
     this.#client.start(this.#secure);
+    await this.#link.start();
     this.#timer = setInterval(() => {
       for (const module of Object.values(this.#modules)) module?.look(Date.now());
       void this.#costs
@@ -308,9 +316,12 @@ class Slr implements Run {
     }
   }
 
-  /** Takes over weights, distances and policy; certificates and revocations are read again, and sessions go on. */
+  /** Takes over weights, distances, policy and shares; certificates and revocations are read again, and sessions go on. */
   async reload(config: SlrConfig | undefined): Promise<void> {
-    if (config !== undefined) this.#costs.options = costOptions(config);
+    if (config !== undefined) {
+      this.#costs.options = costOptions(config);
+      await this.#link.reload(config);
+    }
     this.#secure = secureOptions((config ?? this.config).hello);
     this.#server.renew(this.#secure);
     this.#client.renew(this.#secure);
@@ -326,6 +337,7 @@ class Slr implements Run {
 
   async stop(): Promise<void> {
     clearInterval(this.#timer);
+    await this.#link.stop();
     for (const module of Object.values(this.#modules)) module?.stop();
     await this.#advertised?.remove();
     this.#client.stop();
@@ -352,11 +364,13 @@ class Slr implements Run {
   readonly reads = {
     routes: { answer: () => this.#routes() },
     flow: { query: FLOW_QUERY, answer: (query: Record<string, unknown>) => this.#flow(query) },
+    shares: { answer: async () => ({ classes: await this.#link.counts() }) },
     flows: { query: LIST_QUERY, answer: (query: Record<string, unknown>) => this.#flows(query) },
   };
 
   metrics(): Metric[] {
-    return routerMetrics(this.#standings(), [...this.#server.members.values()], performance.now());
+    const members = [...this.#server.members.values()];
+    return [...routerMetrics(this.#standings(), members, performance.now()), ...this.#link.metrics()];
   }
 
   readonly #nameOf = (member: number | null | undefined): string | null =>

@@ -19,6 +19,7 @@ export const membersScript = `${packageRoot}/dist/src/lab/routed/members-main.js
 export const forgeScript = `${packageRoot}/dist/src/lab/routed/forge-main.js`;
 export const latencyScript = `${packageRoot}/dist/src/lab/routed/latency-main.js`;
 export const serverSideScript = `${packageRoot}/dist/src/lab/routed/server-side-main.js`;
+export const udpScript = `${packageRoot}/dist/src/lab/routed/udp-main.js`;
 export const farmScript = `${packageRoot}/dist/src/lab/farm-main.js`;
 export const emulatorScript = `${packageRoot}/dist/src/lab/emulator-main.js`;
 

@@ -10,6 +10,7 @@ import { playLoadAware } from './load-aware.js';
 import { playMtu } from './mtu.js';
 import { playOnePacket } from './one-packet.js';
 import { playPolicy } from './policy.js';
+import { playShares } from './shares.js';
 import { playSpare } from './spare.js';
 import { playRoutedSpeed } from './speed.js';
 
@@ -28,6 +29,7 @@ const PLAYS: Record<string, () => Promise<RoutingFigure[]>> = {
   'from-nothing': () => playFromNothing(),
   flood: () => playRoutedFlood(),
   'load-aware': () => playLoadAware(),
+  shares: () => playShares(),
   hello: () => playHello(),
   policy: () => playPolicy(),
   mtu: () => playMtu(),

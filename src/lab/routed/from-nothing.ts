@@ -51,10 +51,7 @@ async function playOne(place: Place, o: FromNothingOptions): Promise<RoutingFigu
     bird: true,
   });
   try {
-    if (place === 'masqueraded') {
-      const { status, stderr } = await lab.exec('wan', ['nft', '-f', '-'], { input: MASQUERADE });
-      if (status !== 0) throw new FirstackError('FSA_LAB_FAILED', `nft: ${stderr}`);
-    }
+    if (place === 'masqueraded') await lab.mustExec('wan', ['nft', '-f', '-'], { input: MASQUERADE });
     const survivors = new Survivors(lab);
     await survivors.open(o.connections, 'idle');
     if (place === 'masqueraded') await expectTranslated(lab);

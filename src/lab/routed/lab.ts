@@ -322,6 +322,17 @@ export class RoutedLab {
     return run(inNamespace(namespaceOf(this.name, host), argv), options);
   }
 
+  /** The same. @returns what it printed @throws FirstackError FSA_LAB_FAILED when it ends with another status than 0 */
+  async mustExec(
+    host: string,
+    argv: string[],
+    options: { input?: string; timeoutMs?: number } = {},
+  ): Promise<string> {
+    const { status, stdout, stderr } = await this.exec(host, argv, options);
+    if (status === 0) return stdout;
+    throw new FirstackError('FSA_LAB_FAILED', `${host}: ${argv.join(' ')}: ${stderr.trim() || status}`);
+  }
+
   /** Starts a command on a host. It ends with the laboratory at the latest. */
   spawnIn(host: string, argv: string[], options: SpawnOptions = {}): ChildProcess {
     const [command, ...args] = inNamespace(namespaceOf(this.name, host), argv);

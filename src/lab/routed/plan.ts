@@ -15,8 +15,8 @@ import type { WanPlan } from '../emulator.js';
 import { namespaceOf } from '../network.js';
 
 export const VIRTUAL = '203.0.113.80';
-/** A second one, for another class of service or another customer. */
-export const VIRTUAL_SUBNET = '203.0.113.80/31';
+/** More of them, for other classes of service and other customers. */
+export const VIRTUAL_SUBNET = '203.0.113.80/30';
 export const ROUTED_CLIENT = '192.0.2.2';
 
 export interface RoutedHost {
