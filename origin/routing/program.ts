@@ -5,7 +5,6 @@
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Metric } from '../../src/admin/metrics.js';
-import { SLOTS } from '../../src/balance/slots.js';
 import { describeError, FirstackError, type Problem } from '../../src/errors.js';
 import type { Attachment } from '../../src/fastpath/maps.js';
 import type { KernelMode } from '../../src/fastpath/modes.js';
@@ -41,12 +40,11 @@ import {
 import { type Address, type Prefix, parse } from '../../src/wire/address.js';
 import { PROTO_TCP, PROTO_UDP } from '../../src/wire/ipv4.js';
 import { AccessLink } from './access-link.js';
-import type { FlowAnswer } from './answer.js';
 import { HELLO_PORT, problems, type SlrConfig, schema } from './config.js';
 import { type CostOptions, Costs, type Modules, preferencesOf, type Standing } from './costs.js';
-import type { FlowRow, ListAnswer } from './list-flows.js';
 import { MemberNumbers } from './member-numbers.js';
 import { routerMetrics } from './metrics.js';
+import { readsOf } from './reads.js';
 import type { SlrSnapshot } from './snapshot.js';
 import type { SlrOptions } from './state.js';
 import { steering } from './steering.js';
@@ -92,18 +90,6 @@ function modulesOf({ policy, hello }: SlrConfig, { events }: Site): Modules {
   };
 }
 
-const LIST_QUERY = {
-  client: { type: 'string', pattern: '^[0-9a-fA-F.:]+$' },
-  member: { type: 'string' },
-  limit: { type: 'integer', minimum: 1, maximum: 10_000, default: 100 },
-};
-
-const FLOW_QUERY = {
-  client: { type: 'string', pattern: '^[0-9.]+:[0-9]{1,5}$' },
-  service: { type: 'string', pattern: '^[0-9.]+:[0-9]{1,5}$' },
-  protocol: { enum: ['tcp', 'udp'], default: 'tcp' },
-};
-
 class Slr implements Run {
   readonly topics = [];
   readonly plane: PlaneHalf;
@@ -148,6 +134,11 @@ class Slr implements Run {
       state: () => this.#upward(),
     });
     if (config.advertiseTable !== undefined) this.#advertised = new Advertised(config.advertiseTable);
+    this.reads = readsOf({
+      ...{ config, server: this.#server, client: this.#client, numbers: this.#numbers, link: this.#link },
+      standings: () => this.#standings(),
+      ask: async (question) => this.#context?.plane?.ask(question),
+    });
     const options: SlrOptions = { flows, seed, epoch: Math.floor(Date.now() / 1000) };
     this.plane = { module: new URL('./pipeline.js', import.meta.url), options, holdSlots: 1, memory: {} };
     this.kernel = { hooks: hookSet(flows.max), attachments: (at) => this.#attachments(at) };
@@ -361,75 +352,10 @@ class Slr implements Run {
     };
   }
 
-  readonly reads = {
-    routes: { answer: () => this.#routes() },
-    flow: { query: FLOW_QUERY, answer: (query: Record<string, unknown>) => this.#flow(query) },
-    shares: { answer: async () => ({ classes: await this.#link.counts() }) },
-    flows: { query: LIST_QUERY, answer: (query: Record<string, unknown>) => this.#flows(query) },
-  };
+  readonly reads: Run['reads'];
 
   metrics(): Metric[] {
     const members = [...this.#server.members.values()];
     return [...routerMetrics(this.#standings(), members, performance.now()), ...this.#link.metrics()];
-  }
-
-  readonly #nameOf = (member: number | null | undefined): string | null =>
-    [...this.#server.members.keys()].find((m) => this.#numbers.of(m) === member) ?? null;
-
-  async #flows({ client, member, limit }: Record<string, unknown>): Promise<Record<string, unknown>> {
-    const rows: (Omit<FlowRow, 'member'> & { member: string | null })[] = [];
-    const address = client === undefined ? undefined : parse(String(client));
-    const isNobody = member !== undefined && !this.#server.members.has(String(member));
-    if (isNobody || (client !== undefined && address === undefined)) return { flows: [] };
-    const filter = {
-      ...(address === undefined ? {} : { client: address as Address }),
-      ...(member === undefined ? {} : { member: this.#numbers.of(String(member)) }),
-    };
-    for (let from = 0; from >= 0 && rows.length < Number(limit); ) {
-      const list = { ...filter, from, limit: Number(limit) - rows.length };
-      const found = (await this.#context?.plane?.ask({ list })) as ListAnswer | undefined;
-      for (const row of found?.rows ?? []) rows.push({ ...row, member: this.#nameOf(row.member) });
-      from = found?.next ?? -1;
-    }
-    return { flows: rows };
-  }
-
-  /** What this router knows of one flow: each level's router is asked by itself. */
-  async #flow(query: Record<string, unknown>): Promise<Record<string, unknown>> {
-    const { level, id } = this.config;
-    const found = (await this.#context?.plane?.ask(query)) as FlowAnswer | undefined;
-    const nameOf = this.#nameOf;
-    return {
-      ...{ level, id },
-      flow:
-        found === undefined
-          ? null
-          : { ...found, member: nameOf(found.member), slotMember: nameOf(found.slotMember) },
-      standings: Object.fromEntries(this.#standings()),
-    };
-  }
-
-  async #routes(): Promise<Record<string, unknown>> {
-    const { level, id, policy, virtual } = this.config;
-    const standings = this.#standings();
-    // What the data plane has now, by member's number.
-    const slots = ((await this.#context?.plane?.ask('slots')) ?? []) as Record<number, number>[];
-    const at = performance.now();
-    return {
-      level,
-      id,
-      policy,
-      uppers: this.#client.states,
-      members: [...this.#server.members.values()].map((m) => ({
-        ...{ id: m.id, level: m.authority.level, address: m.address },
-        heardMsAgo: Math.round(at - m.heardAt),
-        sinceMsAgo: Math.round(at - m.since),
-      })),
-      hosts: virtual.map(({ name, subnet, protocols, ports }, n) => {
-        const share = (s: Standing): number => (slots[n]?.[this.#numbers.of(s.id)] ?? 0) / SLOTS;
-        const all = standings.get(name)!.map((s) => ({ ...s, share: share(s) }));
-        return { name, subnet, protocols, ports, members: all };
-      }),
-    };
   }
 }

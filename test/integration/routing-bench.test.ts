@@ -9,6 +9,7 @@ import { playLoadAware } from '../../src/lab/routed/load-aware.js';
 import { playMtu } from '../../src/lab/routed/mtu.js';
 import { playOnePacket } from '../../src/lab/routed/one-packet.js';
 import { playPolicy } from '../../src/lab/routed/policy.js';
+import { playShares } from '../../src/lab/routed/shares.js';
 import { playSpare } from '../../src/lab/routed/spare.js';
 import { playRoutedSpeed } from '../../src/lab/routed/speed.js';
 
@@ -64,6 +65,13 @@ describe('bench routing, in small', () => {
     const timing = { rounds: 2, warmMs: 50, measureMs: 100 };
     const v = values(await playRoutedSpeed({ upload: timing, packets: timing }));
     expect(Math.min(v['routed/plain'], v['routed/plain:packets'])).toBeGreaterThan(0);
+  });
+
+  it('shares: each customer has its part of the link, and the accounts are right', async () => {
+    const v = values(await playShares({ seconds: 3 }));
+    // Points, of 20, 30 and 50.
+    expect(v.shares).toBeLessThan(8);
+    expect(v['shares:accounts']).toBeLessThan(0.02);
   });
 
   it('mtu: transfers arrive whole over narrow hops', async () => {

@@ -2,12 +2,12 @@
 
 import { writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { askJson } from '../../src/lab/admin-client.js';
+import { ask, askJson } from '../../src/lab/admin-client.js';
 import { pause, waitUntil } from '../../src/lab/process.js';
 import { post } from '../../src/lab/routed/ask.js';
 import { makeAuthority, makeCertificate, uriOf } from '../../src/lab/routed/certificates.js';
 import { RoutedLab } from '../../src/lab/routed/lab.js';
-import { VIRTUAL } from '../../src/lab/routed/plan.js';
+import { ROUTED_CLIENT, VIRTUAL } from '../../src/lab/routed/plan.js';
 import { sayHello } from '../../src/lab/routed/say-hello.js';
 
 interface Routes {
@@ -57,6 +57,22 @@ describe.each(['auto', 'stack', 'off'] as const)('one site, fast path %s', (fast
       `http://${VIRTUAL}/upload/big`,
     ]);
     expect(sent.stdout).toMatch(/^20[14] 5000000$/);
+  });
+
+  it('lists its flows, and tells of its members in metrics', async () => {
+    const client = await get(lab).then(() => ROUTED_CLIENT);
+    const answer = await askJson<{ flows: { client: string; member: string; isPinned: boolean }[] }>(
+      lab.adminSocket('t1'),
+      `/v1/flows?client=${client}&limit=3`,
+    );
+    expect(answer!.flows).not.toEqual([]);
+    for (const f of answer!.flows) expect(`${f.client} ${f.member}`).toMatch(/^192\.0\.2\.2:\d+ s[123]$/);
+    const nobody = await askJson(lab.adminSocket('t1'), '/v1/flows?member=s9');
+    expect(nobody).toEqual({ flows: [] });
+    const router = (await ask(lab.adminSocket('t1'), '/metrics'))!.body;
+    expect(router).toMatch(/firstack_routing_member_share\{[^}]*member="s1"[^}]*\} 0\.3/);
+    const server = (await ask(lab.adminSocket('s1'), '/metrics'))!.body;
+    expect(server).toMatch(/firstack_server_routers\{[^}]*\} 1\b/);
   });
 
   it('a server that drains gets nothing new, and comes back', async () => {
