@@ -5,11 +5,12 @@
  * reads: verdict, side, protocol, saddr, daddr, sport, dport. Sets: side, service, endpoint, flow; verdict where the
  * packet belongs to no service.
  */
-import { OPEN, type Stage } from '../../src/pipeline/batch.js';
+import { type FlowEntry, NO_FLOW } from '../../src/flow/numbers.js';
+import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
 import { PLAIN } from '../../src/wire/path-probe.js';
 import { reasons } from './reasons.js';
-import { CLIENT, type GatewayState, SERVER } from './state.js';
+import { CLIENT, forget, type GatewayState, SERVER } from './state.js';
 
 export function findFlow(state: GatewayState): Stage {
   const { flows, machines } = state;
@@ -27,7 +28,7 @@ export function findFlow(state: GatewayState): Stage {
         batch.side[i] = CLIENT;
         batch.service[i] = service;
         flows.keyOf(batch, i);
-        batch.flow[i] = flows.find();
+        batch.flow[i] = known(state, batch);
         continue;
       }
       const endpoint = machines.endpointFrom(batch, i);
@@ -40,7 +41,17 @@ export function findFlow(state: GatewayState): Stage {
       batch.service[i] = served;
       batch.endpoint[i] = endpoint;
       flows.keyForService(batch, i, false, machines.serviceWords, served, machines.servicePort[served]);
-      batch.flow[i] = flows.find();
+      batch.flow[i] = known(state, batch);
     }
   };
+}
+
+/** The flow of the table's key. One that a predecessor pinned may be none any more (`Pins.isForgotten`). */
+function known(state: GatewayState, batch: Batch): FlowEntry {
+  const { flows, pinning } = state;
+  const e = flows.find();
+  if (e < 0 || flows.isn[e] !== 0 || pinning?.pins.isForgotten(e) !== true) return e;
+  forget(batch, e);
+  flows.remove(e);
+  return NO_FLOW;
 }

@@ -3,8 +3,8 @@
  *
  * reads: verdict, addresses, ports, protocol. Sets: service (the place of the virtual host), flow; verdict.
  */
-import type { ServiceNumber } from '../../src/flow/numbers.js';
-import { OPEN, type Stage } from '../../src/pipeline/batch.js';
+import { type FlowEntry, NO_FLOW, type ServiceNumber } from '../../src/flow/numbers.js';
+import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
 import type { SlrState } from './state.js';
 
@@ -18,7 +18,16 @@ export function findFlow(state: SlrState): Stage {
       batch.service[i] = state.hosts.of(batch, i) as ServiceNumber;
       if (batch.service[i] < 0) continue;
       flows.keyOf(batch, i);
-      batch.flow[i] = flows.find();
+      batch.flow[i] = known(state, batch);
     }
   };
+}
+
+/** The flow of the table's key. One that a predecessor pinned may be none any more (`Pins.isForgotten`). */
+function known({ flows, pins }: SlrState, batch: Batch): FlowEntry {
+  const e = flows.find();
+  if (e < 0 || flows.isn[e] !== 0 || pins?.isForgotten(e) !== true) return e;
+  for (let i = 0; i < batch.count; i++) if (batch.flow[i] === e) batch.flow[i] = NO_FLOW;
+  flows.remove(e);
+  return NO_FLOW;
 }

@@ -218,6 +218,17 @@ export class Pins {
     return (seen(this.#viewOne, 0) & (WAITING | SEEN_CLIENT_ACK)) === SEEN_CLIENT_ACK;
   }
 
+  /**
+   * Whether the hooks have forgotten a flow that was pinned: while this process did not read its TUN yet, a new connection of
+   * the flow's tuple passed it by. One system call.
+   */
+  isForgotten(e: FlowEntry): boolean {
+    const { marks, state } = this.#flows;
+    if ((marks[e] & PINNED) === 0 || !(isClosing(state[e]) || state[e] === OPENING)) return false;
+    writeFlowKey(this.#keyOne, 0, this.#flows, e);
+    return bpf.lookup(this.fds.flows, this.#key, this.#one) === 0;
+  }
+
   /** µs since a hook saw the client's first data, as of the last {@link refresh}; -1 when none did. */
   refreshedUs(): number {
     const view = this.#viewOne;

@@ -248,6 +248,27 @@ describe('packets that bypass the stack', () => {
     await kernel.close();
   });
 
+  it('a flow that was adopted, and that a SYN made the hook forget before its TUN was read, is forgotten', async () => {
+    const kernel = await gateway('table-adopted');
+    const first = new Harness('gateway', { configuration: 'A', race: 1 }, kernel.path.handles(0));
+    first.send([frame(syn())]);
+    first.send([frame(asReplica(R1, asService('SA')))]);
+    for (const flags of ['A', 'RA']) kernel.run('gateway_lan_l2', 'lan0', bytes(fromClient(flags)));
+    const next = new Harness('gateway', { configuration: 'A', race: 1 }, kernel.path.handles(0));
+    next.tick();
+    next.send([frame(fromClient('A'))]);
+    expect(next.counts()).toEqual({ 'pass.to-replica': 1 });
+    stayAwake(kernel.path.descriptor('awake'), false);
+    kernel.run('gateway_lan_l2', 'lan0', bytes(syn()));
+    next.clearCounts();
+    // The origin's answer, and the client's: of a connection that passed by.
+    next.send([frame(asService('PA'))]);
+    next.send([frame(fromClient('A'))]);
+    expect(next.counts()).toEqual({ 'pass.no-flow': 2 });
+    ip('link', 'delete', 'tun0');
+    await kernel.close();
+  });
+
   // Killed, its process takes the TUN along, and is regarded as awake for another second; stuck, it leaves the TUN.
   describe.each(['is not read', 'is gone'])('while the TUN %s', (why) => {
     it.each([
