@@ -6,6 +6,7 @@ import type { ChildProcess } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { askJson } from '../admin-client.js';
 import { quantile } from '../bench/statistics.js';
+import { namespaceOf } from '../network.js';
 import { latencyScript, udpScript } from '../paths.js';
 import { pause } from '../process.js';
 import { figure, type RoutingFigure } from './figure.js';
@@ -43,6 +44,8 @@ export async function playShares(o: SharesOptions = SHARES): Promise<RoutingFigu
   const lab = await RoutedLab.create({
     name: `shares-${process.pid}`,
     shape: { networks: 1, systems: 0, sites: 1, servers: 3 },
+    // Until they have the addresses.
+    idle: ['n1', 't1', 's1', 's2', 's3'],
     edit: (host, file) => ({
       ...file,
       virtual: Object.entries(HOSTS).map(([name, address]) => ({ name, subnet: `${address}/32` })),
@@ -89,6 +92,7 @@ class Link {
     const lent = await this.#during(seconds * 1000);
     const returnedS = await this.#untilReturned();
     this.#stop('b');
+    await pause(SETTLE_MS);
     const ms = await this.#smallRequests(seconds);
     for (const host of ['web', 'stream', 'c'] as const) this.#stop(host);
     await pause(SETTLE_MS);
@@ -111,14 +115,27 @@ class Link {
       'table',
       '300',
     ]);
+    // Tunnels to the servers leave by another interface, as they do within a site.
+    const pair = ['ip', 'link', 'add', 'to-lan', 'type', 'veth', 'peer', 'name', 'lan1'];
+    await lab.mustExec('wan', [...pair, 'netns', namespaceOf(lab.name, 't1')]);
+    for (const [host, dev, n] of [
+      ['wan', 'to-lan', 1],
+      ['t1', 'lan1', 2],
+    ] as const) {
+      await lab.mustExec(host, ['ip', 'address', 'add', `198.18.200.${n}/24`, 'dev', dev]);
+      await lab.mustExec(host, ['ip', 'link', 'set', dev, 'up']);
+    }
     for (const { name } of lab.servers) {
+      await lab.mustExec('t1', ['ip', 'route', 'add', `${lab.address(name)}/32`, 'via', '198.18.200.1']);
       await lab.mustExec('wan', ['ip', 'rule', 'add', 'pref', '300', 'iif', `to-${name}`, 'lookup', '300']);
       for (const address of Object.values(HOSTS).slice(1))
         await lab.mustExec(name, ['ip', 'address', 'add', `${address}/32`, 'dev', 'lo']);
       // A link's packets are no larger than its MTU, and the kernel's default here is no algorithm to compare shares with.
       await lab.mustExec(name, ['ip', 'link', 'set', 'wan0', 'gso_max_segs', '1']);
-      await lab.mustExec(name, ['sysctl', '-qw', 'net.ipv4.tcp_congestion_control=cubic']);
+      await lab.mustExec(name, ['sysctl', '-qw', 'net.ipv4.tcp_congestion_control=reno']);
     }
+    for (const { name } of lab.hosts) lab.start(name);
+    await lab.untilReady();
     const counters = Object.keys(HOSTS).map((h) => `  counter ${h} { }\n`);
     const rules = Object.entries(HOSTS).map(([h, address]) => `    ip saddr ${address} counter name ${h}\n`);
     await lab.mustExec('client', ['nft', '-f', '-'], {
