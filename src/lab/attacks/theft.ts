@@ -112,6 +112,8 @@ const moreThefts = (lab: Lab): Record<string, object> => ({
 const HOSTS = ['gateway', 'origin', 'r1', 'r2'];
 const PER_SECOND = 25;
 const LOOK_MS = 500;
+/** Failed connections that a figure tells one by one. */
+const TOLD = 8;
 const READY_MS = 15_000;
 /** Between two roles that are killed, as when machines are upgraded one after another. */
 const REST_MS = 2000;
@@ -163,7 +165,8 @@ export async function playThief(id: string, seconds: number, seed: number): Prom
     const before = tried.filter((t) => t.at < to);
     const failed = tried.filter((t) => t.error !== '');
     // When each began, less the first kill of a role.
-    const errors = failed.map((t) => `${((t.at - to) / 1000).toFixed(1)} s ${t.error}`).join(', ');
+    const first = failed.slice(0, TOLD).map((t) => `${((t.at - to) / 1000).toFixed(1)} s ${t.error}`);
+    const errors = [...first, ...(failed.length > TOLD ? ['…'] : [])].join(', ');
     const away = before.filter((t) => t.error === '' && t.servedBy !== 'r2').length;
     const { refused, differed, looks } = seen;
     const accepted = Object.keys(thefts).filter((name) => !refused.has(`firstack:v1:${name}`));
