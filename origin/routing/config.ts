@@ -30,6 +30,8 @@ export interface SlrConfig extends ProgramConfig, OriginSite {
     aggregateFile?: string;
     keyFile?: string;
   };
+  /** What members on standby do once others are available again. */
+  standbyReturn: 'itself' | 'word';
   /** By member. */
   weights: Record<string, number>;
   /** ms, by member. */
@@ -135,6 +137,10 @@ export function schema(allocation: Allocation): { properties: Record<string, Sch
           ),
         },
       },
+      standbyReturn: explained(
+        { enum: ['itself', 'word'], default: 'itself' },
+        "Members on standby that took over give back by themselves once others are available, or by an operator's word (POST /v1/give-back).",
+      ),
       weights: explained(
         { type: 'object', additionalProperties: { type: 'number', minimum: 0, maximum: 1000 }, default: {} },
         'A factor of the part of new connections that a member gets, by id; read again on SIGHUP.',

@@ -35,6 +35,14 @@ export interface CostOptions {
   distances: Readonly<Record<string, number>>;
   /** By member: a factor of the weight that it says itself. */
   weights: Readonly<Record<string, number>>;
+  /** Whether members on standby that took over keep a host until {@link Costs.giveBack}; else until others are available. */
+  keepsStandby: boolean;
+}
+
+/** A member, and what it says about a host. */
+interface Known {
+  m: Member;
+  state: SubnetState;
 }
 
 /** The part of a new cost in the smoothed one. */
@@ -49,6 +57,9 @@ export interface Modules {
 export class Costs {
   /** By host and member: the smoothed cost. */
   readonly #smooth = new Map<string, number>();
+  /** Hosts that members for every day have served, and those that members on standby have taken over since, and keep. */
+  readonly #served = new Set<string>();
+  readonly #kept = new Set<string>();
   /** By host: the last good load that a module gave for all members. */
   readonly #aggregates = new Map<string, number>();
 
@@ -82,6 +93,37 @@ export class Costs {
     }
     for (const host of hosts)
       if (aggregate?.covers(host.name) === true) await this.#aggregateBy(aggregate, host, all);
+    for (const host of hosts) {
+      const { main, standby } = this.#available(
+        host,
+        pairs.filter((p) => p.host === host),
+      );
+      if (main.length > 0) this.#served.add(host.name);
+      if (standby.length === 0) this.#kept.delete(host.name);
+      else if (main.length === 0 && this.#served.has(host.name)) this.#kept.add(host.name);
+    }
+  }
+
+  /** Gives back what members on standby have taken over. @returns the hosts' names */
+  giveBack(): string[] {
+    const names = [...this.#kept];
+    this.#kept.clear();
+    return this.options.keepsStandby ? names : [];
+  }
+
+  /** The members that could serve a host: those for every day, and those on standby. */
+  #available(host: VirtualSubnet, known: readonly Known[]): { main: Known[]; standby: Known[] } {
+    const ready = known.filter(
+      ({ m, state }) => state.available && Number.isFinite(this.#costOf(host, m.id)),
+    );
+    return {
+      main: ready.filter(({ state }) => state.standby !== true),
+      standby: ready.filter(({ state }) => state.standby === true),
+    };
+  }
+
+  #costOf(host: VirtualSubnet, id: string): number {
+    return this.#smooth.get(`${host.name} ${id}`) ?? Number.NaN;
   }
 
   /** A policy that gives no number, or one below 0, leaves the last good one. */
@@ -116,22 +158,21 @@ export class Costs {
         return state === undefined ? [] : [{ m, state }];
       })
       .sort((a, b) => (a.m.id < b.m.id ? -1 : 1));
-    const costOf = (id: string): number => this.#smooth.get(`${host.name} ${id}`) ?? Number.NaN;
-    const isReady = ({ m, state }: (typeof known)[number]): boolean =>
-      state.available && Number.isFinite(costOf(m.id));
-    const ready = known.filter(isReady);
-    const main = ready.filter(({ state }) => state.standby !== true);
-    const chosen = main.length > 0 ? main : ready;
-    const least = Math.min(...chosen.map(({ m }) => costOf(m.id)));
+    const costOf = (id: string): number => this.#costOf(host, id);
+    const { main, standby } = this.#available(host, known);
+    const isKept = this.options.keepsStandby && standby.length > 0 && this.#kept.has(host.name);
+    const chosen = new Set((isKept || main.length === 0 ? standby : main).map(({ m }) => m));
+    const other = isKept ? 'the standby keeps this until it is given back' : 'standby: others are available';
+    const least = Math.min(...[...chosen].map((m) => costOf(m.id)));
     return known.map(({ m, state }) => {
       const cost = costOf(m.id);
       const leftOut = !state.available
         ? 'it says that it is not available'
         : !Number.isFinite(cost)
           ? 'the policy gives it no cost'
-          : chosen.some((c) => c.m === m)
+          : chosen.has(m)
             ? ''
-            : 'standby: others are available';
+            : other;
       const isLeast = this.options.selection === 'weights' || cost === least;
       return {
         ...{

@@ -61,12 +61,13 @@ export const program: Program<SlrConfig> = {
   create: (config, site) => new Slr(config, site),
 };
 
-const costOptions = ({ policy, distances, weights }: SlrConfig): CostOptions => ({
+const costOptions = ({ policy, distances, weights, standbyReturn }: SlrConfig): CostOptions => ({
   cost: parseCost(policy.cost),
   aggregate: parseAggregate(policy.aggregate),
   selection: policy.selection,
   distances,
   weights,
+  keepsStandby: standbyReturn === 'word',
 });
 
 /** How long a module may take for all members at once, its thread's start included; half an interval where that is more. */
@@ -353,6 +354,14 @@ class Slr implements Run {
   }
 
   readonly reads: Run['reads'];
+  readonly actions = { 'give-back': () => this.#giveBack() };
+
+  /** Members on standby give back what they took over. */
+  #giveBack(): void {
+    const hosts = this.#costs.giveBack();
+    this.site.events.say('info', 'give-back', hosts.join(', ') || 'nothing', 'an operator requested it');
+    this.#context?.refresh(true);
+  }
 
   metrics(): Metric[] {
     const members = [...this.#server.members.values()];

@@ -22,6 +22,7 @@ const options = (more: Partial<CostOptions> = {}): CostOptions => ({
     selection: 'weights',
     distances: {},
     weights: {},
+    keepsStandby: false,
   },
   ...more,
 });
@@ -92,6 +93,29 @@ describe('costs', () => {
       ['d', 'standby: others are available'],
     ]);
     expect(await weights(costs, members[1], members[3])).toEqual({ b: 0, d: 1 });
+  });
+
+  it.each([
+    ['by itself', false],
+    ["by an operator's word", true],
+  ])('let a standby that took over give back %s', async (_, keepsStandby) => {
+    const costs = new Costs(options({ keepsStandby }));
+    const [main, gone] = [member('a', state(0)), member('a', state(0, { available: false }))];
+    const standby = member('b', state(0, { standby: true }));
+    expect(await weights(costs, main, standby)).toEqual({ a: 1, b: 0 });
+    expect(await weights(costs, gone, standby)).toEqual({ a: 0, b: 1 });
+    const after = keepsStandby ? { a: 0, b: 1 } : { a: 1, b: 0 };
+    expect(await weights(costs, main, standby)).toEqual(after);
+    if (keepsStandby)
+      expect(costs.standings(HOST, [main, standby])[0].leftOut).toBe(
+        'the standby keeps this until it is given back',
+      );
+    expect(costs.giveBack()).toEqual(keepsStandby ? [HOST.name] : []);
+    expect(await weights(costs, main, standby)).toEqual({ a: 1, b: 0 });
+    // A standby that is gone keeps nothing.
+    await weights(costs, gone, standby);
+    await weights(costs, main);
+    expect(await weights(costs, main, standby)).toEqual({ a: 1, b: 0 });
   });
 
   it('keep the last cost where the policy gives none', async () => {
