@@ -4,6 +4,7 @@
  * reads: verdict, service, flow, side. Sets: at, length; verdict.
  */
 import type { FlowEntry } from '../../src/flow/numbers.js';
+import { OPENING } from '../../src/flow/states.js';
 import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
 import { emitTooBig } from '../../src/pipeline/too-big.js';
 import { intoTunnel } from '../../src/pipeline/tunnel.js';
@@ -39,8 +40,22 @@ function forwardOne(state: SlrState, batch: Batch, i: number): void {
   if (state.isSure(e) && flows.upper[e] !== 0) tellAgain(state, batch, e);
   state.pin(e);
   if (state.paths.size > 0 && refuseTooLarge(state, batch, i, flows.target[4 * e + 3])) return;
-  intoTunnel(batch, i, state.tunnelIds, source, flows.target[4 * e + 3]);
+  intoTunnel(batch, i, state.tunnelIds, source, targetOf(state, batch, i, e));
   batch.pass(i, reasons.passRouted);
+}
+
+/**
+ * Where a packet goes. A SYN that is repeated goes to the member, not by the shortcut: the server at its end may have died, and
+ * the member then chooses another.
+ */
+function targetOf({ flows, members }: SlrState, batch: Batch, i: number, e: FlowEntry): number {
+  const isRepeated =
+    flows.isShort[e] === 1 &&
+    flows.state[e] === OPENING &&
+    batch.protocol[i] === ipv4.PROTO_TCP &&
+    tcp.isSyn(batch.tcpFlags[i]);
+  const member = isRepeated ? members.get(flows.member[e]) : undefined;
+  return member?.address[3] ?? flows.target[4 * e + 3];
 }
 
 /**

@@ -208,6 +208,17 @@ describe('a shortcut', () => {
     expect(h.counts()).toMatchObject({ 'drop.shortcut-taken': 1 });
   });
 
+  it('is not taken by a SYN that is repeated: its server may have died, and the member chooses another', () => {
+    const [h, port] = begun();
+    h.send(told(0, port, BELOW, 1));
+    expect(h.send(packet('S', port))[0].dst).toBe(MEMBERS[0]);
+    h.send(told(0, port, MEMBERS[0], 2));
+    expect(h.send(packet('A', port, 101))[0].dst).toBe(MEMBERS[0]);
+    // Once the client has confirmed the connection, a SYN moves nothing.
+    h.send(told(0, port, BELOW, 3));
+    expect(h.send(packet('S', port))[0].dst).toBe(BELOW);
+  });
+
   it('is passed on to the router above in the name of this one', () => {
     const h = new SlrHarness();
     let port = 1000;
