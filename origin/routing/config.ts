@@ -36,6 +36,8 @@ export interface SlrConfig extends ProgramConfig, OriginSite {
   weights: Record<string, number>;
   /** ms, by member. */
   distances: Record<string, number>;
+  /** A kernel table whose routes' metrics are distances to members; undefined: none. */
+  distanceTable?: number;
   seed: number;
   /** A kernel table for routes to the virtual hosts; undefined: none is advertised. */
   advertiseTable?: number;
@@ -154,6 +156,11 @@ export function schema(allocation: Allocation): { properties: Record<string, Sch
         },
         'The routing distance to members, in ms, by id; read again on SIGHUP.',
         { t1: 5 },
+      ),
+      distanceTable: explained(
+        { type: 'integer', minimum: 1, maximum: 0x7fffffff },
+        "A kernel table that BIRD or FRR fills: the metric of a route to a member is its distance, in ms, where 'distances' names none.",
+        7481,
       ),
       advertiseTable: explained(
         { type: 'integer', minimum: 256, maximum: 0x7fffffff },

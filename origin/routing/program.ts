@@ -45,9 +45,13 @@ import { type CostOptions, Costs, type Modules, preferencesOf, type Standing } f
 import { MemberNumbers } from './member-numbers.js';
 import { routerMetrics } from './metrics.js';
 import { readsOf } from './reads.js';
+import { distancesOf, routesIn } from './route-distances.js';
 import type { SlrSnapshot } from './snapshot.js';
 import type { SlrOptions } from './state.js';
 import { steering } from './steering.js';
+
+/** Between two looks at the distances in a kernel table. */
+const DISTANCES_MS = 5000;
 
 /** How long a router that leaves still carries what the network sends, until its routes are gone elsewhere. */
 const LEAVE_MS = 1000;
@@ -61,11 +65,15 @@ export const program: Program<SlrConfig> = {
   create: (config, site) => new Slr(config, site),
 };
 
-const costOptions = ({ policy, distances, weights, standbyReturn }: SlrConfig): CostOptions => ({
+/** @param measured distances that the host's routes tell */
+const costOptions = (
+  { policy, distances, weights, standbyReturn }: SlrConfig,
+  measured: Readonly<Record<string, number>> = {},
+): CostOptions => ({
   cost: parseCost(policy.cost),
   aggregate: parseAggregate(policy.aggregate),
   selection: policy.selection,
-  distances,
+  distances: { ...measured, ...distances },
   weights,
   keepsStandby: standbyReturn === 'word',
 });
@@ -113,12 +121,17 @@ class Slr implements Run {
   readonly #advertised: Advertised | undefined;
   #leaving = false;
   readonly #link: AccessLink;
+  /** As it is read again on SIGHUP. */
+  #settings: SlrConfig;
+  #distances: Record<string, number> = {};
+  #distancesTimer: NodeJS.Timeout | undefined;
 
   constructor(
     readonly config: SlrConfig,
     readonly site: Site,
   ) {
     const { level, id, address, hello, flows, seed } = config;
+    this.#settings = config;
     this.#secure = secureOptions(hello);
     if (config.levelKeyFile !== undefined) this.#levelKey = readHexKey(config.levelKeyFile);
     this.#modules = modulesOf(config, site);
@@ -288,6 +301,8 @@ class Slr implements Run {
     this.#context = context;
     this.#client.start(this.#secure);
     await this.#link.start();
+    await this.#readDistances();
+    this.#distancesTimer = setInterval(() => void this.#readDistances(), DISTANCES_MS);
     this.#timer = setInterval(() => {
       for (const module of Object.values(this.#modules)) module?.look(Date.now());
       void this.#costs
@@ -295,6 +310,18 @@ class Slr implements Run {
         .then(() => context.refresh());
       void this.#advertise();
     }, this.config.hello.intervalMs);
+  }
+
+  /** What the host's routes tell of the members' distances. */
+  async #readDistances(): Promise<void> {
+    const table = this.#settings.distanceTable;
+    if (table === undefined) return;
+    try {
+      this.#distances = distancesOf(await routesIn(table), [...this.#server.members.values()]);
+      this.#costs.options = costOptions(this.#settings, this.#distances);
+    } catch (error) {
+      this.site.log.error({ error: describeError(error) }, 'the distances of members were not read');
+    }
   }
 
   /** The virtual hosts that members serve, and that the data plane knows since the last interval at least. */
@@ -311,7 +338,8 @@ class Slr implements Run {
   /** Takes over weights, distances, policy and shares; certificates and revocations are read again, and sessions go on. */
   async reload(config: SlrConfig | undefined): Promise<void> {
     if (config !== undefined) {
-      this.#costs.options = costOptions(config);
+      this.#settings = config;
+      this.#costs.options = costOptions(config, this.#distances);
       await this.#link.reload(config);
     }
     this.#secure = secureOptions((config ?? this.config).hello);
@@ -329,6 +357,7 @@ class Slr implements Run {
 
   async stop(): Promise<void> {
     clearInterval(this.#timer);
+    clearInterval(this.#distancesTimer);
     await this.#link.stop();
     for (const module of Object.values(this.#modules)) module?.stop();
     await this.#advertised?.remove();
