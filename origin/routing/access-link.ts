@@ -32,6 +32,7 @@ export class AccessLink {
   /** @throws FirstackError FSA_STEERING_TAKEN */
   async start(): Promise<void> {
     await this.reload(this.config);
+    await this.#look();
     this.#timer = setInterval(() => void this.#look(), LOOK_MS);
   }
 

@@ -8,6 +8,7 @@ import { Lab } from '../../src/lab/lab.js';
 import { packageRoot } from '../../src/lab/paths.js';
 import { run, waitUntil } from '../../src/lab/process.js';
 import { requestMany } from '../../src/lab/requests.js';
+import { RoutedLab } from '../../src/lab/routed/lab.js';
 import { freshName } from './lab-support.js';
 
 const read = (file: string): string => readFileSync(`${packageRoot}/deploy/${file}`, 'utf8');
@@ -54,10 +55,33 @@ beforeAll(async () => {
   };
   expect(await waitUntil(isCounted, 10_000, 200)).toBe(true);
   for (const host of ['gateway', 'origin', 'r2']) take(host, await scrape(host));
-});
+  await takeRouted();
+}, 120_000);
 afterAll(async () => {
   await lab?.down();
 });
+
+/** The other program of the roles origin and replica. */
+async function takeRouted(): Promise<void> {
+  const shares = { interface: 'wan0', rateMbit: 1000, classes: [{ name: 'a', share: 50, virtual: ['web'] }] };
+  const routed = await RoutedLab.create({
+    name: freshName(),
+    shape: { networks: 1, systems: 0, sites: 1, servers: 1 },
+    edit: ({ level }, file) => (level === 'site' ? { ...file, shares } : file),
+  });
+  try {
+    const text = async (host: string): Promise<string> =>
+      (await ask(routed.adminSocket(host), '/metrics'))!.body;
+    // The policy has looked at what the member says.
+    const isKnown = async (): Promise<boolean> =>
+      (await text('t1')).includes('firstack_routing_member_cost{');
+    expect(await waitUntil(isKnown, 10_000, 100)).toBe(true);
+    take('origin', await text('t1'));
+    take('r2', await text('s1'));
+  } finally {
+    await routed.down();
+  }
+}
 
 /** The metrics that an expression names, with the labels by which it chooses or groups. */
 function namesOf(expr: string): { name: string; labels: string[] }[] {
