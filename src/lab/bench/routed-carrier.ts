@@ -11,8 +11,9 @@ const HELLO_PORT = 7417;
 const MAX_FLOWS = 262_144;
 const HOSTS = ['gateway', 'r1'] as const;
 type RoutedHost = (typeof HOSTS)[number];
-const SERVER = replicaAddress(1);
-const ROUTER = SERVER.replace(/2$/, '1');
+// Functions, because `world.ts` imports this file too.
+const server = (): string => replicaAddress(1);
+const router = (): string => server().replace(/2$/, '1');
 
 const what = (spec: WorldSpec, host: string): string => `${spec.name}-${host}`;
 const instance = (spec: WorldSpec, host: string): string => `lab-bench-${what(spec, host)}`;
@@ -40,7 +41,7 @@ export async function startRouted(world: World): Promise<ProcessId[]> {
 }
 
 function rightsOf(host: RoutedHost): string {
-  const [level, targets] = host === 'gateway' ? ['site', [ROUTER, SERVER]] : ['server', [SERVER]];
+  const [level, targets] = host === 'gateway' ? ['site', [router(), server()]] : ['server', [server()]];
   return `firstack:routing?id=${host}&level=${level}&subnet=${SERVICE}/32&${targets.map((t) => `target=${t}/32`).join('&')}`;
 }
 
@@ -54,7 +55,7 @@ function startRole(world: World, host: RoutedHost): ProcessId {
     registry: `file:${at(`${spec.name}-registry.yaml`)}`,
     admin: { listen: `unix:${socketOf(world, host)}` },
     id: host,
-    address: isServer ? SERVER : ROUTER,
+    address: isServer ? server() : router(),
     tun: { name: 'fsrt', queueLength: 4096 },
     fastpath: { mode: 'on' },
     log: 'warn',
@@ -63,7 +64,7 @@ function startRole(world: World, host: RoutedHost): ProcessId {
       caFile: at('ca.pem'),
       certFile: at(`${what(spec, host)}.pem`),
       keyFile: at(`${what(spec, host)}.key`),
-      uppers: isServer ? [`${ROUTER}:${HELLO_PORT}`] : [],
+      uppers: isServer ? [`${router()}:${HELLO_PORT}`] : [],
     },
     // The server must never be busy here, whatever the load of the machine.
     ...(isServer
