@@ -86,7 +86,8 @@ function fromServer(state: GatewayState, batch: Batch, i: number): void {
   if (machines.endpointMachine[batch.endpoint[i]] !== winner && !spoofed && !isTarget(state, batch, i))
     return batch.drop(i, reasons.dropNotWinner);
   if ((batch.tcpFlags[i] & tcp.RST) !== 0) {
-    if (answersSyn(state, batch, i) && raceAnew(state, batch, e, batch.service[i]))
+    const refused = add(tcp.ackSeq(batch.view, batch.l4[i]), -1);
+    if (answersSyn(batch, i) && raceAnew(state, batch, e, batch.service[i], refused))
       return batch.drop(i, reasons.dropRefusedPending);
     state.requests.resetByServer(e);
   }
@@ -100,14 +101,8 @@ function fromServer(state: GatewayState, batch: Batch, i: number): void {
   batch.pass(i, reasons.passFromReplica);
 }
 
-/**
- * Whether a RST refuses the flow's SYN, as a host without a connection and a listener does (RFC 9293, 3.10.7.1). The number of
- * a predecessor's SYN is not known.
- */
-function answersSyn({ flows }: GatewayState, { view, l4, flow }: Batch, i: number): boolean {
-  const isn = flows.isn[flow[i]];
-  return tcp.seq(view, l4[i]) === 0 && (isn === 0 || tcp.ackSeq(view, l4[i]) === add(isn, 1));
-}
+/** Whether a RST answers a SYN, as that of a host without a connection and a listener does (RFC 9293, 3.10.7.1). */
+const answersSyn = ({ view, l4 }: Batch, i: number): boolean => tcp.seq(view, l4[i]) === 0;
 
 /**
  * Whether the client acknowledges data of its server, which itself does not pass here: in configuration B without the

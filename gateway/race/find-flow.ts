@@ -6,11 +6,11 @@
  * packet belongs to no service.
  */
 import { type FlowEntry, NO_FLOW } from '../../src/flow/numbers.js';
-import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
+import { type Batch, forgetFlow, OPEN, type Stage } from '../../src/pipeline/batch.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
 import { PLAIN } from '../../src/wire/path-probe.js';
 import { reasons } from './reasons.js';
-import { CLIENT, forget, type GatewayState, SERVER } from './state.js';
+import { CLIENT, type GatewayState, SERVER } from './state.js';
 
 export function findFlow(state: GatewayState): Stage {
   const { flows, machines } = state;
@@ -51,7 +51,7 @@ function known(state: GatewayState, batch: Batch): FlowEntry {
   const { flows, pinning } = state;
   const e = flows.find();
   if (e < 0 || flows.isn[e] !== 0 || pinning?.pins.isForgotten(e) !== true) return e;
-  forget(batch, e);
+  forgetFlow(batch, e);
   flows.remove(e);
   return NO_FLOW;
 }

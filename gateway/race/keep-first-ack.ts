@@ -5,15 +5,9 @@
  *
  * reads: verdict, side, flow, service, endpoint, tcpFlags. Sets: verdict; the source, to the service's; emits resets.
  */
-import type {
-  CandidateNumber,
-  EndpointNumber,
-  FlowEntry,
-  MachineNumber,
-  ServiceNumber,
-} from '../../src/flow/numbers.js';
+import type { CandidateNumber, EndpointNumber, FlowEntry, ServiceNumber } from '../../src/flow/numbers.js';
 import { CLOSING, OPENING, RETRANSMITTED, UNDECIDED, UNTAGGED } from '../../src/flow/states.js';
-import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
+import { type Batch, forgetFlow, OPEN, type Stage } from '../../src/pipeline/batch.js';
 import { snat } from '../../src/pipeline/translate.js';
 import { ORIGIN, ORIGIN_MACHINE } from '../../src/proximity/candidates.js';
 import { add } from '../../src/wire/sequence.js';
@@ -24,7 +18,7 @@ import { clampAnswer } from './path-sizes.js';
 import { reasons } from './reasons.js';
 import { emitReset } from './reset.js';
 import { sendAgain } from './send-syn.js';
-import { forget, type GatewayState, RACE_ORIGIN, SERVER } from './state.js';
+import { type GatewayState, RACE_ORIGIN, SERVER } from './state.js';
 
 export function keepFirstAck(state: GatewayState): Stage {
   return (batch) => {
@@ -173,16 +167,25 @@ export function refuse(state: GatewayState, e: FlowEntry, endpoint: EndpointNumb
 }
 
 /**
- * The winner, or its path, refuses the connection before the client has confirmed the acknowledgement, which was lost: the
- * client's next SYN begins a race anew.
- * @returns whether it is so; then the flow is removed, and the refusal is for nobody
+ * Takes back the decision of a race whose winner, or its path, refuses the SYN before the client has confirmed the
+ * acknowledgement: that was lost. The client's next SYN begins a race anew.
+ * @param isn the number of the SYN that was refused. That of a predecessor's SYN is not known: then any is believed
+ * @returns whether it was taken back; then the flow is removed, and the client must not be told of the refusal
  */
-export function raceAnew(state: GatewayState, batch: Batch, e: FlowEntry, service: ServiceNumber): boolean {
-  const { flows, machines } = state;
-  state.pinning?.pins.refresh(e);
-  const machine = flows.winner[e] as MachineNumber;
+export function raceAnew(
+  state: GatewayState,
+  batch: Batch,
+  e: FlowEntry,
+  service: ServiceNumber,
+  isn: number,
+): boolean {
+  const { flows, machines, pinning } = state;
+  if (flows.isn[e] !== 0 && flows.isn[e] !== isn) return false;
+  pinning?.pins.refresh(e);
+  const machine = flows.winner[e];
   if (flows.state[e] !== OPENING || machine < 0 || machines.serviceRaced[service] === 0) return false;
   const candidate = machines.candidateOf(service, machine);
+  state.requests.trialLost(e, service);
   if (candidate >= 0) {
     state.evidence.add(service, candidate, evidence.refused);
     if (state.race !== RACE_ORIGIN) {
@@ -190,8 +193,8 @@ export function raceAnew(state: GatewayState, batch: Batch, e: FlowEntry, servic
       state.forget(service, client, 0, candidate);
     }
   }
-  state.pinning?.pins.release(e);
-  forget(batch, e);
+  pinning?.pins.release(e);
+  forgetFlow(batch, e);
   flows.remove(e);
   return true;
 }

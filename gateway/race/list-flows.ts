@@ -1,4 +1,5 @@
-/** Lists flows for an operator, a part of the table at a time, so that no packet waits for the whole of it. */
+/** Lists a gateway's flows for an operator. */
+import { clientIn, idleMs, type Listed, listPart, type Part } from '../../src/flow/listing.js';
 import type { FlowEntry, MachineNumber, ServiceNumber } from '../../src/flow/numbers.js';
 import {
   CLOSING,
@@ -13,16 +14,7 @@ import {
 import type { Address } from '../../src/wire/address.js';
 import type { GatewayState } from './state.js';
 
-/** Entries that one question looks at: a few milliseconds. */
-const SCANNED = 32_768;
-
-export interface FlowQuestion {
-  /** The first entry to look at. */
-  from: number;
-  /** The most rows of the answer. */
-  limit: number;
-  /** Only flows of this client's address; undefined for all. */
-  client?: Address;
+export interface FlowQuestion extends Part {
   /** Only flows that this machine carries. */
   machine?: MachineNumber;
 }
@@ -44,11 +36,7 @@ export interface FlowRow {
   pinned: boolean;
 }
 
-export interface FlowAnswer {
-  rows: FlowRow[];
-  /** Where the next question goes on; -1 at the end of the table. */
-  next: number;
-}
+export type FlowAnswer = Listed<FlowRow>;
 
 const STATES: Record<number, FlowRow['state']> = {
   [UNDECIDED]: 'undecided',
@@ -62,31 +50,19 @@ const STATES: Record<number, FlowRow['state']> = {
 const TICK_MS = 100;
 
 export function listFlows(state: GatewayState, q: FlowQuestion): FlowAnswer {
-  const { flows } = state;
-  const rows: FlowRow[] = [];
-  const to = Math.min(flows.capacity, q.from + SCANNED);
-  let e = q.from;
-  for (; e < to && rows.length < q.limit; e++) {
-    if (flows.state[e] === 0) continue;
-    if (q.client?.some((word, w) => flows.keyWord(e, w) !== word)) continue;
-    if (q.machine !== undefined && flows.winner[e] !== q.machine) continue;
-    rows.push(rowOf(state, e as FlowEntry));
-  }
-  return { rows, next: e < flows.capacity ? e : -1 };
+  const { winner } = state.flows;
+  const isWanted = (e: FlowEntry): boolean => q.machine === undefined || winner[e] === q.machine;
+  return listPart(state.flows, q, isWanted, (e) => rowOf(state, e));
 }
 
 function rowOf(state: GatewayState, e: FlowEntry): FlowRow {
   const { flows, machines } = state;
-  // Word 8 has the client's port and the service's.
-  const ports = flows.keyWord(e, 8);
-  const left = (flows.expiresAt[e] - state.nowTick) | 0;
   return {
-    client: [0, 1, 2, 3].map((w) => flows.keyWord(e, w)) as unknown as Address,
-    clientPort: ports >>> 16,
+    ...clientIn(flows, e),
     service: machines.serviceOfFlow(flows, e),
     machine: flows.winner[e],
     state: STATES[flows.state[e]],
-    idleMs: Math.max(0, state.idle[flows.state[e]] - left) * TICK_MS,
+    idleMs: idleMs(flows, state.idle, state.nowTick, e),
     ageMs: flows.born[e] === 0 ? null : ((state.nowTick - flows.born[e]) | 0) * TICK_MS,
     bytes: flows.bytes[e] + (state.pinning?.pins.bytes(e) ?? 0),
     pinned: (flows.marks[e] & PINNED) !== 0,

@@ -160,10 +160,7 @@ function isFinal(
   return false;
 }
 
-/**
- * Whether the error says that the SYN did not reach the winner, and the client has not confirmed the connection. Then the
- * packet is decided. The number of a predecessor's SYN is not known.
- */
+/** Whether the winner is lost to a client that has not confirmed the connection. Then the packet is decided. */
 function isLost(
   state: GatewayState,
   batch: Batch,
@@ -172,9 +169,8 @@ function isLost(
   e: FlowEntry,
   service: ServiceNumber,
 ): boolean {
-  const isn = state.flows.isn[e];
-  if (!icmp.isUnreachable(batch.view, batch.l4[i]) || (isn !== 0 && q.seq(batch.view) !== isn)) return false;
-  if (!raceAnew(state, batch, e, service)) return false;
+  const isUnreachable = icmp.isUnreachable(batch.view, batch.l4[i]);
+  if (!isUnreachable || !raceAnew(state, batch, e, service, q.seq(batch.view))) return false;
   batch.drop(i, reasons.dropIcmpRacing);
   return true;
 }

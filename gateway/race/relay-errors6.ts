@@ -125,7 +125,7 @@ function isFinalOrWinners(
   return false;
 }
 
-/** As `relay-errors.ts` has it: a lost winner of a connection that its client has not confirmed. Then the message is decided. */
+/** As that of `relay-errors.ts`. */
 function isLost(
   state: GatewayState,
   batch: Batch,
@@ -133,10 +133,9 @@ function isLost(
   e: FlowEntry,
   endpoint: EndpointNumber,
 ): boolean {
-  const isn = state.flows.isn[e];
-  if (!icmpv6.isUnreachable(batch.view, batch.l4[i]) || (isn !== 0 && quoted.seq(batch.view) !== isn))
-    return false;
-  if (!raceAnew(state, batch, e, state.machines.endpointService[endpoint])) return false;
+  const service = state.machines.endpointService[endpoint];
+  const isUnreachable = icmpv6.isUnreachable(batch.view, batch.l4[i]);
+  if (!isUnreachable || !raceAnew(state, batch, e, service, quoted.seq(batch.view))) return false;
   batch.drop(i, reasons.dropIcmpRacing);
   return true;
 }

@@ -1,4 +1,6 @@
 /** Reports of the gateway's races and of what it has learned, with names instead of numbers. */
+
+import { listAll } from '../../src/flow/listing.js';
 import type { MachineNumber } from '../../src/flow/numbers.js';
 import { ORIGIN_ID, ORIGIN_MACHINE } from '../../src/proximity/candidates.js';
 import { learnedSize, readLearned } from '../../src/proximity/learned-table.js';
@@ -126,20 +128,16 @@ export async function flowReport(
   const number = machine === undefined ? undefined : numberOf(fleet, machine);
   // A machine that this gateway has never known carries nothing.
   if (machine !== undefined && number === undefined) return [];
-  const out: Record<string, unknown>[] = [];
-  for (let from = 0; from >= 0 && out.length < limit; ) {
-    const q = { from, limit: limit - out.length, client: address, machine: number };
-    const { rows, next } = (await ask(q)) as FlowAnswer;
-    for (const { client: c, clientPort, service, machine: m, ...rest } of rows)
-      out.push({
-        client: formatEndpoint(c, clientPort),
-        service: service < 0 ? null : (fleet.service(service)?.name ?? null),
-        machine: m < 0 ? null : fleet.machines.idOf(m),
-        ...rest,
-      });
-    from = next;
-  }
-  return out;
+  const rows = await listAll(limit, async (from, most) => {
+    const q: FlowQuestion = { from, limit: most, client: address, machine: number };
+    return (await ask(q)) as FlowAnswer;
+  });
+  return rows.map(({ client: c, clientPort, service, machine: m, ...rest }) => ({
+    client: formatEndpoint(c, clientPort),
+    service: service < 0 ? null : (fleet.service(service)?.name ?? null),
+    machine: m < 0 ? null : fleet.machines.idOf(m),
+    ...rest,
+  }));
 }
 
 const numberOf = (fleet: Fleet, id: string): MachineNumber | undefined =>

@@ -10,13 +10,12 @@ import {
   type EndpointNumber,
   type FlowEntry,
   type MachineNumber,
-  NO_FLOW,
   NO_SERVICE,
   type ServiceNumber,
 } from '../../src/flow/numbers.js';
 import { idleTicks, OPENING, UNDECIDED } from '../../src/flow/states.js';
 import { FlowTable, TICK_US, tickOf } from '../../src/flow/table.js';
-import type { Batch } from '../../src/pipeline/batch.js';
+import { type Batch, forgetFlow } from '../../src/pipeline/batch.js';
 import { PathMtus } from '../../src/pipeline/path-mtus.js';
 import type { PipelineContext } from '../../src/pipeline/pipeline.js';
 import { TunnelIds } from '../../src/pipeline/tunnel.js';
@@ -194,7 +193,7 @@ export class GatewayState {
     }
     this.flows.evicting = (e) => {
       pinning?.pins.release(e);
-      forget(this.#batch, e);
+      forgetFlow(this.#batch, e);
     };
     this.requests.pinning = pinning;
     // Sweeps the whole table once in five seconds.
@@ -382,14 +381,4 @@ export class GatewayState {
     if (state === UNDECIDED) this.flows.born[e] = this.nowTick || 1;
     this.flows.expiresAt[e] = this.nowTick + this.idle[state];
   }
-}
-
-/** Packets of this batch that were found to belong to an entry that was removed since belong to none. */
-export function forget(batch: Batch, removed: FlowEntry): void {
-  move(batch, removed, NO_FLOW);
-}
-
-/** Packets of this batch that belong to one entry belong to another one. */
-export function move(batch: Batch, from: FlowEntry, to: FlowEntry): void {
-  for (let i = 0; i < batch.count; i++) if (batch.flow[i] === from) batch.flow[i] = to;
 }

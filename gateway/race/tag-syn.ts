@@ -8,7 +8,7 @@
  */
 import type { FlowEntry } from '../../src/flow/numbers.js';
 import { isClosing, RETRANSMITTED, UNDECIDED, UNTAGGED } from '../../src/flow/states.js';
-import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
+import { type Batch, forgetFlow, moveFlow, OPEN, type Stage } from '../../src/pipeline/batch.js';
 import { ALONE, RACED } from '../../src/race/record-layout.js';
 import * as options from '../../src/wire/options.js';
 import * as tag from '../../src/wire/tag.js';
@@ -17,7 +17,7 @@ import { clampForAll, clampSyn } from './path-sizes.js';
 import { putTag } from './put-tag.js';
 import { reasons } from './reasons.js';
 import { askOthers, choose, chooseOne, chosen, sendSyn } from './send-syn.js';
-import { CLIENT, forget, type GatewayState, move, RACE_ORIGIN, SPOOF, TRANSLATE } from './state.js';
+import { CLIENT, type GatewayState, RACE_ORIGIN, SPOOF, TRANSLATE } from './state.js';
 
 export function tagSyn(state: GatewayState): Stage {
   return (batch) => {
@@ -50,7 +50,7 @@ function onSyn(state: GatewayState, batch: Batch, i: number): void {
     flows.remove(e);
   }
   const refusal = whyNotRaced(state, batch, i);
-  if (refusal >= 0 && e >= 0) forget(batch, e);
+  if (refusal >= 0 && e >= 0) forgetFlow(batch, e);
   if (refusal >= 0) return batch.pass(i, refusal);
   begin(state, batch, i, e);
 }
@@ -133,18 +133,18 @@ function begin(state: GatewayState, batch: Batch, i: number, old: FlowEntry): vo
   const l4 = batch.l4[i];
   const service = batch.service[i];
   if (flows.halfOpen.isSourceFull()) {
-    if (old >= 0) forget(batch, old);
+    if (old >= 0) forgetFlow(batch, old);
     return batch.pass(i, reasons.passSynSourceFull);
   }
   // Before this one counts.
   const isBusy = flows.halfOpen.isSourceBusy();
   if (isBusy && state.race === RACE_ORIGIN) {
-    if (old >= 0) forget(batch, old);
+    if (old >= 0) forgetFlow(batch, old);
     return batch.pass(i, reasons.passSynSourceBusy);
   }
   const e = state.take(batch);
   // Packets of this batch that belong to the connection before, under the same key, belong to this one.
-  if (old >= 0 && old !== e) move(batch, old, e);
+  if (old >= 0 && old !== e) moveFlow(batch, old, e);
   if (e < 0) return batch.pass(i, reasons.passSynTableFull);
   flows.isn[e] = tcp.seq(view, l4);
   state.enter(e, UNDECIDED);

@@ -4,7 +4,7 @@
  * reads: verdict, addresses, ports, protocol. Sets: service (the place of the virtual host), flow; verdict.
  */
 import { type FlowEntry, NO_FLOW, type ServiceNumber } from '../../src/flow/numbers.js';
-import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
+import { type Batch, forgetFlow, OPEN, type Stage } from '../../src/pipeline/batch.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
 import type { SlrState } from './state.js';
 
@@ -27,7 +27,7 @@ export function findFlow(state: SlrState): Stage {
 function known({ flows, pins }: SlrState, batch: Batch): FlowEntry {
   const e = flows.find();
   if (e < 0 || flows.isn[e] !== 0 || pins?.isForgotten(e) !== true) return e;
-  for (let i = 0; i < batch.count; i++) if (batch.flow[i] === e) batch.flow[i] = NO_FLOW;
+  forgetFlow(batch, e);
   flows.remove(e);
   return NO_FLOW;
 }

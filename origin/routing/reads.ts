@@ -1,5 +1,6 @@
 /** What an operator may ask a service-level router: its virtual hosts and members, its flows, the shares of its link. */
 import { SLOTS } from '../../src/balance/slots.js';
+import { type Listed, listAll } from '../../src/flow/listing.js';
 import type { Run } from '../../src/program.js';
 import type { HelloClient } from '../../src/routing/hello-client.js';
 import type { HelloServer } from '../../src/routing/hello-server.js';
@@ -8,7 +9,7 @@ import type { AccessLink } from './access-link.js';
 import type { FlowAnswer } from './answer.js';
 import type { SlrConfig } from './config.js';
 import type { Standing } from './costs.js';
-import type { FlowRow, ListAnswer } from './list-flows.js';
+import type { FlowRow, ListQuestion } from './list-flows.js';
 import type { MemberNumbers } from './member-numbers.js';
 
 export interface Asked {
@@ -23,7 +24,7 @@ export interface Asked {
 }
 
 const LIST_QUERY = {
-  client: { type: 'string', pattern: '^[0-9a-fA-F.:]+$' },
+  client: { type: 'string', format: 'ip' },
   member: { type: 'string' },
   limit: { type: 'integer', minimum: 1, maximum: 10_000, default: 100 },
 };
@@ -48,21 +49,17 @@ const nameOf = ({ server, numbers }: Asked, member: number | null | undefined): 
   [...server.members.keys()].find((m) => numbers.of(m) === member) ?? null;
 
 async function flows(router: Asked, { client, member, limit }: Query): Promise<Query> {
-  const rows: (Omit<FlowRow, 'member'> & { member: string | null })[] = [];
-  const address = client === undefined ? undefined : parse(String(client));
-  const isNobody = member !== undefined && !router.server.members.has(String(member));
-  if (isNobody || (client !== undefined && address === undefined)) return { flows: [] };
+  // A member that this router does not know has no flow here.
+  if (member !== undefined && !router.server.members.has(String(member))) return { flows: [] };
   const filter = {
-    ...(address === undefined ? {} : { client: address as Address }),
+    ...(client === undefined ? {} : { client: parse(String(client)) as Address }),
     ...(member === undefined ? {} : { member: router.numbers.of(String(member)) }),
   };
-  for (let from = 0; from >= 0 && rows.length < Number(limit); ) {
-    const list = { ...filter, from, limit: Number(limit) - rows.length };
-    const found = (await router.ask({ list })) as ListAnswer | undefined;
-    for (const row of found?.rows ?? []) rows.push({ ...row, member: nameOf(router, row.member) });
-    from = found?.next ?? -1;
-  }
-  return { flows: rows };
+  const rows = await listAll(Number(limit), async (from, most) => {
+    const list: ListQuestion = { ...filter, from, limit: most };
+    return (await router.ask({ list })) as Listed<FlowRow> | undefined;
+  });
+  return { flows: rows.map((row) => ({ ...row, member: nameOf(router, row.member) })) };
 }
 
 /** What this router knows of one flow: each level's router is asked by itself. */

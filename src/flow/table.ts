@@ -234,6 +234,10 @@ export class FlowTable {
     for (let w = 0; w < 4; w++) to[w] = this.keyWord(entry, w);
   }
 
+  clientPortOf(entry: FlowEntry): number {
+    return this.keyWord(entry, PORTS) >>> 16;
+  }
+
   /** Copies the four words of an entry's service address to `to`. @returns the service's port */
   serviceOf(entry: FlowEntry, to: Int32Array): number {
     for (let w = 0; w < 4; w++) to[w] = this.keyWord(entry, 4 + w);

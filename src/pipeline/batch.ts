@@ -188,3 +188,13 @@ export class Batch {
 
 /** One step of a program's work. */
 export type Stage = (batch: Batch) => void;
+
+/** Packets of a batch that were found to belong to a flow that was removed since belong to none. */
+export function forgetFlow(batch: Batch, removed: FlowEntry): void {
+  moveFlow(batch, removed, NO_FLOW);
+}
+
+/** Packets of a batch that belong to one flow belong to another one. */
+export function moveFlow(batch: Batch, from: FlowEntry, to: FlowEntry): void {
+  for (let i = 0; i < batch.count; i++) if (batch.flow[i] === from) batch.flow[i] = to;
+}

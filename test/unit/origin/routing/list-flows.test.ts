@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { flowsText } from '../../../../origin/routing/ask.js';
-import type { ListAnswer, ListQuestion } from '../../../../origin/routing/list-flows.js';
+import type { FlowRow, ListQuestion } from '../../../../origin/routing/list-flows.js';
 import { routerMetrics } from '../../../../origin/routing/metrics.js';
+import type { Listed } from '../../../../src/flow/listing.js';
 import { type Address, parse } from '../../../../src/wire/address.js';
 import { ip, tcp } from '../../../support/builder.js';
 import { CLIENT, MEMBERS, SlrHarness, VIRTUAL } from '../../../support/slr.js';
@@ -12,8 +13,8 @@ const syn = (port: number, client = CLIENT) => ip(client, VIRTUAL, tcp(port, 80,
 describe('flows of a router', () => {
   const h = new SlrHarness();
   const sent = [syn(1000), syn(1001), syn(1002, OTHER)].map((p) => h.send(p)[0].dst);
-  const list = (q: Partial<ListQuestion>): ListAnswer =>
-    h.ask({ list: { from: 0, limit: 100, ...q } }) as ListAnswer;
+  const list = (q: Partial<ListQuestion>): Listed<FlowRow> =>
+    h.ask({ list: { from: 0, limit: 100, ...q } }) as Listed<FlowRow>;
 
   it('are listed with where they go, and why', () => {
     const { rows, next } = list({});
