@@ -16,6 +16,8 @@ export class AccessLink {
   readonly #shares = new Shares();
   #counts: ShareCount[] = [];
   #timer: NodeJS.Timeout | undefined;
+  /** Why the classes could not be put back; '' where they stand. Said once. */
+  #problem = '';
 
   constructor(
     readonly config: Configured,
@@ -61,8 +63,12 @@ export class AccessLink {
       const put = await this.#shares.look();
       if (put !== '') events.say('warn', 'repair', put, 'the shares of the link were put back');
       this.#counts = await this.#shares.counts();
+      this.#problem = '';
     } catch (error) {
-      log.error({ error: describeError(error) }, 'the shares of the access link were not set');
+      const problem = describeError(error).join('; ');
+      if (problem !== this.#problem)
+        log.error({ error: problem }, 'the shares of the access link were not set');
+      this.#problem = problem;
     }
   }
 }

@@ -123,7 +123,8 @@ class Slr implements Run {
   readonly #link: AccessLink;
   /** As it is read again on SIGHUP. */
   #settings: SlrConfig;
-  #distances: Record<string, number> = {};
+  /** Distances that the host's routes tell, ms. */
+  #measured: Record<string, number> = {};
   #distancesTimer: NodeJS.Timeout | undefined;
 
   constructor(
@@ -301,8 +302,8 @@ class Slr implements Run {
     this.#context = context;
     this.#client.start(this.#secure);
     await this.#link.start();
-    await this.#readDistances();
-    this.#distancesTimer = setInterval(() => void this.#readDistances(), DISTANCES_MS);
+    await this.#takeCosts();
+    this.#distancesTimer = setInterval(() => void this.#takeCosts(), DISTANCES_MS);
     this.#timer = setInterval(() => {
       for (const module of Object.values(this.#modules)) module?.look(Date.now());
       void this.#costs
@@ -312,16 +313,17 @@ class Slr implements Run {
     }, this.config.hello.intervalMs);
   }
 
-  /** What the host's routes tell of the members' distances. */
-  async #readDistances(): Promise<void> {
-    const table = this.#settings.distanceTable;
-    if (table === undefined) return;
+  /** Takes over the settings of costs, with what the host's routes tell of the members' distances. */
+  async #takeCosts(): Promise<void> {
+    const { distanceTable: table } = this.#settings;
     try {
-      this.#distances = distancesOf(await routesIn(table), [...this.#server.members.values()]);
-      this.#costs.options = costOptions(this.#settings, this.#distances);
+      this.#measured =
+        table === undefined ? {} : distancesOf(await routesIn(table), this.#server.members.values());
     } catch (error) {
+      // What was read before stays.
       this.site.log.error({ error: describeError(error) }, 'the distances of members were not read');
     }
+    this.#costs.options = costOptions(this.#settings, this.#measured);
   }
 
   /** The virtual hosts that members serve, and that the data plane knows since the last interval at least. */
@@ -337,14 +339,15 @@ class Slr implements Run {
 
   /** Takes over weights, distances, policy and shares; certificates and revocations are read again, and sessions go on. */
   async reload(config: SlrConfig | undefined): Promise<void> {
-    if (config !== undefined) {
-      this.#settings = config;
-      this.#costs.options = costOptions(config, this.#distances);
-      await this.#link.reload(config);
-    }
-    this.#secure = secureOptions((config ?? this.config).hello);
-    this.#server.renew(this.#secure);
-    this.#client.renew(this.#secure);
+    const next = config ?? this.#settings;
+    // What may fail comes first: then nothing has changed.
+    const secure = secureOptions(next.hello);
+    await this.#link.reload(next);
+    this.#settings = next;
+    await this.#takeCosts();
+    this.#secure = secure;
+    this.#server.renew(secure);
+    this.#client.renew(secure);
   }
 
   async leave(): Promise<void> {

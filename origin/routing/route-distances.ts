@@ -17,7 +17,7 @@ interface Placed {
 }
 
 /** By member, ms; one without a route has none. */
-export function distancesOf(routes: readonly Route[], members: readonly Placed[]): Record<string, number> {
+export function distancesOf(routes: readonly Route[], members: Iterable<Placed>): Record<string, number> {
   const prefixes = routes
     .flatMap(({ dst, metric = 0 }) => {
       const prefix = parsePrefix(dst === 'default' ? '0.0.0.0/0' : dst.includes('/') ? dst : `${dst}/32`);
@@ -25,7 +25,7 @@ export function distancesOf(routes: readonly Route[], members: readonly Placed[]
     })
     .sort((a, b) => b.prefix.bits - a.prefix.bits);
   return Object.fromEntries(
-    members.flatMap(({ id, address }) => {
+    [...members].flatMap(({ id, address }) => {
       const words = parse(address);
       const route = words === undefined ? undefined : prefixes.find(({ prefix }) => contains(prefix, words));
       return route === undefined ? [] : [[id, route.metric]];

@@ -66,7 +66,7 @@ export class WaitMeter {
     this.#waiting = now;
     this.#ended.splice(0, this.#ended.length - LAST_WAITS);
     const shortest = this.#ended.length < LAST_WAITS ? 0 : Math.min(...this.#ended);
-    // So many that wait now count as well: a server that answers nobody is no fast one.
+    // Five clients that wait now count as well, because a server that answers no request has no ended waits.
     const longest = [...now.values()].sort((x, y) => y - x);
     this.ms = Math.max(shortest, longest[LAST_WAITS - 1] ?? 0);
   }

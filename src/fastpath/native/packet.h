@@ -296,7 +296,7 @@ static __always_inline bool is_late(void) {
   return !until || *until < bpf_ktime_get_ns();
 }
 
-// Whether nobody reads the TUN: its process is late, or has ended, and the TUN with it.
+// Whether no process reads the TUN: the role is late, or has ended, and its TUN has gone with it.
 static __always_inline bool is_unread(struct __sk_buff *skb) {
   struct settings *how = configuration();
   __u32 mtu = 0;
@@ -313,7 +313,7 @@ static __always_inline bool is_too_large(struct __sk_buff *skb, const struct pac
   return mtu && (skb->gso_size ? p->header + skb->gso_size : p->total) + extra > *mtu && !is_late();
 }
 
-// Leaves a packet to the stack, past the rules that would steer it to a TUN that nobody reads.
+// Leaves a packet to the stack, past the rules that would steer it to a TUN that no process reads.
 static __always_inline int past_tun(struct __sk_buff *skb) {
   struct settings *how = configuration();
   if (!how) return LEFT;

@@ -2,14 +2,14 @@
  * Changes of the set under load: servers are added and removed, their weights change, four drain at once, while long
  * downloads go on and new connections come.
  */
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { parse, stringify } from 'yaml';
 import { generator } from '../../load/generator.js';
 import { askJson } from '../admin-client.js';
 import { Client, type Connection } from '../bench/connect.js';
-import { downloadsScript } from '../paths.js';
 import { pause, waitUntil } from '../process.js';
 import { post } from './ask.js';
+import { Downloads } from './downloads.js';
 import type { Downloaded } from './downloads-main.js';
 import { figure, type RoutingFigure } from './figure.js';
 import { RoutedLab } from './lab.js';
@@ -27,9 +27,6 @@ export const CHURN: ChurnOptions = { changes: 30, seconds: 60, downloads: 3000, 
 
 const SERVERS = 10;
 const INTERVAL_MS = 250;
-/** 40 kB at 2 kB a second. */
-const FILE_BYTES = 40_000;
-const RAMP_MS = 6000;
 /** A change is known everywhere within this. */
 const KNOWN_MS = 4 * INTERVAL_MS;
 const EMPTY_MS = 60_000;
@@ -70,15 +67,7 @@ class Churn {
 
   async play(): Promise<RoutingFigure[]> {
     const { lab, o } = this;
-    mkdirSync(`${lab.directory}/blob`, { recursive: true });
-    writeFileSync(`${lab.directory}/blob/long`, 'x'.repeat(FILE_BYTES));
-    const argv = [process.execPath, downloadsScript, VIRTUAL, '80', '/slow/long', String(o.downloads)];
-    const child = lab.spawnIn('client', argv, { stdio: ['ignore', 'pipe', 'inherit'] });
-    let said = '';
-    child.stdout!.on('data', (text: Buffer) => {
-      said += text;
-    });
-    await pause(RAMP_MS);
+    const downloads = await Downloads.start(lab, o.downloads);
     const client = new Client(lab);
     const fresh = client.connectSteadily(VIRTUAL, 80, o.perSecond * o.seconds, o.perSecond);
     const everyMs = (o.seconds * 1000) / o.changes;
@@ -91,10 +80,9 @@ class Churn {
     }
     const connections = await fresh;
     client.end();
-    child.kill('SIGTERM');
-    await waitUntil(() => said.endsWith('\n'), EMPTY_MS, 100);
+    const downloaded = await downloads.end();
     await Promise.all([...this.#removals.values()].map((r) => r.end));
-    return this.#figures(connections, JSON.parse(said) as Downloaded);
+    return this.#figures(connections, downloaded);
   }
 
   /** The servers in a state, in the order of a lot. */

@@ -3,7 +3,8 @@ import { existsSync, mkdirSync, rmdirSync, writeFileSync } from 'node:fs';
 import { FirstackError } from '../../errors.js';
 
 const ROOT = '/sys/fs/cgroup';
-const PERIOD_US = 20_000;
+/** Of a quota, µs. */
+export const PERIOD_US = 20_000;
 
 export class CpuShare {
   readonly #group: string;

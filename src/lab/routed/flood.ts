@@ -2,10 +2,10 @@
  * SYNs from random sources, and packets of connections that never were, as fast as one processor sends them, beside long
  * downloads and new connections.
  */
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { Client, type Connection } from '../bench/connect.js';
-import { downloadsScript, floodScript } from '../paths.js';
-import { pause, waitUntil } from '../process.js';
+import { floodScript } from '../paths.js';
+import { Downloads } from './downloads.js';
 import type { Downloaded } from './downloads-main.js';
 import { figure, type RoutingFigure } from './figure.js';
 import { RoutedLab } from './lab.js';
@@ -21,11 +21,7 @@ export interface FloodOptions {
 
 export const FLOOD: FloodOptions = { seconds: 60, downloads: 1000, perSecond: 200, flood: 'max' };
 
-/** 40 kB at 2 kB a second. */
-const FILE_BYTES = 40_000;
-const RAMP_MS = 6000;
-const EMPTY_MS = 60_000;
-/** Nobody there answers, and nobody says so. */
+/** The flood's sources: `wan` drops what is sent to them, without an ICMP error. */
 const SOURCES = '10.0.0.0';
 const SOON_MS = 1000;
 const ROUTERS = ['n1', 't1'];
@@ -41,15 +37,7 @@ export async function playRoutedFlood(o: FloodOptions = FLOOD): Promise<RoutingF
   const lab = await RoutedLab.create({ name: `rflood-${process.pid}`, shape });
   try {
     await lab.exec('wan', ['ip', 'route', 'add', 'blackhole', `${SOURCES}/8`]);
-    mkdirSync(`${lab.directory}/blob`, { recursive: true });
-    writeFileSync(`${lab.directory}/blob/long`, 'x'.repeat(FILE_BYTES));
-    const argv = [process.execPath, downloadsScript, VIRTUAL, '80', '/slow/long', String(o.downloads)];
-    const child = lab.spawnIn('client', argv, { stdio: ['ignore', 'pipe', 'inherit'] });
-    let said = '';
-    child.stdout!.on('data', (text: Buffer) => {
-      said += text;
-    });
-    await pause(RAMP_MS);
+    const downloads = await Downloads.start(lab, o.downloads);
     const before = memory(lab);
     const client = new Client(lab);
     const flood = [VIRTUAL, 80, SOURCES, 'random', o.flood, o.seconds, 'strays'].map(String);
@@ -59,8 +47,7 @@ export async function playRoutedFlood(o: FloodOptions = FLOOD): Promise<RoutingF
     ]);
     const high = memory(lab);
     client.end();
-    child.kill('SIGTERM');
-    await waitUntil(() => said.endsWith('\n'), EMPTY_MS, 100);
+    const downloaded = await downloads.end();
     const packets = (JSON.parse(sent.stdout) as { sent: number }).sent;
     const statuses = await Promise.all(ROUTERS.map((r) => lab.status(r)));
     const seen = statuses
@@ -69,7 +56,7 @@ export async function playRoutedFlood(o: FloodOptions = FLOOD): Promise<RoutingF
         return `${ROUTERS[n]}: ${SEEN.map(([name, text]) => `${of(name)} ${text}`).join(', ')}`;
       })
       .join('; ');
-    return figures(o, connections, JSON.parse(said) as Downloaded, packets, high / before, seen);
+    return figures(o, connections, downloaded, packets, high / before, seen);
   } finally {
     await lab.down();
   }

@@ -6,9 +6,9 @@
  */
 import { readFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
+import { PERIOD_US } from './cpu-share.js';
 
 const [agentPort, pid, quotaFile, relayPort, router, routerPort] = process.argv.slice(2);
-const PERIOD_US = 20_000;
 const LOOK_MS = 500;
 /** `utime` and `stime` are in these units (proc_pid_stat(5)). */
 const TICK_MS = 10;
