@@ -159,7 +159,7 @@ export function schema(allocation: Allocation): { properties: Record<string, Sch
       ),
       distanceTable: explained(
         { type: 'integer', minimum: 1, maximum: 0x7fffffff },
-        "A kernel table that BIRD or FRR fills: the metric of a route to a member is its distance, in ms, where 'distances' names none.",
+        "A kernel table that a routing daemon fills: the metric of a route to a member is its distance, in ms, where 'distances' names none.",
         7481,
       ),
       advertiseTable: explained(

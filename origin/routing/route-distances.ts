@@ -1,6 +1,6 @@
 /**
- * Distances to members as the host's routing daemon tells them: the metric of the narrowest route to a member in a kernel table,
- * which BIRD or FRR fill (`ipv4 { export all; }; kernel table N;` with `krt_metric`).
+ * Distances to members as the host's routing daemon tells them: the metric of the narrowest route to a member in a kernel table
+ * that it fills (BIRD: `krt_metric`, as `deploy/routing.md` shows).
  */
 import { command } from '../../src/steer/tools.js';
 import { contains, parse, parsePrefix } from '../../src/wire/address.js';
