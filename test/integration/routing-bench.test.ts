@@ -58,7 +58,6 @@ describe('bench routing, in small', () => {
   it('load-aware: a server that became slow gets few requests', async () => {
     const v = values(await playLoadAware({ rounds: 1, seconds: [2, 10], perSecond: 8, seed: 1 }));
     expect(v['load-aware:slow']).toBeLessThan(0.2);
-    expect(v['load-aware']).toBeGreaterThan(0);
   });
 
   it('routed/plain: uploads and single packets go through', async () => {
