@@ -24,7 +24,7 @@ export interface SlrConfig extends ProgramConfig, OriginSite {
   policy: {
     cost: string;
     aggregate: string;
-    selection: 'weights' | 'least';
+    selection: 'weights' | 'outliers' | 'least';
     /** Signed modules in their place, and the key that signed them. */
     costFile?: string;
     aggregateFile?: string;
@@ -134,8 +134,8 @@ export function schema(allocation: Allocation): { properties: Record<string, Sch
             '/etc/firstack/policy.pub',
           ),
           selection: explained(
-            { enum: ['weights', 'least'], default: 'weights' },
-            'New connections are spread by weights that fall with the cost, or all go to the member of least cost.',
+            { enum: ['weights', 'outliers', 'least'], default: 'weights' },
+            'New connections are spread by weights that fall with the cost; or evenly, except for members whose cost is more than 1.5 times the middle one; or all go to the member of least cost.',
           ),
         },
       },

@@ -10,7 +10,7 @@ import type { Expression } from '../../src/policy/expression.js';
 import type { LoadedPolicy } from '../../src/policy/loaded.js';
 import type { Member } from '../../src/routing/hello-server.js';
 import type { SubnetState } from '../../src/routing/messages.js';
-import { scopeOf, weightOf } from '../../src/routing/policies.js';
+import { scopeOf, weightAmong, weightOf } from '../../src/routing/policies.js';
 import { covers, prefixOf, type VirtualSubnet } from '../../src/routing/virtual.js';
 
 /** A member's standing for one virtual host. */
@@ -30,7 +30,7 @@ export interface Standing {
 export interface CostOptions {
   cost: Expression;
   aggregate: Expression;
-  selection: 'weights' | 'least';
+  selection: 'weights' | 'outliers' | 'least';
   /** ms, by member. */
   distances: Readonly<Record<string, number>>;
   /** By member: a factor of the weight that it says itself. */
@@ -163,7 +163,7 @@ export class Costs {
     const isKept = this.options.keepsStandby && standby.length > 0 && this.#kept.has(host.name);
     const chosen = new Set((isKept || main.length === 0 ? standby : main).map(({ m }) => m));
     const other = isKept ? 'the standby keeps this until it is given back' : 'standby: others are available';
-    const least = Math.min(...[...chosen].map((m) => costOf(m.id)));
+    const costs = [...chosen].map((m) => costOf(m.id));
     return known.map(({ m, state }) => {
       const cost = costOf(m.id);
       const leftOut = !state.available
@@ -173,7 +173,6 @@ export class Costs {
           : chosen.has(m)
             ? ''
             : other;
-      const isLeast = this.options.selection === 'weights' || cost === least;
       return {
         ...{
           id: m.id,
@@ -183,9 +182,16 @@ export class Costs {
           cost,
           leftOut,
         },
-        weight: leftOut === '' && isLeast ? weightOf(cost, least) * this.#weight(m.id, state) : 0,
+        weight: leftOut === '' ? this.#share(cost, costs) * this.#weight(m.id, state) : 0,
       };
     });
+  }
+
+  /** What a cost leaves of a member's weight. @param costs of all members that may be chosen */
+  #share(cost: number, costs: readonly number[]): number {
+    const least = Math.min(...costs);
+    if (this.options.selection === 'outliers') return weightAmong(cost, costs);
+    return this.options.selection === 'least' && cost > least ? 0 : weightOf(cost, least);
   }
 
   #weight(id: string, { weight, servers }: SubnetState): number {

@@ -5,7 +5,8 @@
 import type { Metric } from '../../src/admin/metrics.js';
 import type { Problem } from '../../src/errors.js';
 import { Health } from '../../src/health/health.js';
-import { CpuMeter, countConnections, WaitMeter } from '../../src/health/host-load.js';
+import { CpuMeter, countConnections } from '../../src/health/host-load.js';
+import { WaitMeter } from '../../src/health/wait-meter.js';
 import type {
   Claim,
   Duty,
@@ -145,7 +146,10 @@ class RoutedServer implements Run {
   #states(): SubnetState[] {
     const load = this.#load();
     const available = this.#health?.healthy !== false && !this.#isDrained && !this.#leaving;
-    const metrics = { connections: this.#connections, cpu: this.#cpuPct / 100, waitMs: this.#wait.ms };
+    const metrics = {
+      ...{ connections: this.#connections, cpu: this.#cpuPct / 100 },
+      ...{ waitMs: this.#wait.ms, serviceMs: Math.round(this.#wait.serviceMs) },
+    };
     const { standby, virtual } = this.config;
     return [...new Set(virtual.map((v) => v.subnet))].map((subnet) => ({
       ...{ subnet, load, available, servers: 1, weight: this.#weight, metrics },

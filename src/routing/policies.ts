@@ -60,3 +60,19 @@ export function weightOf(cost: number, leastCost: number): number {
   const good = Math.max(0, 1 - (cost - leastCost)) ** 2;
   return Math.max(LEAST, Math.round(good / STEP) * STEP);
 }
+
+/** A cost so many times the middle one is out of line. */
+const OUTLIER = 1.5;
+/** How steeply weights fall beyond it: four times the middle cost, and all that is left is rare connections. */
+const STEEPNESS = 8;
+
+/**
+ * The share of new connections for a cost among others: the same for all, except for a member whose cost is out of line. What
+ * makes all costs swing alike, such as a load that all have, moves no connections.
+ */
+export function weightAmong(cost: number, costs: readonly number[]): number {
+  const sorted = [...costs].sort((a, b) => a - b);
+  const limit = OUTLIER * sorted[(sorted.length - 1) >> 1];
+  if (cost <= limit || limit === 0) return 1;
+  return Math.max(LEAST, Math.round((limit / cost) ** STEEPNESS / STEP) * STEP);
+}

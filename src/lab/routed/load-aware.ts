@@ -22,7 +22,7 @@ export interface LoadAwareOptions {
   seed: number;
 }
 
-export const LOAD_AWARE: LoadAwareOptions = { rounds: 3, seconds: [10, 40], perSecond: 10, seed: 1 };
+export const LOAD_AWARE: LoadAwareOptions = { rounds: 3, seconds: [10, 40], perSecond: 6, seed: 1 };
 
 const AGENT_PORT = 7790;
 const RELAY_PORT = 7791;
@@ -35,8 +35,7 @@ const SLOW = 's2';
 const WORK_BYTES = 2_400_000;
 const SETTLED_S = 5;
 const LOOK_MS = 250;
-/** Clients may wait for 300 ms; from 400 ms on a member gets rare connections only. */
-const COST = 'max(0, metrics.waitMs - 300) / 100';
+const POLICY = { cost: 'metrics.serviceMs', selection: 'outliers' };
 /** A member that is not heard for three of these is out, and what it says is up to 2 s late. */
 const INTERVAL_MS = 1200;
 
@@ -61,7 +60,7 @@ export async function playLoadAware(o: LoadAwareOptions = LOAD_AWARE): Promise<R
             health: { ...(file.health as object), timeoutMs: 5000, intervalMs: 1000 },
           }
         : host.level === 'site'
-          ? { ...file, policy: { cost: COST } }
+          ? { ...file, policy: POLICY }
           : file,
     idle: ['n1', 't1', 's1', 's2', 's3', 's4'],
   });

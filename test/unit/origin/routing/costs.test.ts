@@ -76,6 +76,18 @@ describe('costs', () => {
     expect(await weights(costs, member('a', state(0.3)), member('b', state(0.2)))).toEqual({ a: 0, b: 1 });
   });
 
+  it('leave connections spread evenly, except for who is out of line, where that was asked for', async () => {
+    const costs = new Costs(options({ cost: parseCost('metrics.serviceMs'), selection: 'outliers' }));
+    const of = (...ms: number[]): Promise<Record<string, number>> =>
+      weights(costs, ...ms.map((serviceMs, n) => member('abcd'[n], state(0, { metrics: { serviceMs } }))));
+    expect(await of(0, 0, 80, 0)).toEqual({ a: 1, b: 1, c: 1, d: 1 });
+    expect(await of(100, 140, 80, 120)).toEqual({ a: 1, b: 1, c: 1, d: 1 });
+    for (let n = 0; n < 5; n++) await of(100, 140, 400, 120);
+    expect(await of(100, 140, 400, 120)).toEqual({ a: 1, b: 1, c: 1 / 64, d: 1 });
+    for (let n = 0; n < 9; n++) await of(400, 560, 400, 480);
+    expect(await of(400, 560, 400, 480)).toEqual({ a: 1, b: 1, c: 1, d: 1 });
+  });
+
   it('leave out who is not available, who has no cost, and a standby while others are there', async () => {
     const costs = new Costs(options({ cost: parseCost('metrics.queue') }));
     const queue = { metrics: { queue: 0 } };
