@@ -1,12 +1,13 @@
 /**
  * A router of two is lost: its role is killed, or its link is cut without a word. BIRD with BFD and multipath routes spreads
- * flows over both, and the routers tell each other theirs.
+ * flows over both, and the routers tell each other theirs. Beside it, keepalived, conntrackd and nftables lose one of two.
  */
 import { pause, waitUntil } from '../process.js';
 import { cutLink, mendLink, routesOf } from './bird.js';
 import { figure, type RoutingFigure } from './figure.js';
+import { Keepalived } from './keepalived.js';
 import { RoutedLab } from './lab.js';
-import { Survivors, shown, together } from './survivors.js';
+import { type Outcomes, Survivors, shown, together } from './survivors.js';
 
 export interface SpareOptions {
   connections: number;
@@ -18,11 +19,17 @@ const CLIENT_DELAY_MS = 30;
 const ONE_PACKET_MS = CLIENT_DELAY_MS + 25;
 const SETTLED_MS = 1500;
 const AFTER_MS = 3000;
+const SHAPE = { networks: 2, systems: 0, sites: 2, servers: 2 };
+const PEER = 'keepalived, conntrackd, nft';
 
 export async function playSpare(o: SpareOptions = SPARE): Promise<RoutingFigure[]> {
+  return ours(o, await playPeer(o));
+}
+
+async function ours(o: SpareOptions, peer: Peer): Promise<RoutingFigure[]> {
   const lab = await RoutedLab.create({
     name: `spare-${process.pid}`,
-    shape: { networks: 2, systems: 0, sites: 2, servers: 2 },
+    shape: SHAPE,
     clientDelayMs: CLIENT_DELAY_MS,
     bird: true,
   });
@@ -36,6 +43,7 @@ export async function playSpare(o: SpareOptions = SPARE): Promise<RoutingFigure[
     await mendLink(lab);
     await waitUntil(async () => (await routesOf(lab)) === 2, AFTER_MS * 5, 100);
     const [a, b] = [together(killed), together(cut)];
+    const [c, d] = [together(peer.killed), together(peer.cut)];
     const news = (await lab.status('n2'))?.counters['drop.news-taken'] ?? 0;
     return [
       figure(
@@ -43,32 +51,70 @@ export async function playSpare(o: SpareOptions = SPARE): Promise<RoutingFigure[
         { most: 0 },
         {
           value: a.broken,
-          what: `connections broken by SIGKILL of one of two routers' roles; ${shown(killed)}`,
+          peers: { [PEER]: c.broken },
+          what: `connections broken by SIGKILL of one of two routers' roles; ${shown(killed)}; the peer, of which keepalived and conntrackd are killed: ${shown(peer.killed)}`,
         },
       ),
       figure(
         'spare:killed-stall',
         { most: 200 },
-        { value: a.p99, what: 'the same: longest time for an answer, ms, p99' },
+        { value: a.p99, peers: { [PEER]: c.p99 }, what: 'the same: longest time for an answer, ms, p99' },
       ),
       figure(
         'spare:cut',
         { most: 0.001 },
         {
           value: b.broken / b.connections,
-          what: `share of connections broken by a cut link of one of two routers (${one} route left; it had heard ${news} times of the other's flows); ${shown(cut)}`,
+          peers: { [PEER]: d.broken / d.connections },
+          what: `share of connections broken by a cut link of one of two routers (${one} route left; it had heard ${news} times of the other's flows); ${shown(cut)}; the peer: ${shown(peer.cut)}`,
         },
       ),
       figure(
         'spare:cut-stall',
         { most: 1000 },
-        { value: b.p99, what: 'the same: longest time for an answer, ms, p99' },
+        { value: b.p99, peers: { [PEER]: d.p99 }, what: 'the same: longest time for an answer, ms, p99' },
       ),
-      figure('spare:cut-resets', { most: 0 }, { value: b.reset, what: 'the same: connections reset' }),
+      figure(
+        'spare:cut-resets',
+        { most: 0 },
+        { value: b.reset, peers: { [PEER]: d.reset }, what: 'the same: connections reset' },
+      ),
     ];
   } finally {
     await lab.down();
   }
+}
+
+interface Peer {
+  killed: Outcomes;
+  cut: Outcomes;
+}
+
+async function playPeer(o: SpareOptions): Promise<Peer> {
+  const lab = await RoutedLab.create({
+    name: `spare-peer-${process.pid}`,
+    shape: SHAPE,
+    clientDelayMs: CLIENT_DELAY_MS,
+    idle: ['n1', 'n2', 't1', 't2', 's1', 's2', 's3', 's4'],
+  });
+  try {
+    const peer = await Keepalived.create(lab);
+    const first = await settled(peer);
+    const killed = await play(lab, o, () => peer.kill(first));
+    await peer.start(first);
+    const second = await settled(peer);
+    const cut = await play(lab, o, () => cutLink(lab, second));
+    await peer.end();
+    return { killed, cut };
+  } finally {
+    await lab.down();
+  }
+}
+
+async function settled(peer: Keepalived): Promise<string> {
+  await waitUntil(async () => (await peer.active()) !== undefined, AFTER_MS * 5, 100);
+  await pause(SETTLED_MS);
+  return (await peer.active()) as string;
 }
 
 async function play(lab: RoutedLab, { connections }: SpareOptions, fault: () => Promise<void>) {
