@@ -38,6 +38,8 @@ export interface SlrConfig extends ProgramConfig, OriginSite {
   distances: Record<string, number>;
   /** A kernel table whose routes' metrics are distances to members; undefined: none. */
   distanceTable?: number;
+  /** Whether the round trips of sessions are the distances to members of which nothing else tells one. */
+  measureDistances: boolean;
   seed: number;
   /** A kernel table for routes to the virtual hosts; undefined: none is advertised. */
   advertiseTable?: number;
@@ -161,6 +163,10 @@ export function schema(allocation: Allocation): { properties: Record<string, Sch
         { type: 'integer', minimum: 1, maximum: 0x7fffffff },
         "A kernel table that a routing daemon fills: the metric of a route to a member is its distance, in ms, where 'distances' names none.",
         7481,
+      ),
+      measureDistances: explained(
+        { type: 'boolean', default: false },
+        "The round trip of a member's session, in ms, is its distance, where neither 'distances' nor 'distanceTable' tells one.",
       ),
       advertiseTable: explained(
         { type: 'integer', minimum: 256, maximum: 0x7fffffff },

@@ -42,10 +42,10 @@ import { PROTO_TCP, PROTO_UDP } from '../../src/wire/ipv4.js';
 import { AccessLink } from './access-link.js';
 import { HELLO_PORT, problems, type SlrConfig, schema } from './config.js';
 import { type CostOptions, Costs, type Modules, preferencesOf, type Standing } from './costs.js';
+import { distancesOf, roundTripsOf, routesIn } from './distances.js';
 import { MemberNumbers } from './member-numbers.js';
 import { routerMetrics } from './metrics.js';
 import { readsOf } from './reads.js';
-import { distancesOf, routesIn } from './route-distances.js';
 import type { SlrSnapshot } from './snapshot.js';
 import type { SlrOptions } from './state.js';
 import { steering } from './steering.js';
@@ -65,7 +65,7 @@ export const program: Program<SlrConfig> = {
   create: (config, site) => new Slr(config, site),
 };
 
-/** @param measured distances that the host's routes tell */
+/** @param measured distances that sessions and the host's routes tell */
 const costOptions = (
   { policy, distances, weights, standbyReturn }: SlrConfig,
   measured: Readonly<Record<string, number>> = {},
@@ -123,7 +123,7 @@ class Slr implements Run {
   readonly #link: AccessLink;
   /** As it is read again on SIGHUP. */
   #settings: SlrConfig;
-  /** Distances that the host's routes tell, ms. */
+  /** Distances that sessions and the host's routes tell, ms. */
   #measured: Record<string, number> = {};
   #distancesTimer: NodeJS.Timeout | undefined;
 
@@ -313,12 +313,15 @@ class Slr implements Run {
     }, this.config.hello.intervalMs);
   }
 
-  /** Takes over the settings of costs, with what the host's routes tell of the members' distances. */
+  /** Takes over the settings of costs, with what sessions and the host's routes tell of the members' distances. */
   async #takeCosts(): Promise<void> {
-    const { distanceTable: table } = this.#settings;
+    const { distanceTable: table, measureDistances } = this.#settings;
     try {
-      this.#measured =
-        table === undefined ? {} : distancesOf(await routesIn(table), this.#server.members.values());
+      const members = [...this.#server.members.values()];
+      this.#measured = {
+        ...(measureDistances ? roundTripsOf(members) : {}),
+        ...(table === undefined ? {} : distancesOf(await routesIn(table), members)),
+      };
     } catch (error) {
       // What was read before stays.
       this.site.log.error({ error: describeError(error) }, 'the distances of members were not read');

@@ -36,6 +36,8 @@ export interface HelloClientOptions {
 const CONNECT_MS = 3000;
 const RETRY_MS = 500;
 const FIRST_INTERVAL_MS = 1000;
+/** Acknowledgements of which the earliest tells the round trip. */
+const LAST_ACKS = 8;
 
 export class HelloClient {
   readonly #lines: Line[];
@@ -96,6 +98,8 @@ class Line {
   #said = 0;
   #heardAt = 0;
   #intervalMs = FIRST_INTERVAL_MS;
+  #saidAt = 0;
+  readonly #roundTrips: number[] = [];
 
   constructor(
     readonly where: string,
@@ -144,6 +148,7 @@ class Line {
 
   #hear(socket: TLSSocket, authority: Authority, message: Downward): void {
     this.#heardAt = performance.now();
+    if (message.type === 'ack' && message.n === this.#said && socket === this.#socket) this.#measure();
     if (message.type === 'welcome') {
       if (message.id !== authority.id)
         return void socket.destroy(new Error('it is not whom its certificate names'));
@@ -181,7 +186,15 @@ class Line {
   tell(): void {
     if (this.#socket === undefined) return;
     this.#said = (this.#said + 1) % Number.MAX_SAFE_INTEGER;
-    send(this.#socket, { type: 'state', n: this.#said, subnets: this.options.state() });
+    const rtt = this.#roundTrips.length === 0 ? {} : { rttMs: Math.min(...this.#roundTrips) };
+    send(this.#socket, { type: 'state', n: this.#said, ...rtt, subnets: this.options.state() });
+    this.#saidAt = performance.now();
+  }
+
+  /** The least of the last few: what was late in a process at either end is no distance. */
+  #measure(): void {
+    this.#roundTrips.push(Math.round((this.#heardAt - this.#saidAt) * 100) / 100);
+    if (this.#roundTrips.length > LAST_ACKS) this.#roundTrips.shift();
   }
 
   #lost(socket: TLSSocket): void {
@@ -189,6 +202,7 @@ class Line {
     if (isCurrent) {
       clearInterval(this.#timer);
       this.#socket = undefined;
+      this.#roundTrips.length = 0;
       const { upper } = this;
       this.upper = undefined;
       if (upper !== undefined)

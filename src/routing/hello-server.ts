@@ -20,6 +20,8 @@ export interface Member {
   authority: Authority;
   /** As its last message said, less what its certificate does not cover. */
   subnets: readonly SubnetState[];
+  /** The round trip of its session, ms; undefined before it has said one. */
+  rttMs?: number;
   /** The key of its session's shortcuts. */
   key: Buffer;
   /** Times of `performance.now()`. */
@@ -72,6 +74,11 @@ export class HelloServer {
     this.#timer = setInterval(() => this.#look(), intervalMs / 2);
   }
 
+  /** Where it listens; null before it does. */
+  get address(): ReturnType<Server['address']> {
+    return this.#server?.address() ?? null;
+  }
+
   /** Takes over new certificates; sessions go on. */
   renew(secure: ReturnType<typeof secureOptions>): void {
     this.#server?.setSecureContext(secure);
@@ -109,6 +116,7 @@ export class HelloServer {
       if (message.type === 'state') {
         if (member === undefined) return this.#end(socket, 'message', 'a state before hello');
         this.#state(member, message.subnets);
+        member.rttMs = message.rttMs ?? member.rttMs;
         return send(socket, { type: 'ack', n: message.n });
       }
       if (member !== undefined) return;

@@ -27,7 +27,8 @@ export interface SubnetState {
 
 export type Upward =
   | { type: 'hello'; v: 1; id: string; level: Level; address: string }
-  | { type: 'state'; n: number; subnets: SubnetState[] };
+  /** `rttMs`: the round trip of this session, as earlier states and their acknowledgements show it. */
+  | { type: 'state'; n: number; rttMs?: number; subnets: SubnetState[] };
 
 export type Downward =
   | {
@@ -57,29 +58,28 @@ const message = (type: string, properties: Record<string, Schema>, optional: str
   properties: { type: { const: type }, ...properties },
 });
 
+const subnets: Schema = {
+  type: 'array',
+  maxItems: 1024,
+  items: {
+    type: 'object',
+    additionalProperties: true,
+    required: ['subnet', 'load', 'available', 'servers'],
+    properties: {
+      subnet: cidr,
+      load: { type: 'number', minimum: 0, maximum: 1 },
+      available: { type: 'boolean' },
+      servers: { type: 'integer', minimum: 0, maximum: 1_000_000 },
+      weight: { type: 'number', minimum: 0, maximum: 1_000_000_000 },
+      standby: { type: 'boolean' },
+      metrics: { type: 'object', maxProperties: 32, additionalProperties: { type: 'number' } },
+    },
+  },
+};
+
 const UPWARD: Record<string, Schema> = {
   hello: message('hello', { v: { const: 1 }, id: nameSchema, level, address: ipv4Schema }),
-  state: message('state', {
-    n: count,
-    subnets: {
-      type: 'array',
-      maxItems: 1024,
-      items: {
-        type: 'object',
-        additionalProperties: true,
-        required: ['subnet', 'load', 'available', 'servers'],
-        properties: {
-          subnet: cidr,
-          load: { type: 'number', minimum: 0, maximum: 1 },
-          available: { type: 'boolean' },
-          servers: { type: 'integer', minimum: 0, maximum: 1_000_000 },
-          weight: { type: 'number', minimum: 0, maximum: 1_000_000_000 },
-          standby: { type: 'boolean' },
-          metrics: { type: 'object', maxProperties: 32, additionalProperties: { type: 'number' } },
-        },
-      },
-    },
-  }),
+  state: message('state', { n: count, rttMs: { type: 'number', minimum: 0 }, subnets }, ['rttMs']),
 };
 
 const DOWNWARD: Record<string, Schema> = {

@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { distancesOf, routesIn } from '../../origin/routing/route-distances.js';
+import { distancesOf, routesIn } from '../../origin/routing/distances.js';
 import { waitUntil } from '../../src/lab/process.js';
 import { bed } from './kernel-bed.js';
 

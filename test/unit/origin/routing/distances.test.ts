@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { distancesOf } from '../../../../origin/routing/route-distances.js';
+import { distancesOf, roundTripsOf } from '../../../../origin/routing/distances.js';
 
 const members = [
   { id: 't1', address: '198.51.100.7' },
@@ -16,4 +16,8 @@ it('the narrowest route to a member tells its distance', () => {
   ];
   expect(distancesOf(routes, members)).toEqual({ t1: 5, t2: 0 });
   expect(distancesOf([...routes, { dst: 'default', metric: 99 }], members)).toEqual({ t1: 5, t2: 0, t3: 99 });
+});
+
+it('a session tells it once its round trip is known', () => {
+  expect(roundTripsOf([{ id: 't1', rttMs: 12.5 }, { id: 't2' }])).toEqual({ t1: 12.5 });
 });

@@ -1,6 +1,6 @@
 /**
- * Distances to members as the host's routing daemon tells them: the metric of the narrowest route to a member in a kernel table
- * that it fills (BIRD: `krt_metric`, as `deploy/routing.md` shows).
+ * Distances to members. The host's routing daemon tells them: the metric of the narrowest route to a member in a kernel table
+ * that it fills (BIRD: `krt_metric`, as `deploy/routing.md` shows). Or members do, by the round trips of their sessions.
  */
 import { command } from '../../src/steer/tools.js';
 import { contains, parse, parsePrefix } from '../../src/wire/address.js';
@@ -32,6 +32,10 @@ export function distancesOf(routes: readonly Route[], members: Iterable<Placed>)
     }),
   );
 }
+
+/** By member, ms. */
+export const roundTripsOf = (members: Iterable<{ id: string; rttMs?: number }>): Record<string, number> =>
+  Object.fromEntries([...members].flatMap(({ id, rttMs }) => (rttMs === undefined ? [] : [[id, rttMs]])));
 
 /** @throws Error when `ip` fails; a table without a route has none */
 export async function routesIn(table: number): Promise<Route[]> {
