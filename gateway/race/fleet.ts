@@ -235,7 +235,10 @@ export class Fleet {
   #nameCandidates(n: ServiceNumber, offers: readonly Offer[]): void {
     const { candidates } = this.#services[n];
     // Where all numbers are given, others get one when it is time for it: see {@link isOutdated}.
-    if (candidates.isFull && !this.#isReselecting && this.#goneSince.size === 0) return;
+    const isIdle = ({ replica: { id, state } }: Offer): boolean =>
+      state !== 'up' && candidates.find(id) !== undefined;
+    const isSettled = !this.#isReselecting && this.#goneSince.size === 0;
+    if (candidates.isFull && isSettled && !offers.some(isIdle)) return;
     const wanted = this.#wanted(n, offers);
     const needed = [...wanted].filter((id) => candidates.find(id) === undefined);
     if (needed.length === 0) return;

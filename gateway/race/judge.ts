@@ -39,8 +39,13 @@ interface Known {
   generations: number[];
 }
 
+/** Of more services than this, quiet ones are not looked at each time, but in turn: each in so many looks at the latest. */
+const QUIET_SERVICES = 25;
+const QUIET_TURNS = 4;
+
 export class Judge {
   readonly #known: Known[] = [];
+  #turn = 0;
   #unsaid: Saying[] = [];
 
   constructor(
@@ -84,8 +89,11 @@ export class Judge {
       rtts ??= leastRoundTrips(learned);
       return rtts.get(`${n}/${c}`) ?? 0;
     };
+    const every = Math.min(QUIET_TURNS, Math.ceil(lists.length / QUIET_SERVICES));
+    this.#turn++;
     lists.forEach((raced, n) => {
       const { judge } = this.#known[n];
+      if ((this.#turn + n) % every !== 0 && judge.isQuiet(nowMs)) return;
       const verdicts = judge.look(raced, nowMs, (c) => rttUs(n, c));
       for (const v of verdicts) this.#say(n, judge, v, nowMs);
       this.#sayWhole(n, raced);

@@ -18,6 +18,8 @@ export type Verdict = { candidate: CandidateNumber } & (
 
 /** How often slowness is judged: `outliers.ts` averages over seconds. */
 const SLOW_EVERY_MS = 1000;
+/** A service of which nobody is suspected, and of which nothing was seen for so long, has been judged by all that was seen. */
+const STILL_MS = 3 * SLOW_EVERY_MS;
 
 export class ServiceJudge {
   readonly ejections: Ejections;
@@ -51,8 +53,9 @@ export class ServiceJudge {
     const { ejections } = this;
     const seen = this.#seen(candidates);
     if (seen.size > 0) this.#risenMs = nowMs;
-    // Most services of a gateway are quiet: all that was seen of them is past.
-    if (ejections.all.length === 0 && nowMs - this.#risenMs > 2 * LONG_MS) {
+    const isStill = this.suspects.length === 0 && nowMs - this.#risenMs > STILL_MS;
+    if (this.ejections.all.length === 0 && isStill) return [];
+    if (this.isQuiet(nowMs)) {
       this.suspects = [];
       return [];
     }
@@ -84,6 +87,11 @@ export class ServiceJudge {
     const bySlowness = this.#outliers.suspects(still, isEjected, rttUs);
     this.suspects = [...new Set([...bySlowness, ...this.#failures.suspects(still)])];
     return verdicts;
+  }
+
+  /** Most services of a gateway are quiet: all that was seen of them is past. */
+  isQuiet(nowMs: number): boolean {
+    return this.ejections.all.length === 0 && nowMs - this.#risenMs > 2 * LONG_MS;
   }
 
   /** What became of the requests to all machines of the service in the last seconds. */

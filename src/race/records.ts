@@ -330,12 +330,15 @@ function claimsOf(services: ReadonlyMap<string, RaceService>, r: Claimant): [str
 }
 
 interface Claims {
+  /** What it was put together from. */
+  records: readonly ReplicaRecord[];
   services: Map<string, RaceService>;
   /** By endpoint: the replicas that claim it, and for which service. */
   owners: Map<string, { id: string; service: string }[]>;
 }
 
 const gathered = new WeakMap<View, Claims>();
+let last: Claims | undefined;
 /** What each record claims, as long as the services are the same: in a large fleet most records are those of the view before. */
 let claimed = new WeakMap<Claimant, [string, string][]>();
 let claimedFor = '';
@@ -354,10 +357,17 @@ function claimsIn(view: View): Claims {
   if (claims === undefined) {
     const services = raceServices(view);
     const text = JSON.stringify(services.map((s) => [s.name, s.address, s.ports, s.configuration]));
+    const records = view.of(replicaKind);
     if (text !== claimedFor) claimed = new WeakMap();
+    else if (last !== undefined && claimTheSame(last, records)) {
+      last.records = records;
+      gathered.set(view, last);
+      return last;
+    }
     claimedFor = text;
-    claims = { services: new Map(services.map((s) => [s.name, s])), owners: new Map() };
-    for (const r of view.of(replicaKind))
+    claims = { records, services: new Map(services.map((s) => [s.name, s])), owners: new Map() };
+    last = claims;
+    for (const r of records)
       for (const [endpoint, service] of claimsBy(claims.services, r)) {
         const owners = claims.owners.get(endpoint);
         if (owners === undefined) claims.owners.set(endpoint, [{ id: r.id, service }]);
@@ -368,7 +378,21 @@ function claimsIn(view: View): Claims {
   return claims;
 }
 
-/** By endpoint: the replicas that claim it. */
+/** Whether records claim what those of the last view did: most changes are of loads and states. */
+function claimTheSame({ records, services }: Claims, now: readonly ReplicaRecord[]): boolean {
+  return (
+    records.length === now.length &&
+    records.every((before, i) => {
+      const r = now[i];
+      if (before === r) return true;
+      if (before.id !== r.id) return false;
+      const [a, b] = [claimsBy(services, before), claimsBy(services, r)];
+      return a.length === b.length && a.every(([at, name], n) => at === b[n][0] && name === b[n][1]);
+    })
+  );
+}
+
+/** By endpoint: the replicas that claim it. The same map as before, where nothing about it has changed. */
 export const ownersIn = (view: View): ReadonlyMap<string, readonly { id: string }[]> => claimsIn(view).owners;
 
 /**

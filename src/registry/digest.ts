@@ -16,7 +16,8 @@ export function digestOf(
   return Object.fromEntries(
     [...view.lists]
       .filter(([kind]) => topics.includes(kind))
-      .map(([kind, records]) => {
+      .map(([kind, listed]) => {
+        const records = listed();
         const hash = createHash('sha256');
         const lines = records.map((r) => JSON.stringify(r, COMPARED)).sort();
         for (const line of lines) hash.update(`${line}\n`);

@@ -50,17 +50,29 @@ export interface RecordKind<T = unknown> {
   readonly isUnswept?: boolean;
 }
 
+/** The records of one kind, put together when somebody asks for them: a large fleet's views come faster than that. */
+export type Listed = () => readonly unknown[];
+
+/** Puts a list together once. */
+export function once(make: Listed): Listed {
+  let list: readonly unknown[] | undefined;
+  return () => {
+    list ??= make();
+    return list;
+  };
+}
+
 /** All records that a role knows. A view is replaced, never changed. */
 export class View {
-  constructor(readonly lists: ReadonlyMap<string, readonly unknown[]>) {}
+  constructor(readonly lists: ReadonlyMap<string, Listed>) {}
 
   static of(...lists: (readonly [RecordKind, readonly unknown[]])[]): View {
-    return new View(new Map(lists.map(([kind, records]) => [kind.name, records])));
+    return new View(new Map(lists.map(([kind, records]) => [kind.name, () => records])));
   }
 
   /** The records of a kind, in the order of their ids; none where the registry does not have the kind. */
   of<T>(kind: RecordKind<T>): readonly T[] {
-    return (this.lists.get(kind.name) as readonly T[] | undefined) ?? [];
+    return (this.lists.get(kind.name)?.() as readonly T[] | undefined) ?? [];
   }
 
   /** Whether this registry has a kind at all: a file has some kinds only. */

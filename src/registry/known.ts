@@ -3,7 +3,7 @@ import { unpack } from 'msgpackr';
 import { validate } from '../config.js';
 import type { Logger } from '../log.js';
 import { GRACE_MS, keyOf, keyOfRecord, parseKey } from './keys.js';
-import { type RecordKind, View } from './kinds.js';
+import { once, type RecordKind, View } from './kinds.js';
 import { Refusals } from './refusals.js';
 import { type RevocationRecord, revocationKind } from './revocation.js';
 import { noteCredential, type Sealed, type Verifier } from './verifier.js';
@@ -45,7 +45,7 @@ export class Known {
     this.refusals = new Refusals(log);
     this.#kinds = new Map(kinds.map((k) => [k.name, k]));
     this.#entries = new Map(kinds.map((k) => [k.name, new Map()]));
-    this.view = new View(new Map(kinds.map((k) => [k.name, []])));
+    this.view = new View(new Map(kinds.map((k) => [k.name, once(() => [])])));
   }
 
   get count(): number {
@@ -179,7 +179,11 @@ export class Known {
   rebuild(): boolean {
     if (this.#stale.size === 0) return false;
     const lists = new Map(this.view.lists);
-    for (const kind of this.#stale) lists.set(kind, this.#list(kind));
+    for (const kind of this.#stale)
+      lists.set(
+        kind,
+        once(() => this.#list(kind)),
+      );
     this.view = new View(lists);
     this.#stale.clear();
     return true;

@@ -9,9 +9,15 @@ import { MOST_IDS, tolerant } from './hints.js';
 import { CHANGES_KEPT, changesOf, EPOCH, indexOf, LEASE_MS, PREFIX, parseKey, SWEEPER } from './keys.js';
 import type { RecordKind } from './kinds.js';
 
+/** A scan in each heartbeat goes through so many keys; where there are more, several heartbeats share one, at most so many. */
+const KEYS_A_BEAT = 5000;
+const MOST_BEATS = 4;
+
 export class Sweep {
   readonly #name = randomUUID();
   #under = false;
+  /** Heartbeats that are left out before the next scan. */
+  #left = 0;
   holds = false;
   /** Kinds that are swept: those of this role, and those (of other programs' roles) whose index a scan has found. */
   readonly #swept: Set<string>;
@@ -46,6 +52,7 @@ export class Sweep {
       const epoch = randomUUID();
       await this.redis.pexpire(SWEEPER, LEASE_MS);
       if ((await this.redis.set(EPOCH, epoch, 'NX', 'GET')) === null) return epoch;
+      if (this.#left-- > 0) return undefined;
       // Reads the index first: a record that is added in between is in both, or is announced twice, which does no
       // harm.
       const counting = this.redis.pipeline();
@@ -58,6 +65,8 @@ export class Sweep {
       for (const kind of swept) indexes.smembers(indexOf(kind));
       const listed = (swept.length === 0 ? [] : await tolerant(indexes.exec())) as string[][];
       const found = await this.#scan();
+      const count = [...found.values()].reduce((n, ids) => n + ids.size, 0);
+      this.#left = Math.min(MOST_BEATS, Math.ceil(count / KEYS_A_BEAT)) - 1;
       const batch = this.redis.pipeline();
       swept.forEach((kind, i) => {
         const ids = found.get(kind) ?? new Set();
