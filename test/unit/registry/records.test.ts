@@ -7,6 +7,7 @@ import {
   gatewayKind,
   type OriginRecord,
   originKind,
+  ownersIn,
   type RaceService,
   type ReplicaRecord,
   racePart,
@@ -229,6 +230,16 @@ describe("a replica's address and port", () => {
     );
     expect(endpointConflict(view(c, other), replica('r2', '198.51.100.11', ['api', 8081]))).toBeUndefined();
     expect(endpointConflict(view(c, other), replica('r2', '198.51.100.12', ['api']))).toBeUndefined();
+  });
+
+  it('are gone through again only where a record claims something else', () => {
+    const before = ownersIn(view('A', other));
+    expect(ownersIn(view('A', { ...other, load: 0.5, state: 'busy' }))).toBe(before);
+    const moved = view('A', { ...other, address: '198.51.100.12' });
+    expect([...ownersIn(moved).keys()]).toEqual(['198.51.100.12:80']);
+    expect(endpointConflict(view('A', other), replica('r2', '198.51.100.11', ['api']))).toBeDefined();
+    expect(endpointConflict(moved, replica('r2', '198.51.100.11', ['api']))).toBeUndefined();
+    expect(ownersIn(view('C', other)).size).toBe(0);
   });
 
   it('do not conflict with the record that they replace', () => {

@@ -101,6 +101,18 @@ describe('of four hundred machines', () => {
     expect(w.asked(1).sort()).toEqual(numbers(201).sort());
   });
 
+  it('a nearest one that is up no more makes room for the next in the same update', () => {
+    const w = new World();
+    for (let n = 1; n <= 40; n++) w.rttMs[`m${n}`] = n;
+    w.update(WEB, many(40));
+    w.fleet.isOutdated();
+    w.update(WEB, many(40));
+    const [first, ...others] = many(40);
+    w.update(WEB, [{ ...first, state: 'busy' }, ...others]);
+    expect(w.asked()).toContain('m32');
+    expect(w.fleet.isOutdated()).toBe(false);
+  });
+
   it('one that replaces another as a candidate begins with nothing that was learned of the other', () => {
     const w = new World();
     for (let n = 1; n <= 40; n++) w.rttMs[`m${n}`] = 10 + n;
