@@ -88,6 +88,7 @@ export class Fleet {
   update(view: View, told: Configuration | undefined, judged: Judged = NOT_JUDGED): void {
     this.judged = judged;
     this.#idsByAddress = undefined;
+    this.#candidates = undefined;
     this.#leftOut = nothingLeftOut();
     for (const s of this.#services) s.raced = false;
     for (const e of this.#endpoints.values()) {
@@ -385,12 +386,15 @@ export class Fleet {
   }
 
   /** The candidates of each service that are up: the origin, and ejected ones too. */
-  candidatesByService(): CandidateNumber[][] {
+  candidatesByService(): readonly (readonly CandidateNumber[])[] {
+    if (this.#candidates !== undefined) return this.#candidates;
     const lists: CandidateNumber[][] = this.#services.map(() => []);
     for (const e of this.#endpoints.values())
       if (e.up && e.candidate >= 0) lists[e.service].push(e.candidate);
+    this.#candidates = lists;
     return lists;
   }
+  #candidates: readonly (readonly CandidateNumber[])[] | undefined;
 
   usesTunnel(): boolean {
     return this.#services.some((s) => s.configuration === 'C');

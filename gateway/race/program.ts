@@ -320,7 +320,7 @@ class GatewayRace implements Run {
     const { registry, refresh } = this.#context!;
     const { races, learned, evidence } = this.#memory!;
     const { site, race, tag } = this.#config;
-    this.#fleet.forgetBefore(races[0] - RACES_KEPT);
+    if (this.#looks % TURN === 0) this.#fleet.forgetBefore(races[0] - RACES_KEPT);
     const isForgetting = this.#fleet.isForgetting;
     this.#pathWatch.look(this.#paths());
     const haveChanged = race !== 'origin' && this.#judge.look(evidence, learned, performance.now());

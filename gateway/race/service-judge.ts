@@ -26,8 +26,8 @@ export class ServiceJudge {
   readonly #failures = new Failures();
   readonly #outliers = new Outliers();
   /** By candidate: its counters at the last look. */
-  readonly #before = new Map<CandidateNumber, Float64Array>();
-  readonly #rows = new Map<CandidateNumber, Float64Array>();
+  readonly #before: Float64Array[] = [];
+  readonly #rows: Float64Array[] = [];
   #slowMs = Number.NEGATIVE_INFINITY;
   /** When a counter last rose. */
   #risenMs = Number.NEGATIVE_INFINITY;
@@ -107,7 +107,7 @@ export class ServiceJudge {
     const row = this.#row(c);
     this.#restart(c, row);
     this.ejections.forget(c);
-    this.#before.set(c, row.slice());
+    this.#before[c] = row.slice();
   }
 
   /** Judges a machine by new outcomes only. */
@@ -136,9 +136,8 @@ export class ServiceJudge {
   }
 
   #row(c: CandidateNumber): Float64Array {
-    const row = this.#rows.get(c) ?? this.rowOf(c);
-    this.#rows.set(c, row);
-    return row;
+    this.#rows[c] ??= this.rowOf(c);
+    return this.#rows[c];
   }
 
   /** What has been added to each machine's counters since the last look; nothing while it is ejected. */
@@ -146,10 +145,10 @@ export class ServiceJudge {
     const seen = new Map<CandidateNumber, Seen>();
     for (const c of candidates) {
       const row = this.#row(c);
-      const before = this.#before.get(c);
-      if (RISING.every((w) => row[w] === (before?.[w] ?? 0))) continue;
+      const before = this.#before[c];
+      if (!hasChanged(row, before)) continue;
       const now = row.slice();
-      this.#before.set(c, now);
+      this.#before[c] = now;
       // The data plane has cleared the counters since: another machine has the number.
       const isNew = before === undefined || RISING.some((w) => now[w] < before[w]);
       if (this.ejections.get(c) !== undefined) continue;
@@ -166,6 +165,11 @@ export class ServiceJudge {
 
 /** The counters by which a machine is judged. */
 const RISING = [evidence.requested, evidence.firstBytes, evidence.noFirstByte, evidence.reset] as const;
+
+function hasChanged(row: Float64Array, before: Float64Array | undefined): boolean {
+  for (const w of RISING) if (row[w] !== (before === undefined ? 0 : before[w])) return true;
+  return false;
+}
 
 const firstBytesOf = (row: Float64Array): FirstBytes => ({
   count: row[evidence.firstBytes],

@@ -11,25 +11,36 @@ export interface Change {
 }
 
 export class Changes {
-  #before: ReadonlyMap<string, ReplicaRecord> | undefined;
+  #before: readonly ReplicaRecord[] | undefined;
 
   /** @returns the changes since the last call; none at the first one */
   take(view: View): Change[] {
     const before = this.#before;
-    const now = new Map(view.of(replicaKind).map((r) => [r.id, r]));
+    const now = view.of(replicaKind);
     this.#before = now;
-    if (before === undefined) return [];
+    if (before === undefined || before === now) return [];
     const changes: Change[] = [];
-    for (const [id, r] of now) {
-      const was = before.get(id);
-      if (was === undefined) changes.push({ subject: id, message: `machine ${id} has joined: ${said(r)}` });
+    const compare = (was: ReplicaRecord, is: ReplicaRecord): void => {
       // A reason with figures in it changes all the time.
-      else if (was.state !== r.state)
-        changes.push({ subject: id, message: `machine ${id}: ${said(was)} → ${said(r)}` });
-    }
-    for (const [id, was] of before)
-      if (!now.has(id))
+      if (was.state !== is.state)
+        changes.push({ subject: is.id, message: `machine ${is.id}: ${said(was)} → ${said(is)}` });
+    };
+    // Most changes are of machines that stay.
+    if (before.length === now.length && before.every((was, i) => was.id === now[i].id))
+      before.forEach((was, i) => {
+        compare(was, now[i]);
+      });
+    else {
+      const left = new Map(before.map((r) => [r.id, r]));
+      for (const is of now) {
+        const was = left.get(is.id);
+        left.delete(is.id);
+        if (was !== undefined) compare(was, is);
+        else changes.push({ subject: is.id, message: `machine ${is.id} has joined: ${said(is)}` });
+      }
+      for (const [id, was] of left)
         changes.push({ subject: id, message: `machine ${id} has left (it was ${said(was)})` });
+    }
     if (changes.length <= MOST_TOLD) return changes;
     const first = changes.slice(0, MOST_TOLD).map((c) => c.message);
     return [
