@@ -24,6 +24,9 @@ const WALK_TICKS = 600;
 export const TOLD_TICKS = 1800;
 /** Questions a second, and at once. */
 const QUESTIONS = 2000;
+/** Questions in a row that led nowhere, after which a neighbour is asked once in so many times. */
+const PATIENCE = 64;
+const SELDOM = 8;
 const TTL = 64;
 
 interface Neighbour {
@@ -32,6 +35,8 @@ interface Neighbour {
   isKnown: boolean;
   epoch: number;
   seen: Sequence;
+  /** Questions since it last knew a flow, or began. */
+  inVain: number;
 }
 
 export class Neighbours {
@@ -64,6 +69,7 @@ export class Neighbours {
           isKnown: false,
           epoch: 0,
           seen: new Sequence(),
+          inVain: 0,
         },
     );
   }
@@ -113,12 +119,14 @@ export class Neighbours {
     if (this.#head === this.#tail) this.#head = this.#tail = 0;
   }
 
-  /** Asks every neighbour who has the flow. */
+  /** Asks every neighbour who has the flow; seldom one that has not known any for long: it has lost them too, or is cut off. */
   ask(batch: Batch, own: number, e: FlowEntry): void {
     if (this.#all.length === 0 || this.#questions < 1) return;
     this.#questions--;
     for (let n = 0; n < this.#all.length; n++) {
-      const at = this.#begin(batch, own, this.#all[n].address, news.WHOHAS, 1);
+      const neighbour = this.#all[n];
+      if (neighbour.inVain++ >= PATIENCE && neighbour.inVain % SELDOM !== 0) continue;
+      const at = this.#begin(batch, own, neighbour.address, news.WHOHAS, 1);
       news.addRecord(batch.view, at, this.flows, e, false);
       news.seal(batch.view, at, this.#key!);
     }
@@ -156,13 +164,14 @@ export class Neighbours {
       from.isKnown = true;
       from.epoch = news.epoch(view, at);
       from.seen = new Sequence();
+      from.inVain = 0;
     }
     if (ahead < 0 || !from.seen.admits(news.sequence(view, at))) return reasons.dropNewsRepeated;
     const isQuestion = news.kind(view, at) === news.WHOHAS;
     for (let n = 0; n < news.records(view, at); n++) {
       news.readKey(view, at, n, this.flows);
       if (isQuestion) this.#answer(batch, own, from.address);
-      else this.#learn(view, at, n, nowTick, moved);
+      else if (this.#learn(view, at, n, nowTick, moved)) from.inVain = 0;
     }
     return isQuestion ? reasons.dropWhohas : reasons.dropNews;
   }
@@ -184,20 +193,21 @@ export class Neighbours {
 
   readonly #target = new Int32Array(4);
 
-  #learn(view: DataView, at: number, n: number, nowTick: number, moved: (e: FlowEntry) => void): void {
+  /** @returns whether it tells where a flow goes that was guessed here */
+  #learn(view: DataView, at: number, n: number, nowTick: number, moved: (e: FlowEntry) => void): boolean {
     const { flows } = this;
     const target = this.#target;
     news.readTarget(view, at, n, target);
     const isOver = target[0] === 0 && target[1] === 0 && target[2] === 0 && target[3] === 0;
     let e = flows.find();
-    if (e >= 0 && flows.isTold[e] === 0 && flows.isGuess[e] === 0) return;
+    if (e >= 0 && flows.isTold[e] === 0 && flows.isGuess[e] === 0) return false;
     if (isOver) {
       if (e >= 0 && flows.isTold[e] === 1) flows.remove(e);
-      return;
+      return false;
     }
     if (e < 0) {
       e = flows.insert();
-      if (e === NO_FLOW) return;
+      if (e === NO_FLOW) return false;
       flows.state[e] = flows.isTcp(e) ? ESTABLISHED : DATAGRAMS;
       flows.marks[e] = SERVER_FIN;
       flows.member[e] = NONE;
@@ -208,6 +218,9 @@ export class Neighbours {
     if (flows.isGuess[e] === 1) {
       flows.isGuess[e] = 0;
       moved(e);
-    } else flows.expiresAt[e] = nowTick + TOLD_TICKS;
+      return true;
+    }
+    flows.expiresAt[e] = nowTick + TOLD_TICKS;
+    return false;
   }
 }

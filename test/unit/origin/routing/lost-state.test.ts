@@ -150,6 +150,26 @@ describe('a packet that a member gives back', () => {
   });
 });
 
+describe('a router beside that knows none of the flows', () => {
+  /** Flows that begin here in their middle, and that a member gives back. @returns the questions about them */
+  const asked = (a: SlrHarness, from: number, count: number): Packet[] =>
+    Array.from({ length: count }, (_, n) => {
+      const [guess] = a.send(packet('A', from + n));
+      return a.send(returned(packet('A', from + n), memberOf(guess))).filter((p) => p.dst === BESIDE);
+    }).flat();
+
+  it('is asked seldom after a while, and always again once it knows one', () => {
+    const [a, b] = pair();
+    expect(asked(a, 2000, 64)).toHaveLength(64);
+    expect(asked(a, 3000, 80)).toHaveLength(10);
+    for (let port = 4000; port < 4008; port++) b.send(packet('S', port), packet('A', port, 101));
+    const [question, ...others] = asked(a, 4000, 8);
+    expect(others).toEqual([]);
+    a.send(...b.send(question));
+    expect(asked(a, 5000, 8)).toHaveLength(8);
+  });
+});
+
 describe('errors', () => {
   const quoted = (p: Packet): number[] => {
     const bytes: number[] = [];
