@@ -19,6 +19,7 @@ export const reasons = defineReasons({
   passTriedNext: 'pass.tried-next',
   passGivenBack: 'pass.given-back',
   dropNoMemberHas: 'drop.no-member-has',
+  dropSearchBound: 'drop.search-bound',
   emitReset: 'emit.reset',
   dropErrorChecksum: 'drop.error-checksum',
   dropErrorShort: 'drop.error-short',

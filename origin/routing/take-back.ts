@@ -36,8 +36,10 @@ function take(state: SlrState, batch: Batch, i: number): void {
   flows.keyOf(batch, i);
   let e = flows.find();
   if (e < 0) e = begin(state, batch, i);
-  const mayBeElsewhere = e >= 0 && (flows.isGuess[e] === 1 || flows.isShort[e] === 1);
-  if (!mayBeElsewhere || state.searches < 1) return refuse(state, batch, i);
+  // Where its server is was not looked for: its client sends it again, and is told nothing.
+  if (e < 0) return batch.drop(i, reasons.dropSearchBound);
+  if (flows.isGuess[e] === 0 && flows.isShort[e] === 0) return refuse(state, batch, i);
+  if (state.searches < 1) return batch.drop(i, reasons.dropSearchBound);
   state.searches--;
   // Routers beside may know it.
   if (flows.tries[e] === 0) state.neighbours.ask(batch, state.address, e);
@@ -79,7 +81,7 @@ function next({ flows, memberNumbers }: SlrState, e: FlowEntry): MemberNumber {
   return memberNumbers[(at + 1) % memberNumbers.length];
 }
 
-/** No server knows the connection: its client is told, as a server would. */
+/** No server, or not the one that was chosen here, knows the connection: its client is told, as a server would. */
 function refuse(state: SlrState, batch: Batch, i: number): void {
   const { view } = batch;
   const l4 = batch.l4[i];

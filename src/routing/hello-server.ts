@@ -29,6 +29,14 @@ export interface Member {
   heardAt: number;
 }
 
+/** What a member said last. */
+interface Said {
+  /** Of its subnets, and which of them its certificate covers. */
+  names: string;
+  isMine: readonly boolean[];
+  essence: string;
+}
+
 export interface HelloServerOptions {
   host: string;
   port: number;
@@ -50,6 +58,7 @@ export class HelloServer {
   readonly members = new Map<string, Member>();
   readonly #sockets = new Map<string, TLSSocket>();
   readonly #waiting = new Set<TLSSocket>();
+  readonly #said = new WeakMap<Member, Said>();
   #server: Server | undefined;
   #timer: NodeJS.Timeout | undefined;
   /** Sessions that were refused, by reason. */
@@ -168,11 +177,19 @@ export class HelloServer {
 
   #state(member: Member, subnets: readonly SubnetState[]): void {
     member.heardAt = performance.now();
-    const mine = (s: SubnetState): boolean => isCovered(member.authority.subnets, prefixOf(s.subnet));
-    const before = essence(member.subnets);
-    member.subnets = subnets.filter(mine);
+    const names = subnets.map((s) => s.subnet).join();
+    let said = this.#said.get(member);
+    // A member says the same subnets each time.
+    if (said?.names !== names) {
+      const isMine = subnets.map((s) => isCovered(member.authority.subnets, prefixOf(s.subnet)));
+      said = { names, isMine, essence: said?.essence ?? essence(member.subnets) };
+      this.#said.set(member, said);
+    }
+    const { isMine, essence: before } = said;
+    member.subnets = subnets.filter((_, n) => isMine[n]);
+    said.essence = essence(member.subnets);
     // Loads change each time: they are taken over once per interval.
-    if (essence(member.subnets) !== before) this.options.onChange();
+    if (said.essence !== before) this.options.onChange();
   }
 
   #look(): void {

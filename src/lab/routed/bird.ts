@@ -105,14 +105,15 @@ ${tops.map((t) => neighbour(lab.address(t))).join('')}`;
 }
 
 /** Cuts a router's link in the middle, without a word to either end: packets are lost both ways. */
-export async function cutLink(lab: RoutedLab, host: string): Promise<void> {
+export async function cutLink(lab: RoutedLab, host: string, devices = [`to-${host}`]): Promise<void> {
+  const chains = devices.flatMap((device, n) =>
+    ['ingress', 'egress'].map(
+      (hook) => `  chain ${hook}${n} { type filter hook ${hook} device "${device}" priority -500; drop; }\n`,
+    ),
+  );
   await mustRun(
     inNamespace(namespaceOf(lab.name, 'wan'), ['nft', '-f', '-']),
-    `table netdev cut {
-  chain in { type filter hook ingress device "to-${host}" priority -500; drop; }
-  chain out { type filter hook egress device "to-${host}" priority -500; drop; }
-}
-`,
+    `table netdev cut {\n${chains.join('')}}\n`,
   );
 }
 

@@ -80,6 +80,7 @@ function figures(
 ): RoutingFigure[] {
   const soon = connections.filter((c) => c.servedBy !== '' && c.connectMs <= SOON_MS).length;
   const failed = connections.filter((c) => c.servedBy === '').length;
+  const reasons = Object.entries(downloaded.errors).map(([why, n]) => `${n} ${why}`);
   const what = `${packets} SYNs and strays in ${o.seconds} s, ${Math.round(packets / o.seconds)} a second; ${seen}`;
   return [
     figure(
@@ -87,7 +88,7 @@ function figures(
       { most: 0 },
       {
         value: downloaded.broken,
-        what: `downloads broken, of ${downloaded.whole + downloaded.broken}, ${o.downloads} at a time; ${what}`,
+        what: `downloads broken, of ${downloaded.whole + downloaded.broken}, ${o.downloads} at a time${reasons.length > 0 ? ` (${reasons.join(', ')})` : ''}; ${what}`,
       },
     ),
     figure(

@@ -5,22 +5,20 @@
  * laboratory of routing.
  */
 import { writeFileSync } from 'node:fs';
-import { namespaceOf } from '../network.js';
-import { endAll, inNamespace, isAlive, type ProcessId, signal, spawnLogged, waitUntil } from '../process.js';
+import { endAll, type ProcessId, signal, waitUntil } from '../process.js';
 import type { RoutedLab } from './lab.js';
 import { VIRTUAL, VIRTUAL_SUBNET } from './plan.js';
+import { daemon, FLOATING, NET, Vrrp } from './vrrp.js';
 
-const NET = '198.18.250';
 const WAN = `${NET}.1`;
-/** The address that moves. */
-const FLOATING = `${NET}.9`;
 const BRIDGE = 'balanced';
 /** The emulated line's table for packets to the client (`plan.ts`). */
 const TO_CLIENT_TABLE = 102;
 const MOVES_WITHIN_MS = 10_000;
 
 export class Keepalived {
-  readonly #processes = new Map<string, ProcessId[]>();
+  readonly #conntrackd = new Map<string, ProcessId>();
+  readonly #vrrp: Vrrp;
   readonly #addresses: ReadonlyMap<string, string>;
 
   private constructor(
@@ -30,6 +28,7 @@ export class Keepalived {
   ) {
     const all = [...balancers.map((b, n) => [b, n + 2]), ...servers.map((s, n) => [s, n + 11])];
     this.#addresses = new Map(all.map(([name, last]) => [name as string, `${NET}.${last}`]));
+    this.#vrrp = new Vrrp(lab, balancers, 'wan0');
   }
 
   /** @param lab none of its roles has been started */
@@ -96,30 +95,13 @@ export class Keepalived {
   }
 
   async start(name: string): Promise<void> {
-    // What a killed keepalived has left behind.
-    await this.lab.exec(name, ['ip', 'addr', 'del', `${FLOATING}/24`, 'dev', 'wan0']);
-    const at = `${this.lab.directory}/${name}`;
-    writeFileSync(`${at}.conntrackd.conf`, this.#conntrackd(name, at));
-    writeFileSync(`${at}.keepalived.conf`, this.#keepalived(name));
-    const pids = ['pid', 'vrrp.pid', 'checkers.pid'].map((p) => `${at}.keepalived.${p}`);
-    this.#processes.set(name, [
-      this.#spawn(name, 'conntrackd', ['conntrackd', '-C', `${at}.conntrackd.conf`]),
-      this.#spawn(name, 'keepalived', [
-        ...['keepalived', '-n', '-l', '-P', '-f', `${at}.keepalived.conf`],
-        ...['-p', pids[0], '-r', pids[1], '-c', pids[2]],
-      ]),
-    ]);
+    const at = `${this.lab.directory}/${name}.conntrackd`;
+    writeFileSync(`${at}.conf`, this.#synchronisation(name, at));
+    this.#conntrackd.set(name, daemon(this.lab, name, ['conntrackd', '-C', `${at}.conf`]));
+    await this.#vrrp.start(name);
   }
 
-  #spawn(host: string, what: string, argv: string[]): ProcessId {
-    const child = spawnLogged(
-      inNamespace(namespaceOf(this.lab.name, host), argv),
-      `${this.lab.directory}/${what}-${host}.log`,
-    );
-    return this.lab.state.noteProcess(`${what}-${host}`, child.pid);
-  }
-
-  #conntrackd(name: string, at: string): string {
+  #synchronisation(name: string, at: string): string {
     const other = this.balancers.find((b) => b !== name) as string;
     return `Sync {
   Mode FTFW {
@@ -138,9 +120,9 @@ export class Keepalived {
 General {
   HashSize 32768
   HashLimit 131072
-  LockFile ${at}.conntrackd.lock
+  LockFile ${at}.lock
   UNIX {
-    Path ${at}.conntrackd.ctl
+    Path ${at}.ctl
   }
   NetlinkBufferSize 2097152
   NetlinkBufferSizeMaxGrowth 8388608
@@ -153,46 +135,20 @@ General {
 `;
   }
 
-  #keepalived(name: string): string {
-    return `global_defs {
-  router_id ${name}
-  vrrp_version 3
-}
-vrrp_instance balanced {
-  state BACKUP
-  nopreempt
-  interface wan0
-  virtual_router_id 51
-  priority ${name === this.balancers[0] ? 150 : 100}
-  advert_int 0.05
-  garp_master_delay 1
-  virtual_ipaddress {
-    ${FLOATING}/24
-  }
-}
-`;
+  /** The balancer that has the address. */
+  active(): Promise<string | undefined> {
+    return this.#vrrp.active();
   }
 
-  /** The balancer that has the address; undefined where none has, or both. */
-  async active(): Promise<string | undefined> {
-    const have: string[] = [];
-    for (const name of this.balancers) {
-      const { stdout } = await this.lab.exec(name, ['ip', '-4', 'addr', 'show', 'dev', 'wan0']);
-      if (stdout.includes(`${FLOATING}/`)) have.push(name);
-    }
-    return have.length === 1 ? have[0] : undefined;
-  }
-
-  /** Both of a balancer's processes, without a word. */
+  /** Both of a balancer's daemons, without a word. */
   async kill(name: string): Promise<void> {
-    const ids = this.#processes.get(name) ?? [];
-    const [, keepalived] = ids;
-    // Its VRRP process is its child, and dies with it.
-    for (const id of ids) signal(id, 'SIGKILL');
-    await waitUntil(() => !isAlive(keepalived), 2000);
+    const id = this.#conntrackd.get(name);
+    if (id !== undefined) signal(id, 'SIGKILL');
+    await this.#vrrp.kill(name);
   }
 
   async end(): Promise<void> {
-    await endAll([...this.#processes.values()].flat(), 2000);
+    await this.#vrrp.end();
+    await endAll([...this.#conntrackd.values()], 2000);
   }
 }

@@ -2,12 +2,15 @@
  * A router of two is lost: its role is killed, or its link is cut without a word. BIRD with BFD and multipath routes spreads
  * flows over both, and the routers tell each other theirs. Beside it, keepalived, conntrackd and nftables lose one of two.
  */
+import { namespaceOf } from '../network.js';
 import { pause, waitUntil } from '../process.js';
 import { cutLink, mendLink, routesOf } from './bird.js';
 import { figure, type RoutingFigure } from './figure.js';
 import { Keepalived } from './keepalived.js';
 import { RoutedLab } from './lab.js';
+import { addressOf, hostsOfShape, VIRTUAL_SUBNET } from './plan.js';
 import { type Outcomes, Survivors, shown, together } from './survivors.js';
+import { FLOATING, NET, Vrrp } from './vrrp.js';
 
 export interface SpareOptions {
   connections: number;
@@ -19,11 +22,12 @@ const CLIENT_DELAY_MS = 30;
 const ONE_PACKET_MS = CLIENT_DELAY_MS + 25;
 const SETTLED_MS = 1500;
 const AFTER_MS = 3000;
+const ALL = ['n1', 'n2', 't1', 't2', 's1', 's2', 's3', 's4'];
 const SHAPE = { networks: 2, systems: 0, sites: 2, servers: 2 };
 const PEER = 'keepalived, conntrackd, nft';
 
 export async function playSpare(o: SpareOptions = SPARE): Promise<RoutingFigure[]> {
-  return ours(o, await playPeer(o));
+  return [...(await ours(o, await playPeer(o))), ...(await byVrrp(o))];
 }
 
 async function ours(o: SpareOptions, peer: Peer): Promise<RoutingFigure[]> {
@@ -85,6 +89,73 @@ async function ours(o: SpareOptions, peer: Peer): Promise<RoutingFigure[]> {
   }
 }
 
+/** Of each router, on an Ethernet of its own. */
+const SECOND = 'wan1';
+const BRIDGE = 'balanced';
+
+/** Two routers to which no daemon leads routes: keepalived moves the next hop to the virtual hosts. */
+async function byVrrp(o: SpareOptions): Promise<RoutingFigure[]> {
+  const routers = ['n1', 'n2'];
+  const hosts = hostsOfShape(SHAPE);
+  let directory = '';
+  const lab = await RoutedLab.create({
+    name: `spare-vrrp-${process.pid}`,
+    shape: SHAPE,
+    clientDelayMs: CLIENT_DELAY_MS,
+    idle: ALL,
+    before: (d) => {
+      directory = d;
+    },
+    edit: ({ name }, file) =>
+      routers.includes(name)
+        ? {
+            ...file,
+            lan: ['wan0', SECOND],
+            neighbours: routers.filter((r) => r !== name).map((r) => addressOf(hosts, r)),
+            levelKeyFile: `${directory}/level.key`,
+          }
+        : file,
+  });
+  try {
+    const wan = (argv: string): Promise<string> => lab.mustExec('wan', ['ip', ...argv.split(' ')]);
+    await wan(`link add ${BRIDGE} type bridge`);
+    await wan(`addr add ${NET}.1/24 dev ${BRIDGE}`);
+    await wan(`link set ${BRIDGE} up`);
+    for (const [n, name] of routers.entries()) {
+      await wan(`link add lb-${name} type veth peer name ${SECOND} netns ${namespaceOf(lab.name, name)}`);
+      await wan(`link set lb-${name} master ${BRIDGE} up`);
+      await lab.mustExec(name, ['ip', 'addr', 'add', `${NET}.${n + 2}/24`, 'dev', SECOND]);
+      await lab.mustExec(name, ['ip', 'link', 'set', SECOND, 'up']);
+    }
+    await wan(`route replace ${VIRTUAL_SUBNET} via ${FLOATING}`);
+    for (const { name } of lab.hosts) lab.start(name);
+    await lab.untilReady();
+    const vrrp = new Vrrp(lab, routers, SECOND);
+    for (const name of routers) await vrrp.start(name);
+    const active = await settled(vrrp);
+    const cut = await play(lab, o, () => cutLink(lab, active, [`to-${active}`, `lb-${active}`]));
+    await vrrp.end();
+    const all = together(cut);
+    return [
+      figure(
+        'spare:vrrp',
+        { most: 0.001 },
+        {
+          value: all.broken / all.connections,
+          what: `the same with keepalived, which moves the routers' next hop, in the place of BIRD; ${shown(cut)}`,
+        },
+      ),
+      figure(
+        'spare:vrrp-stall',
+        { most: 1000 },
+        { value: all.p99, what: 'the same: longest time for an answer, ms, p99' },
+      ),
+    ];
+  } finally {
+    await lab.down();
+  }
+}
+
 interface Peer {
   killed: Outcomes;
   cut: Outcomes;
@@ -95,7 +166,7 @@ async function playPeer(o: SpareOptions): Promise<Peer> {
     name: `spare-peer-${process.pid}`,
     shape: SHAPE,
     clientDelayMs: CLIENT_DELAY_MS,
-    idle: ['n1', 'n2', 't1', 't2', 's1', 's2', 's3', 's4'],
+    idle: ALL,
   });
   try {
     const peer = await Keepalived.create(lab);
@@ -111,7 +182,7 @@ async function playPeer(o: SpareOptions): Promise<Peer> {
   }
 }
 
-async function settled(peer: Keepalived): Promise<string> {
+async function settled(peer: Pick<Vrrp, 'active'>): Promise<string> {
   await waitUntil(async () => (await peer.active()) !== undefined, AFTER_MS * 5, 100);
   await pause(SETTLED_MS);
   return (await peer.active()) as string;

@@ -120,6 +120,20 @@ describe('a packet that a member gives back', () => {
     expect(h.counts()).toMatchObject({ 'drop.no-member-has': 1, 'emit.reset': 1 });
   });
 
+  it('beyond the number of searches is dropped, and its client is told nothing', () => {
+    const h = new SlrHarness(snapshot([0, 1], { uppers: [] }), 8192);
+    const give = (port: number): Packet[] => {
+      const [guess] = h.send(packet('A', port));
+      return h.send(returned(packet('A', port), memberOf(guess)));
+    };
+    let port = 10_000;
+    while (give(port).length > 0 && port < 13_000) port++;
+    expect(h.counts()).toMatchObject({ 'drop.search-bound': 1, 'pass.tried-next': port - 10_000 });
+    expect(h.counts()['emit.reset']).toBeUndefined();
+    h.advance(100_000);
+    expect(give(20_000)).toHaveLength(1);
+  });
+
   it('is nothing that anybody else may do', () => {
     const h = new SlrHarness();
     const [first] = h.send(packet('A', 1000));
