@@ -7,6 +7,7 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node';
  * Each has laboratories of its own, whose names hold the number of its process.
  */
 const WAITING = [
+  'amplification',
   'bad-input',
   'bench-race',
   'damage',

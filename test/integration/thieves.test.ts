@@ -1,5 +1,5 @@
 // `firstack bench attacks --only thief`, briefly: one machine's keys and its account in Redis, against all others.
-import { describe, expect, it } from 'vitest';
+import { describe, it } from 'vitest';
 import { playThief } from '../../src/lab/attacks/theft.js';
 import type { Figure } from '../../src/lab/figure.js';
 
@@ -13,14 +13,15 @@ async function beyond(id: string): Promise<Figure[]> {
   return [...figures.filter((f) => f !== away && f.met !== 'yes'), ...(away.value < MOST_AWAY ? [] : [away])];
 }
 
-describe('the keys and the account', () => {
-  it('of a replica change nothing of the others', async () => {
+// Each has a laboratory of its own, and mostly waits.
+describe.concurrent('the keys and the account', () => {
+  it('of a replica change nothing of the others', async ({ expect }) => {
     expect(await beyond('thief.replica')).toEqual([]);
   });
-  it('of a gateway change nothing of the others', async () => {
+  it('of a gateway change nothing of the others', async ({ expect }) => {
     expect(await beyond('thief.gateway')).toEqual([]);
   });
-  it('of an origin change nothing of the others', async () => {
+  it('of an origin change nothing of the others', async ({ expect }) => {
     expect(await beyond('thief.origin')).toEqual([]);
   });
 });

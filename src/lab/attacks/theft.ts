@@ -129,7 +129,7 @@ const YEAR_S = 365 * 86_400;
 export async function playThief(id: string, seconds: number, seed: number): Promise<Figure[]> {
   const stolen = THIEVES[id];
   const lab = await Lab.create({
-    ...{ name: `thief-${process.pid}`, seed, topology: 'replica-nearest', idle: ['r3'] },
+    ...{ name: `${id.replace('.', '-')}-${process.pid}`, seed, topology: 'replica-nearest', idle: ['r3'] },
     ...{ configuration: 'A', race: 'learned', identities: 'alone', changes: { gateway: { site: SITE } } },
   });
   try {
