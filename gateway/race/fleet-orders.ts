@@ -19,20 +19,29 @@ import type { GatewaySnapshot } from './state.js';
 const RACE_NUMBERS: Record<Race, GatewaySnapshot['race']> = { origin: 0, gateway: 1, learned: 2 };
 const words = (text: string): Address => parse(text) as Address;
 
-const endpointOf = ({
-  service,
-  machine,
-  candidate,
-  words,
-  port,
-  live,
-  load,
-  trials,
-  key,
-}: KnownEndpoint): Endpoint => ({
-  ...{ service, machine, candidate, address: words, port, live, load, trials },
-  ...(key === undefined ? {} : { key }),
-});
+/** Endpoints as the data plane knows them: of thousands, most are as before. */
+const known = new WeakMap<KnownEndpoint, Endpoint>();
+
+function endpointOf(e: KnownEndpoint): Endpoint {
+  const before = known.get(e);
+  if (before !== undefined && isSame(before, e)) return before;
+  const { service, machine, candidate, words: address, port, live, load, trials, key } = e;
+  const now: Endpoint = { service, machine, candidate, address, port, live, load, trials };
+  if (key !== undefined) now.key = key;
+  known.set(e, now);
+  return now;
+}
+
+const isSame = (a: Endpoint, b: KnownEndpoint): boolean =>
+  a.service === b.service &&
+  a.machine === b.machine &&
+  a.candidate === b.candidate &&
+  a.address === b.words &&
+  a.port === b.port &&
+  a.live === b.live &&
+  a.load === b.load &&
+  a.trials === b.trials &&
+  a.key === b.key;
 
 export function snapshotOf(
   fleet: Fleet,

@@ -8,6 +8,8 @@ export class KernelSet {
   /** Keys that this process has written; and whether a predecessor's were looked for. */
   #written: ReadonlySet<string> = new Set();
   #othersForgotten = false;
+  #keys: Uint8Array = new Uint8Array(0);
+  #values: Uint8Array = new Uint8Array(0);
 
   /**
    * @param fd the map's descriptor: a hash table or a trie of prefixes
@@ -22,12 +24,14 @@ export class KernelSet {
 
   /**
    * Writes these entries, and removes those that are no longer among them.
-   * @param keys one after the other
+   * @param keys one after the other; neither these nor the values may be changed later
    * @param values in the order of the keys
    * @param mayForgetOthers false while what only a predecessor wrote may be needed: that is kept then
    */
   load(keys: Uint8Array, values: Uint8Array, mayForgetOthers: boolean): void {
     const { fd, keyLength, valueLength } = this;
+    const isDone = this.#othersForgotten || !mayForgetOthers;
+    if (isDone && isSame(keys, this.#keys) && isSame(values, this.#values)) return;
     const wanted = new Set(this.#namesIn(keys, keys.length / keyLength));
     const before = mayForgetOthers && !this.#othersForgotten ? this.#inKernel() : this.#written;
     this.#othersForgotten ||= mayForgetOthers;
@@ -36,6 +40,7 @@ export class KernelSet {
     if (gone.length > 0) bpf.remove(fd, Buffer.from(gone.join(''), 'hex'), keyLength, gone.length);
     if (keys.length > 0) bpf.update(fd, keys, keyLength, values, valueLength, keys.length / keyLength);
     this.#written = wanted;
+    [this.#keys, this.#values] = [keys, values];
   }
 
   /** Every key of the map, including a predecessor's. */
@@ -58,3 +63,5 @@ export class KernelSet {
     );
   }
 }
+
+const isSame = (a: Uint8Array, b: Uint8Array): boolean => Buffer.compare(a, b) === 0;
