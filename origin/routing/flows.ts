@@ -6,6 +6,9 @@ import type { MemberNumber } from './snapshot.js';
 /** No member; no router above. */
 export const NONE = 0xffff as MemberNumber;
 
+/** A guess that seems to be right. If it is given back all the same, another member is looked for. */
+export const SURE = 2;
+
 export class SlrFlows extends SynFlows {
   /** The member that was chosen. */
   readonly member = this.column<MemberNumber>(Uint16Array, NONE);
@@ -19,7 +22,7 @@ export class SlrFlows extends SynFlows {
   readonly isShort = this.column<number>(Uint8Array, 0);
   /** 1: a neighbour told it, and no packet of it has come here. */
   readonly isTold = this.column<number>(Uint8Array, 0);
-  /** 1: it began here in its middle, so where it goes is a guess by its slot. */
+  /** 1: it began here in its middle, so where it goes is a guess by its slot; {@link SURE}: nothing has come back since. */
   readonly isGuess = this.column<number>(Uint8Array, 0);
   /** How many members have given it back. */
   readonly tries = this.column<number>(Uint16Array, 0);

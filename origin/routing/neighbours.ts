@@ -200,7 +200,7 @@ export class Neighbours {
     news.readTarget(view, at, n, target);
     const isOver = target[0] === 0 && target[1] === 0 && target[2] === 0 && target[3] === 0;
     let e = flows.find();
-    if (e >= 0 && flows.isTold[e] === 0 && flows.isGuess[e] === 0) return false;
+    if (e >= 0 && flows.isTold[e] === 0 && flows.isGuess[e] !== 1) return false;
     if (isOver) {
       if (e >= 0 && flows.isTold[e] === 1) flows.remove(e);
       return false;

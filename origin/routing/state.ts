@@ -15,7 +15,7 @@ import { TunnelIds } from '../../src/pipeline/tunnel.js';
 import * as layout from '../../src/routing/kernel-layout.js';
 import { type Prefix, wordMask } from '../../src/wire/address.js';
 import { keyFromBytes, type SipKey } from '../../src/wire/siphash.js';
-import { NONE, SlrFlows } from './flows.js';
+import { NONE, SlrFlows, SURE } from './flows.js';
 import { Hosts } from './hosts.js';
 import { type HostHandles, KernelHosts } from './kernel-hosts.js';
 import { Neighbours } from './neighbours.js';
@@ -224,8 +224,11 @@ export class SlrState {
   /** Whether it is sure where the flow goes: it was chosen, or was guessed and no member gives packets back any more. */
   isSure(e: FlowEntry): boolean {
     const { flows } = this;
-    if (flows.isGuess[e] === 1 && ((this.nowTick - flows.toldAt[e]) | 0) >= SURE_TICKS) flows.isGuess[e] = 0;
-    return flows.isGuess[e] === 0;
+    if (flows.isGuess[e] === 1 && ((this.nowTick - flows.toldAt[e]) | 0) >= SURE_TICKS) {
+      flows.isGuess[e] = SURE;
+      flows.tries[e] = 0;
+    }
+    return flows.isGuess[e] !== 1;
   }
 
   /** Pins the flow, unless the router above has still to hear where it goes. */

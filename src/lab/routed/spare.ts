@@ -89,12 +89,18 @@ async function ours(o: SpareOptions, peer: Peer): Promise<RoutingFigure[]> {
   }
 }
 
+const SEARCHED = [
+  ['drop.news-taken', 'datagrams of news'],
+  ['guess.by-slot', 'guesses by slot'],
+  ['pass.tried-next', 'times another member was tried'],
+  ['emit.reset', 'resets'],
+] as const;
 /** Of each router, on an Ethernet of its own. */
 const SECOND = 'wan1';
 const BRIDGE = 'balanced';
 
 /** Two routers to which no daemon leads routes: keepalived moves the next hop to the virtual hosts. */
-async function byVrrp(o: SpareOptions): Promise<RoutingFigure[]> {
+export async function byVrrp(o: SpareOptions): Promise<RoutingFigure[]> {
   const routers = ['n1', 'n2'];
   const hosts = hostsOfShape(SHAPE);
   let directory = '';
@@ -135,6 +141,9 @@ async function byVrrp(o: SpareOptions): Promise<RoutingFigure[]> {
     const active = await settled(vrrp);
     const cut = await play(lab, o, () => cutLink(lab, active, [`to-${active}`, `lb-${active}`]));
     await vrrp.end();
+    const left = routers.find((r) => r !== active)!;
+    const { counters } = (await lab.status(left))!;
+    const seen = SEARCHED.map(([name, what]) => `${counters[name]} ${what}`).join(', ');
     const all = together(cut);
     return [
       figure(
@@ -142,7 +151,7 @@ async function byVrrp(o: SpareOptions): Promise<RoutingFigure[]> {
         { most: 0.001 },
         {
           value: all.broken / all.connections,
-          what: `the same with keepalived, which moves the routers' next hop, in the place of BIRD; ${shown(cut)}`,
+          what: `the same with keepalived, which moves the routers' next hop, in the place of BIRD; ${shown(cut)}; ${left}: ${seen}`,
         },
       ),
       figure(

@@ -148,6 +148,16 @@ describe('a packet that a member gives back', () => {
     expect(h.send(tunnel(UPPER, OWN, packet('A', 1000))).map((p) => p.dst)).toContain(UPPER);
   });
 
+  it('after a while is looked for all the same: it may have been on its way for long', () => {
+    const h = new SlrHarness(snapshot([0, 1], { uppers: [] }));
+    const [first] = h.send(packet('A', 1000));
+    h.advance(600_000);
+    h.send(packet('A', 1000, 200));
+    const [second] = h.send(returned(packet('A', 1000), memberOf(first)));
+    expect(memberOf(second)).toBe(1 - memberOf(first));
+    expect(h.counts()['emit.reset']).toBeUndefined();
+  });
+
   it('asks the router beside, whose answer leads to the right member', () => {
     const [a, b] = pair();
     const [known] = b.send(packet('S', 1000));
