@@ -39,6 +39,8 @@ function take(state: SlrState, batch: Batch, i: number): void {
   // Where its server is was not looked for: its client sends it again, and is told nothing.
   if (e < 0) return batch.drop(i, reasons.dropSearchBound);
   if (flows.isGuess[e] === 0 && flows.isShort[e] === 0) return refuse(state, batch, i);
+  if (flows.isShort[e] === 1 && !mayHaveTried(state, e, memberOf(batch, i)))
+    return sendAgain(state, batch, i, e);
   if (state.searches < 1) return batch.drop(i, reasons.dropSearchBound);
   state.searches--;
   // Routers beside may know it.
@@ -48,6 +50,7 @@ function take(state: SlrState, batch: Batch, i: number): void {
   flows.toldAt[e] = state.nowTick;
   // A second packet of the flow may have gone to the same member meanwhile: then another one is tried already.
   const isCurrent = flows.isShort[e] === 1 || flows.member[e] === memberOf(batch, i);
+  if (flows.isShort[e] === 1) flows.member[e] = memberOf(batch, i);
   if (isCurrent) flows.tries[e]++;
   if (flows.tries[e] < state.memberNumbers.length) {
     if (isCurrent) state.assign(e, next(state, e));
@@ -61,6 +64,20 @@ function take(state: SlrState, batch: Batch, i: number): void {
 }
 
 const memberOf = (batch: Batch, i: number): MemberNumber => batch.endpoint[i] as number as MemberNumber;
+
+/** Whether a flow's target is a member, or is below it. */
+const mayHaveTried = ({ members, flows }: SlrState, e: FlowEntry, member: MemberNumber): boolean =>
+  (members.get(member)?.targets.find(flows.target, 4 * e) ?? -1) >= 0;
+
+/**
+ * The kernel has sent the packet by its slot, before this router could look: its flow goes elsewhere. It counts as a hop, so that
+ * no packet goes round for ever.
+ */
+function sendAgain(state: SlrState, batch: Batch, i: number, e: FlowEntry): void {
+  if (!ipv4.hop(batch.view, batch.at[i])) return batch.drop(i, reasons.dropExpired);
+  intoTunnel(batch, i, state.tunnelIds, state.sourceOf(batch, i), state.flows.target[4 * e + 3]);
+  batch.pass(i, reasons.passRouted);
+}
 
 /** A flow that this router does not know either. */
 function begin(state: SlrState, batch: Batch, i: number): FlowEntry {

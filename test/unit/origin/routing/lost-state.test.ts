@@ -66,6 +66,18 @@ describe('news of flows', () => {
     expect(b.counts()).toMatchObject({ 'drop.news-repeated': 1, 'drop.news-forged': 1, 'drop.stranger': 1 });
   });
 
+  it('lead a packet to where the flow goes that the kernel sent elsewhere by its slot', () => {
+    const [a, b] = pair();
+    const [first] = a.send(packet('S', 1000));
+    b.send(...a.advance(100_000));
+    const [again] = b.send(tunnel(MEMBERS[1 - memberOf(first)], BESIDE, packet('A', 1000, 101)));
+    expect(again.dst).toBe(first.dst);
+    // Its own member has not: another one is looked for.
+    const [other] = b.send(tunnel(first.dst, BESIDE, packet('A', 1000, 101)));
+    expect(other.dst).toBe(MEMBERS[1 - memberOf(first)]);
+    expect(b.counts()['emit.reset']).toBeUndefined();
+  });
+
   it('move no flow that this router chose itself', () => {
     const [a, b] = pair();
     a.load({ ...snapshot([0], { neighbours: neighbours(BESIDE) }) });
