@@ -163,7 +163,7 @@ export class Costs {
     const isKept = this.options.keepsStandby && standby.length > 0 && this.#kept.has(host.name);
     const chosen = new Set((isKept || main.length === 0 ? standby : main).map(({ m }) => m));
     const other = isKept ? 'the standby keeps this until it is given back' : 'standby: others are available';
-    const costs = [...chosen].map((m) => costOf(m.id));
+    const shareOf = this.#shares([...chosen].map((m) => costOf(m.id)));
     return known.map(({ m, state }) => {
       const cost = costOf(m.id);
       const leftOut = !state.available
@@ -182,16 +182,17 @@ export class Costs {
           cost,
           leftOut,
         },
-        weight: leftOut === '' ? this.#share(cost, costs) * this.#weight(m.id, state) : 0,
+        weight: leftOut === '' ? shareOf(cost) * this.#weight(m.id, state) : 0,
       };
     });
   }
 
   /** What a cost leaves of a member's weight. @param costs of all members that may be chosen */
-  #share(cost: number, costs: readonly number[]): number {
-    const least = Math.min(...costs);
-    if (this.options.selection === 'outliers') return weightAmong(cost, costs);
-    return this.options.selection === 'least' && cost > least ? 0 : weightOf(cost, least);
+  #shares(costs: readonly number[]): (cost: number) => number {
+    const { selection } = this.options;
+    if (selection === 'outliers') return weightAmong(costs);
+    const least = costs.reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY);
+    return (cost) => (selection === 'least' && cost > least ? 0 : weightOf(cost, least));
   }
 
   #weight(id: string, { weight, servers }: SubnetState): number {

@@ -331,10 +331,11 @@ class Slr implements Run {
 
   /** The virtual hosts that members serve, and that the data plane knows since the last interval at least. */
   async #advertise(): Promise<void> {
+    if (this.#advertised === undefined) return;
     const standings = this.#standings();
     const served = this.config.virtual.filter((v) => standings.get(v.name)!.some((s) => s.weight > 0));
     try {
-      await this.#advertised?.apply(this.#leaving ? [] : [...new Set(served.map((v) => v.subnet))]);
+      await this.#advertised.apply(this.#leaving ? [] : [...new Set(served.map((v) => v.subnet))]);
     } catch (error) {
       this.site.log.error({ error: describeError(error) }, 'routes to virtual hosts were not set');
     }

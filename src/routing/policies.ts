@@ -67,12 +67,12 @@ const OUTLIER = 1.5;
 const STEEPNESS = 8;
 
 /**
- * The share of new connections for a cost among others: the same for all, except for a member whose cost is out of line. What
+ * The share of new connections for a cost among these: the same for all, except for a member whose cost is out of line. What
  * makes all costs swing alike, such as a load that all have, moves no connections.
  */
-export function weightAmong(cost: number, costs: readonly number[]): number {
+export function weightAmong(costs: readonly number[]): (cost: number) => number {
   const sorted = [...costs].sort((a, b) => a - b);
   const limit = OUTLIER * sorted[(sorted.length - 1) >> 1];
-  if (cost <= limit || limit === 0) return 1;
-  return Math.max(LEAST, Math.round((limit / cost) ** STEEPNESS / STEP) * STEP);
+  return (cost) =>
+    cost <= limit || limit === 0 ? 1 : Math.max(LEAST, Math.round((limit / cost) ** STEEPNESS / STEP) * STEP);
 }

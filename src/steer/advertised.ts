@@ -6,10 +6,13 @@ import { attempt, command } from './tools.js';
 
 /** The routes' protocol number, by which this role knows its own (`ip route … proto`). */
 const PROTOCOL = '79';
+/** How often it is looked whether what should stand still does. */
+const LOOK_MS = 3000;
 
 export class Advertised {
   /** What stands, as far as this process knows; undefined before the first look. */
   #standing: ReadonlySet<string> | undefined;
+  #lookedAt = Number.NEGATIVE_INFINITY;
   #busy: Promise<void> = Promise.resolve();
 
   constructor(readonly table: number) {}
@@ -25,6 +28,10 @@ export class Advertised {
   }
 
   async #apply(wanted: ReadonlySet<string>): Promise<void> {
+    const before = this.#standing;
+    const isSame = before?.size === wanted.size && [...wanted].every((prefix) => before.has(prefix));
+    if (isSame && performance.now() - this.#lookedAt < LOOK_MS) return;
+    this.#lookedAt = performance.now();
     const standing = await this.#list();
     for (const prefix of standing)
       if (!wanted.has(prefix)) await attempt('ip', ['route', 'del', ...this.#route(prefix)]);
