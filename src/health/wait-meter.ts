@@ -7,6 +7,8 @@ const LOOK_MS = 100;
 /** Waits of which the shortest counts, answers over which the time of one is measured, and how many one look sees at most. */
 const LAST_WAITS = 5;
 const LAST_ANSWERS = 8;
+/** Where answers are rare, those of the last so many ms tell the time of one, however few they are. */
+const RARE_MS = 30_000;
 const MOST_WAITS = 512;
 /** A look may take one part in so many of the time. */
 const LEAST_REST = 50;
@@ -26,7 +28,7 @@ export class WaitMeter {
   readonly #ended: number[] = [];
   /** How long some client has waited in all, ms; and what that was at the ends of the last answers. */
   #busyMs = 0;
-  readonly #busyAt: number[] = [];
+  readonly #busyAt: { busyMs: number; nowMs: number }[] = [];
   #lookedAt = 0;
   /** By socket: how long its client had waited when it was last seen, ms. */
   #waiting = new Map<number, number>();
@@ -63,13 +65,15 @@ export class WaitMeter {
 
   /** Takes over one look. @param waiting by socket: how long its client has waited, ms */
   take(waiting: Map<number, number>, nowMs: number): void {
+    let hasNews = waiting.size > 0;
     const longest = [...waiting.values()].sort((x, y) => y - x);
     this.#busyMs += Math.min(nowMs - this.#lookedAt, longest[0] ?? 0);
     this.#lookedAt = nowMs;
     for (const [socket, ms] of this.#waiting)
       if ((waiting.get(socket) ?? -1) < ms) {
         this.#ended.push(ms);
-        this.#busyAt.push(this.#busyMs);
+        this.#busyAt.push({ busyMs: this.#busyMs, nowMs });
+        hasNews = true;
       }
     this.#waiting = waiting;
     this.#ended.splice(0, this.#ended.length - LAST_WAITS);
@@ -77,15 +81,21 @@ export class WaitMeter {
     const shortest = this.#ended.length < LAST_WAITS ? 0 : Math.min(...this.#ended);
     // Five clients that wait now count as well, because a server that answers no request has no ended waits.
     this.ms = Math.max(shortest, longest[LAST_WAITS - 1] ?? 0);
-    this.#measure(longest.length > 0);
+    // What is known stays while no client waits.
+    if (hasNews) this.#measure(waiting.size > 0, nowMs);
   }
 
-  #measure(isBusy: boolean): void {
-    if (this.#busyAt.length <= LAST_ANSWERS) return;
-    const last = this.#busyAt[LAST_ANSWERS];
-    const each = (last - this.#busyAt[0]) / LAST_ANSWERS;
+  #measure(isBusy: boolean, nowMs: number): void {
+    const all = this.#busyAt;
+    if (all.length <= LAST_ANSWERS) return;
+    const first = all.findIndex((a) => nowMs - a.nowMs < RARE_MS);
+    // The end of the answer before the first that counts is where that one began; the last one always counts.
+    const from = Math.max(0, (first < 0 ? LAST_ANSWERS : first) - 1);
+    const count = LAST_ANSWERS - from;
+    const last = all[LAST_ANSWERS].busyMs;
+    const each = (last - all[from].busyMs) / count;
     // An answer that is not there yet counts once it has taken longer than the ones before.
     const isLate = isBusy && this.#busyMs - last > each;
-    this.serviceMs = isLate ? (this.#busyMs - this.#busyAt[1]) / LAST_ANSWERS : each;
+    this.serviceMs = isLate ? (this.#busyMs - all[from].busyMs) / (count + 1) : each;
   }
 }

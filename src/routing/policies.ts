@@ -65,6 +65,8 @@ export function weightOf(cost: number, leastCost: number): number {
 const OUTLIER = 1.5;
 /** How steeply weights fall beyond it: four times the middle cost, and all that is left is rare connections. */
 const STEEPNESS = 8;
+/** The least weight there: of a hundred clients not one is to meet a slow server, which is still asked now and then. */
+const LEAST_OUT_OF_LINE = 1 / 256;
 
 /**
  * The share of new connections for a cost among these: the same for all, except for a member whose cost is out of line. What
@@ -74,5 +76,7 @@ export function weightAmong(costs: readonly number[]): (cost: number) => number 
   const sorted = [...costs].sort((a, b) => a - b);
   const limit = OUTLIER * sorted[(sorted.length - 1) >> 1];
   return (cost) =>
-    cost <= limit || limit === 0 ? 1 : Math.max(LEAST, Math.round((limit / cost) ** STEEPNESS / STEP) * STEP);
+    cost <= limit || limit === 0
+      ? 1
+      : Math.max(LEAST_OUT_OF_LINE, Math.round((limit / cost) ** STEEPNESS / STEP) * STEP);
 }

@@ -113,6 +113,15 @@ describe('the time of an answer', () => {
     expect(m.serviceMs).toBeLessThan(250);
   });
 
+  it('is that of the few recent ones where answers are rare', () => {
+    const m = new WaitMeter();
+    const slow = answers(m, 12, 800, { restMs: 100, deep: 1, from: 1000 });
+    expect(m.serviceMs).toBeGreaterThan(700);
+    answers(m, 1, 200, { restMs: 100, deep: 1, from: slow + 60_000 });
+    expect(m.serviceMs).toBeGreaterThan(150);
+    expect(m.serviceMs).toBeLessThan(250);
+  });
+
   it('grows while an answer is late, and stays known while no client waits', () => {
     const m = new WaitMeter();
     const now = answers(m, 10, 200, { restMs: 100, deep: 1, from: 1000 });

@@ -83,7 +83,7 @@ describe('costs', () => {
     expect(await of(0, 0, 80, 0)).toEqual({ a: 1, b: 1, c: 1, d: 1 });
     expect(await of(100, 140, 80, 120)).toEqual({ a: 1, b: 1, c: 1, d: 1 });
     for (let n = 0; n < 5; n++) await of(100, 140, 400, 120);
-    expect(await of(100, 140, 400, 120)).toEqual({ a: 1, b: 1, c: 1 / 64, d: 1 });
+    expect(await of(100, 140, 400, 120)).toEqual({ a: 1, b: 1, c: 1 / 256, d: 1 });
     for (let n = 0; n < 9; n++) await of(400, 560, 400, 480);
     expect(await of(400, 560, 400, 480)).toEqual({ a: 1, b: 1, c: 1, d: 1 });
   });
