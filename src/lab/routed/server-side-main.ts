@@ -45,12 +45,16 @@ createServer((from) => {
   };
   for (const s of [from, to]) s.once('error', end).once('close', end);
   to.pipe(from);
-  let dueAt = 0;
+  const waiting: { bytes: Buffer; dueAt: number }[] = [];
+  // Two timers of one moment may run in either order, and what is late comes before what was said behind it.
+  const pass = (): void => {
+    while (waiting.length > 0 && waiting[0].dueAt <= Date.now()) to.write(waiting.shift()!.bytes);
+    if (waiting.length > 0) setTimeout(pass, waiting[0].dueAt - Date.now());
+  };
   from.on('data', (bytes: Buffer) => {
     const now = Date.now();
     const isLate = (now + phaseMs) % EVERY_MS >= EVERY_MS - LATE_MS;
-    // What comes behind something that is late is not sent before it.
-    dueAt = Math.max(dueAt, isLate ? now + LATE_MS : now);
-    setTimeout(() => to.write(bytes), dueAt - now);
+    waiting.push({ bytes, dueAt: isLate ? now + LATE_MS : now });
+    if (waiting.length === 1) pass();
   });
 }).listen(Number(relayPort), '127.0.0.1');
