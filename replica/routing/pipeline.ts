@@ -6,7 +6,7 @@ import { KernelPrefixes } from '../../src/fastpath/prefixes.js';
 import { PrefixTable } from '../../src/flow/prefix-table.js';
 import type { Pipeline, PipelineContext } from '../../src/pipeline/pipeline.js';
 import { Reassembler } from '../../src/pipeline/reassemble.js';
-import { validateWhole } from '../../src/pipeline/validate.js';
+import { validateBoth } from '../../src/pipeline/validate.js';
 import { writeSource } from '../../src/routing/kernel-source.js';
 import type { Address, Prefix } from '../../src/wire/address.js';
 import { openTunnels } from './open-tunnels.js';
@@ -48,6 +48,6 @@ export function createPipeline(context: PipelineContext<object>): Pipeline<Serve
       inKernel?.routers.load(routers, isWhole);
     },
     tick: () => {},
-    stages: [validateWhole(new Reassembler(context.clock)), openTunnels(tables)],
+    stages: [validateBoth(new Reassembler(context.clock)), openTunnels(tables)],
   };
 }

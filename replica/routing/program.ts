@@ -22,8 +22,14 @@ import { HelloClient } from '../../src/routing/hello-client.js';
 import { hookSet } from '../../src/routing/kernel-layout.js';
 import type { SubnetState } from '../../src/routing/messages.js';
 import { secureOptions } from '../../src/routing/session.js';
-import { prefixOf } from '../../src/routing/virtual.js';
-import { checkInterfaces, checkLocalAddress, type Host, leastMtu } from '../../src/steer/host.js';
+import { ofV6, prefixOf } from '../../src/routing/virtual.js';
+import {
+  checkForwarding6,
+  checkInterfaces,
+  checkLocalAddress,
+  type Host,
+  leastMtu,
+} from '../../src/steer/host.js';
 import { type Address, parse } from '../../src/wire/address.js';
 import { problems, type ServerConfig, schema } from './config.js';
 import type { ServerSnapshot } from './pipeline.js';
@@ -70,12 +76,12 @@ class RoutedServer implements Run {
     readonly config: ServerConfig,
     readonly site: Site,
   ) {
-    const { id, address, hello, health, virtual, wan } = config;
+    const { id, address, address6, hello, health, virtual, wan } = config;
     this.#secure = secureOptions(hello);
     this.#weight = config.weight;
     this.#ports = new Set(virtual.flatMap((v) => v.ports));
     this.#client = new HelloClient({
-      ...{ uppers: hello.uppers, id, level: 'server', address, events: site.events },
+      ...{ uppers: hello.uppers, id, level: 'server', address, address6, events: site.events },
       state: () => this.#states(),
       onChange: () => this.#refresh(),
     });
@@ -103,15 +109,16 @@ class RoutedServer implements Run {
   }
 
   check(host: Host): Problem[] {
-    const { wan, address, virtual } = this.config;
+    const { wan, address, address6, virtual } = this.config;
     const interfaces = checkInterfaces(host, wan, 'wan');
     if (interfaces.length > 0) return interfaces;
     return [
       ...checkLocalAddress(host, address, 'no tunnel could reach it'),
+      ...(ofV6(virtual).length > 0 ? checkForwarding6(host) : []),
+      ...(address6 === undefined ? [] : checkLocalAddress(host, address6, 'no tunnel could reach it')),
       ...virtual.flatMap(({ subnet }) => {
-        const [virtualAddress, bits] = subnet.split('/');
-        const mend = `the server answers as the virtual host: ip address add ${virtualAddress}/32 dev lo`;
-        return bits === '32' ? checkLocalAddress(host, virtualAddress, mend) : [];
+        const mend = `the server answers as the virtual host: ip address add ${subnet} dev lo`;
+        return prefixOf(subnet).bits === 128 ? checkLocalAddress(host, subnet.split('/')[0], mend) : [];
       }),
     ];
   }
