@@ -23,7 +23,7 @@ import type {
 import type { View } from '../../src/registry/kinds.js';
 import { HelloClient } from '../../src/routing/hello-client.js';
 import { HelloServer } from '../../src/routing/hello-server.js';
-import { hookSet } from '../../src/routing/kernel-layout.js';
+import { hookAttachments, hookSet } from '../../src/routing/kernel-layout.js';
 import { type Downward, sourceFields } from '../../src/routing/messages.js';
 import { parseAggregate, parseCost } from '../../src/routing/policies.js';
 import { secureOptions } from '../../src/routing/session.js';
@@ -167,12 +167,8 @@ class Slr implements Run {
   }
 
   #attachments(host: Host): Attachment[] {
-    return [...new Set([...this.config.wan, ...this.config.lan])].map((name) => ({
-      interface: name,
-      direction: 'ingress' as const,
-      hook: 'slr_in',
-      ethernet: host.interfaces.find((i) => i.name === name)?.ethernet !== false,
-    }));
+    const { wan, lan, virtual } = this.config;
+    return hookAttachments(host, [...new Set([...wan, ...lan])], 'slr_in', ofV6(virtual).length > 0);
   }
 
   claims(_view: View): Claim[] {

@@ -252,7 +252,7 @@ export class SlrState {
     if (flows.isGuess[e] === 1) return;
     if (pins === undefined || (flows.marks[e] & PINNED) !== 0 || isClosing(flows.state[e])) return;
     if (flows.upper[e] !== 0 && flows.told[e] < TELLINGS) return;
-    if (flows.isV4(e) && pins.isDue(e)) pins.pin(e, layout.TUNNEL);
+    if (pins.isDue(e)) pins.pin(e, layout.TUNNEL);
   }
 
   /** Writes a changed target of a pinned flow. */

@@ -18,8 +18,8 @@ import type {
   Site,
 } from '../../src/program.js';
 import type { View } from '../../src/registry/kinds.js';
-import { HelloClient } from '../../src/routing/hello-client.js';
-import { hookSet } from '../../src/routing/kernel-layout.js';
+import { HelloClient, type Upper } from '../../src/routing/hello-client.js';
+import { hookAttachments, hookSet } from '../../src/routing/kernel-layout.js';
 import type { SubnetState } from '../../src/routing/messages.js';
 import { secureOptions } from '../../src/routing/session.js';
 import { ofV6, prefixOf } from '../../src/routing/virtual.js';
@@ -47,6 +47,9 @@ export const program: Program<ServerConfig> = {
   problems,
   create: (config, site) => new RoutedServer(config, site),
 };
+
+const words = (text: string | undefined): Address | null =>
+  text === undefined ? null : (parse(text) as Address);
 
 class RoutedServer implements Run {
   readonly topics = [];
@@ -88,13 +91,7 @@ class RoutedServer implements Run {
     if (health !== undefined) this.#health = new Health(health, () => this.#client.tell());
     this.kernel = {
       hooks: hookSet(FEW_FLOWS),
-      attachments: (host) =>
-        wan.map((name) => ({
-          interface: name,
-          direction: 'ingress',
-          hook: 'server_in',
-          ethernet: host.interfaces.find((i) => i.name === name)?.ethernet !== false,
-        })),
+      attachments: (host) => hookAttachments(host, wan, 'server_in', ofV6(virtual).length > 0),
     };
   }
 
@@ -126,11 +123,15 @@ class RoutedServer implements Run {
   duty(host: Host): Duty {
     const mtu = this.config.tun.mtu ?? leastMtu(host, this.config.wan);
     const { sources } = this.#client;
+    const { address, address6 } = this.config;
+    const upper = this.#giveBackTo;
     const snapshot: ServerSnapshot = {
       hosts: this.config.virtual.map((v) => prefixOf(v.subnet)),
       routers: sources.map(prefixOf),
-      address: parse(this.config.address) as Address,
-      giveBackTo: this.#giveBackTo,
+      address: parse(address) as Address,
+      giveBackTo: words(upper?.address),
+      address6: words(address6),
+      giveBackTo6: words(upper?.address6),
       isWhole: this.#client.uppers.length === this.config.hello.uppers.length,
     };
     return {
@@ -144,10 +145,9 @@ class RoutedServer implements Run {
     };
   }
 
-  /** The router above that looks for a connection's server; null where the operator wants none, or none is known. */
-  get #giveBackTo(): Address | null {
-    const upper = this.#client.known.find((u) => u !== undefined);
-    return this.config.giveBack && upper !== undefined ? (parse(upper.address) as Address) : null;
+  /** The router above that looks for a connection's server; undefined where the operator wants none, or none is known. */
+  get #giveBackTo(): Upper | undefined {
+    return this.config.giveBack ? this.#client.known.find((u) => u !== undefined) : undefined;
   }
 
   #states(): SubnetState[] {
