@@ -163,7 +163,11 @@ class Slr implements Run {
     });
     const options: SlrOptions = { flows, seed, epoch: Math.floor(Date.now() / 1000) };
     this.plane = { module: new URL('./pipeline.js', import.meta.url), options, holdSlots: 1, memory: {} };
-    this.kernel = { hooks: hookSet(flows.max), attachments: (at) => this.#attachments(at) };
+    this.kernel = {
+      hooks: hookSet(flows.max),
+      attachments: (at) => this.#attachments(at),
+      ipv6: ofV6(config.virtual).length > 0,
+    };
   }
 
   #attachments(host: Host): Attachment[] {

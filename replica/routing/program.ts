@@ -91,6 +91,7 @@ class RoutedServer implements Run {
     if (health !== undefined) this.#health = new Health(health, () => this.#client.tell());
     this.kernel = {
       hooks: hookSet(FEW_FLOWS),
+      ipv6: ofV6(virtual).length > 0,
       attachments: (host) => hookAttachments(host, wan, 'server_in', ofV6(virtual).length > 0),
     };
   }

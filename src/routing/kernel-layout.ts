@@ -46,7 +46,7 @@ export const hookSet = (maxFlows: number): HookSet => ({
     { name: 'source6', type: ARRAY, key: 4, value: source6.stride, entries: 1, isFresh: true },
     {
       ...{ name: 'members6', type: HASH, key: SLOT_VALUE, value: MEMBER6_VALUE },
-      ...{ entries: MOST_MEMBERS6, isFresh: true },
+      ...{ entries: MOST_MEMBERS6, flags: NO_PREALLOC, isFresh: true },
     },
   ],
   handles: { slr_in: '0x1', server_in: '0x2', slr_in6: '0x3', server_in6: '0x4' },

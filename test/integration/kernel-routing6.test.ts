@@ -1,5 +1,7 @@
 // The hooks of service-level routing for IPv6, run by BPF_PROG_TEST_RUN on packets of flows that the pipeline pinned: what they make
 // of a packet is what TypeScript makes of it.
+import { once } from 'node:events';
+import { createServer } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { SlrSnapshot } from '../../origin/routing/snapshot.js';
 import { createPipeline, type ServerSnapshot } from '../../replica/routing/pipeline.js';
@@ -30,6 +32,9 @@ const withEcn = (f: Uint8Array, ecn: number): Uint8Array => {
   out[VIRTIO + 1] = (out[VIRTIO + 1] & 0xcf) | (ecn << 4);
   return out;
 };
+
+/** The first word of a frame's outer header, in which the hook sets a flow label. */
+const firstOf = (f: Uint8Array): number => untunnel6(f).first;
 
 let kernel: Kernel;
 beforeEach(async () => {
@@ -195,5 +200,27 @@ describe('at a server', () => {
       segment('S'),
     ])
       expect(isLeft(f, 'server_in6_l2')).toBe(true);
+  });
+
+  it('gives back what belongs to no connection of a socket that listens, and opens what no socket has', async () => {
+    ip('-6', 'address', 'add', '2001:db8:80::80/128', 'dev', 'lo', 'nodad');
+    const server = createServer().listen(80, '2001:db8:80::80');
+    try {
+      await once(server, 'listening');
+      const stray = tunnel6(segment('A', 40_000, 101), UPPER6, MEMBERS6[0]);
+      const back = carried(stray, 'server_in6_l2')!;
+      expect(back).toEqual(tunnel6(segment('A', 40_000, 101), MEMBERS6[0], UPPER6, firstOf(back)));
+      expect(kernel.verdict).toBe(REDIRECT);
+      // A SYN begins a connection, and a RST is never answered by another.
+      for (const flags of ['S', 'R'])
+        expect(carried(tunnel6(segment(flags), UPPER6, MEMBERS6[0]), 'server_in6_l2')).toEqual(
+          segment(flags),
+        );
+    } finally {
+      server.close();
+      ip('-6', 'address', 'del', '2001:db8:80::80/128', 'dev', 'lo');
+    }
+    const elsewhere = segment('A', 40_000, 101);
+    expect(carried(tunnel6(elsewhere, UPPER6, MEMBERS6[0]), 'server_in6_l2')).toEqual(elsewhere);
   });
 });

@@ -140,7 +140,7 @@ export function isSound6(frame: Uint8Array): boolean {
     if (at + 8 > packet.length) return false;
     [next, at] = [packet[at], at + 8 * (packet[at + 1] + 1)];
   }
-  if (next !== 6 && next !== 58) return false;
+  if (next !== 6 && next !== 17 && next !== 58) return false;
   const rest = packet.slice(at);
   const pseudo = [...packet.slice(8, 40), ...word(rest.length), 0, 0, 0, next];
   return rest.length >= (next === 6 ? 20 : 8) && sum([...pseudo, ...rest]) === 0xffff;

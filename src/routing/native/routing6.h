@@ -20,6 +20,7 @@ _Static_assert(sizeof(struct source6) == 32, "source6");
 // Slots have members' IPv4 addresses (`slots`); these are the same members' addresses of IPv6.
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
   __uint(max_entries, 16384);
   __type(key, __be32);
   __type(value, struct address);
