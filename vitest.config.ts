@@ -42,6 +42,7 @@ const WAITING = [
   'registry-refusals',
   'routing',
   'routing-bench',
+  'routing-ipv6',
   'servers',
   'setup',
   'steering-text',

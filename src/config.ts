@@ -104,6 +104,7 @@ export function addFormats(to: Ajv): void {
   to.addFormat('ipv6', isIpv6);
   to.addFormat('ip', (text) => isIpv4(text) || isIpv6(text));
   to.addFormat('service-ip', isServiceAddress);
+  to.addFormat('ipv6-cidr', isIpv6Cidr);
   to.addFormat('cidr', (text) => isIpv4Cidr(text) || isIpv6Cidr(text));
 }
 

@@ -112,7 +112,7 @@ export class Inner {
         host,
         run.kernel.whyNot?.(host) ?? '',
         run.kernel.hooks.object,
-        run.kernel.translated,
+        run.kernel,
       ));
     const text = describe(run.duty(host, this.#registry.view, choice?.how ?? 'off').steering);
     return choice === undefined ? text : `${text}# ${describeFastpath(choice)}\n`;
@@ -160,7 +160,7 @@ export class Inner {
           asked: this.#config.fastpath.mode,
           against: run.kernel.whyNot?.(host) ?? '',
           hooks: run.kernel.hooks,
-          translated: run.kernel.translated ?? [],
+          bypass: run.kernel,
           pref: this.#config.steering.priority,
         },
         host,
@@ -274,7 +274,7 @@ export class Inner {
     const { mode } = this.#config.fastpath;
     let choice: FastpathChoice;
     try {
-      choice = decideFastpath(mode, host, kernel.whyNot?.(host) ?? '', '', kernel.translated);
+      choice = decideFastpath(mode, host, kernel.whyNot?.(host) ?? '', '', kernel);
     } catch (error) {
       if (!(error instanceof FirstackError)) throw error;
       // The operator's own choice is no longer possible: nothing is pinned until it is.
@@ -297,7 +297,7 @@ export class Inner {
   #sayPossible(side: KernelSide, kernel: KernelHalf, host: Host): void {
     const { mode } = this.#config.fastpath;
     if (mode !== 'auto' || side.missing !== '') return;
-    const choice = decideFastpath(mode, host, kernel.whyNot?.(host) ?? '', '', kernel.translated);
+    const choice = decideFastpath(mode, host, kernel.whyNot?.(host) ?? '', '', kernel);
     const isPossible = choice.how !== 'off';
     const why = isPossible ? `${choice.how} is possible now, from the role's next start on` : choice.why;
     if (why === side.why) return;

@@ -136,6 +136,8 @@ export interface KernelHalf {
   clients?: readonly Prefix[];
   /** The crossings of the forward hook by packets that hooks translated and left to the stack. */
   translated?: readonly Leg[];
+  /** Whether hooks carry packets of IPv6: then `auto` looks at rules of family ip6 too. */
+  ipv6?: boolean;
   /** The reason why hooks cannot carry this program's flows here; '' when they can. */
   whyNot?(host: Host): string;
 }

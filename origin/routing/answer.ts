@@ -1,13 +1,13 @@
 /** Answers what the control half asks a service-level router's data half, between two batches of packets. */
 import type { FlowEntry } from '../../src/flow/numbers.js';
 import { CLOSING, DATAGRAMS, ESTABLISHED, OPENING, PINNED } from '../../src/flow/states.js';
-import { type Address, format, parse, V4_MAPPED } from '../../src/wire/address.js';
+import { type Address, format, isV4, parse } from '../../src/wire/address.js';
 import { PROTO_TCP, PROTO_UDP } from '../../src/wire/ipv4.js';
 import { NONE } from './flows.js';
 import { type ListQuestion, listFlows } from './list-flows.js';
 import type { SlrState } from './state.js';
 
-/** A flow by its ends: ADDRESS:PORT, IPv4. */
+/** A flow by its ends, both of one family: ADDRESS:PORT, or [ADDRESS]:PORT of IPv6. */
 export interface FlowQuestion {
   client: string;
   service: string;
@@ -49,21 +49,22 @@ export function answer(state: SlrState, question: Question): unknown {
 /** @returns undefined for ends that are none */
 function flowOf(state: SlrState, { client, service, protocol }: FlowQuestion): FlowAnswer | undefined {
   const [from, to] = [endOf(client), endOf(service)];
-  if (from === undefined || to === undefined) return undefined;
+  if (from === undefined || to === undefined || isV4(from.address) !== isV4(to.address)) return undefined;
   const { flows } = state;
   const number = protocol === 'tcp' ? PROTO_TCP : PROTO_UDP;
-  flows.keyV4(from.word, from.port, to.word, to.port, number);
+  flows.key.set([...from.address, ...to.address]);
+  flows.setPorts(from.port, to.port, number);
   const e = flows.find();
-  const slot = state.hosts.memberOf(from.word, from.port, to.word, to.port, number);
+  const slot = state.hosts.memberOf(flows.key);
   const slotMember = slot === NONE ? null : slot;
-  const bySlot = slotMember === null ? '' : wordText(state.members.get(slot)?.address[3] ?? 0);
+  const bySlot = state.addressOf(slot, isV4(to.address));
   if (e < 0)
     return {
       ...{
         isKnown: false,
         state: 'unknown',
         member: slotMember,
-        target: bySlot,
+        target: bySlot === undefined ? '' : textOf(bySlot, 0),
         isPinned: false,
         slotMember,
       },
@@ -74,7 +75,7 @@ function flowOf(state: SlrState, { client, service, protocol }: FlowQuestion): F
     isKnown: true,
     state: stateOf(state, e),
     member: flows.member[e] === NONE ? null : flows.member[e],
-    target: wordText(flows.target[4 * e + 3]),
+    target: textOf(flows.target, 4 * e),
     rule: ruleOf(state, e),
     isPinned: (flows.marks[e] & PINNED) !== 0,
     slotMember,
@@ -101,11 +102,12 @@ export function ruleOf({ flows }: SlrState, e: FlowEntry): string {
   return 'chosen by its first packet';
 }
 
-const wordText = (word: number): string => format([0, 0, V4_MAPPED, word] as Address);
+/** The address in four words from `at` on. */
+const textOf = (words: Int32Array, at: number): string =>
+  format([...words.subarray(at, at + 4)] as unknown as Address);
 
-function endOf(text: string): { word: number; port: number } | undefined {
-  const [address, port] = text.split(':');
-  const words = parse(address ?? '');
-  if (words === undefined || words[2] !== V4_MAPPED || !/^\d{1,5}$/.test(port ?? '')) return undefined;
-  return { word: words[3], port: Number(port) };
+function endOf(text: string): { address: Address; port: number } | undefined {
+  const parts = /^(?:\[([^\]]+)\]|([^:]+)):(\d{1,5})$/.exec(text);
+  const address = parse(parts?.[1] ?? parts?.[2] ?? '');
+  return address === undefined ? undefined : { address, port: Number(parts![3]) };
 }

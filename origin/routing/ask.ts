@@ -4,6 +4,7 @@ import { EXIT, FirstackError } from '../../src/errors.js';
 import { addressOf } from '../../src/operate/asked.js';
 import { columns } from '../../src/operate/columns.js';
 import type { ShareCount } from '../../src/steer/shares.js';
+import { isV6Text } from '../../src/wire/address.js';
 import type { FlowAnswer } from './answer.js';
 import type { Standing } from './costs.js';
 import type { FlowRow } from './list-flows.js';
@@ -13,7 +14,7 @@ interface Routes {
   id: string;
   policy: { cost: string; aggregate: string; selection: string };
   uppers: { where: string; id?: string; problem: string }[];
-  members: { id: string; level: string; address: string; heardMsAgo: number }[];
+  members: { id: string; level: string; address: string; address6?: string; heardMsAgo: number }[];
   hosts: {
     name: string;
     subnet: string;
@@ -111,6 +112,10 @@ export function sharesText(classes: readonly ShareCount[]): string {
   );
 }
 
+/** Where a virtual host's tunnels to a member end. */
+const addressFor = (subnet: string, m: Routes['members'][number] | undefined): string =>
+  (isV6Text(subnet) ? m?.address6 : m?.address) ?? '';
+
 const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
 
 export function routesText({ level, id, policy, uppers, members, hosts }: Routes): string {
@@ -131,7 +136,7 @@ export function routesText({ level, id, policy, uppers, members, hosts }: Routes
             const member = members.find((x) => x.id === m.id);
             return [
               `  ${m.id}`,
-              member?.address ?? '',
+              addressFor(host.subnet, member),
               m.load.toFixed(2),
               String(m.servers),
               `${m.distance} ms`,

@@ -12,7 +12,7 @@ import { advance, DATAGRAMS, isClosing, OPENING, SERVER_FIN } from '../../src/fl
 import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
 import * as tcp from '../../src/wire/tcp.js';
-import { NONE, type SlrFlows } from './flows.js';
+import type { SlrFlows } from './flows.js';
 import { reasons } from './reasons.js';
 import type { SlrState } from './state.js';
 
@@ -32,7 +32,8 @@ function chooseOne(state: SlrState, batch: Batch, i: number): void {
   if (known >= 0 && !(isSyn && mayMove(state, known, isn)))
     return follow(state, batch, i, known, isTcp, isSyn);
   const member = state.hosts.choose(batch, i, batch.service[i]);
-  if (member === NONE) return batch.drop(i, reasons.dropNoMember);
+  if (state.addressOf(member, batch.family[i] === 4) === undefined)
+    return batch.drop(i, reasons.dropNoMember);
   const e = known >= 0 ? restart(state, known) : state.take(batch);
   batch.flow[i] = e;
   if (e === NO_FLOW) return;

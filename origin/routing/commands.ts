@@ -17,7 +17,10 @@ export function addCommands({ root, exit }: CommandLine): void {
     )
     .addOption(new Option('--lab <name>', 'a router of a laboratory'))
     .addOption(new Option('--router <name>', 'with --lab: which one').default('n1'))
-    .option('--flow <client>', 'CLIENT:PORT: where this connection goes, and why; needs --to')
+    .option(
+      '--flow <client>',
+      'CLIENT:PORT ([ADDRESS]:PORT over IPv6): where this connection goes, and why; needs --to',
+    )
     .option('--to <service>', 'with --flow: the virtual host, ADDRESS:PORT')
     .option('--udp', 'with --flow: of UDP', false)
     .option('--flows', 'the flows that it knows: client, service, member, state, rule', false)

@@ -3,12 +3,12 @@ import type { Locate, Schema } from '../../src/config.js';
 import type { Problem } from '../../src/errors.js';
 import { explained } from '../../src/explained.js';
 import { ExpressionError } from '../../src/policy/expression.js';
-import { nameSchema } from '../../src/registry/kinds.js';
+import { ipv6Schema, nameSchema } from '../../src/registry/kinds.js';
 import { type ProgramConfig, programProperties } from '../../src/role-config.js';
 import { ROUTER_LEVELS, type RouterLevel } from '../../src/routing/levels.js';
 import { AGGREGATES, COSTS, parseAggregate, parseCost } from '../../src/routing/policies.js';
 import { type TlsFiles, tlsProperties } from '../../src/routing/session.js';
-import { type VirtualSubnet, virtualSchema } from '../../src/routing/virtual.js';
+import { addressProblem, type VirtualSubnet, virtualSchema } from '../../src/routing/virtual.js';
 import type { Allocation } from '../../src/steer/marks.js';
 import type { OriginSite } from '../config.js';
 import { type ShareSettings, shareProblems, sharesSchema } from './shares-config.js';
@@ -19,7 +19,9 @@ export interface SlrConfig extends ProgramConfig, OriginSite {
   id: string;
   virtual: VirtualSubnet[];
   hello: TlsFiles & { listen?: string; uppers: string[]; intervalMs: number };
-  /** ADDRESS/BITS; without it the role's own address. */
+  /** Where tunnels of IPv6 to this router end, and whence its own come. */
+  address6?: string;
+  /** ADDRESS/BITS, of IPv4; without it the role's own address. */
   sources?: string;
   policy: {
     cost: string;
@@ -77,6 +79,11 @@ export function schema(allocation: Allocation): { properties: Record<string, Sch
         'site',
       ),
       id: explained(nameSchema, 'Its name, as in its certificate.', 't1'),
+      address6: explained(
+        ipv6Schema,
+        "This host's IPv6 address: tunnels of IPv6 end there, and come from there. Needed for virtual hosts of IPv6.",
+        '2001:db8:51::2',
+      ),
       virtual: virtualSchema,
       hello: {
         type: 'object',
@@ -103,7 +110,7 @@ export function schema(allocation: Allocation): { properties: Record<string, Sch
       },
       sources: explained(
         { type: 'string', format: 'ipv4-cidr' },
-        "A prefix whose addresses are the sources of tunnels, one per flow, so that routers spread them; without it the role's own address.",
+        "A prefix whose addresses are the sources of tunnels of IPv4, one per flow, so that routers spread them; without it the role's own address. Those of IPv6 come from 'address6', and are spread by their flow labels.",
         '198.51.100.64/28',
       ),
       policy: {
@@ -214,6 +221,7 @@ export function problems(value: SlrConfig, locate: Locate): Problem[] {
     }
   };
   const names = value.virtual.map((v) => v.name);
+  const withoutAddress = addressProblem(value.virtual, value.address6);
   const twice = names.filter((n, i) => names.indexOf(n) !== i);
   return [
     ...parsed(['policy', 'cost'], () => parseCost(value.policy.cost)),
@@ -225,6 +233,7 @@ export function problems(value: SlrConfig, locate: Locate): Problem[] {
     ...(value.neighbours.length > 0 && value.levelKeyFile === undefined
       ? [wrong(['neighbours'], "'levelKeyFile' is needed with them")]
       : []),
+    ...(withoutAddress === '' ? [] : [wrong(['virtual'], withoutAddress)]),
     ...twice.map((n) => wrong(['virtual'], `${n} is listed twice`)),
     ...(value.shares === undefined
       ? []

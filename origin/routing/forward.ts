@@ -7,12 +7,13 @@ import type { FlowEntry } from '../../src/flow/numbers.js';
 import { OPENING } from '../../src/flow/states.js';
 import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
 import { emitTooBig } from '../../src/pipeline/too-big.js';
-import { intoTunnel } from '../../src/pipeline/tunnel.js';
+import * as ip from '../../src/wire/ip.js';
 import { OVERHEAD } from '../../src/wire/ipip.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
 import * as tcp from '../../src/wire/tcp.js';
 import * as virtio from '../../src/wire/virtio.js';
 import { NONE } from './flows.js';
+import { tunnelTo } from './into-tunnel.js';
 import { reasons } from './reasons.js';
 import type { SlrState } from './state.js';
 import { tellUpper } from './tell-upper.js';
@@ -28,34 +29,36 @@ function forwardOne(state: SlrState, batch: Batch, i: number): void {
   const { flows } = state;
   const e = batch.flow[i];
   // What came in a tunnel was not counted as a hop of the inner packet.
-  if (batch.side[i] !== 0 && !ipv4.hop(batch.view, batch.at[i])) return batch.drop(i, reasons.dropExpired);
-  const source = state.sourceOf(batch, i);
+  if (batch.side[i] !== 0 && !ip.hop(batch.view, batch.at[i])) return batch.drop(i, reasons.dropExpired);
+  const isV4 = batch.family[i] === 4;
   if (e < 0) {
-    const member = state.members.get(state.hosts.choose(batch, i, batch.service[i]));
-    if (member === undefined) return batch.drop(i, reasons.dropNoMember);
-    intoTunnel(batch, i, state.tunnelIds, source, member.address[3]);
+    const address = state.addressOf(state.hosts.choose(batch, i, batch.service[i]), isV4);
+    if (address === undefined) return batch.drop(i, reasons.dropNoMember);
+    tunnelTo(state, batch, i, address, 0);
     return batch.pass(i, reasons.passTableFull);
   }
   if (flows.member[e] === NONE && flows.isShort[e] === 0) return batch.drop(i, reasons.dropNoMember);
   if (state.isSure(e) && flows.upper[e] !== 0) tellAgain(state, batch, e);
   state.pin(e);
-  if (state.paths.size > 0 && refuseTooLarge(state, batch, i, flows.target[4 * e + 3])) return;
-  intoTunnel(batch, i, state.tunnelIds, source, targetOf(state, batch, i, e));
+  // Over IPv6 every packet that is too large is answered by the router before the narrow link (`relay-errors6.ts`).
+  if (isV4 && state.paths.size > 0 && refuseTooLarge(state, batch, i, flows.target[4 * e + 3])) return;
+  const member = isRepeatedSyn(state, batch, i, e) ? state.addressOf(flows.member[e], isV4) : undefined;
+  if (member === undefined) tunnelTo(state, batch, i, flows.target, 4 * e);
+  else tunnelTo(state, batch, i, member, 0);
   batch.pass(i, reasons.passRouted);
 }
 
 /**
- * Where a packet goes. A SYN that is repeated goes to the member, not by the shortcut: the server at its end may have died, and
+ * Whether a packet is a SYN that is repeated. It goes to the member, not by the shortcut: the server at its end may have died, and
  * the member then chooses another.
  */
-function targetOf({ flows, members }: SlrState, batch: Batch, i: number, e: FlowEntry): number {
-  const isRepeated =
+function isRepeatedSyn({ flows }: SlrState, batch: Batch, i: number, e: FlowEntry): boolean {
+  return (
     flows.isShort[e] === 1 &&
     flows.state[e] === OPENING &&
     batch.protocol[i] === ipv4.PROTO_TCP &&
-    tcp.isSyn(batch.tcpFlags[i]);
-  const member = isRepeated ? members.get(flows.member[e]) : undefined;
-  return member?.address[3] ?? flows.target[4 * e + 3];
+    tcp.isSyn(batch.tcpFlags[i])
+  );
 }
 
 /**

@@ -4,6 +4,7 @@
  */
 import { fillSlots, SLOTS } from '../../src/balance/slots.js';
 import { PrefixTable } from '../../src/flow/prefix-table.js';
+import { KEY_SERVICE, keyDport, keyProtocol, keySport } from '../../src/flow/table.js';
 import type { Batch } from '../../src/pipeline/batch.js';
 import { V4_MAPPED } from '../../src/wire/address.js';
 import { NONE } from './flows.js';
@@ -60,17 +61,18 @@ export class Hosts {
 
   /** The virtual host to which packet `i` is sent, or -1. */
   of(batch: Batch, i: number): number {
-    return this.#find(batch.daddr, 4 * i, batch.dport[i], batch.protocol[i]);
+    return this.ofWords(batch.daddr, 4 * i, batch.dport[i], batch.protocol[i]);
   }
 
   /** The virtual host at an IPv4 address and port, or -1. */
   at(address: number, port: number, protocol: number): number {
     this.#v4[3] = address;
-    return this.#find(this.#v4, 0, port, protocol);
+    return this.ofWords(this.#v4, 0, port, protocol);
   }
   readonly #v4 = Int32Array.of(0, 0, V4_MAPPED, 0);
 
-  #find(words: Int32Array, at: number, port: number, protocol: number): number {
+  /** The virtual host at a port of the address whose four words begin at `words[at]`, or -1. */
+  ofWords(words: Int32Array, at: number, port: number, protocol: number): number {
     let host = this.#prefixes.find(words, at);
     for (; host >= 0; host = this.#next[host]) {
       if (this.#protocols[host] !== 0 && this.#protocols[host] !== protocol) continue;
@@ -89,16 +91,13 @@ export class Hosts {
     return this.#slot(table);
   }
 
-  /** {@link choose} for a flow over IPv4. */
-  memberOf(client: number, port: number, address: number, dport: number, protocol: number): MemberNumber {
-    const host = this.at(address, dport, protocol);
+  /** {@link choose} for a flow's key ({@link FlowTable.key}). */
+  memberOf(key: Int32Array): MemberNumber {
+    const host = this.ofWords(key, KEY_SERVICE, keyDport(key), keyProtocol(key));
     const table = host < 0 ? -1 : this.#table[host];
     if (table < 0) return NONE;
-    this.#begin(port, dport, protocol);
-    this.#mix(0, 0);
-    this.#mix(0, 0);
-    this.#mix(V4_MAPPED, V4_MAPPED);
-    this.#mix(client, address);
+    this.#begin(keySport(key), keyDport(key), keyProtocol(key));
+    for (let w = 0; w < 4; w++) this.#mix(key[w], key[KEY_SERVICE + w]);
     return this.#slot(table);
   }
 

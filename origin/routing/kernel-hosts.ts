@@ -4,10 +4,12 @@
  * would give.
  */
 import { SLOTS } from '../../src/balance/slots.js';
+import { KernelSet } from '../../src/fastpath/kernel-set.js';
+import { writeAddress } from '../../src/fastpath/layout.js';
 import { bpf } from '../../src/fastpath/native.js';
 import { KernelPrefixes } from '../../src/fastpath/prefixes.js';
-import { SLOT_VALUE, TABLES } from '../../src/routing/kernel-layout.js';
-import { writeSource } from '../../src/routing/kernel-source.js';
+import { MEMBER6_VALUE, SLOT_VALUE, TABLES } from '../../src/routing/kernel-layout.js';
+import { writeSource, writeSource6 } from '../../src/routing/kernel-source.js';
 import type { Address } from '../../src/wire/address.js';
 import type { Hosts } from './hosts.js';
 import type { SlrSnapshot } from './snapshot.js';
@@ -18,6 +20,8 @@ export interface HostHandles {
   hosts: number;
   routers: number;
   slots: number;
+  source6: number;
+  members6: number;
 }
 
 const SLOT_KEY = 4;
@@ -25,6 +29,7 @@ const SLOT_KEY = 4;
 export class KernelHosts {
   readonly #hosts: KernelPrefixes;
   readonly #routers: KernelPrefixes;
+  readonly #members6: KernelSet;
   readonly #written = new Int32Array(TABLES * SLOTS);
   readonly #keys = new Uint32Array(SLOTS);
   readonly #values = new DataView(new ArrayBuffer(SLOTS * SLOT_VALUE));
@@ -32,6 +37,7 @@ export class KernelHosts {
   constructor(readonly fds: HostHandles) {
     this.#hosts = new KernelPrefixes(fds.hosts);
     this.#routers = new KernelPrefixes(fds.routers);
+    this.#members6 = new KernelSet(fds.members6, SLOT_VALUE, MEMBER6_VALUE);
   }
 
   /**
@@ -41,6 +47,8 @@ export class KernelHosts {
   load(hosts: Hosts, s: SlrSnapshot, hostMask: number): void {
     const beside = s.neighbours?.addresses ?? [];
     writeSource(this.fds.source, s.address, beside[0] ?? null, s.source.address, hostMask, hosts.seed);
+    writeSource6(this.fds.source6, s.address6 ?? null, null);
+    this.#loadMembers6(s);
     const alone = beside.map((address: Address) => ({ address, bits: 128 }));
     this.#routers.load([...s.uppers.flatMap((u) => u.sources), ...alone], true);
     for (let table = 0; table < Math.min(TABLES, s.tables.length); table++) this.#loadSlots(hosts, s, table);
@@ -50,6 +58,18 @@ export class KernelHosts {
       true,
       numbersOf(s),
     );
+  }
+
+  /** The addresses of IPv6 of the members that slots name by those of IPv4. */
+  #loadMembers6({ members }: SlrSnapshot): void {
+    const over6 = members.filter((m) => m.address6 !== undefined);
+    const keys = new DataView(new ArrayBuffer(SLOT_VALUE * over6.length));
+    const values = new DataView(new ArrayBuffer(MEMBER6_VALUE * over6.length));
+    over6.forEach(({ address, address6 }, n) => {
+      keys.setInt32(SLOT_VALUE * n, address[3]);
+      writeAddress(values, MEMBER6_VALUE * n, address6!);
+    });
+    this.#members6.load(new Uint8Array(keys.buffer), new Uint8Array(values.buffer), true);
   }
 
   /** Writes what has changed of a table. */

@@ -6,6 +6,7 @@ import { type FlowEntry, NO_FLOW } from '../../src/flow/numbers.js';
 import { DATAGRAMS, ESTABLISHED, isClosing, SERVER_FIN } from '../../src/flow/states.js';
 import type { Batch } from '../../src/pipeline/batch.js';
 import * as news from '../../src/routing/flow-news.js';
+import { isV4At } from '../../src/wire/address.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
 import { keyFromBytes, type SipKey } from '../../src/wire/siphash.js';
 import * as udp from '../../src/wire/udp.js';
@@ -199,6 +200,8 @@ export class Neighbours {
     const target = this.#target;
     news.readTarget(view, at, n, target);
     const isOver = target[0] === 0 && target[1] === 0 && target[2] === 0 && target[3] === 0;
+    // A tunnel is of its flow's family.
+    if (!isOver && isV4At(target, 0) !== isV4At(flows.key, 0)) return false;
     let e = flows.find();
     if (e >= 0 && flows.isTold[e] === 0 && flows.isGuess[e] !== 1) return false;
     if (isOver) {

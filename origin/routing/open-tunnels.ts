@@ -9,11 +9,12 @@ import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
 import {
   INNER_MALFORMED,
   INNER_WHOLE,
-  innerAt,
+  innerProtocol,
   isTunnel,
   lookInside,
   outOfTunnel,
 } from '../../src/pipeline/tunnel.js';
+import * as icmpv6 from '../../src/wire/icmpv6.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
 import { reasons } from './reasons.js';
 import { NEIGHBOUR, RETURNED, type SlrState } from './state.js';
@@ -21,30 +22,23 @@ import { NEIGHBOUR, RETURNED, type SlrState } from './state.js';
 export function openTunnels(state: SlrState): Stage {
   return (batch) => {
     for (let i = 0; i < batch.count; i++)
-      if (
-        batch.verdict[i] === OPEN &&
-        batch.family[i] === 4 &&
-        isTunnel(batch, i) &&
-        batch.daddrV4(i) === state.address
-      )
-        open(state, batch, i);
+      if (batch.verdict[i] === OPEN && isTunnel(batch, i) && state.isOwn(batch, i)) open(state, batch, i);
   };
 }
 
 /** What may be inside; of ICMP only errors go on. */
 const CARRIED: readonly number[] = [ipv4.PROTO_TCP, ipv4.PROTO_UDP, ipv4.PROTO_ICMP];
+const CARRIED6: readonly number[] = [ipv4.PROTO_TCP, ipv4.PROTO_UDP, icmpv6.PROTO];
 
 function open(state: SlrState, batch: Batch, i: number): void {
   const upper = state.upperOf(batch, i);
   const member = state.memberAt.ofWords(batch.saddr, 4 * i, 0, 0);
   const isReturned = upper === 0 && member >= 0;
   if (upper === 0 && !isReturned) return batch.drop(i, reasons.dropStranger);
-  const { view } = batch;
-  const at = batch.at[i];
-  const room = ipv4.totalLength(view, at) - (innerAt(batch, i) - at);
-  if (room < ipv4.MIN_HEADER) return batch.drop(i, reasons.dropMalformed);
-  const inner = ipv4.protocol(view, innerAt(batch, i));
-  const kind = lookInside(batch, i, CARRIED.includes(inner) ? inner : ipv4.PROTO_TCP);
+  const inner = innerProtocol(batch, i);
+  if (inner < 0) return batch.drop(i, reasons.dropMalformed);
+  const carried = batch.family[i] === 4 ? CARRIED : CARRIED6;
+  const kind = lookInside(batch, i, carried.includes(inner) ? inner : ipv4.PROTO_TCP);
   if (kind === INNER_MALFORMED) return batch.drop(i, reasons.dropMalformed);
   if (kind !== INNER_WHOLE) return batch.drop(i, reasons.dropTunnelInner);
   if (!outOfTunnel(batch, i)) return;

@@ -6,14 +6,16 @@
 import { writePins } from '../../src/fastpath/pins.js';
 import type { Pipeline, PipelineContext } from '../../src/pipeline/pipeline.js';
 import { Reassembler } from '../../src/pipeline/reassemble.js';
-import { validateWhole } from '../../src/pipeline/validate.js';
+import { validateBoth } from '../../src/pipeline/validate.js';
 import { answer, type Question } from './answer.js';
 import { choose } from './choose.js';
+import { dropFragments6 } from './drop-fragments6.js';
 import { findFlow } from './find-flow.js';
 import { forward } from './forward.js';
 import { openTunnels } from './open-tunnels.js';
 import { reasons } from './reasons.js';
 import { relayErrors } from './relay-errors.js';
+import { relayErrors6 } from './relay-errors6.js';
 import type { SlrSnapshot } from './snapshot.js';
 import { gauges, type SlrOptions, SlrState } from './state.js';
 import { takeBack } from './take-back.js';
@@ -31,10 +33,12 @@ export function createPipeline(context: PipelineContext<SlrOptions>): Pipeline<S
     ask: (question) => answer(state, question as Question),
     tick: () => state.tick(context.clock.nowUs),
     stages: [
-      validateWhole(new Reassembler(context.clock)),
+      validateBoth(new Reassembler(context.clock)),
+      dropFragments6(state),
       takeShortcuts(state), // from the routers below
       openTunnels(state), // 6100, 7100, 8100: "the first header of the data packet is stripped"
       relayErrors(state), // of ICMP
+      relayErrors6(state),
       findFlow(state), // 6200
       takeBack(state), // what a member does not know
       choose(state), // 6400–6500

@@ -23,15 +23,16 @@ import type {
 import type { View } from '../../src/registry/kinds.js';
 import { HelloClient } from '../../src/routing/hello-client.js';
 import { HelloServer } from '../../src/routing/hello-server.js';
-import { hookSet } from '../../src/routing/kernel-layout.js';
-import type { Downward } from '../../src/routing/messages.js';
+import { hookAttachments, hookSet } from '../../src/routing/kernel-layout.js';
+import { type Downward, sourceFields } from '../../src/routing/messages.js';
 import { parseAggregate, parseCost } from '../../src/routing/policies.js';
 import { secureOptions } from '../../src/routing/session.js';
-import { prefixOf } from '../../src/routing/virtual.js';
+import { ofV6, prefixOf } from '../../src/routing/virtual.js';
 import { readHexKey } from '../../src/secret-files.js';
 import { Advertised } from '../../src/steer/advertised.js';
 import {
   checkForwarding,
+  checkForwarding6,
   checkInterfaces,
   checkLocalAddress,
   type Host,
@@ -99,6 +100,12 @@ function modulesOf({ policy, hello }: SlrConfig, { events }: Site): Modules {
   };
 }
 
+const words = (text: string): Address => parse(text) as Address;
+
+/** A snapshot's field of an address of IPv6, where there is one. */
+const address6In = ({ address6 }: { address6?: string }): { address6?: Address } =>
+  address6 === undefined ? {} : { address6: words(address6) };
+
 class Slr implements Run {
   readonly topics = [];
   readonly plane: PlaneHalf;
@@ -131,7 +138,7 @@ class Slr implements Run {
     readonly config: SlrConfig,
     readonly site: Site,
   ) {
-    const { level, id, address, hello, flows, seed } = config;
+    const { level, id, address, address6, hello, flows, seed } = config;
     this.#settings = config;
     this.#secure = secureOptions(hello);
     if (config.levelKeyFile !== undefined) this.#levelKey = readHexKey(config.levelKeyFile);
@@ -145,7 +152,7 @@ class Slr implements Run {
       welcome: () => this.#welcome(),
     });
     this.#client = new HelloClient({
-      ...{ uppers: hello.uppers, id, level, address, events: site.events, onChange },
+      ...{ uppers: hello.uppers, id, level, address, address6, events: site.events, onChange },
       state: () => this.#upward(),
     });
     if (config.advertiseTable !== undefined) this.#advertised = new Advertised(config.advertiseTable);
@@ -156,16 +163,16 @@ class Slr implements Run {
     });
     const options: SlrOptions = { flows, seed, epoch: Math.floor(Date.now() / 1000) };
     this.plane = { module: new URL('./pipeline.js', import.meta.url), options, holdSlots: 1, memory: {} };
-    this.kernel = { hooks: hookSet(flows.max), attachments: (at) => this.#attachments(at) };
+    this.kernel = {
+      hooks: hookSet(flows.max),
+      attachments: (at) => this.#attachments(at),
+      ipv6: ofV6(config.virtual).length > 0,
+    };
   }
 
   #attachments(host: Host): Attachment[] {
-    return [...new Set([...this.config.wan, ...this.config.lan])].map((name) => ({
-      interface: name,
-      direction: 'ingress' as const,
-      hook: 'slr_in',
-      ethernet: host.interfaces.find((i) => i.name === name)?.ethernet !== false,
-    }));
+    const { wan, lan, virtual } = this.config;
+    return hookAttachments(host, [...new Set([...wan, ...lan])], 'slr_in', ofV6(virtual).length > 0);
   }
 
   claims(_view: View): Claim[] {
@@ -179,15 +186,21 @@ class Slr implements Run {
   }
 
   check(host: Host): Problem[] {
-    const { wan, lan, address, shares } = this.config;
+    const { wan, lan, address, address6, shares, virtual } = this.config;
     const interfaces = [
       ...checkInterfaces(host, wan, 'wan'),
       ...checkInterfaces(host, lan, 'lan'),
       ...(shares === undefined ? [] : checkInterfaces(host, [shares.interface], 'shares.interface')),
     ];
     if (interfaces.length > 0) return interfaces;
-    const mend = `ip address add ${address}/32 dev ${wan[0]}`;
-    return [...checkForwarding(host), ...checkLocalAddress(host, address, mend), ...this.#link.check()];
+    const mend = (whole: string): string => `ip address add ${whole} dev ${wan[0]}`;
+    return [
+      ...checkForwarding(host),
+      ...(ofV6(virtual).length > 0 ? checkForwarding6(host) : []),
+      ...checkLocalAddress(host, address, mend(`${address}/32`)),
+      ...(address6 === undefined ? [] : checkLocalAddress(host, address6, mend(`${address6}/128`))),
+      ...this.#link.check(),
+    ];
   }
 
   duty(host: Host, _view: View, kernel: KernelMode): Duty {
@@ -204,9 +217,15 @@ class Slr implements Run {
     };
   }
 
-  /** The sources of this router's tunnels. */
+  /** The sources of this router's tunnels of IPv4. */
   get #source(): string {
     return this.config.sources ?? `${this.config.address}/32`;
+  }
+
+  /** The sources of all its tunnels. */
+  get #ownSources(): string[] {
+    const { address6 } = this.config;
+    return address6 === undefined ? [this.#source] : [this.#source, `${address6}/128`];
   }
 
   #standings(): Map<string, Standing[]> {
@@ -232,9 +251,9 @@ class Slr implements Run {
         );
       return places.get(text)!;
     };
-    const words = (text: string): Address => parse(text) as Address;
     return {
       address: words(this.config.address),
+      ...address6In(this.config),
       source: prefixOf(this.#source),
       hosts: virtual.map(({ name, subnet, protocols, ports }) => ({
         prefix: prefixOf(subnet),
@@ -249,6 +268,7 @@ class Slr implements Run {
       members: members.map((m) => ({
         number: this.#numbers.of(m.id),
         address: words(m.address),
+        ...address6In(m),
         targets: m.authority.targets as Prefix[],
         key: [...m.key],
         isUsable: usable.has(m.id),
@@ -256,6 +276,7 @@ class Slr implements Run {
       // By place: flows name a router above by it. One whose session is lost may still send.
       uppers: this.#client.known.map((u) => ({
         address: words(u?.address ?? '0.0.0.0'),
+        ...address6In(u ?? {}),
         sources: (u?.sources ?? []).map(prefixOf),
         key: u === undefined ? Array<number>(16).fill(0) : [...u.key],
       })),
@@ -263,21 +284,16 @@ class Slr implements Run {
   }
 
   #welcome(): Extract<Downward, { type: 'welcome' }> {
-    const { id, level, address, hello } = this.config;
+    const { id, level, address, address6, hello } = this.config;
     return {
-      type: 'welcome',
-      v: 1,
-      id,
-      level,
-      address,
-      intervalMs: hello.intervalMs,
-      sources: this.#sources(),
+      ...{ type: 'welcome', v: 1, id, level, address, address6, intervalMs: hello.intervalMs },
+      ...sourceFields(this.#sources()),
     };
   }
 
   /** The sources of tunnels that members may expect: this router's, and those of all above it, for shortcuts. */
   #sources(): string[] {
-    return [...new Set([this.#source, ...this.#client.sources])];
+    return [...new Set([...this.#ownSources, ...this.#client.sources])];
   }
 
   #upward(): ReturnType<Costs['aggregate']>[] {
@@ -294,7 +310,7 @@ class Slr implements Run {
     const sources = this.#sources();
     if (sources.join() === this.#toldSources) return;
     this.#toldSources = sources.join();
-    this.#server.tell({ type: 'sources', sources });
+    this.#server.tell({ type: 'sources', ...sourceFields(sources) });
   }
 
   async start(context: RunContext): Promise<void> {

@@ -29,9 +29,12 @@ const LIST_QUERY = {
   limit: { type: 'integer', minimum: 1, maximum: 10_000, default: 100 },
 };
 
+/** ADDRESS:PORT; an IPv6 address stands in brackets. */
+const END = { type: 'string', pattern: '^([0-9.]+|\\[[0-9a-f:]+\\]):[0-9]{1,5}$' };
+
 const FLOW_QUERY = {
-  client: { type: 'string', pattern: '^[0-9.]+:[0-9]{1,5}$' },
-  service: { type: 'string', pattern: '^[0-9.]+:[0-9]{1,5}$' },
+  client: END,
+  service: END,
   protocol: { enum: ['tcp', 'udp'], default: 'tcp' },
 };
 
@@ -89,7 +92,7 @@ async function routes(router: Asked): Promise<Query> {
     policy,
     uppers: router.client.states,
     members: [...router.server.members.values()].map((m) => ({
-      ...{ id: m.id, level: m.authority.level, address: m.address },
+      ...{ id: m.id, level: m.authority.level, address: m.address, address6: m.address6 },
       heardMsAgo: Math.round(at - m.heardAt),
       sinceMsAgo: Math.round(at - m.since),
     })),

@@ -6,6 +6,7 @@ export const reasons = defineReasons({
   guessBySlot: 'guess.by-slot',
   passTableFull: 'pass.table-full',
   dropNoMember: 'drop.no-member',
+  dropFragment: 'drop.fragment',
   dropExpired: 'drop.expired',
   dropStranger: 'drop.stranger',
   dropTunnelInner: 'drop.tunnel-inner',

@@ -8,6 +8,7 @@
  *
  * reads: verdict, protocol, the addresses. Sets: verdict; the packet.
  */
+import type { FlowEntry } from '../../src/flow/numbers.js';
 import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
 import {
   isWholeMessage,
@@ -15,8 +16,10 @@ import {
   Quotation,
   setMessageDestination,
 } from '../../src/pipeline/quotation.js';
-import { intoTunnel } from '../../src/pipeline/tunnel.js';
+import * as ip from '../../src/wire/ip.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
+import { NONE } from './flows.js';
+import { tunnelTo } from './into-tunnel.js';
 import { reasons } from './reasons.js';
 import type { SlrState } from './state.js';
 
@@ -59,10 +62,21 @@ function aboutServer(state: SlrState, batch: Batch, i: number, q: Quotation): vo
   const { flows } = state;
   flows.keyV4(q.daddr, q.dport, q.saddr, q.sport, q.protocol);
   const e = flows.find();
-  const target =
-    e >= 0 ? flows.target[4 * e + 3] : state.targetOf(q.daddr, q.dport, q.saddr, q.sport, q.protocol);
-  if (target === 0) return batch.drop(i, reasons.dropNoMember);
-  if (!ipv4.hop(batch.view, batch.at[i])) return batch.drop(i, reasons.dropExpired);
-  intoTunnel(batch, i, state.tunnelIds, state.sourceOf(batch, i), target);
+  toServer(state, batch, i, e);
+}
+
+/**
+ * Sends an error about a server's packet to where its flow goes, whose key the flow table has.
+ * @param e its entry, or -1
+ */
+export function toServer(state: SlrState, batch: Batch, i: number, e: FlowEntry): void {
+  const { flows } = state;
+  const isPlaced = e >= 0 && (flows.member[e] !== NONE || flows.isShort[e] === 1);
+  const isV4 = batch.family[i] === 4;
+  const bySlot = isPlaced ? undefined : state.addressOf(state.hosts.memberOf(flows.key), isV4);
+  if (!isPlaced && bySlot === undefined) return batch.drop(i, reasons.dropNoMember);
+  if (!ip.hop(batch.view, batch.at[i])) return batch.drop(i, reasons.dropExpired);
+  if (bySlot === undefined) tunnelTo(state, batch, i, flows.target, 4 * e);
+  else tunnelTo(state, batch, i, bySlot, 0);
   batch.pass(i, reasons.passErrorRelayed);
 }

@@ -9,7 +9,9 @@ export type MemberNumber = number & { readonly [brand]: 'member' };
 export interface SlrSnapshot {
   /** Where tunnels to this router end. */
   address: Address;
-  /** The sources of its own tunnels. */
+  /** Where tunnels of IPv6 to it end, and whence its own come; undefined where it has none. */
+  address6?: Address;
+  /** The sources of its own tunnels of IPv4. */
   source: Prefix;
   hosts: {
     prefix: Prefix;
@@ -25,6 +27,7 @@ export interface SlrSnapshot {
   members: {
     number: MemberNumber;
     address: Address;
+    address6?: Address;
     /** Where it, and what is below it, may end tunnels. */
     targets: Prefix[];
     /** The key of its session, 16 bytes. */
@@ -36,6 +39,7 @@ export interface SlrSnapshot {
   neighbours?: { addresses: Address[]; key: number[] };
   uppers: {
     address: Address;
+    address6?: Address;
     sources: Prefix[];
     key: number[];
   }[];

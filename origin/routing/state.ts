@@ -13,7 +13,7 @@ import type { KernelHandles, PipelineContext } from '../../src/pipeline/pipeline
 import { defineGauges } from '../../src/pipeline/reasons.js';
 import { TunnelIds } from '../../src/pipeline/tunnel.js';
 import * as layout from '../../src/routing/kernel-layout.js';
-import { type Prefix, wordMask } from '../../src/wire/address.js';
+import { type Address, type Prefix, wordMask } from '../../src/wire/address.js';
 import { keyFromBytes, type SipKey } from '../../src/wire/siphash.js';
 import { NONE, SlrFlows, SURE } from './flows.js';
 import { Hosts } from './hosts.js';
@@ -33,8 +33,10 @@ export interface SlrOptions {
   epoch: number;
 }
 
-interface MemberEntry {
+export interface MemberEntry {
   address: Int32Array;
+  /** Undefined where tunnels of IPv6 do not reach it. */
+  address6: Int32Array | undefined;
   targets: PrefixTable;
   key: SipKey;
   isUsable: boolean;
@@ -46,6 +48,7 @@ interface MemberEntry {
 
 interface UpperEntry {
   address: number;
+  address6: Int32Array | undefined;
   key: SipKey;
   keyText: string;
   /** The sequence number of the next shortcut. */
@@ -83,6 +86,8 @@ export class SlrState {
   nowTick = 0;
   /** This router's address as a word. */
   address = 0;
+  /** Its address of IPv6, four words; zeros where it has none. */
+  readonly address6 = new Int32Array(4);
   readonly hosts: Hosts;
   readonly members = new Map<MemberNumber, MemberEntry>();
   memberNumbers: MemberNumber[] = [];
@@ -124,6 +129,7 @@ export class SlrState {
 
   load(s: SlrSnapshot): void {
     this.address = s.address[3];
+    this.address6.set(s.address6 ?? [0, 0, 0, 0]);
     this.#source = s.source.address[3];
     this.#sourceMask = ~wordMask(s.source.bits, 3);
     this.#loadMembers(s);
@@ -145,6 +151,7 @@ export class SlrState {
       const targetsText = JSON.stringify(m.targets);
       this.members.set(m.number, {
         address: Int32Array.from(m.address),
+        address6: wordsOf(m.address6),
         targets: known?.targetsText === targetsText ? known.targets : tableOf(m.targets),
         targetsText,
         key: keyFromBytes(Uint8Array.from(m.key)),
@@ -155,16 +162,20 @@ export class SlrState {
       });
     }
     this.memberNumbers = [...this.members.keys()].sort((a, b) => a - b);
-    this.memberAt.load(s.members.map((m) => ({ address: m.address, port: 0, protocol: 0, value: m.number })));
+    const places = s.members.flatMap(({ number, address, address6 }) =>
+      [address, address6].flatMap((a) => (a === undefined ? [] : [{ address: a, value: number }])),
+    );
+    this.memberAt.load(places.map((p) => ({ ...p, port: 0, protocol: 0 })));
   }
 
   #loadUppers(s: SlrSnapshot): void {
     const before = this.uppers;
-    this.uppers = s.uppers.map(({ address, key }) => {
+    this.uppers = s.uppers.map(({ address, address6, key }) => {
       const keyText = key.join();
       const known = before.find((u) => u.keyText === keyText);
       return {
         address: address[3],
+        address6: wordsOf(address6),
         key: keyFromBytes(Uint8Array.from(key)),
         keyText,
         next: known?.next ?? 1,
@@ -185,13 +196,20 @@ export class SlrState {
     return this.#uppersBySource.find(batch.saddr, 4 * i) + 1;
   }
 
-  /** Where a flow over IPv4 goes by its slot, as a word; 0 where no member is available. */
-  targetOf(client: number, port: number, address: number, dport: number, protocol: number): number {
-    const member = this.hosts.memberOf(client, port, address, dport, protocol);
-    return this.members.get(member)?.address[3] ?? 0;
+  /** Where tunnels to a member end, in one family; undefined where they do not reach it, and for no member. */
+  addressOf(member: MemberNumber, isV4: boolean): Int32Array | undefined {
+    const entry = this.members.get(member);
+    return isV4 ? entry?.address : entry?.address6;
   }
 
-  /** The outer source for packet `i`, as `source_of` in the hooks computes it. */
+  /** Whether packet `i` is addressed to this router itself. */
+  isOwn(batch: Batch, i: number): boolean {
+    if (batch.family[i] === 4) return batch.daddrV4(i) === this.address;
+    for (let w = 0; w < 4; w++) if (batch.daddr[4 * i + w] !== this.address6[w]) return false;
+    return true;
+  }
+
+  /** The outer source for packet `i` of IPv4, as `source_of` in the hooks computes it. */
   sourceOf(batch: Batch, i: number): number {
     if (this.#sourceMask === 0) return this.#source;
     const ports = (swap16(batch.sport[i]) << 16) | swap16(batch.dport[i]);
@@ -207,11 +225,11 @@ export class SlrState {
   /** Gives the flow to this member. */
   assign(e: FlowEntry, member: MemberNumber): void {
     const { flows } = this;
-    const entry = this.members.get(member);
-    if (entry === undefined) return;
+    const address = this.addressOf(member, flows.isV4(e));
+    if (address === undefined) return;
     flows.member[e] = member;
     flows.isShort[e] = 0;
-    for (let w = 0; w < 4; w++) flows.target[4 * e + w] = entry.address[w];
+    for (let w = 0; w < 4; w++) flows.target[4 * e + w] = address[w];
     this.neighbours.tell(e);
   }
 
@@ -237,7 +255,7 @@ export class SlrState {
     if (flows.isGuess[e] === 1) return;
     if (pins === undefined || (flows.marks[e] & PINNED) !== 0 || isClosing(flows.state[e])) return;
     if (flows.upper[e] !== 0 && flows.told[e] < TELLINGS) return;
-    if (flows.isV4(e) && pins.isDue(e)) pins.pin(e, layout.TUNNEL);
+    if (pins.isDue(e)) pins.pin(e, layout.TUNNEL);
   }
 
   /** Writes a changed target of a pinned flow. */
@@ -274,6 +292,9 @@ export class SlrState {
     this.#gauges[gauges.pinned] = this.pins?.live ?? 0;
   }
 }
+
+const wordsOf = (address: Address | undefined): Int32Array | undefined =>
+  address === undefined ? undefined : Int32Array.from(address);
 
 function tableOf(prefixes: readonly Prefix[]): PrefixTable {
   const table = new PrefixTable();

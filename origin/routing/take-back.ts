@@ -9,10 +9,13 @@
 import type { FlowEntry } from '../../src/flow/numbers.js';
 import { advance, ESTABLISHED, SERVER_FIN } from '../../src/flow/states.js';
 import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
-import { intoTunnel } from '../../src/pipeline/tunnel.js';
-import { fold, pseudoHeader, sum } from '../../src/wire/checksum.js';
+import { intoTunnel, intoTunnel6 } from '../../src/pipeline/tunnel.js';
+import { fold, sum } from '../../src/wire/checksum.js';
+import * as ip from '../../src/wire/ip.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
+import * as ipv6 from '../../src/wire/ipv6.js';
 import * as tcp from '../../src/wire/tcp.js';
+import { tunnelTo } from './into-tunnel.js';
 import { reasons } from './reasons.js';
 import type { MemberNumber } from './snapshot.js';
 import { RETURNED, type SlrState } from './state.js';
@@ -54,13 +57,21 @@ function take(state: SlrState, batch: Batch, i: number): void {
   if (isCurrent) flows.tries[e]++;
   if (flows.tries[e] < state.memberNumbers.length) {
     if (isCurrent) state.assign(e, next(state, e));
-    intoTunnel(batch, i, state.tunnelIds, state.sourceOf(batch, i), flows.target[4 * e + 3]);
+    tunnelTo(state, batch, i, flows.target, 4 * e);
     return batch.pass(i, reasons.passTriedNext);
   }
-  const upper = state.uppers[Math.max(0, flows.upper[e] - 1)];
-  if (upper === undefined || upper.address === 0) return refuse(state, batch, i);
-  intoTunnel(batch, i, state.tunnelIds, state.address, upper.address);
+  if (!giveBack(state, batch, i, Math.max(0, flows.upper[e] - 1))) return refuse(state, batch, i);
   batch.pass(i, reasons.passGivenBack);
+}
+
+/** Sends a packet back to the router above at this place. @returns false where there is none, or none that it reaches */
+function giveBack(state: SlrState, batch: Batch, i: number, place: number): boolean {
+  const upper = state.uppers[place];
+  if (upper === undefined || upper.address === 0) return false;
+  if (batch.family[i] === 4) intoTunnel(batch, i, state.tunnelIds, state.address, upper.address);
+  else if (upper.address6 === undefined) return false;
+  else intoTunnel6(batch, i, state.address6, 0, upper.address6, 0);
+  return true;
 }
 
 const memberOf = (batch: Batch, i: number): MemberNumber => batch.endpoint[i] as number as MemberNumber;
@@ -74,8 +85,8 @@ const mayHaveTried = ({ members, flows }: SlrState, e: FlowEntry, member: Member
  * no packet goes round for ever.
  */
 function sendAgain(state: SlrState, batch: Batch, i: number, e: FlowEntry): void {
-  if (!ipv4.hop(batch.view, batch.at[i])) return batch.drop(i, reasons.dropExpired);
-  intoTunnel(batch, i, state.tunnelIds, state.sourceOf(batch, i), state.flows.target[4 * e + 3]);
+  if (!ip.hop(batch.view, batch.at[i])) return batch.drop(i, reasons.dropExpired);
+  tunnelTo(state, batch, i, state.flows.target, 4 * e);
   batch.pass(i, reasons.passRouted);
 }
 
@@ -92,10 +103,15 @@ function begin(state: SlrState, batch: Batch, i: number): FlowEntry {
   return e;
 }
 
-/** The member after the flow's, in the order of their numbers, whether it may get new connections or not. */
-function next({ flows, memberNumbers }: SlrState, e: FlowEntry): MemberNumber {
+/** The member after the flow's that its tunnels reach, in the order of their numbers, whether it may get new connections or not. */
+function next(state: SlrState, e: FlowEntry): MemberNumber {
+  const { flows, memberNumbers } = state;
   const at = memberNumbers.indexOf(flows.member[e]);
-  return memberNumbers[(at + 1) % memberNumbers.length];
+  for (let k = 1; k < memberNumbers.length; k++) {
+    const member = memberNumbers[(at + k) % memberNumbers.length];
+    if (state.addressOf(member, flows.isV4(e)) !== undefined) return member;
+  }
+  return flows.member[e];
 }
 
 /** No server, or not the one that was chosen here, knows the connection: its client is told, as a server would. */
@@ -104,15 +120,27 @@ function refuse(state: SlrState, batch: Batch, i: number): void {
   const l4 = batch.l4[i];
   if ((batch.tcpFlags[i] & tcp.ACK) !== 0 && state.resets > 0) {
     state.resets--;
-    const total = ipv4.MIN_HEADER + tcp.MIN_HEADER;
-    const k = batch.emit(total, reasons.emitReset);
-    const at = batch.at[k];
-    const [client, service] = [batch.saddrV4(i), batch.daddrV4(i)];
-    ipv4.write(view, at, 0, total, 0, true, TTL, ipv4.PROTO_TCP, service, client);
-    const t = at + ipv4.MIN_HEADER;
+    const header = batch.family[i] === 4 ? ipv4.MIN_HEADER : ipv6.HEADER;
+    const at = batch.at[batch.emit(header + tcp.MIN_HEADER, reasons.emitReset)];
+    writeReturn(batch, i, at, header + tcp.MIN_HEADER);
+    const t = at + header;
     tcp.write(view, t, batch.dport[i], batch.sport[i], tcp.ackSeq(view, l4), 0, tcp.RST);
-    const pseudo = pseudoHeader(service, client, ipv4.PROTO_TCP, tcp.MIN_HEADER);
+    const pseudo = ip.pseudoHeader(view, at, ipv4.PROTO_TCP, tcp.MIN_HEADER);
     tcp.setCheck(view, t, ~fold(sum(view, t, tcp.MIN_HEADER, pseudo)) & 0xffff);
   }
   batch.drop(i, reasons.dropNoMemberHas);
+}
+
+const ends = new Int32Array(8);
+
+/** Writes the IP header of a packet of TCP from the virtual host to the client of packet `i`. */
+function writeReturn(batch: Batch, i: number, at: number, total: number): void {
+  const { view } = batch;
+  if (batch.family[i] === 4)
+    return ipv4.write(view, at, 0, total, 0, true, TTL, ipv4.PROTO_TCP, batch.daddrV4(i), batch.saddrV4(i));
+  for (let w = 0; w < 4; w++) {
+    ends[w] = batch.daddr[4 * i + w];
+    ends[4 + w] = batch.saddr[4 * i + w];
+  }
+  ipv6.write(view, at, 0, total, TTL, ipv4.PROTO_TCP, ends, 0, 4);
 }

@@ -7,6 +7,7 @@
 import { type Batch, OPEN, type Stage } from '../../src/pipeline/batch.js';
 import { NEWS_PORT } from '../../src/routing/flow-news.js';
 import * as shortcut from '../../src/routing/shortcut.js';
+import { isV4At } from '../../src/wire/address.js';
 import * as ipv4 from '../../src/wire/ipv4.js';
 import * as udp from '../../src/wire/udp.js';
 import { reasons } from './reasons.js';
@@ -48,6 +49,8 @@ function take(state: SlrState, batch: Batch, i: number): number {
   const e = flows.find();
   // A flow that was given to another member meanwhile is not this one's any more.
   if (e < 0 || flows.member[e] !== number) return reasons.dropShortcutNoFlow;
+  // A tunnel is of its flow's family.
+  if (flows.isV4(e) !== isV4At(target, 0)) return reasons.dropShortcutRefused;
   for (let w = 0; w < 4; w++) flows.target[4 * e + w] = target[w];
   flows.isShort[e] = 1;
   if (flows.upper[e] !== 0) tellUpper(state, batch, e);

@@ -5,7 +5,7 @@ import { explained } from '../../src/explained.js';
 import { type HealthConfig, healthProblem, healthSchema } from '../../src/health/health.js';
 import { type ProgramConfig, programProperties } from '../../src/role-config.js';
 import { type TlsFiles, tlsProperties } from '../../src/routing/session.js';
-import { type VirtualSubnet, virtualSchema } from '../../src/routing/virtual.js';
+import { addressProblem, type VirtualSubnet, virtualSchema } from '../../src/routing/virtual.js';
 import type { Allocation } from '../../src/steer/marks.js';
 import type { ReplicaSite } from '../config.js';
 
@@ -78,7 +78,12 @@ export function schema(allocation: Allocation): { properties: Record<string, Sch
   };
 }
 
-export function problems({ health }: ServerConfig, locate: Locate): Problem[] {
-  const wrong = health === undefined ? '' : healthProblem(health);
-  return wrong === '' ? [] : [{ code: 'FSA_CONFIG_VALUE', message: `${locate(['health'])}: ${wrong}` }];
+export function problems({ health, virtual, address6 }: ServerConfig, locate: Locate): Problem[] {
+  const all = {
+    health: health === undefined ? '' : healthProblem(health),
+    virtual: addressProblem(virtual, address6),
+  };
+  return Object.entries(all).flatMap(([key, wrong]): Problem[] =>
+    wrong === '' ? [] : [{ code: 'FSA_CONFIG_VALUE', message: `${locate([key])}: ${wrong}` }],
+  );
 }

@@ -6,8 +6,8 @@ import { KernelPrefixes } from '../../src/fastpath/prefixes.js';
 import { PrefixTable } from '../../src/flow/prefix-table.js';
 import type { Pipeline, PipelineContext } from '../../src/pipeline/pipeline.js';
 import { Reassembler } from '../../src/pipeline/reassemble.js';
-import { validateWhole } from '../../src/pipeline/validate.js';
-import { writeSource } from '../../src/routing/kernel-source.js';
+import { validateBoth } from '../../src/pipeline/validate.js';
+import { writeSource, writeSource6 } from '../../src/routing/kernel-source.js';
 import type { Address, Prefix } from '../../src/wire/address.js';
 import { openTunnels } from './open-tunnels.js';
 import { reasons } from './reasons.js';
@@ -20,6 +20,9 @@ export interface ServerSnapshot {
   /** This server's address, and that of the router above which gets back what belongs to no connection here; or none. */
   address: Address;
   giveBackTo: Address | null;
+  /** The same of IPv6. */
+  address6: Address | null;
+  giveBackTo6: Address | null;
   /** Whether every router above is known: only then what a predecessor knew is forgotten. */
   isWhole: boolean;
 }
@@ -40,14 +43,17 @@ export function createPipeline(context: PipelineContext<object>): Pipeline<Serve
   return {
     reasons: reasons.names,
     gauges: [],
-    load: ({ hosts, routers, isWhole, address, giveBackTo }) => {
-      if (kernel !== undefined) writeSource(kernel.source, address, giveBackTo);
+    load: ({ hosts, routers, isWhole, ...s }) => {
+      if (kernel !== undefined) {
+        writeSource(kernel.source, s.address, s.giveBackTo);
+        writeSource6(kernel.source6, s.address6, s.giveBackTo6);
+      }
       tables.hosts.load(entries(hosts));
       tables.routers.load(entries(routers));
       inKernel?.hosts.load(hosts, true);
       inKernel?.routers.load(routers, isWhole);
     },
     tick: () => {},
-    stages: [validateWhole(new Reassembler(context.clock)), openTunnels(tables)],
+    stages: [validateBoth(new Reassembler(context.clock)), openTunnels(tables)],
   };
 }

@@ -18,12 +18,18 @@ import type {
   Site,
 } from '../../src/program.js';
 import type { View } from '../../src/registry/kinds.js';
-import { HelloClient } from '../../src/routing/hello-client.js';
-import { hookSet } from '../../src/routing/kernel-layout.js';
+import { HelloClient, type Upper } from '../../src/routing/hello-client.js';
+import { hookAttachments, hookSet } from '../../src/routing/kernel-layout.js';
 import type { SubnetState } from '../../src/routing/messages.js';
 import { secureOptions } from '../../src/routing/session.js';
-import { prefixOf } from '../../src/routing/virtual.js';
-import { checkInterfaces, checkLocalAddress, type Host, leastMtu } from '../../src/steer/host.js';
+import { ofV6, prefixOf } from '../../src/routing/virtual.js';
+import {
+  checkForwarding6,
+  checkInterfaces,
+  checkLocalAddress,
+  type Host,
+  leastMtu,
+} from '../../src/steer/host.js';
 import { type Address, parse } from '../../src/wire/address.js';
 import { problems, type ServerConfig, schema } from './config.js';
 import type { ServerSnapshot } from './pipeline.js';
@@ -41,6 +47,9 @@ export const program: Program<ServerConfig> = {
   problems,
   create: (config, site) => new RoutedServer(config, site),
 };
+
+const words = (text: string | undefined): Address | null =>
+  text === undefined ? null : (parse(text) as Address);
 
 class RoutedServer implements Run {
   readonly topics = [];
@@ -70,25 +79,20 @@ class RoutedServer implements Run {
     readonly config: ServerConfig,
     readonly site: Site,
   ) {
-    const { id, address, hello, health, virtual, wan } = config;
+    const { id, address, address6, hello, health, virtual, wan } = config;
     this.#secure = secureOptions(hello);
     this.#weight = config.weight;
     this.#ports = new Set(virtual.flatMap((v) => v.ports));
     this.#client = new HelloClient({
-      ...{ uppers: hello.uppers, id, level: 'server', address, events: site.events },
+      ...{ uppers: hello.uppers, id, level: 'server', address, address6, events: site.events },
       state: () => this.#states(),
       onChange: () => this.#refresh(),
     });
     if (health !== undefined) this.#health = new Health(health, () => this.#client.tell());
     this.kernel = {
       hooks: hookSet(FEW_FLOWS),
-      attachments: (host) =>
-        wan.map((name) => ({
-          interface: name,
-          direction: 'ingress',
-          hook: 'server_in',
-          ethernet: host.interfaces.find((i) => i.name === name)?.ethernet !== false,
-        })),
+      ipv6: ofV6(virtual).length > 0,
+      attachments: (host) => hookAttachments(host, wan, 'server_in', ofV6(virtual).length > 0),
     };
   }
 
@@ -103,15 +107,16 @@ class RoutedServer implements Run {
   }
 
   check(host: Host): Problem[] {
-    const { wan, address, virtual } = this.config;
+    const { wan, address, address6, virtual } = this.config;
     const interfaces = checkInterfaces(host, wan, 'wan');
     if (interfaces.length > 0) return interfaces;
     return [
       ...checkLocalAddress(host, address, 'no tunnel could reach it'),
+      ...(ofV6(virtual).length > 0 ? checkForwarding6(host) : []),
+      ...(address6 === undefined ? [] : checkLocalAddress(host, address6, 'no tunnel could reach it')),
       ...virtual.flatMap(({ subnet }) => {
-        const [virtualAddress, bits] = subnet.split('/');
-        const mend = `the server answers as the virtual host: ip address add ${virtualAddress}/32 dev lo`;
-        return bits === '32' ? checkLocalAddress(host, virtualAddress, mend) : [];
+        const mend = `the server answers as the virtual host: ip address add ${subnet} dev lo`;
+        return prefixOf(subnet).bits === 128 ? checkLocalAddress(host, subnet.split('/')[0], mend) : [];
       }),
     ];
   }
@@ -119,11 +124,15 @@ class RoutedServer implements Run {
   duty(host: Host): Duty {
     const mtu = this.config.tun.mtu ?? leastMtu(host, this.config.wan);
     const { sources } = this.#client;
+    const { address, address6 } = this.config;
+    const upper = this.#giveBackTo;
     const snapshot: ServerSnapshot = {
       hosts: this.config.virtual.map((v) => prefixOf(v.subnet)),
       routers: sources.map(prefixOf),
-      address: parse(this.config.address) as Address,
-      giveBackTo: this.#giveBackTo,
+      address: parse(address) as Address,
+      giveBackTo: words(upper?.address),
+      address6: words(address6),
+      giveBackTo6: words(upper?.address6),
       isWhole: this.#client.uppers.length === this.config.hello.uppers.length,
     };
     return {
@@ -137,10 +146,9 @@ class RoutedServer implements Run {
     };
   }
 
-  /** The router above that looks for a connection's server; null where the operator wants none, or none is known. */
-  get #giveBackTo(): Address | null {
-    const upper = this.#client.known.find((u) => u !== undefined);
-    return this.config.giveBack && upper !== undefined ? (parse(upper.address) as Address) : null;
+  /** The router above that looks for a connection's server; undefined where the operator wants none, or none is known. */
+  get #giveBackTo(): Upper | undefined {
+    return this.config.giveBack ? this.#client.known.find((u) => u !== undefined) : undefined;
   }
 
   #states(): SubnetState[] {

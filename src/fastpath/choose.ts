@@ -11,9 +11,16 @@ export interface FastpathChoice {
   skipped: string[];
 }
 
+/** What hooks do with packets that this host's rules would see without them. */
+export interface Bypass {
+  /** The legs of packets that hooks translated and left to the stack (mode stack). */
+  translated?: readonly Leg[];
+  /** Whether they carry packets of IPv6 too, beyond those of these legs. */
+  ipv6?: boolean;
+}
+
 /**
  * @param asked the operator's choice
- * @param translated the legs of packets that hooks translated and left to the stack (mode stack)
  * @param against the reason why the program's flows cannot be carried in the kernel here; '' when they can
  * @param object the program's name
  * @throws FirstackError FSA_FASTPATH_UNAVAILABLE when the operator's choice is not possible: also where mode stack is
@@ -24,10 +31,10 @@ export async function chooseFastpath(
   host: Host,
   against: string,
   object: string,
-  translated: readonly Leg[] = [],
+  bypass: Bypass = {},
 ): Promise<FastpathChoice> {
   const missing = asked === 'off' || against !== '' ? '' : await whyUnavailable(object);
-  return decideFastpath(asked, host, against, missing, translated);
+  return decideFastpath(asked, host, against, missing, bypass);
 }
 
 /**
@@ -39,7 +46,7 @@ export function decideFastpath(
   host: Host,
   against: string,
   unavailableHere: string,
-  translated: readonly Leg[] = [],
+  { translated = [], ipv6 = false }: Bypass = {},
 ): FastpathChoice {
   if (asked === 'off') return { how: 'off', why: 'as asked', skipped: [] };
   const missing = against !== '' ? against : unavailableHere;
@@ -47,10 +54,7 @@ export function decideFastpath(
     if (asked !== 'auto') throw unavailable(missing);
     return { how: 'off', why: missing, skipped: [] };
   }
-  const rules = rulesOnTheWay(
-    host,
-    translated.some((l) => l.isV6 === true),
-  );
+  const rules = rulesOnTheWay(host, ipv6 || translated.some((l) => l.isV6 === true));
   const blocked = blockedBy(host, translated);
   if (asked === 'stack' && blocked !== '') throw unavailable(blocked);
   if (asked !== 'auto') return { how: asked, why: 'as asked', skipped: asked === 'on' ? rules : [] };

@@ -1,8 +1,7 @@
 /** Decides `--fastpath` for this host, and loads the hooks accordingly. */
 import type { Logger } from '../log.js';
 import type { Host } from '../steer/host.js';
-import type { Leg } from '../steer/ruleset.js';
-import { chooseFastpath, describeFastpath, type FastpathChoice } from './choose.js';
+import { type Bypass, chooseFastpath, describeFastpath, type FastpathChoice } from './choose.js';
 import { KernelPath, unavailable, whyUnavailable } from './kernel.js';
 import type { HookSet } from './maps.js';
 import type { Fastpath } from './modes.js';
@@ -13,8 +12,7 @@ export interface Carried {
   asked: Fastpath;
   /** The reason why its flows cannot be carried here; '' when they can. */
   against: string;
-  /** The legs of packets that hooks translated and left to the stack. */
-  translated: readonly Leg[];
+  bypass: Bypass;
   hooks: HookSet;
   /** Preference of its filters, among those of other instances. */
   pref: number;
@@ -41,7 +39,7 @@ export async function openKernelPath(program: Carried, host: Host, log: Logger):
     host,
     program.against,
     program.hooks.object,
-    program.translated,
+    program.bypass,
   );
   const path = new KernelPath(program.instance, program.pref, program.hooks);
   if (choice.how !== 'off') {

@@ -21,6 +21,8 @@ import { type Column, columnOf, type FlowEntry, NO_FLOW } from './numbers.js';
 export const KEY_WORDS = 10;
 const PORTS = 8;
 const PROTOCOL = 9;
+/** The word of a key at which the service's address begins. */
+export const KEY_SERVICE = 4;
 
 /** The unit of {@link FlowTable.expiresAt}. */
 export const TICK_US = 100_000;
@@ -60,6 +62,11 @@ function finish(hash: number): number {
 export function tickOf(us: number): number {
   return Math.floor(us / TICK_US) | 0;
 }
+
+/** The ports of a key, and its protocol's number. */
+export const keySport = (key: Int32Array): number => key[PORTS] >>> 16;
+export const keyDport = (key: Int32Array): number => key[PORTS] & 0xffff;
+export const keyProtocol = (key: Int32Array): number => (key[PROTOCOL] === 0 ? PROTO_TCP : key[PROTOCOL]);
 
 /** The value of a key's protocol word. */
 export const protocolWord = (protocol: number): number => (protocol === PROTO_TCP ? 0 : protocol);
@@ -190,10 +197,10 @@ export class FlowTable {
     key[PROTOCOL] = protocolWord(t.protocol[i]);
   }
 
-  /** Writes the ports of a TCP flow's key, whose addresses the caller has written to {@link key}. */
-  setPorts(client: number, service: number): void {
+  /** Writes the ports of a flow's key, whose addresses the caller has written to {@link key}. */
+  setPorts(client: number, service: number, protocol = PROTO_TCP): void {
     this.key[PORTS] = (client << 16) | service;
-    this.key[PROTOCOL] = 0;
+    this.key[PROTOCOL] = protocolWord(protocol);
   }
 
   /** Writes a flow's key from IPv4 addresses. */

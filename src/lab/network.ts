@@ -124,21 +124,25 @@ export function inodeOf(namespace: string): number | undefined {
 /**
  * Makes namespaces and runs each one's `ip` commands, those of the first host in `commands` before the others'.
  * @param routes whether a host forwards packets
+ * @param commands6 of `ip -6`, run behind the others; without it no host has IPv6
  */
 export async function createHosts(
   lab: string,
   hosts: readonly string[],
   commands: Readonly<Record<string, string[]>>,
   routes: (host: string) => boolean,
+  commands6: Readonly<Record<string, string[]>> = {},
 ): Promise<void> {
+  const hasV6 = Object.keys(commands6).length > 0;
   await ipBatch(
     undefined,
     hosts.map((h) => `netns add ${namespaceOf(lab, h)}`),
   );
-  for (const host of hosts) setSysctls(namespaceOf(lab, host), host, routes(host), false);
+  for (const host of hosts) setSysctls(namespaceOf(lab, host), host, routes(host), hasV6);
   const [first, ...others] = Object.keys(commands);
   await ipBatch(namespaceOf(lab, first), commands[first]);
   await Promise.all(others.map((host) => ipBatch(namespaceOf(lab, host), commands[host])));
+  for (const [host, lines] of Object.entries(commands6)) await ipBatch(namespaceOf(lab, host), lines, ['-6']);
 }
 
 /** Makes the namespaces and everything in them. They must not exist yet. */

@@ -25,19 +25,25 @@ export const SOURCE = 0;
 export const DESTINATION = 4;
 
 export class Quotation6 {
-  /** The quoted TCP packet's source and destination, four words each. */
+  /** The quoted packet's source and destination, four words each. */
   readonly addresses = new Int32Array(8);
   /** The outer header's, where a tunnel is quoted; else the same. */
   readonly outer = new Int32Array(8);
+  /** TCP, or UDP where that is asked for. */
+  protocol = 0;
   sport = 0;
   dport = 0;
-  /** First byte of the quoted TCP packet, of its TCP header, and the end of the message. */
+  /** First byte of the quoted packet, of its transport header, and the end of the message. */
   at = 0;
   l4 = 0;
   end = 0;
 
-  /** Reads what message `i` quotes. @returns {@link PLAIN} or {@link IN_TUNNEL} for a TCP packet, as far as its number */
-  read(batch: Batch, i: number): number {
+  /**
+   * Reads what message `i` quotes.
+   * @param udp whether a packet of UDP counts too
+   * @returns {@link PLAIN} or {@link IN_TUNNEL} for a TCP packet, as far as its number
+   */
+  read(batch: Batch, i: number, udp = false): number {
     const { view } = batch;
     const end = batch.at[i] + batch.length[i];
     const first = batch.l4[i] + icmpv6.HEADER;
@@ -47,7 +53,8 @@ export class Quotation6 {
     const at = isTunnel ? first + ipip6.OVERHEAD : first;
     const l4 = at + ipv6.HEADER;
     if (end < l4 + QUOTED || view.getUint8(at) >>> 4 !== 6) return OTHER;
-    if (ipv6.nextHeader(view, at) !== ipv4.PROTO_TCP) return OTHER;
+    this.protocol = ipv6.nextHeader(view, at);
+    if (this.protocol !== ipv4.PROTO_TCP && !(udp && this.protocol === ipv4.PROTO_UDP)) return OTHER;
     for (let w = 0; w < 8; w++) {
       this.outer[w] = view.getInt32(first + ipv6.SADDR + 4 * w);
       this.addresses[w] = view.getInt32(at + ipv6.SADDR + 4 * w);

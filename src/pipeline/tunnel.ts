@@ -112,6 +112,18 @@ function lookInside6(batch: Batch, i: number, protocol: number): number {
   return INNER_WHOLE;
 }
 
+/**
+ * The transport protocol of the packet that the tunnelled packet `i` contains, behind its extension headers; -1 where none can
+ * be read. Requires `validate` to have let the packet through.
+ */
+export function innerProtocol(batch: Batch, i: number): number {
+  const { view } = batch;
+  const inner = innerAt(batch, i);
+  const room = batch.at[i] + batch.length[i] - inner;
+  if (batch.family[i] === 4) return room < ipv4.MIN_HEADER ? -1 : ipv4.protocol(view, inner);
+  return ipv6.checkLength(view, inner, room) && ipv6.walk(view, inner) ? ipv6.found.protocol : -1;
+}
+
 /** First byte of the inner packet of `i`. */
 export function innerAt(batch: Batch, i: number): At {
   if (batch.family[i] === 6) return (batch.at[i] + ipip6.OVERHEAD) as At;

@@ -7,7 +7,7 @@ import type { Events } from '../events/events.js';
 import { type Authority, authorityOf } from './certificate.js';
 import { SILENT_INTERVALS } from './hello-server.js';
 import { isAbove, type Level } from './levels.js';
-import { type Downward, readDownward, type SubnetState } from './messages.js';
+import { byFamily, type Downward, readDownward, type SubnetState } from './messages.js';
 import { keyOf, onLines, type secureOptions, send } from './session.js';
 
 /** A router of the next upper level. */
@@ -16,7 +16,9 @@ export interface Upper {
   level: Level;
   /** Its own address, to which shortcuts go. */
   address: string;
-  /** Prefixes from which its tunnels come, and those of the routers above it. */
+  /** Its address of IPv6, to which tunnels of IPv6 go back. */
+  address6?: string;
+  /** Prefixes from which its tunnels come, and those of the routers above it; of both families. */
   sources: readonly string[];
   key: Buffer;
 }
@@ -27,6 +29,9 @@ export interface HelloClientOptions {
   id: string;
   level: Level;
   address: string;
+  /** Where tunnels of IPv6 to this member end; undefined where none may. */
+  address6?: string;
+  /** Of both families. */
   state(): SubnetState[];
   /** Called when an upper router was found or lost, or said something new. */
   onChange(): void;
@@ -85,6 +90,12 @@ export class HelloClient {
   }
 }
 
+/** The sources of tunnels that a message tells, of both families. */
+const sourcesIn = ({ sources, sources6 = [] }: { sources: string[]; sources6?: string[] }): string[] => [
+  ...sources,
+  ...sources6,
+];
+
 /** The session to one upper router. */
 class Line {
   upper: Upper | undefined;
@@ -122,7 +133,7 @@ class Line {
       // Its certificate names what it is, not its host: see `certificate.ts`.
       checkServerIdentity: () => undefined,
     });
-    const { id, level, address } = this.options;
+    const { id, level, address, address6 } = this.options;
     let authority: Authority | undefined;
     socket.setNoDelay(true);
     socket.once('timeout', () => socket.destroy(new Error('no answer')));
@@ -133,7 +144,7 @@ class Line {
       if (!isAbove(found.level, level))
         return socket.destroy(new Error(`${found.level} ${found.id} stands not above a ${level}`));
       authority = found;
-      send(socket, { type: 'hello', v: 1, id, level, address });
+      send(socket, { type: 'hello', v: 1, id, level, address, address6 });
     });
     socket.on('error', (error) => {
       this.problem = error.message;
@@ -154,9 +165,9 @@ class Line {
         return void socket.destroy(new Error('it is not whom its certificate names'));
       const before = this.#socket;
       this.#socket = socket;
-      const { id, level, address, sources } = message;
+      const { id, level, address, address6 } = message;
       const isNew = this.upper?.id !== id;
-      this.upper = { id, level, address, sources, key: keyOf(socket) };
+      this.upper = { id, level, address, address6, sources: sourcesIn(message), key: keyOf(socket) };
       this.known = this.upper;
       this.problem = '';
       if (before !== socket) before?.destroy();
@@ -167,7 +178,7 @@ class Line {
       this.options.onChange();
     }
     if (message.type === 'sources' && this.upper !== undefined && socket === this.#socket) {
-      this.upper = { ...this.upper, sources: message.sources };
+      this.upper = { ...this.upper, sources: sourcesIn(message) };
       this.known = this.upper;
       this.options.onChange();
     }
@@ -187,7 +198,9 @@ class Line {
     if (this.#socket === undefined) return;
     this.#said = (this.#said + 1) % Number.MAX_SAFE_INTEGER;
     const rtt = this.#roundTrips.length === 0 ? {} : { rttMs: Math.min(...this.#roundTrips) };
-    send(this.#socket, { type: 'state', n: this.#said, ...rtt, subnets: this.options.state() });
+    const { v4, v6 } = byFamily(this.options.state(), (s) => s.subnet);
+    const over6 = v6.length === 0 ? {} : { subnets6: v6 };
+    send(this.#socket, { type: 'state', n: this.#said, ...rtt, subnets: v4, ...over6 });
     this.#saidAt = performance.now();
   }
 

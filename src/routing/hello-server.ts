@@ -5,7 +5,7 @@
 import { createServer, type Server, type TLSSocket } from 'node:tls';
 import { FirstackError } from '../errors.js';
 import type { Events } from '../events/events.js';
-import type { Prefix } from '../wire/address.js';
+import { isV6Text, type Prefix } from '../wire/address.js';
 import { type Authority, authorityOf } from './certificate.js';
 import { isAbove, type RouterLevel } from './levels.js';
 import { type Downward, readUpward, type SubnetState } from './messages.js';
@@ -17,6 +17,8 @@ export interface Member {
   id: string;
   /** Where tunnels to it end. */
   address: string;
+  /** Where tunnels of IPv6 to it end; undefined where it has no such address, or its certificate does not cover it. */
+  address6?: string;
   authority: Authority;
   /** As its last message said, less what its certificate does not cover. */
   subnets: readonly SubnetState[];
@@ -124,7 +126,8 @@ export class HelloServer {
       if (message === undefined) return this.#end(socket, 'message', 'a line that is no message');
       if (message.type === 'state') {
         if (member === undefined) return this.#end(socket, 'message', 'a state before hello');
-        this.#state(member, message.subnets);
+        const { subnets, subnets6 } = message;
+        this.#state(member, subnets6 === undefined ? subnets : [...subnets, ...subnets6]);
         member.rttMs = message.rttMs ?? member.rttMs;
         return send(socket, { type: 'ack', n: message.n });
       }
@@ -133,7 +136,7 @@ export class HelloServer {
       const problem = this.#problemOf(authority, message);
       if (typeof authority === 'string' || problem !== '') return this.#end(socket, 'authority', problem);
       clearTimeout(impatience);
-      member = this.#join(socket, authority, message.address);
+      member = this.#join(socket, authority, message);
     });
   }
 
@@ -143,18 +146,21 @@ export class HelloServer {
     if (hello.id !== id || hello.level !== level)
       return `it says that it is ${hello.level} ${hello.id}, and its certificate ${level} ${id}`;
     if (!isAbove(this.options.level, level)) return `a ${level} stands not below a ${this.options.level}`;
-    if (!targets.some((t) => covers(t, prefixOf(`${hello.address}/32`))))
+    if (!isCovered(targets, prefixOf(`${hello.address}/32`)))
       return `its certificate covers no tunnel to ${hello.address}`;
     if (!this.members.has(id) && this.members.size >= MOST_MEMBERS) return 'there are too many members';
     return '';
   }
 
-  #join(socket: TLSSocket, authority: Authority, address: string): Member {
+  #join(socket: TLSSocket, authority: Authority, hello: { address: string; address6?: string }): Member {
     const now = performance.now();
     const { id } = authority;
+    const { address } = hello;
+    const address6 = this.#coveredV6(authority, hello.address6);
     const member: Member = {
       id,
       address,
+      ...(address6 === undefined ? {} : { address6 }),
       authority,
       subnets: [],
       key: keyOf(socket),
@@ -164,7 +170,8 @@ export class HelloServer {
     const before = this.#sockets.get(id);
     this.#waiting.delete(socket);
     // A session that takes another's place goes on with its state, so that a renewal leaves no gap.
-    member.subnets = this.members.get(id)?.subnets ?? [];
+    const subnets = this.members.get(id)?.subnets ?? [];
+    member.subnets = subnets.filter((s) => mayServe(member, s.subnet));
     this.members.set(id, member);
     this.#sockets.set(id, socket);
     before?.destroy();
@@ -175,13 +182,21 @@ export class HelloServer {
     return member;
   }
 
+  /** A member whose certificate does not cover its IPv6 address counts as one without, and goes on with IPv4. */
+  #coveredV6({ id, targets }: Authority, address6: string | undefined): string | undefined {
+    if (address6 === undefined || isCovered(targets, prefixOf(`${address6}/128`))) return address6;
+    const why = `gets no connections over IPv6: its certificate covers no tunnel to ${address6}`;
+    this.options.events.say('warn', 'member-address6', id, why);
+    return undefined;
+  }
+
   #state(member: Member, subnets: readonly SubnetState[]): void {
     member.heardAt = performance.now();
     const names = subnets.map((s) => s.subnet).join();
     let said = this.#said.get(member);
     // A member says the same subnets each time.
     if (said?.names !== names) {
-      const isMine = subnets.map((s) => isCovered(member.authority.subnets, prefixOf(s.subnet)));
+      const isMine = subnets.map((s) => mayServe(member, s.subnet));
       said = { names, isMine, essence: said?.essence ?? essence(member.subnets) };
       this.#said.set(member, said);
     }
@@ -226,5 +241,9 @@ export class HelloServer {
 /** What of a state must be known at once. */
 const essence = (subnets: readonly SubnetState[]): string =>
   subnets.map((s) => [s.subnet, s.available, s.standby, s.weight, s.servers].join()).join(';');
+
+/** Whether a member's certificate covers a virtual subnet, and tunnels of the subnet's family can reach it. */
+const mayServe = ({ authority, address6 }: Member, subnet: string): boolean =>
+  (address6 !== undefined || !isV6Text(subnet)) && isCovered(authority.subnets, prefixOf(subnet));
 
 const isCovered = (by: readonly Prefix[], subnet: Prefix): boolean => by.some((p) => covers(p, subnet));

@@ -1,4 +1,4 @@
-/** Writes the map `source` (`native/routing.bpf.c`). */
+/** Writes the maps `source` and `source6` (`native/routing.bpf.c`, `native/routing6.h`). */
 import { writeAddress } from '../fastpath/layout.js';
 import { bpf } from '../fastpath/native.js';
 import { type Address, V4_MAPPED } from '../wire/address.js';
@@ -26,5 +26,17 @@ export function writeSource(
   view.setInt32(layout.source.self, self[3]);
   view.setInt32(layout.source.fallback, fallback?.[3] ?? 0);
   view.setInt32(layout.source.seed, seed, true);
+  bpf.update(fd, new Uint8Array(4), 4, value, value.length, 1);
+}
+
+/**
+ * @param self this host's own address; null where it has none, then no tunnel of IPv6 is its own
+ * @param fallback at a server the router that gets back what belongs to no connection there; null for none
+ */
+export function writeSource6(fd: number, self: Address | null, fallback: Address | null): void {
+  const value = new Uint8Array(layout.source6.stride);
+  const view = new DataView(value.buffer);
+  if (self !== null) writeAddress(view, layout.source6.self, self);
+  if (fallback !== null) writeAddress(view, layout.source6.fallback, fallback);
   bpf.update(fd, new Uint8Array(4), 4, value, value.length, 1);
 }

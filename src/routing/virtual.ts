@@ -2,7 +2,7 @@
 import type { Schema } from '../config.js';
 import { explained } from '../explained.js';
 import { nameSchema, portSchema } from '../registry/kinds.js';
-import { contains, type Prefix, parsePrefix } from '../wire/address.js';
+import { contains, isV6Text, type Prefix, parsePrefix } from '../wire/address.js';
 
 export const PROTOCOLS = ['tcp', 'udp'] as const;
 export type Protocol = (typeof PROTOCOLS)[number];
@@ -30,8 +30,8 @@ export const virtualSchema: Schema = {
     properties: {
       name: explained(nameSchema, 'Its name in status and metrics.', 'web'),
       subnet: explained(
-        { type: 'string', format: 'ipv4-cidr' },
-        'The address of a virtual host, or a subnet of them: what is sent there is routed.',
+        { type: 'string', format: 'cidr' },
+        "The address of a virtual host, or a subnet of them: what is sent there is routed. One of IPv6 needs this host's 'address6'.",
         '203.0.113.80/32',
       ),
       protocols: explained(
@@ -51,6 +51,17 @@ export const virtualSchema: Schema = {
     },
   },
 };
+
+/** Those of IPv6. */
+export const ofV6 = (virtual: readonly VirtualSubnet[]): VirtualSubnet[] =>
+  virtual.filter((v) => isV6Text(v.subnet));
+
+/** @returns what is wrong with virtual hosts of IPv6 at a host without an address of IPv6; '' for nothing */
+export function addressProblem(virtual: readonly VirtualSubnet[], address6: string | undefined): string {
+  const names = ofV6(virtual).map((v) => v.name);
+  if (address6 !== undefined || names.length === 0) return '';
+  return `${names.join(', ')}: 'address6' is needed for virtual hosts of IPv6, whose tunnels are of IPv6`;
+}
 
 /** Requires the schema's format. */
 export const prefixOf = (text: string): Prefix => parsePrefix(text) as Prefix;

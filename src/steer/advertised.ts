@@ -2,6 +2,7 @@
  * Routes that stand in a kernel table of their own, from which the operator's routing daemon (BIRD, FRR) exports them.
  * No rule leads to the table, so that the routes forward nothing here.
  */
+import { isV6Text } from '../wire/address.js';
 import { attempt, command } from './tools.js';
 
 /** The routes' protocol number, by which this role knows its own (`ip route … proto`). */
@@ -33,26 +34,33 @@ export class Advertised {
     if (isSame && performance.now() - this.#lookedAt < LOOK_MS) return;
     this.#lookedAt = performance.now();
     const standing = await this.#list();
-    for (const prefix of standing)
-      if (!wanted.has(prefix)) await attempt('ip', ['route', 'del', ...this.#route(prefix)]);
+    for (const prefix of standing) if (!wanted.has(prefix)) await attempt('ip', this.#route('del', prefix));
     for (const prefix of wanted)
-      if (!standing.has(prefix)) await command('ip', ['route', 'replace', ...this.#route(prefix)]);
+      if (!standing.has(prefix)) await command('ip', this.#route('replace', prefix));
     this.#standing = wanted;
   }
 
-  #route(prefix: string): string[] {
-    return ['blackhole', prefix, 'table', String(this.table), 'proto', PROTOCOL];
+  #route(verb: string, prefix: string): string[] {
+    const family = isV6Text(prefix) ? '-6' : '-4';
+    return [family, 'route', verb, 'blackhole', prefix, 'table', String(this.table), 'proto', PROTOCOL];
   }
 
+  /** The routes of both families: a table has the same number in each. */
   async #list(): Promise<Set<string>> {
+    const both = await Promise.all(['-4', '-6'].map((family) => this.#listFamily(family)));
+    return new Set(both.flat());
+  }
+
+  async #listFamily(family: string): Promise<string[]> {
     let text = '[]';
     try {
-      text = await command('ip', ['-j', 'route', 'show', 'table', String(this.table), 'proto', PROTOCOL]);
+      const table = ['show', 'table', String(this.table), 'proto', PROTOCOL];
+      text = await command('ip', [family, '-j', 'route', ...table]);
     } catch {
       // The kernel has no such table before its first route.
     }
-    const routes = JSON.parse(text === '' ? '[]' : text) as { dst: string }[];
-    return new Set(routes.map(({ dst }) => (dst.includes('/') ? dst : `${dst}/32`)));
+    const routes = JSON.parse(text.trim() === '' ? '[]' : text) as { dst: string }[];
+    return routes.map(({ dst }) => (dst.includes('/') ? dst : `${dst}/${family === '-6' ? 128 : 32}`));
   }
 
   async remove(): Promise<void> {

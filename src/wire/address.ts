@@ -17,6 +17,11 @@ export function isV4(a: Address): boolean {
   return a[0] === 0 && a[1] === 0 && a[2] === V4_MAPPED;
 }
 
+/** {@link isV4} for the four words from `at` on. */
+export function isV4At(words: Int32Array, at: number): boolean {
+  return words[at] === 0 && words[at + 1] === 0 && words[at + 2] === V4_MAPPED;
+}
+
 export function equal(a: Address, b: Address): boolean {
   return a[0] === b[0] && a[1] === b[1] && a[2] === b[2] && a[3] === b[3];
 }

@@ -19,6 +19,11 @@ export function setTotalLength(view: DataView, at: number, to: number): void {
   else ipv4.setTotalLength(view, at, to);
 }
 
+/** Counts one hop. @returns false where the packet may go no further; then it is unchanged */
+export function hop(view: DataView, at: number): boolean {
+  return isV6(view, at) ? ipv6.hop(view, at) : ipv4.hop(view, at);
+}
+
 /** The folded sum of the pseudo header (RFC 9293, 3.1; RFC 8200, 8.1). Requires a header without a routing header. */
 export function pseudoHeader(view: DataView, at: number, protocol: number, length: number): number {
   const first = isV6(view, at) ? ipv6.SADDR : ipv4.SADDR;

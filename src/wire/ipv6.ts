@@ -6,6 +6,7 @@
 const PAYLOAD_LENGTH = 4;
 const NEXT_HEADER = 6;
 const HOP_LIMIT = 7;
+const LABEL = 0xfffff;
 export const SADDR = 8;
 export const DADDR = 24;
 
@@ -51,6 +52,21 @@ export function setEcn(view: DataView, at: number, to: number): void {
 }
 export function hopLimit(view: DataView, at: number): number {
   return view.getUint8(at + HOP_LIMIT);
+}
+/** Counts one hop. @returns false where the packet may go no further; then it is unchanged */
+export function hop(view: DataView, at: number): boolean {
+  const left = view.getUint8(at + HOP_LIMIT);
+  if (left <= 1) return false;
+  view.setUint8(at + HOP_LIMIT, left - 1);
+  return true;
+}
+/** The lowest 20 bits of the first word (RFC 6437). */
+export function flowLabel(view: DataView, at: number): number {
+  return view.getInt32(at) & LABEL;
+}
+/** Requires a packet whose label is 0. */
+export function setFlowLabel(view: DataView, at: number, to: number): void {
+  view.setInt32(at, view.getInt32(at) | (to & LABEL));
 }
 /** Where the extension headers of a packet lead, as {@link walk} found it. Overwritten by each call. */
 export const found = {

@@ -28,6 +28,7 @@ import {
 import { Files } from '../support/files.js';
 import { frame, type Packet } from '../support/naive.js';
 import * as slr from '../support/slr.js';
+import { frame6, tunnel6 } from '../support/v6.js';
 import {
   type Configuration,
   gatewayOptions,
@@ -59,8 +60,8 @@ interface Scenario {
   world?: Partial<World>;
   /** Another program's data half than the race's. */
   plane?: { module: string; options: unknown; snapshot: unknown };
-  setup: Packet[][];
-  steady: Packet[];
+  setup: (Packet | Uint8Array)[][];
+  steady: (Packet | Uint8Array)[];
   /** Counters that must have changed, which shows that the work was done. */
   moved: string[];
 }
@@ -200,12 +201,37 @@ function router(): [string, Scenario] {
         tunnel(slr.UPPER, slr.OWN, of('A', 1000)),
         tunnel(slr.UPPER, slr.OWN, of('S', 2001)),
         tunnel(slr.MEMBERS[0], slr.OWN, of('A', 3000)),
+        tunnel(slr.MEMBERS[0], slr.OWN, of('A', 1001)),
       ],
-      moved: ['pass.routed', 'drop.no-member-has'],
+      moved: ['pass.routed', 'drop.search-bound', 'drop.no-member-has'],
     },
   ];
 }
-SCENARIOS.push(router());
+SCENARIOS.push(router(), router6());
+
+/** The same over IPv6. */
+function router6(): [string, Scenario] {
+  const of = (flags: string, sport: number): Uint8Array =>
+    frame6({ src: slr.CLIENT6, dst: slr.VIRTUAL6, sport, flags, seq: 100, ack: flags === 'S' ? 0 : 9 });
+  const known = [1000, 1001, 1002];
+  return [
+    'a service-level router over IPv6',
+    {
+      ...{ role: 'origin', configuration: 'A' },
+      plane: { module: 'origin/routing/pipeline.js', options: slr.options(4096), snapshot: slr.snapshot6() },
+      setup: [known.map((p) => of('S', p)), known.map((p) => of('A', p))],
+      steady: [
+        ...known.map((p) => of('A', p)),
+        of('S', 2000),
+        tunnel6(of('A', 1000), slr.UPPER6, slr.OWN6),
+        tunnel6(of('S', 2001), slr.UPPER6, slr.OWN6),
+        tunnel6(of('A', 3000), slr.MEMBERS6[0], slr.OWN6),
+        tunnel6(of('A', 1001), slr.MEMBERS6[0], slr.OWN6),
+      ],
+      moved: ['pass.routed', 'drop.search-bound', 'drop.no-member-has'],
+    },
+  ];
+}
 
 interface Measured {
   scavenges: string[];
@@ -217,7 +243,8 @@ interface Measured {
 
 function measure(s: Scenario, worker: boolean, allocate = false): Measured {
   const w = { ...WORLD, configuration: s.configuration, ...s.world };
-  const base64 = (p: Packet): string => Buffer.from(frame(p)).toString('base64');
+  const base64 = (p: Packet | Uint8Array): string =>
+    Buffer.from(p instanceof Uint8Array ? p : frame(p)).toString('base64');
   const path = files.path();
   const work = {
     dist,

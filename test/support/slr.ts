@@ -53,6 +53,42 @@ export function snapshot(usable: readonly number[] = [0, 1], more: Partial<SlrSn
   };
 }
 
+/** The same over IPv6, in the form in which `v6.ts` reads addresses. */
+export const VIRTUAL6 = '2001:db8:80:0:0:0:0:80';
+export const OWN6 = '2001:db8:51:0:0:0:0:1';
+export const UPPER6 = '2001:db8:51:0:0:0:0:9';
+export const MEMBERS6 = ['2001:db8:51:0:0:0:0:11', '2001:db8:51:0:0:0:0:12'] as const;
+export const BELOW6 = '2001:db8:52:0:0:0:0:7';
+export const CLIENT6 = '2001:db8:0:1:0:0:0:7';
+
+/**
+ * A router that has IPv6 too.
+ * @param over6 the members that have an address of IPv6
+ */
+export function snapshot6(
+  usable: readonly number[] = [0, 1],
+  over6: readonly number[] = [0, 1],
+  more: Partial<SlrSnapshot> = {},
+): SlrSnapshot {
+  const v4 = snapshot(usable);
+  const below = prefixOf('2001:db8:52::/48');
+  return {
+    ...v4,
+    address6: words(OWN6),
+    hosts: [...v4.hosts, { ...v4.hosts[0], prefix: prefixOf('2001:db8:80::80/128') }],
+    members: v4.members.map((m, n) => ({
+      ...m,
+      ...(over6.includes(n) ? { address6: words(MEMBERS6[n]) } : {}),
+      targets: [...m.targets, prefixOf(`${MEMBERS6[n]}/128`), ...(n === 0 ? [below] : [])],
+    })),
+    uppers: v4.uppers.map((u) => ({
+      ...{ ...u, address6: words(UPPER6) },
+      sources: [...u.sources, prefixOf(`${UPPER6}/128`)],
+    })),
+    ...more,
+  };
+}
+
 /** With a router of the same level. */
 export const BESIDE = '198.51.100.2';
 export const LEVEL_KEY = Array.from({ length: 16 }, (_, n) => n + 40);

@@ -50,6 +50,27 @@ export function frame6(p: Partial<Tcp6> & Pick<Tcp6, 'src' | 'dst'>): Uint8Array
   return Uint8Array.from([...Array(VIRTIO).fill(0), ...packet]);
 }
 
+/** A datagram of UDP. */
+export function udp6(src: string, dst: string, sport: number, dport: number, payload: number[]): Uint8Array {
+  const datagram = [...half(sport), ...half(dport), ...half(8 + payload.length), 0, 0, ...payload];
+  const pseudo = [...bytesOf(src), ...bytesOf(dst), ...word(datagram.length), 0, 0, 0, 17];
+  [datagram[6], datagram[7]] = half(~sum([...pseudo, ...datagram]) & 0xffff);
+  const head = [0x60, 0, 0, 0, ...half(datagram.length), 17, 61];
+  return Uint8Array.from([...Array(VIRTIO).fill(0), ...head, ...bytesOf(src), ...bytesOf(dst), ...datagram]);
+}
+
+/** A frame with another hop limit, and with another flow label. */
+export function withHops(frame: Uint8Array, hops: number): Uint8Array {
+  const out = frame.slice();
+  out[VIRTIO + 7] = hops;
+  return out;
+}
+export function withLabel(frame: Uint8Array, label: number): Uint8Array {
+  const out = frame.slice();
+  out.set(word((out[VIRTIO] << 24) | (out[VIRTIO + 1] << 16) | label), VIRTIO);
+  return out;
+}
+
 /** A frame's packet in a tunnel (RFC 2473). @param first the first word of the outer header */
 export function tunnel6(frame: Uint8Array, src: string, dst: string, first = 0x60000000): Uint8Array {
   const inner = [...frame.slice(VIRTIO)];
@@ -119,7 +140,7 @@ export function isSound6(frame: Uint8Array): boolean {
     if (at + 8 > packet.length) return false;
     [next, at] = [packet[at], at + 8 * (packet[at + 1] + 1)];
   }
-  if (next !== 6 && next !== 58) return false;
+  if (next !== 6 && next !== 17 && next !== 58) return false;
   const rest = packet.slice(at);
   const pseudo = [...packet.slice(8, 40), ...word(rest.length), 0, 0, 0, next];
   return rest.length >= (next === 6 ? 20 : 8) && sum([...pseudo, ...rest]) === 0xffff;

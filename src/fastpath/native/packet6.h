@@ -120,6 +120,7 @@ struct way6 {
   struct address source, destination;
   __u32 ingress, mtu, tick, ifindex;
   __u32 macs[3];
+  __be32 flowinfo;  // traffic class and flow label, by which equal ways are chosen
 };
 
 struct {
@@ -133,10 +134,11 @@ struct {
 static __always_inline int route_flow6(struct __sk_buff *skb, struct bpf_fib_lookup *fib) {
   const struct address *source = (void *)fib->ipv6_src, *destination = (void *)fib->ipv6_dst;
   __u32 now = tick(), ingress = fib->ifindex;
-  __u32 slot = ((source->word[0] ^ source->word[3] ^ destination->word[1] ^ destination->word[3]) * 0x9e3779b1) >> 24;
+  __be32 flowinfo = fib->flowinfo;
+  __u32 slot = ((source->word[0] ^ source->word[3] ^ destination->word[1] ^ destination->word[3] ^ flowinfo) * 0x9e3779b1) >> 24;
   struct way6 *known = bpf_map_lookup_elem(&ways6, &slot);
   if (!known) return route(skb, fib);
-  if (known->tick == now && known->ingress == ingress && is_same(&known->destination, destination) &&
+  if (known->tick == now && known->ingress == ingress && known->flowinfo == flowinfo && is_same(&known->destination, destination) &&
       is_same(&known->source, source) && fib->tot_len <= known->mtu) {
     fib->ifindex = known->ifindex;
     __builtin_memcpy(fib->smac, known->macs, sizeof known->macs);
@@ -149,6 +151,7 @@ static __always_inline int route_flow6(struct __sk_buff *skb, struct bpf_fib_loo
   known->source = *source;
   known->destination = to;
   known->ingress = ingress;
+  known->flowinfo = flowinfo;
   known->mtu = fib->mtu_result;
   known->ifindex = fib->ifindex;
   __builtin_memcpy(known->macs, fib->smac, sizeof known->macs);

@@ -1,7 +1,7 @@
 /** The certificates of a laboratory's members, made by openssl as an operator makes them. */
 import { writeFileSync } from 'node:fs';
 import { mustRun } from '../process.js';
-import { addressOf, type RoutedHost, VIRTUAL_SUBNET } from './plan.js';
+import { addressOf, addressOf6, type RoutedHost, VIRTUAL_SUBNET, VIRTUAL_SUBNET6 } from './plan.js';
 
 const DAYS = '30';
 
@@ -56,10 +56,18 @@ export async function makeCertificate(directory: string, name: string, o: Certif
   ]);
 }
 
-/** What a host of this laboratory may do: its own, and no more. */
-export function uriOf(hosts: readonly RoutedHost[], { name, level }: RoutedHost): string {
+/**
+ * What a host of this laboratory may do: its own, and no more.
+ * @param hasV6 over IPv6 too
+ */
+export function uriOf(hosts: readonly RoutedHost[], { name, level }: RoutedHost, hasV6 = false): string {
   const below = (of: string): string[] =>
     hosts.filter((h) => h.uppers.includes(of)).flatMap((h) => [h.name, ...below(h.name)]);
-  const targets = [...new Set([name, ...below(name)])].map((h) => `target=${addressOf(hosts, h)}/32`);
-  return `firstack:routing?id=${name}&level=${level}&subnet=${VIRTUAL_SUBNET}&${targets.join('&')}`;
+  const ends = [...new Set([name, ...below(name)])];
+  const rights = [
+    `subnet=${VIRTUAL_SUBNET}`,
+    ...ends.map((h) => `target=${addressOf(hosts, h)}/32`),
+    ...(hasV6 ? [`subnet=${VIRTUAL_SUBNET6}`, ...ends.map((h) => `target=${addressOf6(hosts, h)}/128`)] : []),
+  ];
+  return `firstack:routing?id=${name}&level=${level}&${rights.join('&')}`;
 }

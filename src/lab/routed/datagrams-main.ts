@@ -5,9 +5,11 @@
  *   node datagrams-main.js ask ADDRESS PORT FLOWS EACH GAP_MS [BYTES]    one socket per flow; prints a line of JSON
  */
 import { createSocket } from 'node:dgram';
+import { isIPv6 } from 'node:net';
 
 const [mode, address, portText, ...rest] = process.argv.slice(2);
 const port = Number(portText);
+const family = isIPv6(address) ? 'udp6' : 'udp4';
 
 /** The result of `ask`. */
 export interface Asked {
@@ -22,7 +24,7 @@ const LAST_ANSWER_MS = 1000;
 const AT_ONCE = 20;
 
 function serve(name: string): void {
-  const socket = createSocket('udp4');
+  const socket = createSocket(family);
   socket.on('message', (text, from) => socket.send(name.padEnd(text.length), from.port, from.address));
   socket.bind(port, address);
 }
@@ -32,7 +34,7 @@ async function ask(flows: number, each: number, gapMs: number, bytes = 1): Promi
   const result: Asked = { flows, datagrams: 0, answered: 0, split: 0 };
   const one = (): Promise<void> =>
     new Promise((resolve) => {
-      const socket = createSocket('udp4');
+      const socket = createSocket(family);
       const names = new Set<string>();
       let sent = 0;
       const end = (): void => {

@@ -33,12 +33,15 @@ import { ADVERTISE_TABLE, startBird } from './bird.js';
 import { makeAuthority, makeCertificate, uriOf } from './certificates.js';
 import {
   addressOf,
+  addressOf6,
   commandsOf,
+  commandsOf6,
   hostsOfShape,
   ROUTED_CLIENT,
   type RoutedHost,
   type RoutedShape,
   VIRTUAL,
+  VIRTUAL6,
   wanPlan,
 } from './plan.js';
 
@@ -47,6 +50,8 @@ export interface RoutedOptions {
   shape: RoutedShape;
   fastpath?: 'auto' | 'on' | 'stack' | 'off';
   intervalMs?: number;
+  /** Every host has IPv6 too, and there is a virtual host of IPv6; the client's line has no delay then. */
+  ipv6?: boolean;
   /** The highest routers advertise the virtual hosts by BIRD, and tell each other their flows. */
   bird?: boolean;
   /** One-way, on the client's line; 0, the default: no emulator. */
@@ -76,7 +81,7 @@ export interface RoutedStatus {
 
 export class RoutedLab {
   readonly hosts: readonly RoutedHost[];
-  readonly topology = TOPOLOGY;
+  readonly topology: Topology;
   readonly webServers = new Map<string, WebServer>();
   readonly #roles = new Map<string, ProcessId>();
   #forget = (): void => {};
@@ -87,7 +92,8 @@ export class RoutedLab {
     readonly options: RoutedOptions,
   ) {
     this.hosts = hostsOfShape(options.shape);
-    for (const { name } of this.servers) this.webServers.set(name, new WebServer(state, name, TOPOLOGY));
+    this.topology = { ...TOPOLOGY, ipv6: options.ipv6 === true };
+    for (const { name } of this.servers) this.webServers.set(name, new WebServer(state, name, this.topology));
   }
 
   /** @throws FirstackError FSA_LAB_EXISTS, FSA_LAB_FAILED; then nothing is left behind */
@@ -140,6 +146,7 @@ export class RoutedLab {
       namespaces,
       commandsOf(this.name, this.hosts, clientDelayMs, this.options.bird !== true),
       (h) => h !== 'client',
+      this.topology.ipv6 ? commandsOf6(this.hosts) : {},
     );
     this.state.noteNamespaces();
     await this.state.mountBpf();
@@ -147,7 +154,7 @@ export class RoutedLab {
     say('certificates: an authority, one certificate per router and server');
     await makeAuthority(this.directory);
     for (const host of this.hosts)
-      await makeCertificate(this.directory, host.name, { uri: uriOf(this.hosts, host) });
+      await makeCertificate(this.directory, host.name, { uri: this.uriOf(host) });
     say(`nginx: on ${[...this.webServers.keys()].join(', ')}`);
     await Promise.all([...this.webServers.values()].map((w) => w.start()));
     writeFileSync(`${this.directory}/registry.yaml`, '{}\n');
@@ -169,6 +176,13 @@ export class RoutedLab {
   }
   address(name: string): string {
     return addressOf(this.hosts, name);
+  }
+  address6(name: string): string {
+    return addressOf6(this.hosts, name);
+  }
+  /** What a host's certificate says. */
+  uriOf(host: RoutedHost): string {
+    return uriOf(this.hosts, host, this.topology.ipv6);
   }
   configFile(name: string): string {
     return `${this.directory}/${name}.yaml`;
@@ -200,7 +214,11 @@ export class RoutedLab {
       address: this.address(name),
       tun: { name: 'fsrt', queueLength: 4096 },
       fastpath: { mode: this.options.fastpath ?? 'auto' },
-      virtual: [{ name: 'web', subnet: `${VIRTUAL}/32` }],
+      ...(this.topology.ipv6 ? { address6: this.address6(name) } : {}),
+      virtual: [
+        { name: 'web', subnet: `${VIRTUAL}/32` },
+        ...(this.topology.ipv6 ? [{ name: 'web6', subnet: `${VIRTUAL6}/128` }] : []),
+      ],
       hello: isServer ? hello : { ...hello, intervalMs },
       ...(isServer
         ? {

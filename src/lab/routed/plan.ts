@@ -9,6 +9,8 @@
  *
  * Host N has the address 198.18.N.2, wan's side 198.18.N.1. The virtual host is 203.0.113.80. Where the client's line has a
  * delay, its packets go through the emulator in `wan`, both ways (`../emulator.ts`).
+ *
+ * Where the laboratory has IPv6, host N has 2001:db8:18:N::2 too, and the virtual host is 2001:db8:80::80.
  */
 import type { Level } from '../../routing/levels.js';
 import type { WanPlan } from '../emulator.js';
@@ -18,6 +20,10 @@ export const VIRTUAL = '203.0.113.80';
 /** More of them, for other classes of service and other customers. */
 export const VIRTUAL_SUBNET = '203.0.113.80/30';
 export const ROUTED_CLIENT = '192.0.2.2';
+
+export const VIRTUAL6 = '2001:db8:80::80';
+export const VIRTUAL_SUBNET6 = '2001:db8:80::/64';
+export const ROUTED_CLIENT6 = '2001:db8:1::2';
 
 export interface RoutedHost {
   name: string;
@@ -59,6 +65,30 @@ export function hostsOfShape({ networks, systems, sites, servers }: RoutedShape)
 
 export const addressOf = (hosts: readonly RoutedHost[], name: string): string =>
   `198.18.${hosts.findIndex((h) => h.name === name) + 1}.2`;
+
+export const addressOf6 = (hosts: readonly RoutedHost[], name: string): string =>
+  `2001:db8:18:${(hosts.findIndex((h) => h.name === name) + 1).toString(16)}::2`;
+
+/** The same network over IPv6, as commands of `ip -6`. No host waits for duplicate address detection. */
+export function commandsOf6(hosts: readonly RoutedHost[]): Record<string, string[]> {
+  const address = (text: string, dev: string): string => `addr add ${text}/64 dev ${dev} nodad`;
+  const commands: Record<string, string[]> = {
+    wan: [address('2001:db8:1::1', 'lan0')],
+    client: [address(ROUTED_CLIENT6, 'lan0'), 'route add default via 2001:db8:1::1'],
+  };
+  for (const { name, level } of hosts) {
+    const own = addressOf6(hosts, name);
+    const near = own.replace(/2$/, '1');
+    commands.wan.push(address(near, `to-${name}`));
+    commands[name] = [
+      ...(level === 'server' ? [`addr add ${VIRTUAL6}/128 dev lo nodad`] : []),
+      address(own, 'wan0'),
+      `route add default via ${near}`,
+    ];
+  }
+  commands.wan.push(`route add ${VIRTUAL_SUBNET6} via ${addressOf6(hosts, hosts[0].name)}`);
+  return commands;
+}
 
 /**
  * The `ip` commands of each host; those of `wan` come first, and make every pair.

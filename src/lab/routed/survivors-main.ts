@@ -32,7 +32,7 @@ export type Order =
 
 const [address, portText] = process.argv.slice(2);
 const port = Number(portText);
-const REQUEST = `GET / HTTP/1.1\r\nHost: ${address}\r\n\r\n`;
+const REQUEST = `GET / HTTP/1.1\r\nHost: web\r\n\r\n`;
 const EVERY_MS = 500;
 const LAST_MS = 20_000;
 const AT_ONCE = 50;

@@ -12,8 +12,9 @@ export class Survivors {
   readonly #child: ChildProcess;
   readonly #waiting: ((text: string) => void)[] = [];
 
-  constructor(lab: RoutedLab) {
-    this.#child = lab.spawnIn('client', [process.execPath, survivorsScript, VIRTUAL, '80'], {
+  /** @param to the virtual host */
+  constructor(lab: RoutedLab, to = VIRTUAL) {
+    this.#child = lab.spawnIn('client', [process.execPath, survivorsScript, to, '80'], {
       stdio: ['pipe', 'pipe', 'inherit'],
     });
     createInterface({ input: this.#child.stdout! }).on('line', (line) => this.#waiting.shift()?.(line));

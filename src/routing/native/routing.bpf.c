@@ -294,7 +294,12 @@ static __always_inline int server_in(struct __sk_buff *skb, __u32 l2) {
   return decapsulate(skb) ? by_stack(skb, how) : TC_ACT_SHOT;
 }
 
+// Uses the maps and the hash above.
+#include "routing6.h"
+
 HOOK(slr_in)
 HOOK(server_in)
+HOOK(slr_in6)
+HOOK(server_in6)
 
 char _license[] SEC("license") = "Dual MIT/GPL";

@@ -73,11 +73,14 @@ describe('rules that redirected packets bypass', () => {
     expect(rulesOnTheWay(h, true)).toEqual(['ip6 filter chain0']);
     const legs = [{ iif: 'lan0', oif: 'wan0', isShared: true, isV6: true }];
     expect(decideFastpath('auto', h, '', '')).toMatchObject({ how: 'on' });
-    expect(decideFastpath('auto', h, '', '', legs)).toMatchObject({ how: 'stack' });
+    expect(decideFastpath('auto', h, '', '', { ipv6: true })).toMatchObject({ how: 'stack' });
+    expect(decideFastpath('auto', h, '', '', { translated: legs })).toMatchObject({ how: 'stack' });
     const drops = host({ family: 'ip6', policy: 'drop' });
-    expect(() => decideFastpath('stack', drops, '', '', legs)).toThrow(/nft add rule ip6 filter chain0/);
+    expect(() => decideFastpath('stack', drops, '', '', { translated: legs })).toThrow(
+      /nft add rule ip6 filter chain0/,
+    );
     expect(decideFastpath('stack', drops, '', '')).toMatchObject({ how: 'stack', why: 'as asked' });
-    expect(decideFastpath('auto', drops, '', '', legs)).toMatchObject({
+    expect(decideFastpath('auto', drops, '', '', { translated: legs })).toMatchObject({
       how: 'off',
       why: expect.stringContaining('nft add rule ip6 filter chain0'),
     });
