@@ -38,12 +38,11 @@ import {
   type Host,
   leastMtu,
 } from '../../src/steer/host.js';
-import { type Address, type Prefix, parse } from '../../src/wire/address.js';
-import { PROTO_TCP, PROTO_UDP } from '../../src/wire/ipv4.js';
 import { AccessLink } from './access-link.js';
 import { HELLO_PORT, problems, type SlrConfig, schema } from './config.js';
-import { type CostOptions, Costs, type Modules, preferencesOf, type Standing } from './costs.js';
+import { type CostOptions, Costs, type Modules, type Standing } from './costs.js';
 import { distancesOf, roundTripsOf, routesIn } from './distances.js';
+import { makeSnapshot } from './make-snapshot.js';
 import { MemberNumbers } from './member-numbers.js';
 import { routerMetrics } from './metrics.js';
 import { readsOf } from './reads.js';
@@ -99,12 +98,6 @@ function modulesOf({ policy, hello }: SlrConfig, { events }: Site): Modules {
     ...(aggregateFile === undefined ? {} : { aggregate: loaded(aggregateFile, 'aggregate') }),
   };
 }
-
-const words = (text: string): Address => parse(text) as Address;
-
-/** A snapshot's field of an address of IPv6, where there is one. */
-const address6In = ({ address6 }: { address6?: string }): { address6?: Address } =>
-  address6 === undefined ? {} : { address6: words(address6) };
 
 class Slr implements Run {
   readonly topics = [];
@@ -234,53 +227,12 @@ class Slr implements Run {
   }
 
   #snapshot(): SlrSnapshot {
-    const { virtual } = this.config;
-    const members = [...this.#server.members.values()];
-    const standings = this.#standings();
-    const usable = new Set([...standings.values()].flat().flatMap((s) => (s.leftOut === '' ? [s.id] : [])));
-    const tables: SlrSnapshot['tables'] = [];
-    const places = new Map<string, number>();
-    const tableOf = (name: string): number => {
-      const table = preferencesOf(standings.get(name)!);
-      if (table.length === 0) return -1;
-      const text = JSON.stringify(table);
-      if (!places.has(text))
-        places.set(
-          text,
-          tables.push(table.map(({ id, ...t }) => ({ ...t, member: this.#numbers.of(id) }))) - 1,
-        );
-      return places.get(text)!;
-    };
-    return {
-      address: words(this.config.address),
-      ...address6In(this.config),
-      source: prefixOf(this.#source),
-      hosts: virtual.map(({ name, subnet, protocols, ports }) => ({
-        prefix: prefixOf(subnet),
-        protocols: protocols.map((p) => (p === 'tcp' ? PROTO_TCP : PROTO_UDP)),
-        ports,
-        table: tableOf(name),
-      })),
-      tables,
-      ...(this.#levelKey === undefined
-        ? {}
-        : { neighbours: { addresses: this.config.neighbours.map(words), key: this.#levelKey } }),
-      members: members.map((m) => ({
-        number: this.#numbers.of(m.id),
-        address: words(m.address),
-        ...address6In(m),
-        targets: m.authority.targets as Prefix[],
-        key: [...m.key],
-        isUsable: usable.has(m.id),
-      })),
-      // By place: flows name a router above by it. One whose session is lost may still send.
-      uppers: this.#client.known.map((u) => ({
-        address: words(u?.address ?? '0.0.0.0'),
-        ...address6In(u ?? {}),
-        sources: (u?.sources ?? []).map(prefixOf),
-        key: u === undefined ? Array<number>(16).fill(0) : [...u.key],
-      })),
-    };
+    return makeSnapshot({
+      ...{ config: this.config, source: this.#source, levelKey: this.#levelKey, numbers: this.#numbers },
+      members: [...this.#server.members.values()],
+      standings: this.#standings(),
+      uppers: this.#client.known,
+    });
   }
 
   #welcome(): Extract<Downward, { type: 'welcome' }> {
