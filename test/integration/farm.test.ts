@@ -81,10 +81,16 @@ describe('a farm', () => {
       return all.every((c) => c.servedBy === 'm40');
     };
     expect(await waitUntil(isFound, 20_000)).toBe(true);
-    const status = (await lab.roles.status('gateway')) as unknown as { replicas: Record<string, unknown>[] };
-    const { replicas } = status;
-    expect(replicas.find((r) => r.id === 'm40')).toMatchObject({ probe: 'udp' });
-    expect(replicas.filter((r) => r.isFarther === true)).toHaveLength(MACHINES - 31);
+    // On a busy machine one answer to a probe is late, and the control half takes over a change a moment later.
+    const told = async (): Promise<unknown> => {
+      const status = (await lab.roles.status('gateway')) as unknown as {
+        replicas: Record<string, unknown>[];
+      };
+      const { replicas } = status;
+      const farther = replicas.filter((r) => r.isFarther === true).length;
+      return { probe: replicas.find((r) => r.id === 'm40')?.probe, farther };
+    };
+    await expect.poll(told, { timeout: 10_000 }).toEqual({ probe: 'udp', farther: MACHINES - 31 });
   });
 
   it('answers probes as a replica does, and is silent when told so', async () => {
