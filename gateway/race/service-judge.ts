@@ -18,7 +18,10 @@ export type Verdict = { candidate: CandidateNumber } & (
 
 /** How often slowness is judged: `outliers.ts` averages over seconds. */
 const SLOW_EVERY_MS = 1000;
-/** A service of which nobody is suspected, and of which nothing was seen for so long, has been judged by all that was seen. */
+/**
+ * Without a suspect, and without a new outcome for so long, the judge has used every outcome of the service: looking again would
+ * change nothing.
+ */
 const STILL_MS = 3 * SLOW_EVERY_MS;
 
 export class ServiceJudge {

@@ -50,7 +50,10 @@ export interface RecordKind<T = unknown> {
   readonly isUnswept?: boolean;
 }
 
-/** The records of one kind, put together when somebody asks for them: a large fleet's views come faster than that. */
+/**
+ * Gives the records of one kind as a list. The list is made at the first call: in a large fleet the registry makes several views a
+ * second, and its readers use few of them.
+ */
 export type Listed = () => readonly unknown[];
 
 /** Puts a list together once. */

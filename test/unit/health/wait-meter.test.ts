@@ -1,29 +1,8 @@
-import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { WaitMeter } from '../../../src/health/wait-meter.js';
 import { waitUntil } from '../../../src/lab/process.js';
-
-const open: { server: Server; sockets: Socket[] }[] = [];
-
-afterEach(() => {
-  for (const { server, sockets } of open.splice(0)) {
-    for (const s of sockets) s.destroy();
-    server.close();
-  }
-});
-
-/** A server with `count` established connections. */
-async function serving(host: string, count: number): Promise<{ port: number; sockets: Socket[] }> {
-  const sockets: Socket[] = [];
-  const server = createServer((s) => sockets.push(s.on('error', () => {})));
-  open.push({ server, sockets });
-  await new Promise<void>((resolve) => server.listen(0, host, resolve));
-  const { port } = server.address() as AddressInfo;
-  const clients = Array.from({ length: count }, () => connect({ port, host, autoSelectFamily: false }));
-  sockets.push(...clients);
-  expect(await waitUntil(() => sockets.length === 2 * count, 2000)).toBe(true);
-  return { port, sockets };
-}
+import { open, serving } from '../../support/serving.js';
 
 describe('the wait for an answer', () => {
   const meters: WaitMeter[] = [];
