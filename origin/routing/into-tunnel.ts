@@ -17,7 +17,7 @@ export function tunnelTo(state: SlrState, batch: Batch, i: number, words: Int32A
     ipv6.setFlowLabel(batch.view, batch.at[i], labelOf(batch, i));
 }
 
-/** A flow label by the packet's addresses and ports, as `label_of` in the hooks computes it; most often not 0. */
+/** A flow label by the packet's addresses and ports, as `first_of` in the hooks computes it; most often not 0. */
 function labelOf(batch: Batch, i: number): number {
   const ports = (batch.sport[i] << 16) | batch.dport[i];
   const h = Math.imul(batch.saddr[4 * i + 1] ^ batch.saddr[4 * i + 3] ^ ports, 0x9e3779b1);

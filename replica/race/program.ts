@@ -21,11 +21,11 @@ import type {
   Site,
 } from '../../src/program.js';
 import { actingKind } from '../../src/race/acting.js';
+import { endpointConflict } from '../../src/race/claims.js';
 import { hookSet } from '../../src/race/kernel-layout.js';
 import { MODES } from '../../src/race/modes.js';
 import {
   configurationMismatches,
-  endpointConflict,
   namesIn,
   type ReplicaRecord,
   type ReplicaState,

@@ -3,7 +3,8 @@
  * several at once, none of them holds it. Under configurations A and B an (address, port) belongs to one machine and one service.
  */
 import type { View } from '../registry/kinds.js';
-import { endpointConflict, ownersIn, type ReplicaRecord } from './records.js';
+import { endpointConflict, ownersIn } from './claims.js';
+import type { ReplicaRecord } from './records.js';
 
 type Owners = ReturnType<typeof ownersIn>;
 

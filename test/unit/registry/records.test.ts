@@ -1,13 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { validate } from '../../../src/config.js';
 import { type ProximityRecord, proximityKind } from '../../../src/proximity/record.js';
+import { endpointConflict, ownersIn } from '../../../src/race/claims.js';
 import {
-  endpointConflict,
   type GatewayRecord,
   gatewayKind,
   type OriginRecord,
   originKind,
-  ownersIn,
   type RaceService,
   type ReplicaRecord,
   racePart,
